@@ -1,0 +1,1 @@
+"""Benchmarks: what the extension costs, as ratios of two things measured in one run on one server."""

@@ -1,0 +1,46 @@
+"""``python -m bench``: every benchmark, or those named; ``--server 15`` picks a server version."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+
+from bench.report import Result, machine, table
+from bench.support import Bench
+from tests.support.server import Server, installed_versions
+
+NAMES = ("create", "maintenance", "join", "update", "wait", "first_call")  # update leaves the family changed
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
+
+
+def main() -> int:
+    """Run and print; 1 when a goal is missed, 0 when all that were measured are met."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; all when left out")
+    parser.add_argument("--server", type=int, metavar="VERSION", help="major version of the server; the newest here")
+    arguments = parser.parse_args()
+    versions = installed_versions()
+    unknown = set(arguments.names) - set(NAMES)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    if not versions or arguments.server not in (None, *versions):
+        parser.error(f"no such PostgreSQL with PL/Python is installed (there are: {versions or 'none'})")
+    results: list[Result] = []
+    with Server(arguments.server or versions[-1], SETTINGS) as server:
+        bench = Bench(server)
+        print(machine(bench.server_version), flush=True)
+        for name in NAMES:
+            if arguments.names and name not in arguments.names:
+                continue
+            started = time.monotonic()
+            found = importlib.import_module(f"bench.{name}").measure(bench)
+            results += found
+            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(table(results))
+    return 1 if any(result.verdict == "missed" for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

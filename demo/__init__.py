@@ -1,0 +1,1 @@
+"""A guided tour on the real hierarchy: ``python -m demo``."""

@@ -1,0 +1,8479 @@
+\echo Use "CREATE EXTENSION dialog_partition" to load this file. \quit
+
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $plpgsql$
+BEGIN
+    IF current_setting('server_version_num')::integer < 150000 THEN
+        RAISE EXCEPTION 'dialog_partition needs PostgreSQL 15 or later, this is %', current_setting('server_version')
+            USING ERRCODE = 'feature_not_supported', HINT = 'Upgrade the server first.';
+    END IF;
+END
+$plpgsql$;
+
+CREATE SCHEMA dp;
+COMMENT ON SCHEMA dp IS 'dialog_partition: hierarchies of tables partitioned alike, by time and by owner';
+GRANT USAGE ON SCHEMA dp TO PUBLIC;
+
+-- support/load_python.sql.j2
+CREATE FUNCTION dp._load_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+PACKAGE = 'dialog_partition_0_1_0_46e575d10434'
+SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
+
+Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
+Only ``database`` knows the server. The package uses relative imports alone, because the loader installs it under a
+name that carries the version and the digest of its source.
+"""
+''','api.__init__': r'''"""What the SQL functions call: read, plan, execute. One function each, of the same name and parameters."""
+''','api.adopt': r'''"""adopt: take over a tree of partitions that exists."""
+
+from __future__ import annotations
+
+from .. import calendars, database, errors, execute
+from ..catalog import adoption as catalog_adoption
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import properties as catalog_properties
+from ..catalog import structure as catalog_structure
+from ..model import CHILD, DETACH, DROP, EXACT, MOVE, SLICE
+from ..operation import Operation, Step
+from ..plan import adoption as plan_adoption
+from ..plan import declare as plan
+from . import calls, policy, requirements
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..catalog.adoption import PartmanSettings
+    from ..execute import PlanRow
+    from ..model import Slice
+    from ..plan.structure import Structure
+    from ..sql import SQL
+
+
+def adopt(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
+    """Take over a tree; see sql/functions/adopt.sql.j2."""
+    structure = catalog_structure.read(root)
+    if catalog_hierarchy.root_of(root) is not None:
+        return calls.nothing_to_do(f"{structure.identifier} is known already")
+    _check_tree(structure)
+    partman = catalog_adoption.partman(structure.schema, structure.name)
+    settings = _settings(structure, options, partman)
+    structures = _with_children(structure, settings)
+    statements: list[SQL] = []
+    for each in structures:
+        requirements.check_template(each)
+        # the newest leaf stands in the template's place, so that the template begins as that leaf is
+        properties = catalog_properties.read(each.oid, catalog_adoption.newest_leaf(each.oid))
+        statements += plan.template_statements(each, properties)
+    statements += plan.configuration_statements(structure, settings)
+    statements += [plan.table_statement(each, structure.identifier, CHILD) for each in structures[1:]]
+    for each in structures:
+        managed = partman if each is structure else catalog_adoption.partman(each.schema, each.name)
+        if managed is not None:
+            statements.append(plan_adoption.forget_partman_statement(managed.schema, managed.parent_table))
+    call = calls.context("adopt", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False))
+    return calls.run_in_function([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
+
+
+def _check_tree(structure: Structure) -> None:
+    if structure.kind != "p" or structure.partition_strategy != "r" or len(structure.partition_columns) != 1:
+        raise errors.WrongObjectType(
+            f"{structure.identifier} is not partitioned by RANGE of one column",
+            "Only such a tree, with or without HASH partitions below, can be taken over.",
+            "Declare a new hierarchy with dp.create_hierarchy.",
+        )
+
+
+def _settings(structure: Structure, options: dict[str, Any], partman: PartmanSettings | None) -> plan.Settings:
+    """The settings of create_hierarchy, as the tree itself and pg_partman tell them."""
+    partition_column = structure.partition_columns[0]
+    hash_key = catalog_adoption.hash_key(structure.oid, structure.identifier)
+    slices = _slices(structure, options["time_zone"])
+    sliced = options["bucket"] is not None
+    if sliced and options["range_key"] in (None, partition_column):
+        raise errors.InvalidParameter(
+            "parameter range_key is needed for a tree in the slice form",
+            f'The partition column "{partition_column}" is the slice key then.',
+            "Name the column that the slice key is computed from: range_key => '...'.",
+        )
+    width = options["slice"] or (partman.interval if partman else None)
+    newest = next((each for each in reversed(slices) if not each.is_default), None)
+    width = str(
+        calendars.parse_width(width, "slice") if width else plan_adoption.inferred_width(slices, structure.identifier)
+    )
+    given = {
+        "range_key": options["range_key"] if sliced else partition_column,
+        "hash_key": hash_key,
+        "key_form": SLICE if sliced else EXACT,
+        "slice": width,
+        "hash_partitions": newest.modulus if newest else None,
+        "premake": options["premake"] if options["premake"] is not None else (partman.premake if partman else 4),
+        "start": options["start"],
+        "retention": options["retention"],
+        "retention_action": options["retention_action"],
+        "retention_schema": options["retention_schema"],
+        "time_zone": options["time_zone"],
+        "default_slice": any(each.is_default for each in slices),
+        "slice_key": partition_column if sliced else None,
+        "bucket": options["bucket"],
+        "lock_timeout": options["lock_timeout"],
+    }
+    if partman is not None and partman.retention and options["retention"] is None:
+        given["retention"] = str(calendars.parse_width(partman.retention, "retention"))
+        given["retention_schema"] = partman.retention_schema
+        given["retention_action"] = MOVE if partman.retention_schema else DETACH if partman.keeps_table else DROP
+    return policy.check_settings(structure, given)
+
+
+def _slices(structure: Structure, time_zone: str) -> list[Slice]:
+    return catalog_hierarchy.read_slices({time_zone: [structure.oid]}).get(structure.oid, [])
+
+
+def _with_children(root: Structure, settings: plan.Settings) -> list[Structure]:
+    """The root and the children that are partitioned alike, found by their foreign keys."""
+    found = [root]
+    while True:
+        oids = catalog_adoption.children(
+            [each.oid for each in found], settings.partition_column, settings.partition_keys
+        )
+        new = [catalog_structure.read(oid) for oid in oids]
+        for each in new:
+            requirements.check_same_owner(each, root.identifier, root.owner)
+        if not new:
+            return found
+        found += new
+        database.notice(f"children found: {', '.join(each.identifier.text for each in new)}")
+''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..model import Hierarchy
+from ..operation import Operation, Step
+from ..sql import compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..plan.structure import Structure
+
+_open: list[Context] = []  # the procedure at work on a hierarchy, whose lock the session holds
+
+
+def context(
+    call: str, root: int, root_name: str, owner: str, mode: str, lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS
+) -> Context:
+    """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner."""
+    facts = catalog_server.server()
+    if mode != execute.DRY_RUN and facts.is_standby:
+        raise errors.NotInPrerequisiteState(
+            "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
+        )
+    return execute.Context(
+        call,
+        mode,
+        root,
+        root_name,
+        owner if owner != facts.user else None,
+        lock_timeout_ms,
+        facts.lock_budget,
+        facts.is_superuser,
+    )
+
+
+def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
+    """The same for a hierarchy that exists."""
+    root = hierarchy.root
+    check_owner(hierarchy)
+    return context(call, root.oid, root.identifier.text, root.owner, mode, hierarchy.policy.lock_timeout_ms)
+
+
+def is_owner(hierarchy: Hierarchy) -> bool:
+    """Whether the caller is a member of the owner."""
+    rows = database.query("SELECT pg_has_role($1::name, 'MEMBER') AS member", ("text",), (hierarchy.root.owner,))
+    return bool(rows[0]["member"])
+
+
+def check_owner(hierarchy: Hierarchy) -> None:
+    """Refuse a caller who is not a member of the owner."""
+    if is_owner(hierarchy):
+        return
+    raise errors.InsufficientPrivilege.not_owner(hierarchy.root.identifier, hierarchy.root.owner)
+
+
+def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+    """Begin a function on one hierarchy: take its lock for the transaction, and read it under the lock."""
+    hierarchy = catalog_hierarchy.load(root)
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, False))
+    if dry_run:
+        return hierarchy, found
+    lock_hierarchy(found, for_session=False)
+    return catalog_hierarchy.load(root), found
+
+
+def nothing_to_do(why: str) -> list[execute.PlanRow]:
+    """Idempotence: what was done before is not done again."""
+    database.notice(f"{why}: nothing to do")
+    return []
+
+
+def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
+    """Run steps inside the caller's transaction, or print them; all of the call's operations, its result."""
+    if call.mode == execute.DRY_RUN:
+        execute.execute(steps, call)
+        execute.finish_plan()
+        return execute.last_plan()
+    # trees are counted for each step: what one transaction holds for all of them is more than each of them says
+    locks = sum(step.locks for step in steps)
+    if locks > call.lock_budget:
+        raise errors.OutOfLocks(
+            f"{call.call} on {call.root_name} would take about {locks} locks in one transaction, more than the budget"
+            f" of {call.lock_budget}",
+            "A function works inside the caller's transaction and cannot commit its steps.",
+            "Leave the slices to CALL dp.create_slices(...) or CALL dp.run_maintenance(...), which commit step by step,"
+            " or raise max_locks_per_transaction.",
+        )
+    lock_hierarchy(call, for_session=False)
+    saved = _begin(call)
+    execute.execute(steps, call)
+    _restore(saved)
+    return execute.last_plan()
+
+
+def lock_for_remake(structure: Structure, call: Context) -> Structure:
+    """Lock a table that is about to be made anew, and read it again: what somebody added meanwhile is not lost."""
+    if call.mode == execute.DRY_RUN:
+        return structure
+    lock = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", structure.identifier)
+    saved = _begin(call)
+    execute.prepare(Step((Operation(structure.identifier, lock, relations=(structure.oid,)),)), call)
+    _restore(saved)
+    return catalog_structure.read(structure.oid)
+
+
+def _begin(call: Context) -> dict[str, str]:
+    saved = {name: database.setting(name) or "" for name in ("lock_timeout", "row_security", "role")}
+    execute.begin(call)
+    return saved
+
+
+def _restore(saved: dict[str, str]) -> None:
+    for name, value in saved.items():
+        database.set_local(name, value)
+
+
+def run_in_procedure(steps: list[Step], call: Context) -> None:
+    """Run steps, each in a transaction of its own."""
+    execute.execute(steps, call)
+
+
+def lock_hierarchy(call: Context, for_session: bool) -> None:
+    """One at a time on one hierarchy; others may work on other hierarchies."""
+    if not for_session:
+        _check_isolation(call)
+    holder = catalog_server.try_lock(call.root, for_session)
+    if holder is not None:
+        raise errors.ObjectInUse(
+            f"another session works on the hierarchy of {call.root_name}",
+            f"Process {holder} holds its lock.",
+            "Wait until it has ended; the column running_pid of dp.hierarchy shows it.",
+        )
+    if for_session:
+        _open.append(call)
+
+
+def _check_isolation(call: Context) -> None:
+    """What a function decides by must not be older than the locks it takes: a table that has rows looked empty."""
+    isolation = database.setting("transaction_isolation")
+    if isolation not in ("read committed", "read uncommitted"):
+        raise errors.InvalidIsolation(
+            f"{call.call} cannot run in a transaction that is {isolation}",
+            "Such a transaction does not see what others committed since its snapshot, rows among them.",
+            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.",
+        )
+
+
+def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Context]:
+    """Begin a procedure on one hierarchy: take its lock for the session, and read it under the lock."""
+    hierarchy = catalog_hierarchy.load(root)
+    found = hierarchy_context(call, hierarchy, execute.mode_of(dry_run, True))
+    if dry_run:
+        return hierarchy, found
+    execute.commit(found)
+    lock_hierarchy(found, for_session=True)
+    execute.commit(found)  # a repeatable read transaction still sees what was there before the lock
+    return catalog_hierarchy.load(root), found
+
+
+def release_locks() -> None:
+    """Give back what the session holds; the entry calls it however a procedure ends."""
+    while _open:
+        try:
+            catalog_server.unlock(_open[-1].root)
+        except database.ServerError:  # a cancel has come: it must not leave the lock with a session that may idle
+            catalog_server.unlock(_open.pop().root)
+            raise
+        _open.pop()
+
+
+def describe(error: Exception) -> str:
+    """One line about a failure."""
+    if isinstance(error, errors.PartitionError):
+        return f"{error.message} ({error.sqlstate})"
+    return database.describe(error)
+
+
+def record_failure(error: Exception, call: Context | None = None) -> None:
+    """Leave what failed behind and keep a record of it in dp.log, which stays when the call ends in the error."""
+    call = _open[-1] if _open else call
+    if call is None or call.mode == execute.DRY_RUN:
+        return
+    database.rollback()
+    execute.begin(call)
+    try:
+        execute.log_failure(call, describe(error))
+    except database.ServerError as second:
+        if database.is_cancel(second):
+            raise
+        database.warning(f"the failure of {call.call} on {call.root_name} could not be logged: {second}")
+    execute.commit(None)
+''','api.check': r'''"""dp.check: what is wrong, and how it is mended."""
+
+from __future__ import annotations
+
+from .. import database
+from ..catalog import findings as catalog_findings
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import slices as catalog_slices
+from ..model import SliceSpec
+from ..plan import findings as plan
+from . import window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import Hierarchy
+    from ..plan.findings import Finding
+
+
+def check(root: int | None) -> list[Finding]:
+    """Findings of one hierarchy or all; see sql/functions/check.sql.j2."""
+    roots = {each.oid: each.name for each in catalog_hierarchy.roots()}
+    if root is not None:
+        if root not in roots:
+            catalog_hierarchy.load(root)  # tells that it is none
+        roots = {root: roots[root]}
+    hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
+    found = [plan.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    for hierarchy in hierarchies:
+        try:
+            found += check_one(hierarchy)
+        except database.ServerError as error:
+            if root is not None or database.is_cancel(error):
+                raise
+            found.append(
+                plan.unreadable(hierarchy.root.identifier.text, error)
+            )  # the others are looked at all the same
+    return found
+
+
+def check_one(hierarchy: Hierarchy) -> list[Finding]:
+    """Findings of one hierarchy."""
+    missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
+
+
+def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
+    """The range that maintenance keeps, as if it were one slice; None where no default slice asks for it."""
+    if all(hierarchy.default_slice(table) is None for table in hierarchy.tables):
+        return None
+    spans = window.candidates(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width)
+    return SliceSpec(spans[0][0], spans[-1][1], 0, "") if spans else None
+''','api.children': r'''"""register_child, register_reference: the tables below and beside a root."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import foreign_keys as catalog_keys
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import properties as catalog_properties
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
+from ..operation import Operation, Step
+from ..plan import coverage, foreign_keys, remake, slice_form
+from ..plan import declare as plan
+from ..plan import slices as plan_slices
+from ..plan.structure import Column, Structure
+from . import calls, requirements
+from .declare import tell_pending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+    from ..plan.properties import Properties
+    from ..sql import SQL
+
+
+def register_child(
+    child: int,
+    parent: int,
+    parent_key: list[str] | None,
+    on_delete: str | None,
+    create_slices: bool,
+    allow_weaker_unique: bool,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Register a child; see sql/functions/register_child.sql.j2."""
+    hierarchy, call = calls.open_function("register_child", _root_of(parent), dry_run)
+    structure = slice_form.child(catalog_structure.read(child), hierarchy.policy)
+    is_new = _check_child(structure, hierarchy)
+    remade = is_new and plan.is_remade(structure, hierarchy.policy.partition_column)
+    if remade:
+        structure = slice_form.child(calls.lock_for_remake(structure, call), hierarchy.policy)
+    parent_structure = structure if child == parent else catalog_structure.read(parent)
+    partition_keys = hierarchy.policy.partition_keys
+    pending = slice_form.without_range_key(catalog_keys.pending_of(child), hierarchy.policy)
+    links = foreign_keys.parent_links(structure, parent_structure, parent_key, on_delete, pending, partition_keys)
+    inside = foreign_keys.inside_keys(structure, hierarchy, links, pending)
+    table = plan.as_table(structure, CHILD, hierarchy.policy.partition_column) if is_new else hierarchy.table(child)
+    extended = _with_child(hierarchy, table, inside)
+    properties = catalog_properties.read(table.oid, table.template_oid)
+    statements: list[SQL] = []
+    if is_new:
+        statements = _form(structure, properties, hierarchy, (inside, pending), allow_weaker_unique)
+    operations = _on(structure, statements)
+    operations += foreign_keys.key_operations(structure, extended, inside, remade)
+    statements = remake.comment_statements(structure) if remade else []
+    if is_new:
+        statements += plan.template_statements(structure, properties)
+        statements.append(plan.table_statement(structure, hierarchy.root.identifier, CHILD))
+    statements += foreign_keys.pending_statements(structure, pending, inside)
+    steps = [Step((*operations, *_on(structure, statements)))]
+    if is_new and create_slices:
+        steps += _slice_steps(extended, table, properties, call)
+    if not any(step.operations for step in steps):
+        return calls.nothing_to_do(f"{structure.identifier} is registered under {parent_structure.identifier} already")
+    return calls.run_in_function(steps, call)
+
+
+def _form(
+    structure: Structure,
+    properties: Properties,
+    hierarchy: Hierarchy,
+    keys: tuple[list[ForeignKey], list[ForeignKey]],
+    allow_weaker_unique: bool,
+) -> list[SQL]:
+    """What gives a new child its form; ``keys`` are those inside the hierarchy, and the remembered ones."""
+    inside, pending = keys
+    key_columns = _key_columns(hierarchy)
+    requirements.check_template(structure)
+    if not plan.is_remade(structure, hierarchy.policy.partition_column):
+        plan.check_keys(structure, key_columns, hierarchy.policy.partition_keys)
+        return []
+    plan.check_child(structure, hierarchy.policy, inside, allow_weaker_unique, catalog_server.server().version)
+    for text in remake.repairs(structure, key_columns):
+        database.notice(text)
+    managed = {table.oid for table in hierarchy.tables}
+    tell_pending(tuple(key for key in structure.incoming if key.child not in managed))
+    return plan.child_statements(structure, properties, hierarchy.policy, key_columns, inside, pending)
+
+
+def _on(structure: Structure, statements: list[SQL]) -> list[Operation]:
+    return [Operation(structure.identifier, each, relations=(structure.oid,)) for each in statements]
+
+
+def _slice_steps(extended: Hierarchy, table: Table, properties: Properties, call: Context) -> list[Step]:
+    """The slices that the hierarchy has, for a new child."""
+    given = {oid: properties._replace(renamed_indexes=True) for oid in (table.oid, extended.root.oid)}
+    only_child = extended._replace(tables=(extended.root, table))
+    return plan_slices.creation_steps(only_child, coverage.wanted(extended, []), given, call.lock_budget)
+
+
+def register_reference(tbl: int, root: int | None, dry_run: bool) -> list[PlanRow]:
+    """Register a shared table; see sql/functions/register_reference.sql.j2."""
+    structure = catalog_structure.read(tbl)
+    if catalog_hierarchy.root_of(tbl) is not None:
+        raise errors.DuplicateObject(
+            f"{structure.identifier} is partitioned as part of a hierarchy",
+            "A reference is a shared table.",
+            "See the view dp.managed_table.",
+        )
+    if root is not None:
+        chosen = [catalog_hierarchy.load(root)]
+        calls.check_owner(chosen[0])
+    else:
+        referring = {key.child for key in structure.incoming}
+        chosen = [
+            each
+            for each in catalog_hierarchy.load_readable([own.oid for own in catalog_hierarchy.own_roots()])[0]
+            if any(table.oid in referring for table in each.tables)
+        ]
+    if not chosen:
+        raise errors.InvalidParameter(
+            f"no hierarchy of yours refers to {structure.identifier}",
+            "The hierarchies of a reference are found by the foreign keys that point to it.",
+            "Name the hierarchy with root => ...",
+        )
+    new = [each for each in chosen if all(table.oid != tbl for table in each.references)]
+    if not new:
+        return calls.nothing_to_do(f"{structure.identifier} is registered already")
+    for each in new:
+        call = calls.hierarchy_context("register_reference", each, execute.mode_of(dry_run, False))
+        operation = Operation(structure.identifier, plan.table_statement(structure, each.root.identifier, REFERENCE))
+        calls.run_in_function([Step((operation,))], call)
+    return execute.last_plan()
+
+
+def _check_child(structure: Structure, hierarchy: Hierarchy) -> bool:
+    """Whether a table may be a child of this hierarchy; true where it is none yet."""
+    known = catalog_hierarchy.root_of(structure.oid)
+    if known is not None and known != hierarchy.root.oid:
+        raise errors.DuplicateObject(
+            f"{structure.identifier} belongs to another hierarchy already",
+            "A table is partitioned by the keys of one root.",
+            "See the view dp.managed_table.",
+        )
+    requirements.check_same_owner(structure, hierarchy.root.identifier, hierarchy.root.owner)
+    return known is None
+
+
+def _root_of(table: int | None) -> int:
+    if table is None:
+        raise errors.UndefinedObject(
+            "no parent was named", "Parameter parent is NULL.", "Name a root, or a child above."
+        )
+    root = catalog_hierarchy.root_of(table)
+    if root is None:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(table)} belongs to no hierarchy",
+            "It is neither a root nor a child.",
+            "Register tables from the root downwards: dp.create_hierarchy, then dp.register_child.",
+        )
+    return root
+
+
+def _key_columns(hierarchy: Hierarchy) -> tuple[Column, ...]:
+    structure = catalog_structure.columns(hierarchy.root.oid)
+    wanted = hierarchy.policy.partition_keys
+    return tuple(column for name in wanted for column in structure if column.name == name)
+
+
+def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) -> Hierarchy:
+    """The hierarchy as it will be."""
+    others = tuple(each for each in hierarchy.tables if each.oid != table.oid)
+    root = hierarchy.root
+    typed = table._replace(partition_type=root.partition_type)
+    kept = tuple(key for key in hierarchy.foreign_keys if key.child != table.oid)
+    slices = dict(hierarchy.slices)
+    slices.setdefault(table.oid, ())
+    foreign_keys = kept + tuple(inside)
+    ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
+    return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)
+''','api.configure': r'''"""configure: the policies of a hierarchy."""
+
+from __future__ import annotations
+
+from .. import calendars, database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..operation import Operation, Step
+from ..plan import declare as plan
+from . import calls, policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..execute import PlanRow
+    from ..model import Hierarchy
+
+ENDLESS = "infinity"
+
+
+def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
+    """Change policies; see sql/functions/configure.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    wanted = {name: value for name, value in options.items() if value is not None}
+    for name in ("retention", "start"):
+        if wanted.get(name) == ENDLESS:
+            wanted[name] = None
+    current = _current(root)
+    policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
+    _check_durations(wanted)
+    _check_default_slice(hierarchy, wanted)
+    changes = _changes(current, wanted)
+    if not changes:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has these policies already")
+    call = calls.hierarchy_context("configure", hierarchy, execute.mode_of(dry_run, False))
+    statement = plan.configure_statement(hierarchy.root, changes)
+    return calls.run_in_function([Step((Operation(hierarchy.root.identifier, statement),))], call)
+
+
+def _current(root: int) -> dict[str, Any]:
+    return database.query(
+        "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
+        " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text"
+        " FROM dp.hierarchy_config WHERE root = $1",
+        ("oid",),
+        (root,),
+    )[0]
+
+
+def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What differs, in the form in which it is stored."""
+    stored = dict(wanted)
+    for name in ("slice", "retention"):
+        if stored.get(name) is not None:
+            stored[name] = str(calendars.parse_width(stored[name], name))
+    return {
+        name: value
+        for name, value in stored.items()
+        if value != current[name] and not (name in policy.LONGEST_DURATIONS and _is_same_duration(value, current[name]))
+    }
+
+
+def _is_same_duration(one: str, other: str) -> bool:
+    rows = database.query("SELECT $1::interval = $2::interval AS same", ("text", "text"), (one, other))
+    return bool(rows[0]["same"])
+
+
+def _check_durations(wanted: dict[str, Any]) -> None:
+    for name in policy.LONGEST_DURATIONS:
+        if name in wanted:
+            policy.check_duration(name, wanted[name])
+
+
+def _check_default_slice(hierarchy: Hierarchy, wanted: dict[str, Any]) -> None:
+    if wanted.get("default_slice") is False and hierarchy.default_slice(hierarchy.root) is not None:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has a default slice",
+            "The configuration cannot say that there is none while the tables have one.",
+            "Drain it with CALL dp.drain_default(...), then drop it in every table, children first.",
+        )
+''','api.creation': r'''"""Creating slices in every table of a hierarchy, and checking beforehand that it can be done."""
+
+from __future__ import annotations
+
+from .. import calendars, errors, execute, naming
+from ..calendars import Width
+from ..catalog import properties as catalog_properties
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, SliceSpec
+from ..operation import Step, split
+from ..plan import coverage
+from ..plan import default_slice as plan_default
+from ..plan import slices as plan
+from ..sql import Literal
+from . import calls, policy, requirements
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..plan.properties import Properties
+
+Lacking = dict[int, set[SliceSpec]]
+
+
+def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
+    """Create new slices in all tables, and what existing slices lack in some; whether there was anything to do.
+
+    Everything that can be refused is refused before the first step.
+    """
+    wanted = coverage.wanted(hierarchy, new)
+    if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
+        wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
+    lacking = lacking_slices(hierarchy, wanted)
+    needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
+    facts = catalog_slices.default_facts(hierarchy)
+    repair = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+    if needed or repair:
+        check_free_names(hierarchy, needed, lacking)
+    calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
+    if not needed and not repair:
+        return False
+    refuse_rows_in_default(hierarchy, [spec for spec in needed if not spec.is_default])
+    properties = all_properties(hierarchy)
+    check_locks(hierarchy, needed, lacking, properties, call)
+    calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
+    for spec in needed:
+        guarded = bool(facts) and not spec.is_default
+        if guarded:
+            calls.run_in_procedure(plan_default.exclusion_steps(hierarchy, spec, facts), call)
+        for table in hierarchy.tables:
+            if spec in lacking[table.oid]:
+                operations = plan.slice_operations(hierarchy, table, properties[table.oid], spec)
+                calls.run_in_procedure(split(operations, call.lock_budget), call)
+        if guarded:
+            calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
+    return True
+
+
+def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
+    """The wanted slices that each table lacks, but those that were detached from it and may be attached again."""
+    detached = {(each.table, each.lower_point, each.upper_point) for each in catalog_slices.detached(hierarchy)}
+    existing = {each.span for each in hierarchy.slices[hierarchy.root.oid]}
+    found: Lacking = {}
+    for table in hierarchy.tables:
+        found[table.oid] = {
+            spec
+            for spec in coverage.missing_in(hierarchy, table, wanted)
+            if spec.span not in existing or (table.oid, *spec.span) not in detached
+        }
+    return found
+
+
+def check_locks(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, properties: dict[int, Properties], call: Context
+) -> None:
+    """Refuse before the first step what the last one, when all new slices are there, could not lock."""
+    if not needed:
+        return
+    largest = max(needed, key=lambda spec: spec.modulus)
+    for table in hierarchy.tables:
+        operations = plan.slice_operations(hierarchy, table, properties[table.oid], largest)
+        most = max(operations, key=lambda operation: Step((operation,)).locks)
+        trees = [
+            (oid, count + sum(1 + spec.modulus for spec in lacking.get(oid, ()) if oid != table.oid))
+            for oid, count in most.trees
+        ]
+        execute.check_budget(Step((most._replace(trees=tuple(trees)),)), call)
+
+
+def all_properties(hierarchy: Hierarchy) -> dict[int, Properties]:
+    """The properties of every table's new leaves."""
+    return {table.oid: catalog_properties.read(table.oid, table.template_oid) for table in hierarchy.tables}
+
+
+def check_width(hierarchy: Hierarchy, text: str | None) -> Width:
+    """The width of new slices: as given, or the hierarchy's own."""
+    width = calendars.parse_width(text, "slice") if text is not None else hierarchy.policy.width
+    policy.check_width("slice", width, hierarchy.range_type, hierarchy.policy.bucket)
+    return width
+
+
+def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
+    """The modulus of new slices."""
+    if hash_partitions is None:
+        return hierarchy.policy.hash_partitions
+    policy.check_hash_partitions(hash_partitions, hierarchy.policy.hash_key)
+    return hash_partitions
+
+
+def check_free_names(hierarchy: Hierarchy, specs: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> None:
+    """Refuse when a relation that is no partition of ours has a name that a new slice or leaf needs."""
+    by_schema: dict[str, list[str]] = {}
+    for table in hierarchy.tables:
+        needed = by_schema.setdefault(table.schema, [])
+        for each in hierarchy.slices[table.oid]:
+            needed += [naming.leaf_name(each.name, each.modulus, missing) for missing in each.missing_remainders]
+        for spec in specs:
+            if spec in lacking[table.oid]:
+                name = naming.slice_name(table.name, spec.suffix)
+                needed += [name, *naming.leaf_names(name, spec.modulus)]
+    for schema, names in by_schema.items():
+        requirements.check_free(
+            schema,
+            names,
+            "A new slice needs this name. It may be a slice that was detached, or a table of somebody else.",
+            "Attach it with dp.attach_slice, or rename or drop it.",
+        )
+
+
+def refuse_rows_in_default(hierarchy: Hierarchy, specs: list[SliceSpec]) -> None:
+    """A slice cannot be created while the default slice holds its rows."""
+    if not specs:
+        return
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is None or not catalog_slices.holds_rows(default, table, coverage.hull(specs)):
+            continue
+        found = next((spec for spec in specs if catalog_slices.holds_rows(default, table, spec)), None)
+        if found is not None:
+            raise errors.NotInPrerequisiteState(
+                f"the default slice {default.identifier} holds rows of the new slice {found.suffix}",
+                "PostgreSQL refuses a partition whose rows are in the default partition.",
+                f"Move them with CALL dp.drain_default({Literal(hierarchy.root.identifier.text)}), with bounds if"
+                " they lie outside the maintained range.",
+            )
+''','api.declare': r'''"""create_hierarchy, forget."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import properties as catalog_properties
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..model import ForeignKey
+from ..operation import Operation, Step
+from ..plan import declare as plan
+from ..plan import remake
+from ..plan.structure import Structure
+from ..sql import Identifier
+from . import calls, policy, requirements
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..execute import PlanRow
+
+
+def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **options: Any) -> list[PlanRow]:
+    """Declare a root; see sql/functions/create_hierarchy.sql.j2."""
+    structure = catalog_structure.read(root)
+    settings = policy.check_settings(structure, options)
+    if _is_declared(structure, settings):
+        return calls.nothing_to_do(
+            f"{structure.identifier} is the root of a hierarchy with these keys already (its policies are changed by"
+            " dp.configure)"
+        )
+    _check_root(structure)
+    call = calls.context(
+        "create_hierarchy", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False)
+    )
+    if plan.is_remade(structure, settings.partition_column):
+        structure = calls.lock_for_remake(structure, call)
+        settings = policy.check_settings(structure, options)
+    requirements.check_template(structure)
+    properties = catalog_properties.read(root, None)
+    statements = plan.root_statements(
+        structure, properties, settings, allow_weaker_unique, catalog_server.server().version
+    )
+    if plan.is_remade(structure, settings.partition_column):
+        statements += remake.comment_statements(structure)
+        tell_pending(structure.incoming)
+    statements += plan.template_statements(structure, properties)
+    statements += plan.configuration_statements(structure, settings)
+    step = Step(tuple(Operation(structure.identifier, each, relations=(root,)) for each in statements))
+    return calls.run_in_function([step], call)
+
+
+def forget(root: int, dry_run: bool) -> list[PlanRow]:
+    """Drop the configuration; see sql/functions/forget.sql.j2."""
+    known = database.query(
+        "SELECT $1::regclass::text AS name, EXISTS (SELECT FROM dp.hierarchy_config WHERE root = $1) AS is_root",
+        ("oid",),
+        (root,),
+    )[0]
+    if not known["is_root"]:
+        return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
+    hierarchy = catalog_hierarchy.load(root)
+    call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    statements = plan.forget_statements(hierarchy)
+    return calls.run_in_function([Step(tuple(Operation(hierarchy.root.identifier, each) for each in statements))], call)
+
+
+def _check_root(structure: Structure) -> None:
+    if structure.kind == "p" and structure.has_partitions:
+        raise errors.NotInPrerequisiteState(
+            f"{structure.identifier} has partitions already",
+            "Only a table without partitions is declared.",
+            "Take the tree over with SELECT dp.adopt(...).",
+        )
+    if not any(index.is_unique for index in structure.indexes):
+        raise errors.InvalidTableDefinition(
+            f"{structure.identifier} has no primary key",
+            "Children refer to the root by its primary key, which contains the partition keys.",
+            "Add a primary key first.",
+        )
+
+
+def tell_pending(keys: tuple[ForeignKey, ...]) -> None:
+    """Say which tables do not refer to the remade one until they are registered."""
+    if not keys:
+        return
+    told = ", ".join(f"{Identifier(key.name)} of {key.child_text}" for key in keys)
+    database.notice(f"foreign keys let go until dp.register_child makes them again, with the partition keys: {told}")
+
+
+def _is_declared(structure: Structure, settings: plan.Settings) -> bool:
+    known = catalog_hierarchy.root_of(structure.oid)
+    if known is None:
+        return False
+    if known != structure.oid:
+        raise errors.DuplicateObject(
+            f"{structure.identifier} is a child in another hierarchy",
+            "A root stands at the top.",
+            "See the view dp.managed_table.",
+        )
+    declared = catalog_hierarchy.load(known).policy
+    wanted = (settings.range_column.name, settings.hash_column.name if settings.hash_column else None)
+    form = (settings.key_form, settings.slice_key, settings.bucket)
+    if (declared.range_key, declared.hash_key) != wanted or (
+        (declared.key_form, declared.slice_key, declared.bucket) != form
+    ):
+        raise errors.DuplicateObject(
+            f"{structure.identifier} is the root of a hierarchy already, with other keys",
+            f"Its keys are {', '.join((declared.range_key, *declared.partition_keys))}, its key form is"
+            f" {declared.key_form}.",
+            "Change its policies with dp.configure; its keys cannot be changed.",
+        )
+    return True
+''','api.default_slice': r'''"""drain_default: the rows of the default slices go where they belong."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import calendars, database, keys
+from ..calendars import Width
+from ..catalog import slices as catalog_slices
+from ..model import Edge, Hierarchy, SliceSpec
+from ..plan import coverage
+from ..plan import default_slice as plan_default
+from . import calls, creation, window
+from .policy import parse_bound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+
+def drain_default(
+    root: int, lower_bound: str | None, upper_bound: str | None, slice: str | None, dry_run: bool
+) -> None:
+    """Move rows out of the default slice; see sql/procedures/drain_default.sql.j2."""
+    hierarchy, call = calls.open_procedure("drain_default", root, dry_run)
+    lower, upper = window.maintained(hierarchy)
+    if lower_bound is not None:
+        lower = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+    if upper_bound is not None:
+        upper = parse_bound(upper_bound, hierarchy.range_type, "upper_bound")
+    drain(hierarchy, lower, upper, creation.check_width(hierarchy, slice), call)
+
+
+def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call: Context) -> list[SliceSpec]:
+    """Drain one slice after the other; the slices that were filled."""
+    if all(hierarchy.default_slice(table) is None for table in hierarchy.tables):
+        return []
+    facts = catalog_slices.default_facts(hierarchy)
+    calls.run_in_procedure(plan_default.leftover_steps(hierarchy, [], facts), call)
+    buckets = catalog_slices.default_buckets(hierarchy, width.number)
+    spans = coverage.uncovered(
+        filled_spans(hierarchy, buckets, lower, upper, width), hierarchy.range_slices(hierarchy.root)
+    )
+    specs = catalog_slices.specs(hierarchy, spans, hierarchy.policy.hash_partitions)
+    lacking = {table.oid: set(specs) for table in hierarchy.tables}
+    for spec, tables in interrupted(hierarchy).items():
+        specs.append(spec)
+        for oid in tables:
+            lacking[oid].add(spec)
+    report_remaining(hierarchy, buckets, lower, upper)
+    if not specs:
+        return []
+    properties = creation.all_properties(hierarchy)
+    creation.check_free_names(hierarchy, specs, lacking)
+    for spec in specs:
+        receiving = [table for table in hierarchy.tables if spec in lacking[table.oid]]
+        calls.run_in_procedure([plan_default.drain_step(hierarchy, spec, receiving, properties, facts)], call)
+    return specs
+
+
+def interrupted(hierarchy: Hierarchy) -> dict[SliceSpec, list[int]]:
+    """Slices that some tables lack while their default slices hold rows of them, and those tables."""
+    existing = [spec for spec in coverage.wanted(hierarchy, []) if not spec.is_default]
+    lacking = creation.lacking_slices(hierarchy, existing)
+    found: dict[SliceSpec, list[int]] = {}
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        for spec in existing:
+            if default is not None and spec in lacking[table.oid] and catalog_slices.holds_rows(default, table, spec):
+                found.setdefault(spec, []).append(table.oid)
+    return found
+
+
+def filled_spans(
+    hierarchy: Hierarchy, buckets: list[str], lower: object, upper: object, width: Width
+) -> list[coverage.Span]:
+    """The aligned spans of which the default slices hold rows, inside [lower, upper)."""
+    if keys.is_integer(hierarchy.range_type):
+        starts = {int(text.split(".")[0]) for text in buckets}
+        numbers = sorted(start for start in starts if lower <= start < upper)  # type: ignore[operator]
+        return [(Edge(start), Edge(start + width.number)) for start in numbers]
+    days = [calendar_day(text) for text in buckets]
+    moments = sorted({calendars.align(day, width) for day in days if day is not None and lower <= day < upper})  # type: ignore[operator]
+    edges = catalog_slices.calendar_edges(
+        hierarchy, [edge for start in moments for edge in (start, calendars.advance(start, width))]
+    )
+    return list(zip(edges[::2], edges[1::2]))
+
+
+def calendar_day(text: str) -> datetime.datetime | None:
+    """A day of the years 1 to 9999; None for what lies outside, which stays in the default slice."""
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def report_remaining(hierarchy: Hierarchy, buckets: list[str], lower: object, upper: object) -> None:
+    """Say what stays in the default slices: wild values would otherwise make slices by the thousand."""
+    if keys.is_integer(hierarchy.range_type):
+        values: list[object] = [int(text.split(".")[0]) for text in buckets]
+    else:
+        values = [calendar_day(text) for text in buckets]
+    outside = [
+        text
+        for text, value in zip(buckets, values)
+        if value is None or not lower <= value < upper  # type: ignore[operator]
+    ]
+    if outside:
+        told = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
+        database.notice(
+            f"the default slices of {hierarchy.root.identifier} keep rows that lie outside the range {lower} to"
+            f" {upper}: {told}"
+        )
+''','api.looking': r'''"""What views ask Python for."""
+
+from __future__ import annotations
+
+from .. import execute
+
+
+def last_plan() -> list[execute.PlanRow]:
+    """The operations of the session's last call."""
+    return execute.last_plan()
+''','api.maintenance': r'''"""run_maintenance: what keeps hierarchies in shape."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DROP, MOVE, Hierarchy
+from ..operation import merged
+from ..plan import lifecycle
+from . import calls, creation, default_slice, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Table
+    from ..operation import Step
+
+CALL = "run_maintenance"
+ANALYZE_ONLY_SINCE = 180000
+
+Failure = tuple[str, str]
+
+
+def run_maintenance(root: int | None, dry_run: bool) -> None:
+    """Maintain one hierarchy or all; see sql/procedures/run_maintenance.sql.j2."""
+    if catalog_server.server().is_standby:
+        database.notice("the server is a standby: nothing to do")
+        return
+    if not dry_run:
+        execute.commit(None)
+    failures: list[Failure] = []
+    if root is not None:
+        hierarchies = [catalog_hierarchy.load(root)]
+        calls.check_owner(hierarchies[0])
+    else:
+        hierarchies = load_own(dry_run, failures)
+    due = analyze_due(hierarchies) | last_failed(hierarchies)
+    for hierarchy in hierarchies:
+        maintain_one(hierarchy, due, root is None, dry_run, failures)
+    if failures:
+        raise errors.MaintenanceFailed(
+            f"maintenance failed for {', '.join(name for name, _ in failures)}",
+            " ".join(f"{name}: {text}." for name, text in failures),
+            "The others were maintained. See dp.log; mend what it names and call again.",
+        )
+
+
+def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
+    """Every hierarchy that the caller may maintain; one that cannot even be read does not hide the others."""
+    own = catalog_hierarchy.own_roots()
+    if not own:
+        database.notice(f"{catalog_server.server().user} is the owner of no hierarchy: nothing to do")
+    found, unreadable = catalog_hierarchy.load_readable([each.oid for each in own])
+    for each in own:
+        if each.oid in unreadable:
+            call = calls.context(CALL, each.oid, each.name, each.owner, execute.mode_of(dry_run, True))
+            note_failure(unreadable[each.oid], call, failures)
+    return found
+
+
+def maintain_one(
+    hierarchy: Hierarchy, due: set[int], is_one_of_many: bool, dry_run: bool, failures: list[Failure]
+) -> None:
+    """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
+    root = hierarchy.root
+    try:
+        if not has_work(hierarchy, due):
+            return
+        maintain(root.oid, dry_run)
+    except errors.ObjectInUse as error:
+        if not is_one_of_many:
+            raise
+        database.notice(f"{error.message}: left to it")
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+        mode = execute.mode_of(dry_run, True)
+        note_failure(error, calls.context(CALL, root.oid, root.identifier.text, root.owner, mode), failures)
+    calls.release_locks()
+    if not dry_run:
+        execute.commit(None)  # the next hierarchy may have another owner
+
+
+def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:
+    """Remember and record what failed."""
+    failures.append((call.root_name, calls.describe(error)))
+    calls.record_failure(error, call)
+
+
+def has_work(hierarchy: Hierarchy, due: set[int]) -> bool:
+    """Whether a look at what was read shows anything to do, so that idle hierarchies cost next to nothing."""
+    return (
+        any(table.oid in due for table in hierarchy.tables)
+        or any(each.missing_remainders or each.detach_pending for found in hierarchy.slices.values() for each in found)
+        or lacks_siblings(hierarchy)
+        or default_has_work(hierarchy)
+        or bool(window.expired(hierarchy) or window.gaps(hierarchy))
+    )
+
+
+def lacks_siblings(hierarchy: Hierarchy) -> bool:
+    """Whether a table has other slices than the root."""
+    wanted = {each.span for each in hierarchy.slices[hierarchy.root.oid]}
+    return any({each.span for each in hierarchy.slices[table.oid]} != wanted for table in hierarchy.tables[1:])
+
+
+def default_has_work(hierarchy: Hierarchy) -> bool:
+    """Whether default slices are to be made, hold rows, or were left behind by an interrupted call."""
+    defaults = [(table, hierarchy.default_slice(table)) for table in hierarchy.tables]
+    if hierarchy.policy.default_slice and any(default is None for _, default in defaults):
+        return True
+    if any(default is not None and catalog_slices.holds_rows(default, table) for table, default in defaults):
+        return True
+    return any(facts.exclusions for facts in catalog_slices.default_facts(hierarchy).values())
+
+
+def maintain(root: int, dry_run: bool) -> None:
+    """Maintain one hierarchy: pending detaches, retention, default slice, missing slices, statistics, old log rows."""
+    hierarchy, call = calls.open_procedure(CALL, root, dry_run)
+    if finish_detaches(hierarchy, call):
+        hierarchy = catalog_hierarchy.load(root)
+    if retire(hierarchy, call):
+        hierarchy = catalog_hierarchy.load(root)
+    drained = default_slice.drain(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width, call)
+    if drained:
+        hierarchy = catalog_hierarchy.load(root)
+    specs = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
+    filled = {spec.span for spec in drained}  # a dry run still finds them missing
+    if creation.create(hierarchy, [spec for spec in specs if spec.span not in filled], call):
+        hierarchy = catalog_hierarchy.load(root)
+    analyze(hierarchy, call)
+    end_log(hierarchy, call)
+
+
+def retire(hierarchy: Hierarchy, call: Context) -> bool:
+    """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
+    policy = hierarchy.policy
+    expired = window.expired(hierarchy)
+    for each in expired:
+        if policy.retention_action == DROP:
+            steps = lifecycle.drop_steps(hierarchy, each.span)
+        else:
+            schema = policy.retention_schema if policy.retention_action == MOVE else None
+            steps = slices.detach(hierarchy, each.span, schema)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    return bool(expired)
+
+
+def finish_detaches(hierarchy: Hierarchy, call: Context) -> bool:
+    """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
+    steps: list[Step] = []
+    for table in reversed(hierarchy.tables):
+        pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
+        keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
+        steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+    calls.run_in_procedure(steps, call)
+    return bool(steps)
+
+
+def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
+    """The parents that were never analysed, or too long ago; autovacuum does not."""
+    due: set[int] = set()
+    interval = {
+        table.oid: each.policy.analyze_interval_ms
+        for each in hierarchies
+        for table in each.tables
+        if any(found.remainders or not found.is_partitioned for found in each.slices[table.oid])
+    }
+    rows = database.query(
+        "SELECT oid, (extract(epoch FROM dp._clock() - pg_stat_get_last_analyze_time(oid)) * 1000)::bigint AS age"
+        " FROM unnest($1) AS oid",
+        ("oid[]",),
+        (list(interval),),
+    )
+    for row in rows:
+        if row["age"] is None or row["age"] > interval[row["oid"]]:
+            due.add(row["oid"])
+    return due
+
+
+def analyze(hierarchy: Hierarchy, call: Context) -> None:
+    """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
+    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+    due = analyze_due([hierarchy])
+    for table in hierarchy.tables:
+        if table.oid in due:
+            step = lifecycle.analyze_step(table, hierarchy.slices[table.oid], only)
+            if step.locks <= call.lock_budget:
+                calls.run_in_procedure([step], call)
+            elif call.mode != execute.DRY_RUN:
+                _log_skipped(table, step.locks, call)
+
+
+def _log_skipped(table: Table, locks: int, call: Context) -> None:
+    execute.log_message(
+        call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
+    )
+    execute.commit(call)
+
+
+def last_failed(hierarchies: list[Hierarchy]) -> set[int]:
+    """The roots whose last maintenance failed, by dp.log."""
+    rows = database.query(
+        "SELECT roots.oid FROM unnest($1) AS roots (oid) CROSS JOIN LATERAL (SELECT l.status FROM dp.log_entry AS l"
+        " WHERE l.root = roots.oid AND l.call = $2 ORDER BY l.at DESC LIMIT 1) AS last WHERE last.status = 'failed'",
+        ("oid[]", "text"),
+        ([hierarchy.root.oid for hierarchy in hierarchies], CALL),
+    )
+    return {row["oid"] for row in rows}
+
+
+def end_log(hierarchy: Hierarchy, call: Context) -> None:
+    """Say that a failure is over, and delete log rows that are older than the hierarchy keeps them."""
+    if call.mode == execute.DRY_RUN:
+        return
+    if last_failed([hierarchy]):
+        execute.log_message(call, "maintained without anything to do, after a failure")
+    database.query(
+        "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
+        ("oid", "float8"),
+        (hierarchy.root.oid, hierarchy.policy.log_retention_ms),
+    )
+    execute.commit(call)
+''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
+
+from __future__ import annotations
+
+from .. import calendars, database, errors, keys, naming
+from ..calendars import Width
+from ..model import DETACH, DROP, EXACT, MOVE, SLICE
+from ..plan.declare import Settings
+from ..plan.structure import Column, Structure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RETENTION_ACTIONS = (DETACH, DROP, MOVE)
+A_MONTH = "1 month"
+MAX_PREMAKE = 1000
+MAX_HASH_PARTITIONS = 1024
+LONGEST_DURATIONS = {"lock_timeout": "24 days", "analyze_interval": "1000 years", "log_retention": "1000 years"}
+REQUIRED = ("key_form", "premake", "retention_action", "time_zone", "default_slice", "lock_timeout")
+# Domains are looked through, and arrays and ranges, which can be hashed where what they are made of can.
+_HASHABLE = """
+    WITH RECURSIVE part (oid) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attname = $2
+        UNION ALL
+        SELECT inner_type.oid FROM part JOIN pg_type t USING (oid) CROSS JOIN LATERAL (
+            SELECT CASE WHEN t.typtype = 'd' THEN t.typbasetype
+                        WHEN t.typtype = 'r' THEN (SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid)
+                        WHEN t.typcategory = 'A' THEN nullif(t.typelem, 0) END AS oid
+        ) AS inner_type WHERE inner_type.oid IS NOT NULL
+    )
+    SELECT 1 FROM (SELECT oid FROM part OFFSET (SELECT count(*) - 1 FROM part)) AS innermost
+    JOIN pg_type t USING (oid)
+    JOIN pg_opclass o ON o.opcmethod = (SELECT oid FROM pg_am WHERE amname = 'hash') AND o.opcdefault
+    WHERE o.opcintype = t.oid OR t.typtype = 'e' AND o.opcintype = 'anyenum'::regtype
+        OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = o.opcintype
+                                           AND c.castmethod = 'b' AND c.castcontext = 'i')
+"""
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+
+
+def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
+    """Check the parameters of create_hierarchy and complete them."""
+    for name in REQUIRED:
+        if options[name] is None:
+            raise errors.InvalidParameter.of(name, None, "It must have a value; leave it out to have its default.")
+    range_column = _column(structure, options["range_key"], "range_key")
+    range_type = _without_modifier(range_column.type)
+    keys.check_range_type(range_column.name, range_type)
+    hash_key = options["hash_key"]
+    if hash_key is not None:
+        _check_hash_key(structure, hash_key, range_column)
+    hash_partitions = options["hash_partitions"]
+    if hash_partitions is None:
+        hash_partitions = 16 if hash_key is not None else 0
+    width = _width(options["slice"], range_type)
+    slice_key, bucket = _slice_form(structure, options, range_column, range_type, width)
+    check_duration("lock_timeout", options["lock_timeout"])
+    _check_time_zone(options["time_zone"])
+    check_policy(dict(options, hash_partitions=hash_partitions, slice=width, bucket=bucket), range_type, hash_key)
+    return Settings(
+        range_column,
+        range_type,
+        structure.column(hash_key) if hash_key is not None else None,
+        options["key_form"],
+        slice_key,
+        calendars.parse_width(bucket, "bucket") if bucket is not None else None,
+        calendars.parse_width(width, "slice"),
+        hash_partitions,
+        options["premake"],
+        options["start"],
+        str(calendars.parse_width(options["retention"], "retention")) if options["retention"] else None,
+        options["retention_action"],
+        options["retention_schema"],
+        options["time_zone"],
+        options["default_slice"],
+        options["lock_timeout"],
+    )
+
+
+def _width(text: str | None, range_type: str) -> str:
+    """The width of slices: as given, or a month."""
+    if text:
+        return text
+    if keys.is_calendar(range_type):
+        return A_MONTH
+    raise errors.InvalidParameter(
+        "parameter slice is needed for an integer range key",
+        "Only calendar types have a width that fits most, a month.",
+        "Write for example slice => '1000000'.",
+    )
+
+
+def _slice_form(
+    structure: Structure, options: dict[str, Any], range_column: Column, range_type: str, width: str
+) -> tuple[str | None, str | None]:
+    """The slice key and the bucket, None for both in the exact form."""
+    if options["key_form"] != SLICE:
+        if options["bucket"] or options["slice_key"]:
+            raise errors.InvalidParameter.of(
+                "key_form", options["key_form"], "Parameters bucket and slice_key belong to the key form slice."
+            )
+        return None, None
+    slice_key = options["slice_key"] or slice_key_name(range_column.name)
+    _check_slice_key(structure, slice_key, range_column, options["hash_key"], keys.slice_key_type(range_type))
+    return slice_key, options["bucket"] or (A_MONTH if keys.is_calendar(range_type) else width)
+
+
+def _without_modifier(type_name: str) -> str:
+    """``timestamp with time zone`` of ``timestamp(3) with time zone``."""
+    before, bracket, rest = type_name.partition("(")
+    return before + rest.partition(")")[2] if bracket else type_name
+
+
+def slice_key_name(range_key: str) -> str:
+    """The slice key's name where none is given: ``ContentUpdatedAtSlice``, ``updated_at_slice``."""
+    suffix = "_slice" if range_key == range_key.lower() else "Slice"
+    return naming.cut(range_key, naming.MAX_BYTES - len(suffix)) + suffix
+
+
+def _check_slice_key(
+    structure: Structure, slice_key: str, range_column: Column, hash_key: str | None, type_name: str
+) -> None:
+    """The slice key is a column of its own; one of that name that exists must be of its type."""
+    if slice_key in SYSTEM_COLUMNS:
+        raise errors.InvalidParameter.of("slice_key", slice_key, "PostgreSQL keeps this name for a system column.")
+    if slice_key in (range_column.name, hash_key):
+        raise errors.InvalidParameter.of(
+            "slice_key", slice_key, "The slice key is a column of its own, beside range key and hash key."
+        )
+    present = structure.column(slice_key)
+    if present is not None and present.type != type_name:
+        raise errors.DatatypeMismatch(
+            f'column "{slice_key}" of {structure.identifier} exists and is {present.type}, not {type_name}',
+            "The slice key would have its name.",
+            "Give the slice key another name with slice_key => '...'.",
+        )
+
+
+def _check_hash_key(structure: Structure, hash_key: str, range_column: Column) -> None:
+    column = _column(structure, hash_key, "hash_key")
+    if column.name == range_column.name:
+        raise errors.InvalidParameter.of("hash_key", hash_key, "Range key and hash key are two columns.")
+    _check_hashable(structure, column)
+
+
+def check_policy(options: dict[str, Any], range_type: str, hash_key: str | None) -> None:
+    """The rules that create_hierarchy and configure share."""
+    if options["key_form"] not in (EXACT, SLICE):
+        raise errors.InvalidParameter.of("key_form", options["key_form"], "Key forms are exact and slice.")
+    _check_widths(options, range_type)
+    if options["start"] is not None:
+        parse_bound(options["start"], range_type, "start")
+    _check_premake(options["premake"])
+    check_hash_partitions(options["hash_partitions"], hash_key)
+    _check_retention(options["retention_action"], options["retention_schema"])
+
+
+def _check_time_zone(name: str) -> None:
+    """Refuse abbreviations and offsets, which know no clock changes. The view reads a file a zone: once is enough."""
+    if not database.query("SELECT 1 FROM pg_timezone_names WHERE name = $1", ("text",), (name,)):
+        raise errors.InvalidParameter.of("time_zone", name, "It is a full name of the view pg_timezone_names.")
+
+
+def _check_widths(options: dict[str, Any], range_type: str) -> None:
+    widths = {
+        parameter: calendars.parse_width(options[parameter], parameter)
+        for parameter in ("slice", "bucket", "retention")
+        if options[parameter]
+    }
+    for parameter, each in widths.items():
+        check_width(parameter, each, range_type, None)
+    check_width("slice", widths["slice"], range_type, widths.get("bucket"))
+
+
+def check_width(parameter: str, width: Width, range_type: str, bucket: Width | None) -> None:
+    """A width is of the range key's kind, and that of slices a whole multiple of the bucket."""
+    calendar = keys.is_calendar(range_type)
+    if (width.unit == "value") == calendar:
+        wanted = "a calendar interval such as '1 month'" if calendar else "a number of key values such as '1000000'"
+        raise errors.InvalidParameter.of(parameter, width, f"For a range key of type {range_type} it is {wanted}.")
+    if bucket is not None and not calendars.is_multiple(width, bucket):
+        detail = f"In the slice form a slice is a whole multiple of the bucket, which is {bucket}."
+        raise errors.InvalidParameter.of(parameter, width, detail)
+
+
+def _check_premake(premake: int) -> None:
+    if not 0 <= premake <= MAX_PREMAKE:
+        raise errors.InvalidParameter.of("premake", premake, f"It is a number of slices, 0 to {MAX_PREMAKE}.")
+
+
+def check_hash_partitions(hash_partitions: int, hash_key: str | None) -> None:
+    """The modulus of slices to come."""
+    if hash_key is None and hash_partitions != 0:
+        raise errors.InvalidParameter.of(
+            "hash_partitions", hash_partitions, "Without a hash key there are no hash partitions."
+        )
+    if hash_key is not None and not 1 <= hash_partitions <= MAX_HASH_PARTITIONS:
+        raise errors.InvalidParameter.of(
+            "hash_partitions", hash_partitions, f"It is a number of leaves, 1 to {MAX_HASH_PARTITIONS}."
+        )
+
+
+def _check_retention(action: str, schema: str | None) -> None:
+    if action not in RETENTION_ACTIONS:
+        raise errors.InvalidParameter.of("retention_action", action, "It is detach, drop or move.")
+    if action == MOVE and not schema:
+        raise errors.InvalidParameter.of(
+            "retention_schema", None, "Retention that moves slices needs the schema to move them to."
+        )
+    if schema:
+        check_schema("retention_schema", schema)
+
+
+def check_schema(parameter: str, schema: str) -> None:
+    """A schema that slices are moved to exists."""
+    if not database.query("SELECT 1 FROM pg_namespace WHERE nspname = $1", ("name",), (schema,)):
+        raise errors.InvalidParameter.of(parameter, schema, "There is no such schema.")
+
+
+def check_duration(name: str, value: str) -> None:
+    """A duration is one that the server can count: shorter ones are taken for none, longer ones overflow."""
+    longest = LONGEST_DURATIONS[name]
+    query = "SELECT $1::interval BETWEEN '1 ms' AND $2::interval AS fits"
+    if not database.query(query, ("text", "text"), (value, longest))[0]["fits"]:
+        raise errors.InvalidParameter.of(name, value, f"It is at least 1 ms and at most {longest}.")
+
+
+def parse_bound(text: str | None, range_type: str, parameter: str) -> object:
+    """A bound given as text: a calendar moment or a number."""
+    if text is None:
+        raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
+    if keys.is_calendar(range_type):
+        return calendars.parse_moment(text, parameter)
+    number = calendars.parse_number(text)
+    limit = keys.INTEGER_LIMITS[range_type]
+    if number is None:
+        raise errors.InvalidParameter.of(parameter, text, "For an integer range key it is a number.")
+    if not -limit <= number < limit:
+        raise errors.InvalidParameter.of(parameter, text, f"It is outside the values of type {range_type}.")
+    return number
+
+
+def _column(structure: Structure, name: str | None, parameter: str) -> Column:
+    column = structure.column(name) if name is not None else None
+    if column is None:
+        raise errors.UndefinedColumn(
+            f'column "{name}" of {structure.identifier} does not exist',
+            f"It was given as {parameter}.",
+            "Names are written as they are in the catalog, without double quotes: range_key => 'ContentUpdatedAt'.",
+        )
+    return column
+
+
+def _check_hashable(structure: Structure, column: Column) -> None:
+    if not database.query(_HASHABLE, ("oid", "name"), (structure.oid, column.name)):
+        raise errors.DatatypeMismatch(
+            f'hash key "{column.name}" has type {column.type}, which cannot be hashed',
+            "The type has no default operator class of the access method hash.",
+            "Choose another column, or leave the hash level out with hash_key => NULL.",
+        )
+''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
+
+from __future__ import annotations
+
+from .. import database, errors, naming
+from ..catalog import server as catalog_server
+from ..plan.structure import Structure
+from ..sql import Identifier
+
+
+def check_template(structure: Structure) -> None:
+    """The template of a table, and later its slices, can be made beside it."""
+    _check_creation(structure)
+    check_free(
+        structure.schema,
+        [naming.template_name(structure.name)],
+        "dialog_partition needs this name, and does not know the relation.",
+        "Rename or drop it.",
+    )
+
+
+def _check_creation(structure: Structure) -> None:
+    """The owner makes templates, slices and leaves in the table's schema."""
+    allowed = "SELECT has_schema_privilege($1::name, $2, 'CREATE') AS allowed"
+    if database.query(allowed, ("text", "text"), (structure.owner, structure.schema))[0]["allowed"]:
+        return
+    raise errors.InsufficientPrivilege(
+        f"{structure.owner} may not create tables in schema {Identifier(structure.schema)}",
+        f"Template, slices and leaves of {structure.identifier} are made there and belong to its owner.",
+        f"GRANT CREATE ON SCHEMA {Identifier(structure.schema)} TO {Identifier(structure.owner)};",
+    )
+
+
+def check_free(schema: str, names: list[str], detail: str, hint: str) -> None:
+    """Refuse when a relation has a name that is needed."""
+    taken = catalog_server.existing_relations(schema, names)
+    if taken:
+        identifier = Identifier(schema, min(taken))
+        raise errors.DuplicateTable(f"relation {identifier} already exists", detail, hint)
+
+
+def check_same_owner(child: Structure, root: Identifier, owner: str) -> None:
+    """The tables of a hierarchy belong to one role."""
+    if child.owner != owner:
+        raise errors.InsufficientPrivilege(
+            f"{child.identifier} and {root} have different owners",
+            f"They belong to {child.owner} and {owner}; new slices are created by one role.",
+            "Give all tables of a hierarchy the same owner.",
+        )
+''','api.slices': r'''"""create_slices, detach_slice, attach_slice, drop_slice."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy
+from ..operation import merged
+from ..plan import lifecycle
+from . import calls, creation, policy, window
+from .policy import parse_bound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+    from ..operation import Step
+
+
+def create_slices(
+    root: int,
+    lower_bound: str,
+    upper_bound: str,
+    slice: str | None,
+    hash_partitions: int | None,
+    dry_run: bool,
+) -> None:
+    """Create the slices of a range; see sql/procedures/create_slices.sql.j2."""
+    hierarchy, call = calls.open_procedure("create_slices", root, dry_run)
+    width = creation.check_width(hierarchy, slice)
+    modulus = creation.check_modulus(hierarchy, hash_partitions)
+    spans = window.uncovered(hierarchy, *bounds(hierarchy, lower_bound, upper_bound), width)
+    creation.create(hierarchy, catalog_slices.specs(hierarchy, spans, modulus), call)
+
+
+def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bool) -> list[PlanRow]:
+    """Detach a slice of every table; see sql/functions/detach_slice.sql.j2."""
+    hierarchy, call = calls.open_function("detach_slice", root, dry_run)
+    span = find_span(hierarchy, lower_bound)
+    if to_schema is not None:
+        policy.check_schema("to_schema", to_schema)
+    if span is None:
+        return nothing_there(hierarchy, lower_bound)
+    return calls.run_in_function(merged(detach(hierarchy, span, to_schema), call.lock_budget), call)
+
+
+def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
+    """Attach a detached slice again; see sql/functions/attach_slice.sql.j2."""
+    hierarchy, call = calls.open_function("attach_slice", root, dry_run)
+    detached = find_detached(hierarchy, lower_bound)
+    if not detached:
+        if find_span(hierarchy, lower_bound) is not None:
+            return nothing_there(hierarchy, lower_bound, "is attached already")
+        raise errors.UndefinedObject(
+            f"no detached slice of {hierarchy.root.identifier} begins at {lower_bound}",
+            "No row of dp.detached_slice names one.",
+            "See dp.slice where is_attached is false.",
+        )
+    spec = lifecycle.spec_of_detached(detached[0])
+    creation.refuse_rows_in_default(hierarchy, [spec] if spec else [])
+    return calls.run_in_function([lifecycle.attach_step(hierarchy, detached)], call)
+
+
+def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a slice of every table; see sql/functions/drop_slice.sql.j2."""
+    hierarchy, call = calls.open_function("drop_slice", root, dry_run)
+    detached = find_detached(hierarchy, lower_bound)
+    span = find_span(hierarchy, lower_bound)
+    steps = lifecycle.drop_steps(hierarchy, span) if span is not None else []
+    if detached:  # from some tables only, or from all
+        steps.insert(0, lifecycle.drop_detached_step(detached))
+    if not steps:
+        return nothing_there(hierarchy, lower_bound)
+    return calls.run_in_function(merged(steps, call.lock_budget), call)
+
+
+def bounds(hierarchy: Hierarchy, lower_bound: str, upper_bound: str) -> tuple[object, object]:
+    """Two bounds given as text, in order."""
+    lower = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+    upper = parse_bound(upper_bound, hierarchy.range_type, "upper_bound")
+    if not lower < upper:  # type: ignore[operator]
+        raise errors.InvalidParameter(
+            "lower_bound must be less than upper_bound",
+            f"They are {lower_bound} and {upper_bound}.",
+            "Give the lower one first.",
+        )
+    return lower, upper
+
+
+def point_of(hierarchy: Hierarchy, lower_bound: str) -> int:
+    """A bound given as text, on the partition column's axis."""
+    moment = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+    return catalog_slices.axis_points(hierarchy, [moment])[0]
+
+
+def find_span(hierarchy: Hierarchy, lower_bound: str) -> tuple[int | None, int | None] | None:
+    """The slice of the root that begins at a bound; None where no slice holds it."""
+    point = point_of(hierarchy, lower_bound)
+    for each in hierarchy.range_slices(hierarchy.root):
+        if each.lower is not None and each.lower.point == point:
+            return each.span
+        inside = (each.lower is None or each.lower.point < point) and (each.upper is None or point < each.upper.point)
+        if inside:
+            begin = (
+                f"begins at {each.lower.local or each.lower.point}" if each.lower is not None else "has no beginning"
+            )
+            raise errors.InvalidParameter.of(
+                "lower_bound",
+                lower_bound,
+                f"It lies inside the slice {each.identifier}, which {begin}.",
+                "Name a slice by its lower bound; see the view dp.slice.",
+            )
+    return None
+
+
+def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[lifecycle.DetachedSlice]:
+    """The detached slices, one a table, that began at a bound."""
+    point = point_of(hierarchy, lower_bound)
+    return [each for each in catalog_slices.detached(hierarchy) if each.lower_point == point]
+
+
+def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not exist") -> list[PlanRow]:
+    """Idempotence: what was done before is not done again."""
+    return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
+
+
+def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+    """The steps, one a table, that detach one slice."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    return lifecycle.detach_steps(
+        hierarchy,
+        span,
+        catalog_slices.inside_foreign_keys(hierarchy, found),
+        catalog_slices.leaves(found),
+        to_schema,
+    )
+''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import calendars, keys
+from ..calendars import Width
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import Edge, Hierarchy, Slice
+from ..plan import coverage, lifecycle
+
+
+def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
+    """From the configured start, or the oldest slice, to the end of what premake asks for."""
+    if keys.is_integer(hierarchy.range_type):
+        return _integers(hierarchy)
+    policy = hierarchy.policy
+    now = local_now(hierarchy)
+    current = calendars.align(now, policy.width)
+    upper = calendars.advance(current, policy.width, policy.premake + 1)
+    if policy.start is not None:
+        lower = calendars.align(calendars.parse_moment(policy.start, "start"), policy.width)
+    else:
+        slices = hierarchy.range_slices(hierarchy.root)
+        oldest = slices[0].lower.local if slices and slices[0].lower else None
+        lower = min(oldest, current) if oldest is not None else current
+    if policy.retention is not None:
+        lower = max(lower, calendars.align(calendars.subtract(now, policy.retention), policy.width))
+    return lower, upper
+
+
+def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
+    """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
+
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    step = policy.width.number
+    start = int(policy.start) if policy.start is not None else 0
+    lower = slices[0].lower.point if policy.start is None and slices and slices[0].lower else start - start % step
+    highest_used = highest_point(hierarchy)
+    reached = lower if highest_used is None else max(highest_used, lower)
+    upper = reached + step * (policy.premake + (1 if reached == lower else 0))
+    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
+    if policy.retention is not None and highest_used is not None:
+        cutoff = highest_used - policy.retention.number
+        lower = max(lower, cutoff - cutoff % step)
+    return lower, min(max(upper, highest), limit)
+
+
+def highest_point(hierarchy: Hierarchy) -> int | None:
+    """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
+    for each in reversed(hierarchy.range_slices(hierarchy.root)):
+        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+            return each.upper.point
+    return None
+
+
+def local_now(hierarchy: Hierarchy) -> datetime.datetime:
+    """The clock in the hierarchy's time zone."""
+    return catalog_server.local_now(hierarchy.policy.time_zone)
+
+
+def cutoff(hierarchy: Hierarchy) -> int | None:
+    """Slices that end at or before this point are to be retired, and are not made again."""
+    retention = hierarchy.policy.retention
+    if retention is None:
+        return None
+    if keys.is_integer(hierarchy.range_type):
+        highest = highest_point(hierarchy)
+        return highest - retention.number if highest is not None else None
+    moment = calendars.subtract(local_now(hierarchy), retention)
+    return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
+
+
+def expired(hierarchy: Hierarchy) -> list[Slice]:
+    """The root's slices that retention retires now."""
+    point = cutoff(hierarchy)
+    return lifecycle.expired(hierarchy, point) if point is not None else []
+
+
+def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
+    """What no slice covers of the maintained range; neither what was retired nor what was detached counts."""
+    lower, upper = maintained(hierarchy)
+    found = uncovered(hierarchy, lower, upper, hierarchy.policy.width)
+    if not found:
+        return []
+    point = cutoff(hierarchy)
+    detached = [each for each in catalog_slices.detached(hierarchy) if each.table == hierarchy.root.oid]
+    return [
+        span
+        for span in found
+        if (point is None or span[1].point > point) and not any(each.overlaps(span) for each in detached)
+    ]
+
+
+def uncovered(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:
+    """The parts of the aligned spans over a range that no slice covers; none that lies beside the range."""
+    if not lower < upper:  # type: ignore[operator]
+        return []
+    found = coverage.uncovered(candidates(hierarchy, lower, upper, width), hierarchy.range_slices(hierarchy.root))
+    first, last = catalog_slices.axis_points(hierarchy, [lower, upper]) if found else (0, 0)
+    return [span for span in found if span[0].point < last and first < span[1].point]
+
+
+def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:
+    """Aligned spans that cover a range."""
+    if isinstance(lower, int) and isinstance(upper, int):
+        limit = keys.INTEGER_LIMITS[hierarchy.range_type]
+        points = [max(-limit, min(point, limit - 1)) for point in coverage.integer_points(lower, upper, width)]
+        return coverage.spans([Edge(point) for point in points])
+    assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
+    return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))
+''','calendars': r'''"""Widths of slices and where slices begin: calendar arithmetic without a time zone, and steps of integers.
+
+Slices of one width are aligned: months and years count from year 0, weeks and days from Monday 0001-01-01, integers
+from 0. So a quarter begins in January, April, July or October, and a week is an ISO week.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from . import errors
+
+UNITS = ("day", "week", "month", "year", "value")
+_ALIASES = {"quarter": ("month", 3), "decade": ("year", 10), "century": ("year", 100), "mon": ("month", 1)}
+FIRST_DAY = datetime.datetime(1, 1, 1)
+LAST_YEAR = 9999
+MAX_DIGITS = 19  # of a bigint
+
+
+class Width(NamedTuple):
+    """How wide a slice is: so many days, weeks, months or years; or so many values of an integer key."""
+
+    number: int
+    unit: str
+
+    def __str__(self) -> str:
+        if self.unit == "value":
+            return str(self.number)
+        return f"{self.number} {self.unit}" + ("s" if self.number != 1 else "")
+
+    @property
+    def in_months(self) -> int:
+        """Months of a width that is made of months, 0 for others."""
+        return self.number * {"month": 1, "year": 12}.get(self.unit, 0)
+
+    @property
+    def in_days(self) -> int:
+        """Days of a width that is made of days, 0 for others."""
+        return self.number * {"day": 1, "week": 7}.get(self.unit, 0)
+
+
+def parse_width(text: str, parameter: str) -> Width:
+    """``'1 month'``, ``'quarter'``, ``'2 weeks'``, ``'1000000'``."""
+    words = text.strip().lower().split()
+    number = 1
+    first = parse_number(words[0]) if words else None
+    if first is not None:
+        number = first
+        words.pop(0)
+        if not words:
+            return _positive(Width(number, "value"), text, parameter)
+    if len(words) == 1:
+        unit = words[0]
+        for candidate in (unit, unit[:-1] if unit.endswith("s") else unit):
+            if candidate in UNITS[:-1]:
+                return _positive(Width(number, candidate), text, parameter)
+            if candidate in _ALIASES:
+                base, factor = _ALIASES[candidate]
+                return _positive(Width(number * factor, "month" if base == "mon" else base), text, parameter)
+    raise errors.InvalidParameter.of(
+        parameter,
+        text,
+        "A width is a number and one calendar unit (days, weeks, months, quarters, years), or a bare number of values"
+        " for an integer key.",
+        "Write for example '1 month', '1 week', '1 year', or '1000000'.",
+    )
+
+
+def parse_number(text: str) -> int | None:
+    """A whole number as PostgreSQL would read it; int() takes more. None where it is none."""
+    word = text.strip()
+    digits = word[1:] if word[:1] in ("+", "-") else word
+    return int(word) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+
+
+def _positive(width: Width, text: str, parameter: str) -> Width:
+    if width.number < 1:
+        raise errors.InvalidParameter.of(parameter, text, "A width is at least one day or one value.")
+    if width.in_months * 30 + width.in_days > LAST_YEAR * 360:  # as PostgreSQL compares intervals
+        raise errors.InvalidParameter.of(parameter, text, f"A width is at most {LAST_YEAR} years.")
+    return width
+
+
+def parse_moment(text: str, parameter: str) -> datetime.datetime:
+    """A date or timestamp without time zone, in ISO form."""
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        moment = None
+    if moment is not None and moment.tzinfo is None:
+        return moment
+    raise errors.InvalidParameter.of(
+        parameter,
+        text,
+        "The value is a date or timestamp in the hierarchy's own time zone, years 1 to 9999, without an offset.",
+        "Write for example '2025-06-01'.",
+    )
+
+
+def is_multiple(width: Width, bucket: Width) -> bool:
+    """Whether every aligned slice of ``width`` is a whole number of aligned buckets."""
+    if width.unit == "value" or bucket.unit == "value":
+        return width.unit == bucket.unit and width.number % bucket.number == 0
+    if bucket.in_months:
+        return width.in_months > 0 and width.in_months % bucket.in_months == 0
+    if width.in_months:
+        return bucket.in_days == 1
+    return width.in_days % bucket.in_days == 0
+
+
+def align(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """Where the slice that holds a moment begins."""
+    if width.in_months:
+        months = moment.year * 12 + moment.month - 1
+        return _month(months - months % width.in_months)
+    days = (moment - FIRST_DAY).days
+    return FIRST_DAY + datetime.timedelta(days=days - days % width.in_days)
+
+
+def advance(start: datetime.datetime, width: Width, times: int = 1) -> datetime.datetime:
+    """The beginning ``times`` slices later (or, negative, earlier)."""
+    try:
+        if width.in_months:
+            months = start.year * 12 + start.month - 1 + width.in_months * times
+            # behind the first slice, which is cut short, the next one is aligned again
+            return _month(months - months % width.in_months if start == FIRST_DAY else months)
+        return start + datetime.timedelta(days=width.in_days * times)
+    except (ValueError, OverflowError):
+        raise errors.InvalidParameter(
+            f"a slice of {width} after {start:%Y-%m-%d} would leave the calendar",
+            f"Slices can lie between the years 1 and {LAST_YEAR}.",
+            "Choose bounds further inside, or a narrower slice.",
+        ) from None
+
+
+def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last."""
+    if not width.in_months:
+        return moment - datetime.timedelta(days=width.in_days)
+    first = advance(align(moment, Width(1, "month")), Width(width.in_months, "month"), -1)
+    following = advance(first, Width(1, "month"))
+    return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
+
+
+def _month(months: int) -> datetime.datetime:
+    if months < 12:  # the year 0 does not exist: the first slice is cut short
+        return FIRST_DAY
+    return datetime.datetime(months // 12, months % 12 + 1, 1)
+
+
+def suffix(lower: datetime.datetime, upper: datetime.datetime) -> str:
+    """What the name of a calendar slice ends with, by its width: 2025, 2025_q3, 2025_06, 2025_w07, 2025_06_15."""
+    for width, text in (
+        (Width(1, "year"), f"{lower.year:04d}"),
+        (Width(3, "month"), f"{lower.year:04d}_q{(lower.month + 2) // 3}"),
+        (Width(1, "month"), f"{lower.year:04d}_{lower.month:02d}"),
+        (Width(1, "week"), "{0:04d}_w{1:02d}".format(*lower.isocalendar()[:2])),
+        (Width(1, "day"), f"{lower.year:04d}_{lower.month:02d}_{lower.day:02d}"),
+    ):
+        if _is_one(lower, upper, width):
+            return text
+    return f"{_digits(lower)}_{_digits(upper)}"
+
+
+def _is_one(lower: datetime.datetime, upper: datetime.datetime, width: Width) -> bool:
+    """Whether [lower, upper) is exactly one aligned slice of a width."""
+    if align(lower, width) != lower or align(upper, width) != upper:
+        return False
+    return align(upper - datetime.timedelta(microseconds=1), width) == lower
+
+
+def _digits(moment: datetime.datetime) -> str:
+    text = f"{moment.year:04d}{moment.month:02d}{moment.day:02d}"
+    for part, is_needed in (
+        (f"{moment.hour:02d}{moment.minute:02d}", moment.time() != datetime.time()),
+        (f"{moment.second:02d}", moment.second or moment.microsecond),
+        (f"{moment.microsecond:06d}", moment.microsecond),
+    ):
+        if is_needed:
+            text += part
+    return text
+
+
+def integer_suffix(lower: int) -> str:
+    """What the name of a slice of integers ends with: its lower bound, "m" for minus."""
+    return str(lower) if lower >= 0 else f"m{-lower}"
+''','catalog.__init__': r'''"""Reading: each function asks pg_catalog or dp's own tables and returns values."""
+''','catalog.adoption': r'''"""Reading a tree of partitions that nobody declared to dialog_partition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..sql import Identifier, Literal, compose
+from . import server as catalog_server
+
+_HASH_KEYS = """
+    SELECT DISTINCT p.partstrat AS strategy, p.partnatts AS columns,
+           dp._column_names(p.partrelid, p.partattrs::int2[]) AS names
+    FROM pg_inherits i JOIN pg_partitioned_table p ON p.partrelid = i.inhrelid WHERE i.inhparent = $1
+"""
+
+_KINDS = """
+    SELECT count(*) FILTER (WHERE c.relkind = 'p') AS partitioned, count(*) AS all
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1
+"""
+
+_NEWEST_LEAF = """
+    SELECT c.oid FROM pg_partition_tree($1) p
+    JOIN pg_class c ON c.oid = p.relid JOIN pg_class parent ON parent.oid = p.parentrelid
+    WHERE p.isleaf AND c.relkind = 'r'
+    ORDER BY 'DEFAULT' IN (pg_get_expr(c.relpartbound, c.oid),
+                           coalesce(pg_get_expr(parent.relpartbound, parent.oid), '')),
+             c.oid DESC
+    LIMIT 1
+"""
+
+_CHILDREN = """
+    SELECT DISTINCT k.conrelid AS oid
+    FROM pg_constraint k
+    JOIN pg_partitioned_table p ON p.partrelid = k.conrelid AND p.partstrat = 'r' AND p.partnatts = 1
+    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = p.partattrs[0]
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1) AND k.conrelid <> ALL ($1)
+      AND a.attname = $2 AND dp._column_names(k.conrelid, k.conkey) @> $3
+    ORDER BY 1
+"""
+
+
+class PartmanSettings(NamedTuple):
+    """What pg_partman's configuration says of a table."""
+
+    schema: str
+    parent_table: str
+    interval: str
+    premake: int
+    retention: str | None
+    retention_schema: str | None
+    keeps_table: bool
+
+
+def hash_key(root: int, name: Identifier) -> str | None:
+    """The column that the slices are partitioned by; None where slices are leaves themselves."""
+    rows = database.query(_HASH_KEYS, ("oid",), (root,))
+    kinds = database.query(_KINDS, ("oid",), (root,))[0]
+    if not rows:
+        return None
+    one = len(rows) == 1 and rows[0]["strategy"] == "h" and rows[0]["columns"] == 1 and rows[0]["names"]
+    if not one or kinds["partitioned"] != kinds["all"]:
+        raise errors.WrongObjectType(
+            f"the partitions of {name} are not all partitioned by HASH of one and the same column",
+            "A slice is a leaf itself, or is partitioned by HASH of the hash key.",
+            "Bring the tree into that form first.",
+        )
+    return str(rows[0]["names"][0])
+
+
+def newest_leaf(table: int) -> int | None:
+    """The leaf that was made last: its settings are the template's."""
+    rows = database.query(_NEWEST_LEAF, ("oid",), (table,))
+    return int(rows[0]["oid"]) if rows else None
+
+
+def children(tables: list[int], partition_column: str, partition_keys: tuple[str, ...]) -> list[int]:
+    """Tables partitioned by the same column that refer to some tables by a key with the partition keys."""
+    rows = database.query(_CHILDREN, ("oid[]", "name", "name[]"), (tables, partition_column, list(partition_keys)))
+    return [row["oid"] for row in rows]
+
+
+def partman(schema: str, table: str) -> PartmanSettings | None:
+    """What pg_partman, where it is installed, is configured to do with a table."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, has_table_privilege(c.oid, 'SELECT') AS readable,"
+        " has_table_privilege(c.oid, 'DELETE') AS deletable"
+        " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'part_config' WHERE e.extname = 'pg_partman'"
+    )
+    if not rows:
+        return None
+    parent = f"{schema}.{table}"
+    if not rows[0]["readable"]:
+        database.warning(f"pg_partman's configuration cannot be read: make sure that it does not manage {parent}")
+        return None
+    text = compose(
+        "SELECT partition_interval::text AS interval, premake, retention, retention_schema,"
+        " retention_keep_table AS keeps FROM {} WHERE parent_table = {}",
+        Identifier(rows[0]["schema"], "part_config"),
+        Literal(parent),
+    )
+    found = database.query_once(text.text)
+    if not found:
+        return None
+    if not rows[0]["deletable"]:
+        raise errors.InsufficientPrivilege(
+            f"pg_partman manages {parent}, and its configuration may not be deleted by {catalog_server.server().user}",
+            "Two programs must not maintain one table.",
+            f"Call as a role that may delete from {rows[0]['schema']}.part_config.",
+        )
+    row = found[0]
+    return PartmanSettings(
+        rows[0]["schema"],
+        parent,
+        row["interval"],
+        row["premake"],
+        row["retention"],
+        row["retention_schema"],
+        row["keeps"],
+    )
+''','catalog.findings': r'''"""Reading what dp.check judges."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+from .. import database, keys
+from ..model import Hierarchy, SliceSpec
+from ..plan.findings import Facts
+from . import foreign_keys as catalog_keys
+from . import server as catalog_server
+from . import slices as catalog_slices
+
+_TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
+
+_INVALID_INDEXES = f"""
+    SELECT x.oid::regclass::text AS index, i.indrelid::regclass::text AS relation, x.relkind = 'I' AS is_partitioned
+    FROM ({_TREE}) AS tree JOIN pg_index i ON i.indrelid = tree.relid JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE NOT i.indisvalid ORDER BY 1
+"""
+
+_INVALID_CONSTRAINTS = f"""
+    SELECT n.nspname AS schema, c.relname AS name, k.conname AS constraint
+    FROM ({_TREE}) AS tree
+    JOIN pg_constraint k ON k.conrelid = tree.relid AND NOT k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
+    JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    ORDER BY 1, 2, 3
+"""
+
+_FOREIGN_OWNERS = f"""
+    SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner
+    FROM ({_TREE}) AS tree
+    JOIN pg_class c ON c.oid = tree.relid JOIN pg_class top ON top.oid = tree.top
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relowner <> top.relowner ORDER BY 1, 2
+"""
+
+_KEYS_TO_PARTITIONS = f"""
+    SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS partition
+    FROM ({_TREE}) AS tree
+    JOIN pg_constraint k ON k.confrelid = tree.relid AND k.contype = 'f' AND k.conparentid = 0
+    WHERE tree.relid <> tree.top ORDER BY 1, 2
+"""
+
+_KEY_DIFFERENCES = """
+    SELECT t.oid::regclass::text AS relation, a.attname AS column,
+           coalesce(format_type(b.atttypid, b.atttypmod)
+                    || CASE WHEN b.attcollation <> 0 THEN ' collated ' || b.attcollation::regcollation ELSE '' END,
+                    'missing') AS what
+    FROM unnest($1) AS t (oid)
+    JOIN pg_attribute a ON a.attrelid = $2 AND a.attname = ANY ($3)
+    LEFT JOIN pg_attribute b ON b.attrelid = t.oid AND b.attname = a.attname AND NOT b.attisdropped
+    WHERE (b.atttypid, b.atttypmod, b.attcollation) IS DISTINCT FROM (a.atttypid, a.atttypmod, a.attcollation)
+    ORDER BY 1, 2
+"""
+
+_NEVER_ANALYSED = """
+    SELECT t.oid FROM unnest($1) AS t (oid)
+    WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
+      AND NOT EXISTS (SELECT FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename
+                      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = s.schemaname
+                      WHERE c.oid = t.oid AND s.inherited)
+      AND EXISTS (SELECT FROM pg_partition_tree(t.oid) p JOIN pg_class c ON c.oid = p.relid
+                  WHERE p.isleaf AND c.relkind = 'r')
+"""
+
+_LAST_FAILURE = """
+    SELECT l.at, l.message, l.status FROM dp.log_entry l
+    WHERE l.root = $1 AND l.call = 'run_maintenance' ORDER BY l.id DESC LIMIT 1
+"""
+
+
+def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None) -> Facts:
+    """The facts of one hierarchy.
+
+    ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
+    keeps, as if it were one slice.
+    """
+    tables = [table.oid for table in hierarchy.tables]
+    server = catalog_server.server()
+    return Facts(
+        current_point=_current_point(hierarchy),
+        missing=tuple(missing),
+        rows_in_default=_rows_in_default(hierarchy, maintained),
+        invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
+        invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
+        never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
+        foreign_owners=_found(_FOREIGN_OWNERS, tables, "schema", "name", "owner"),
+        keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
+        key_differences=_key_differences(hierarchy, tables),
+        pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
+        last_failure=_last_failure(hierarchy),
+        lock_table=server.lock_table,
+        partitionwise_join=server.partitionwise_join,
+        constraint_exclusion=database.setting("constraint_exclusion") != "off",
+        server_version=server.version,
+        database=str(database.query("SELECT current_database() AS name")[0]["name"]),
+    )
+
+
+def _found(query: str, tables: list[int], *columns: str) -> tuple[Any, ...]:
+    """What a query tells of some tables, a tuple of its columns a row."""
+    rows = database.query(query, ("oid[]",), (tables,))
+    return tuple(tuple(row[column] for column in columns) for row in rows)
+
+
+def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str, str, str], ...]:
+    rows = database.query(
+        _KEY_DIFFERENCES,
+        ("oid[]", "oid", "name[]"),
+        (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
+    )
+    return tuple((row["relation"], row["column"], row["what"]) for row in rows)
+
+
+def _last_failure(hierarchy: Hierarchy) -> str | None:
+    rows = database.query(_LAST_FAILURE, ("oid",), (hierarchy.root.oid,))
+    return f"{rows[0]['at']}: {rows[0]['message']}" if rows and rows[0]["status"] == "failed" else None
+
+
+def _current_point(hierarchy: Hierarchy) -> int | None:
+    if keys.is_integer(hierarchy.range_type):
+        return None
+    now = catalog_server.local_now(hierarchy.policy.time_zone)
+    return catalog_slices.calendar_edges(hierarchy, [now])[0].point
+
+
+def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:
+    """The tables whose default slice shows rows to the caller, whom a look must not cost a lock or a change."""
+    found = []
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None and catalog_slices.shows_rows(default, table):
+            is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
+            found.append((table.oid, is_inside))
+    return tuple(found)
+''','catalog.foreign_keys': r'''"""Reading foreign keys: declared ones, and those that wait for dp.register_child."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import ForeignKey
+
+_FOREIGN_KEYS = """
+    SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
+           condeferrable AS is_deferrable, condeferred AS is_deferred,
+           dp._column_names(conrelid, conkey) AS columns, dp._column_names(confrelid, confkey) AS parent_columns,
+           dp._column_names(conrelid, confdelsetcols) AS delete_columns,
+           conrelid::regclass::text AS child_text, confrelid::regclass::text AS parent_text,
+           NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
+                       AND NOT a.attnotnull) AS is_mandatory
+    FROM pg_constraint
+    WHERE contype = 'f' AND conparentid = 0
+"""
+
+_PENDING = """
+    SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
+           delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
+           false AS is_mandatory
+    FROM dp.pending_foreign_key
+"""
+
+
+def _foreign_key(row: database.Row) -> ForeignKey:
+    """A row of pg_constraint as a value."""
+    return ForeignKey(
+        row["name"],
+        row["child"],
+        row["parent"],
+        tuple(row["columns"]),
+        tuple(row["parent_columns"]),
+        row["on_update"],
+        row["on_delete"],
+        tuple(row["delete_columns"] or ()),
+        row["is_deferrable"],
+        row["is_deferred"],
+        row["child_text"],
+        row["parent_text"],
+        row["is_mandatory"],
+    )
+
+
+def declared_on(tables: list[int]) -> list[ForeignKey]:
+    """The foreign keys declared on some tables."""
+    rows = database.query(f"{_FOREIGN_KEYS} AND conrelid = ANY ($1) ORDER BY oid", ("oid[]",), (tables,))
+    return [_foreign_key(row) for row in rows]
+
+
+def pointing_to(table: int) -> list[ForeignKey]:
+    """The foreign keys of other tables that point to one."""
+    rows = database.query(f"{_FOREIGN_KEYS} AND confrelid = $1 AND conrelid <> $1 ORDER BY oid", ("oid",), (table,))
+    return [_foreign_key(row) for row in rows]
+
+
+def definitions(table: int) -> dict[str, str]:
+    """What the foreign keys declared on a table say, by name."""
+    rows = database.query(
+        "SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint"
+        " WHERE contype = 'f' AND conparentid = 0 AND conrelid = $1 ORDER BY oid",
+        ("oid",),
+        (table,),
+    )
+    return {row["name"]: row["definition"].removesuffix(" NOT VALID") for row in rows}
+
+
+def pending_of(child: int) -> list[ForeignKey]:
+    """The foreign keys that a table had before its parents were made anew."""
+    return [
+        _foreign_key(row) for row in database.query(f"{_PENDING} WHERE child = $1 ORDER BY name", ("oid",), (child,))
+    ]
+
+
+def pending_to(parents: list[int]) -> list[ForeignKey]:
+    """The foreign keys that wait for the registration of their tables under some parents."""
+    rows = database.query(f"{_PENDING} WHERE parent = ANY ($1) ORDER BY child::text, name", ("oid[]",), (parents,))
+    return [_foreign_key(row) for row in rows]
+''','catalog.hierarchy': r'''"""Reading hierarchies: configuration, tables in the order of their foreign keys, slices."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import database, errors
+from ..calendars import parse_width
+from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
+from ..sql import Identifier
+from . import foreign_keys as catalog_keys
+from . import server as catalog_server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+_POLICIES = """
+    SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
+           hash_partitions, premake, start, retention, retention_action, retention_schema, time_zone, default_slice,
+           (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
+           (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
+           (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
+           format_type(a.atttypid, NULL) AS range_type
+    FROM dp.hierarchy_config h
+    JOIN pg_class c ON c.oid = h.root
+    LEFT JOIN pg_attribute a ON a.attrelid = h.root AND a.attname = h.range_key AND NOT a.attisdropped
+    WHERE $1 IS NULL OR root = ANY ($1)
+    ORDER BY root::oid
+"""
+
+_TABLES = """
+    SELECT t.root::oid AS root, t.role, c.oid, n.nspname AS schema, c.relname AS name,
+           pg_get_userbyid(c.relowner) AS owner,
+           c.relkind AS kind, a.attname AS partition_column, format_type(a.atttypid, NULL) AS partition_type,
+           tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
+           (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
+           EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
+           ARRAY(SELECT k.name FROM unnest(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key,
+                                                 CASE t.role WHEN 'root' THEN h.range_key END]) AS k (name)
+                 WHERE t.role <> 'reference' AND k.name IS NOT NULL
+                   AND NOT EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = c.oid AND x.attname = k.name
+                                   AND NOT x.attisdropped)) AS missing_keys
+    FROM dp.table_config t
+    JOIN dp.hierarchy_config h ON h.root = t.root
+    JOIN pg_class c ON c.oid = t.tbl
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0]
+    LEFT JOIN pg_class tc ON tc.oid = t.template
+    LEFT JOIN pg_namespace tn ON tn.oid = tc.relnamespace
+    WHERE t.root = ANY ($1)
+    ORDER BY t.root::oid, c.oid
+"""
+
+_SLICES = "SELECT * FROM dp._slices($1, $2)"
+
+
+class Root(NamedTuple):
+    """The root of a hierarchy, which may be unreadable."""
+
+    oid: int
+    name: str
+    owner: str
+    is_own: bool  # whether the caller is its owner, or may become it
+
+
+def load(root: int | None) -> Hierarchy:
+    """One hierarchy."""
+    if root is None:
+        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    found = load_all([root])
+    if not found:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(root)} is not the root of a hierarchy",
+            "dp.hierarchy_config does not name it.",
+            "See the view dp.hierarchy, or declare it with SELECT dp.create_hierarchy(...).",
+        )
+    return found[0]
+
+
+def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
+    """Some hierarchies, or all, in a handful of queries however many there are."""
+    rows = database.query(_POLICIES, ("oid[]",), (roots,))
+    if not rows:
+        return []
+    roots = [row["root"] for row in rows]
+    tables: dict[int, list[Table]] = {root: [] for root in roots}
+    for row in database.query(_TABLES, ("oid[]",), (roots,)):
+        _check_keys(row)
+        tables[row["root"]].append(_table(row))
+    managed = [table.oid for found in tables.values() for table in found if table.role != REFERENCE]
+    keys = catalog_keys.declared_on(managed)
+    by_zone: dict[str, list[int]] = {}
+    for row in rows:
+        partitioned = [table.oid for table in tables[row["root"]] if table.role != REFERENCE and table.kind == "p"]
+        by_zone.setdefault(row["time_zone"], []).extend(partitioned)
+    slices = read_slices(by_zone)
+    result = []
+    for row in rows:
+        own = tables[row["root"]]
+        oids = {table.oid for table in own if table.role != REFERENCE}
+        inside = tuple(key for key in keys if key.child in oids and key.parent in oids)
+        ordered = in_order([table for table in own if table.role != REFERENCE], inside)
+        references = tuple(table for table in own if table.role == REFERENCE)
+        own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
+        result.append(Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices))
+    return result
+
+
+def load_readable(roots: list[int]) -> tuple[list[Hierarchy], dict[int, Exception]]:
+    """Some hierarchies, and why the others cannot be read; one that cannot does not hide the others."""
+    try:
+        return load_all(roots), {}
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+    found: list[Hierarchy] = []
+    unreadable: dict[int, Exception] = {}
+    for root in roots:
+        try:
+            found += load_all([root])
+        except (errors.PartitionError, database.ServerError) as error:
+            if database.is_cancel(error):
+                raise
+            unreadable[root] = error
+    return found, unreadable
+
+
+def _check_keys(row: Row) -> None:
+    """A key column that was renamed by hand is named, before anything goes wrong without it."""
+    if not row["missing_keys"]:
+        return
+    table, key = Identifier(row["schema"], row["name"]), row["missing_keys"][0]
+    partition_column = row["partition_column"]
+    renamed = f"ALTER TABLE {table} RENAME COLUMN {Identifier(partition_column)} TO {Identifier(key)};"
+    raise errors.UndefinedColumn(
+        f'key column "{key}" of {table} does not exist any more',
+        f'The configuration knows it by this name; {table} is partitioned by RANGE of "{partition_column}".',
+        f"If it was renamed, rename it back: {renamed}" if partition_column else "Rename it back.",
+    )
+
+
+def roots() -> list[Root]:
+    """The roots of all hierarchies."""
+    rows = database.query(
+        "SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, pg_get_userbyid(c.relowner) AS owner,"
+        " pg_has_role(c.relowner, 'MEMBER') AS is_own"
+        " FROM dp.hierarchy_config h JOIN pg_class c ON c.oid = h.root JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " ORDER BY c.oid"
+    )
+    return [Root(row["oid"], row["name"], row["owner"], row["is_own"]) for row in rows]
+
+
+def own_roots() -> list[Root]:
+    """Those whose owner the caller is, or may become."""
+    return [root for root in roots() if root.is_own]
+
+
+def policy(row: Row) -> Policy:
+    """A row of dp.hierarchy_config as a value."""
+    retention = row["retention"]
+    return Policy(
+        row["range_key"],
+        row["hash_key"],
+        row["key_form"],
+        row["slice_key"],
+        parse_width(row["bucket"], "bucket") if row["bucket"] else None,
+        parse_width(row["slice"], "slice"),
+        row["hash_partitions"],
+        row["premake"],
+        row["start"],
+        parse_width(retention, "retention") if retention else None,
+        row["retention_action"],
+        row["retention_schema"],
+        row["time_zone"],
+        row["default_slice"],
+        row["lock_timeout"],
+        row["analyze_interval"],
+        row["log_retention"],
+    )
+
+
+def _table(row: Row) -> Table:
+    return Table(
+        row["oid"],
+        row["schema"],
+        row["name"],
+        row["owner"],
+        row["role"],
+        row["kind"],
+        row["partition_column"],
+        row["partition_type"],
+        row["template_oid"],
+        row["template_schema"],
+        row["template_name"],
+        int(row["relations_per_leaf"]),
+        row["has_identity"],
+    )
+
+
+def in_order(tables: list[Table], keys: tuple[ForeignKey, ...]) -> tuple[Table, ...]:
+    """Referenced tables before those that refer to them, the root first."""
+    remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
+    ordered: list[Table] = []
+    while remaining:
+        waiting = {table.oid for table in remaining}
+        free = [
+            table
+            for table in remaining
+            if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
+        ]
+        if not free:
+            circle = ", ".join(str(table.identifier) for table in remaining)
+            raise errors.InvalidTableDefinition(
+                f"the foreign keys of {circle} form a circle",
+                "The tables of a hierarchy are created and dropped in the order of their foreign keys.",
+                "Make one of these keys point out of the hierarchy, or drop it.",
+            )
+        ordered += free
+        remaining = [table for table in remaining if table not in free]
+    return tuple(ordered)
+
+
+def read_slices(tables: dict[str, list[int]]) -> dict[int, list[Slice]]:
+    """The slices of partitioned tables, by table; the tables are given by time zone, and asked for once for each."""
+    result: dict[int, list[Slice]] = {}
+    for zone, oids in tables.items():
+        for row in database.query(_SLICES, ("oid[]", "text"), (oids, zone)):
+            result.setdefault(row["parent"], []).append(_slice(row))
+    for found in result.values():
+        found.sort(key=lambda each: (each.lower is not None, each.lower.point if each.lower else 0))
+    return result
+
+
+def _slice(row: Row) -> Slice:
+    return Slice(
+        row["slice"],
+        row["schema_name"],
+        row["slice_name"],
+        row["is_partitioned"],
+        row["is_default"],
+        row["detach_pending"],
+        _edge(row["lower_point"], row["lower_local"]),
+        _edge(row["upper_point"], row["upper_local"]),
+        row["modulus"] or 0,
+        tuple(row["remainders"] or ()),
+    )
+
+
+def _edge(point: int | None, local: str | None) -> Edge | None:
+    if point is None:
+        return None
+    if local is None:
+        return Edge(point)
+    try:
+        return Edge(point, datetime.datetime.fromisoformat(local))
+    except ValueError:  # before the year 1 or after 9999
+        return Edge(point)
+
+
+def root_of(relation: int) -> int | None:
+    """The root of the hierarchy that a table belongs to as root or child."""
+    rows = database.query(
+        "SELECT root::oid AS root FROM dp.table_config WHERE tbl = $1 AND role <> $2",
+        ("oid", "text"),
+        (relation, REFERENCE),
+    )
+    return int(rows[0]["root"]) if rows else None
+''','catalog.properties': r'''"""Reading what new leaves must be given: from the parent what it holds, from the template the rest."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.properties import Grant, LeafIndex, Properties, RowPolicy, StatisticsObject
+
+_RELATION = """
+    SELECT c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           ARRAY(SELECT d.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS d WHERE c.relacl IS NOT NULL
+                 AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee = c.relowner
+                                 AND a.privilege_type = d.privilege_type) ORDER BY 1) AS owner_lacks,
+           c.relpersistence = 'u' AS is_unlogged, c.reloptions AS options, t.reloptions AS toast_options,
+           c.relreplident AS replica_identity, c.relrowsecurity AS row_security, c.relforcerowsecurity AS force,
+           obj_description(c.oid, 'pg_class') AS comment, am.amname AS access_method, ts.spcname AS tablespace,
+           (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+             WHERE i.indrelid = c.oid AND i.indisreplident) AS replica_index
+    FROM pg_class c
+    LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+    LEFT JOIN pg_am am ON am.oid = c.relam
+    LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+    WHERE c.oid = $1
+"""
+
+_COLUMNS = """
+    SELECT attname AS name, attstattarget AS target, col_description(attrelid, attnum) AS comment,
+           -- some minor releases keep a mark of their own among the options
+           ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE starts_with(o, 'n_distinct')) AS options
+    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+
+_GRANTS = """
+    SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
+           source.attname AS column, acl.is_grantable
+    FROM (SELECT relacl AS acl, NULL::name AS attname, 0 AS attnum FROM pg_class WHERE oid = $1
+          UNION ALL
+          SELECT attacl, attname, attnum FROM pg_attribute WHERE attrelid = $1 AND NOT attisdropped) AS source,
+         LATERAL aclexplode(source.acl) AS acl
+    WHERE acl.grantee <> (SELECT relowner FROM pg_class WHERE oid = $1)
+    ORDER BY grantee, source.attnum, privilege
+"""
+
+_DEFAULT_GRANTEES = """
+    SELECT DISTINCT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee
+    FROM pg_class c JOIN pg_default_acl d
+      ON d.defaclrole = c.relowner AND d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, c.relnamespace),
+         LATERAL aclexplode(d.defaclacl) AS acl
+    WHERE c.oid = $1 AND acl.grantee <> c.relowner
+"""
+
+_POLICIES = """
+    SELECT p.polname AS name, p.polpermissive AS permissive,
+           CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
+                         ELSE 'ALL' END AS command,
+           ARRAY(SELECT pg_get_userbyid(r) FROM unnest(p.polroles) AS r WHERE r <> 0 ORDER BY 1) AS roles,
+           pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS "check"
+    FROM pg_policy p WHERE p.polrelid = $1 ORDER BY p.polname
+"""
+
+_STATISTICS = """
+    SELECT stxname AS name, stxstattarget AS target, stxrelid AS relation,
+           CASE WHEN cardinality(stxkind) > 1 OR NOT stxkind @> '{e}' THEN
+               '(' || (SELECT string_agg(CASE k WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies'
+                                         WHEN 'm' THEN 'mcv' END, ', ')
+                       FROM unnest(stxkind) AS k WHERE k <> 'e') || ') ' ELSE '' END
+           || 'ON ' || pg_get_statisticsobjdef_columns(oid) AS definition
+    FROM pg_statistic_ext WHERE stxrelid = ANY ($1) ORDER BY stxname
+"""
+
+_INDEXES = """
+    SELECT c.relname AS name, i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 ORDER BY c.relname
+"""
+
+_NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
+
+
+def read(table: int, template: int | None) -> Properties:
+    """The properties for new leaves of a table; without a template the table stands in its place."""
+    parent = _relation(table)
+    model = _relation(template) if template else parent
+    sources = [table] + ([template] if template else [])
+    columns = database.query(_COLUMNS, ("oid",), (table,))
+    model_columns = database.query(_COLUMNS, ("oid",), (template or table,))
+    identity = parent if parent["replica_identity"] != "d" else model
+    return Properties(
+        parent["name"],
+        parent["access_method"],
+        parent["tablespace"],
+        bool(model["is_unlogged"]),
+        _options(model["options"], "") + _options(model["toast_options"], "toast."),
+        tuple((row["name"], row["target"]) for row in model_columns if _is_given(row["target"])),
+        tuple((row["name"], option) for row in model_columns for option in row["options"] or ()),
+        identity["replica_identity"],
+        identity["replica_index"],
+        parent["comment"],
+        tuple((row["name"], row["comment"]) for row in columns if row["comment"] is not None),
+        parent["row_security"],
+        parent["force"],
+        parent["owner"],
+        tuple(
+            RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
+            for row in database.query(_POLICIES, ("oid",), (table,))
+        ),
+        tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
+        tuple(
+            Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+            for row in database.query(_GRANTS, ("oid",), (table,))
+        ),
+        tuple(parent["owner_lacks"]),
+        tuple(
+            StatisticsObject(row["name"], row["definition"], row["target"] if _is_given(row["target"]) else None)
+            for row in database.query(_STATISTICS, ("oid[]",), (sources,))
+        ),
+        tuple(
+            LeafIndex(row["name"], row["is_unique"], row["definition"])
+            for row in (database.query(_INDEXES, ("oid",), (template,)) if template else ())
+        ),
+        bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
+    )
+
+
+def _is_given(target: int | None) -> bool:
+    """Whether a statistics target is one; -1, or NULL from PostgreSQL 17 on, stands for the default, 0 for none."""
+    return target is not None and target >= 0
+
+
+def _relation(oid: int) -> database.Row:
+    return database.query(_RELATION, ("oid",), (oid,))[0]
+
+
+def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for option in options or ():
+        name, _, value = option.partition("=")
+        found.append((prefix + name, value))
+    return tuple(found)
+''','catalog.server': r'''"""What the server is and allows."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import database
+
+LOCK_BUDGET_SHARE = 0.75  # of the lock table, which is somewhat larger than it says; the rest is for everybody else
+
+
+class Server(NamedTuple):
+    """Facts about the server and the session."""
+
+    version: int
+    is_standby: bool
+    lock_table: int
+    partitionwise_join: bool
+    user: str
+    is_superuser: bool
+
+    @property
+    def lock_budget(self) -> int:
+        """How many locks one transaction of ours may take."""
+        return int(self.lock_table * LOCK_BUDGET_SHARE)
+
+
+def server() -> Server:
+    """Read them."""
+    row = database.query(
+        """
+        SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby,
+               current_setting('max_locks_per_transaction')::int
+               * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
+               current_setting('enable_partitionwise_join')::bool AS partitionwise, current_user AS name,
+               (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
+        """
+    )[0]
+    return Server(
+        row["version"], row["is_standby"], row["locks"], row["partitionwise"], row["name"], row["is_superuser"]
+    )
+
+
+def local_now(time_zone: str) -> datetime.datetime:
+    """The time in a zone; dp.now sets the clock for tests and rehearsals."""
+    query = "SELECT to_char(dp._now($1), 'YYYY-MM-DD HH24:MI:SS.US') AS now"  # whatever DateStyle the session has
+    return datetime.datetime.fromisoformat(database.query(query, ("text",), (time_zone,))[0]["now"])
+
+
+_points: dict[tuple[str, str, str], int] = {}  # what was asked before: hierarchies cut alike ask the same
+MAX_POINTS_KEPT = 10_000
+
+
+def points(moments: list[str], type_name: str, time_zone: str) -> list[int]:
+    """The points, on a partition column's axis, of calendar moments in a time zone."""
+    if len(_points) > MAX_POINTS_KEPT:
+        _points.clear()
+    unknown = [moment for moment in moments if (moment, type_name, time_zone) not in _points]
+    if unknown:
+        rows = database.query(
+            "SELECT moment, dp._moment_point(moment::timestamp, $2, $3) AS point FROM unnest($1) AS m(moment)",
+            ("text[]", "text", "text"),
+            (unknown, type_name, time_zone),
+        )
+        _points.update({(row["moment"], type_name, time_zone): int(row["point"]) for row in rows})
+    return [_points[moment, type_name, time_zone] for moment in moments]
+
+
+def point_ranges(moments: list[str], type_name: str, time_zone: str) -> list[tuple[int, int]]:
+    """The first and the last point at which the clock of a time zone shows each moment."""
+    rows = database.query(
+        "SELECT r.first, r.last FROM unnest($1) WITH ORDINALITY AS m(moment, n),"
+        " LATERAL dp._moment_range(moment::timestamp, $2, $3) AS r ORDER BY n",
+        ("text[]", "text", "text"),
+        (moments, type_name, time_zone),
+    )
+    return [(int(row["first"]), int(row["last"])) for row in rows]
+
+
+def try_lock(root: int, for_session: bool) -> int | None:
+    """Take the lock of a hierarchy; the process that holds it where it cannot be had, None where it could."""
+    function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
+    if database.query(f"SELECT {function}(dp._lock_class(), $1::int) AS taken", ("int",), (_signed(root),))[0]["taken"]:
+        return None
+    rows = database.query("SELECT dp._lock_holder($1) AS pid", ("oid",), (root,))
+    return int(rows[0]["pid"] or 0)
+
+
+def unlock(root: int) -> None:
+    """Give a session's lock of a hierarchy back."""
+    database.query("SELECT pg_catalog.pg_advisory_unlock(dp._lock_class(), $1::int)", ("int",), (_signed(root),))
+
+
+def _signed(oid: int) -> int:
+    return oid - (1 << 32) if oid >= 1 << 31 else oid
+
+
+def resolve_relation(text: str) -> int:
+    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned."""
+    return int(database.query("SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid", ("text",), (text,))[0]["oid"])
+
+
+def relation_name(oid: int) -> str:
+    """A relation as PostgreSQL writes it."""
+    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+
+
+def existing_relations(schema: str, names: list[str]) -> set[str]:
+    """Which of some names are taken in a schema, by a relation or by a type: a table has a type of its name."""
+    rows = database.query(
+        "SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $1 AND c.relname = ANY ($2)"
+        " UNION SELECT t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
+        " WHERE n.nspname = $1 AND t.typname = ANY ($2) AND t.typelem = 0",
+        ("name", "name[]"),
+        (schema, names),
+    )
+    return {row["name"] for row in rows}
+''','catalog.slices': r'''"""Reading what concerns single slices: edges, default slices' contents, detached ones, their foreign keys."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import database, keys
+from ..model import SLICE, Edge, Hierarchy, Slice, SliceSpec, Table
+from ..plan import default_slice as plan_default
+from ..plan.coverage import Span, suffix
+from ..plan.default_slice import DefaultFacts
+from ..plan.lifecycle import DetachedSlice
+from ..sql import SQL, Identifier, compose
+from . import server as catalog_server
+
+
+def calendar_edges(hierarchy: Hierarchy, moments: list[datetime.datetime]) -> list[Edge]:
+    """Calendar moments as edges on the partition column's axis, in the hierarchy's time zone."""
+    key_type = str(hierarchy.root.partition_type)
+    if key_type not in keys.ZONED_TYPES:
+        return [Edge(keys.local_point(moment), moment) for moment in moments]
+    texts = [moment.isoformat(sep=" ") for moment in moments]
+    found = catalog_server.points(texts, key_type, hierarchy.policy.time_zone)
+    return [Edge(point, moment) for point, moment in zip(found, moments)]
+
+
+def axis_points(hierarchy: Hierarchy, values: list[object]) -> list[int]:
+    """Calendar moments, or numbers, as points on the partition column's axis."""
+    moments = [value for value in values if isinstance(value, datetime.datetime)]
+    if moments:
+        return [edge.point for edge in calendar_edges(hierarchy, moments)]
+    return [value for value in values if isinstance(value, int)]
+
+
+def specs(hierarchy: Hierarchy, spans: list[Span], modulus: int) -> list[SliceSpec]:
+    """Spans as slices to create; in the slice form with the bounds of the range key, too."""
+    ranges = _range_key_bounds(hierarchy, spans) if hierarchy.policy.key_form == SLICE else {}
+    nothing = (None, None)
+    return [
+        SliceSpec(
+            lower,
+            upper,
+            modulus,
+            suffix(lower, upper),
+            ranges.get(lower.point, nothing)[0],
+            ranges.get(upper.point, nothing)[1],
+        )
+        for lower, upper in spans
+    ]
+
+
+def _range_key_bounds(hierarchy: Hierarchy, spans: list[Span]) -> dict[int, tuple[int | None, int | None]]:
+    """For each edge of a slice key the first and the last point of the range key that belong to it.
+
+    They differ only where a clock is set back over midnight, so that midnight comes twice.
+    """
+    edges = sorted({edge for span in spans for edge in span}, key=lambda edge: edge.point)
+    if keys.is_integer(hierarchy.range_type):
+        return {edge.point: (edge.point, edge.point) for edge in edges}
+    moments = [(edge.local or keys.EPOCH).isoformat(sep=" ") for edge in edges]
+    found = catalog_server.point_ranges(moments, hierarchy.range_type, hierarchy.policy.time_zone)
+    return {edge.point: each for edge, each in zip(edges, found)}
+
+
+def default_facts(hierarchy: Hierarchy) -> dict[int, DefaultFacts]:
+    """What draining and excluding need to know of the default slices."""
+    found = {}
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None:
+            found[table.oid] = _facts(default)
+    return found
+
+
+def _facts(default: Slice) -> DefaultFacts:
+    columns = database.query(
+        "SELECT attname AS name FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped"
+        " AND attgenerated = '' ORDER BY attnum",
+        ("oid",),
+        (default.oid,),
+    )
+    triggers = database.query(
+        "SELECT n.nspname AS schema, c.relname AS relation, t.tgname AS name, t.tgenabled AS enabled"
+        " FROM pg_partition_tree($1::regclass) AS tree JOIN pg_class c ON c.oid = tree.relid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_trigger t ON t.tgrelid = c.oid"
+        " WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY tree.level, c.relname, t.tgname",
+        ("oid",),
+        (default.oid,),
+    )
+    exclusions = database.query(
+        "SELECT conname AS name, convalidated AS valid FROM pg_constraint"
+        " WHERE conrelid = $1 AND contype = 'c' AND starts_with(conname, $2) ORDER BY conname",
+        ("oid", "text"),
+        (default.oid, plan_default.EXCLUDES),
+    )
+    return DefaultFacts(
+        tuple(row["name"] for row in columns),
+        tuple((Identifier(row["schema"], row["relation"]), row["name"], row["enabled"]) for row in triggers),
+        tuple((row["name"], row["valid"]) for row in exclusions),
+        forces_row_security(default),
+    )
+
+
+def forces_row_security(relation: Slice) -> bool:
+    """Whether policies hide rows from the owner, too."""
+    rows = database.query(
+        "SELECT relrowsecurity AND relforcerowsecurity AS force FROM pg_class WHERE oid = $1", ("oid",), (relation.oid,)
+    )
+    return bool(rows[0]["force"])
+
+
+def _read_all(default: Slice, text: SQL) -> list[database.Row]:
+    """Read a default slice, rows that policies hide from the owner included."""
+    if not forces_row_security(default):
+        return database.query_once(text.text)
+    with database.subtransaction():
+        database.run(compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", default.identifier).text)
+        rows = database.query_once(text.text)
+        database.run(compose("ALTER TABLE {} FORCE ROW LEVEL SECURITY", default.identifier).text)
+    return rows
+
+
+def holds_rows(default: Slice, table: Table, spec: SliceSpec | None = None) -> bool:
+    """Whether a default slice holds rows at all, or of a range."""
+    return bool(_read_all(default, _rows_query(default, table, spec))[0]["found"])
+
+
+def shows_rows(default: Slice, table: Table, spec: SliceSpec | None = None) -> bool:
+    """The same of the rows that the caller sees; this changes nothing, as a STABLE function must not."""
+    return bool(database.query_once(_rows_query(default, table, spec).text)[0]["found"])
+
+
+def _rows_query(default: Slice, table: Table, spec: SliceSpec | None) -> SQL:
+    condition = plan_default.condition(table, spec) if spec else SQL("true")
+    return compose("SELECT EXISTS (SELECT FROM {} WHERE {}) AS found", default.identifier, condition)
+
+
+def is_empty(relation: Identifier) -> bool:
+    """Whether a relation holds no row."""
+    text = compose("SELECT NOT EXISTS (SELECT FROM {}) AS empty", relation)
+    return bool(database.query_once(text.text)[0]["empty"])
+
+
+def default_buckets(hierarchy: Hierarchy, step: int) -> list[str]:
+    """Which days, or steps of integers, the default slices have rows of, as text."""
+    found: set[str] = set()
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None:
+            query = plan_default.days_query(table, default, hierarchy.policy.time_zone, step)
+            rows = _read_all(default, query)
+            found.update(row["bucket"].replace(" AD", "") for row in rows if row["bucket"] is not None)
+    return sorted(found)
+
+
+def leaves(slices: list[Slice]) -> dict[int, tuple[Identifier, ...]]:
+    """The leaves of some slices, by slice."""
+    rows = database.query(
+        "SELECT i.inhparent AS slice, n.nspname AS schema, c.relname AS name FROM pg_inherits i"
+        " JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE i.inhparent = ANY ($1) ORDER BY c.relname",
+        ("oid[]",),
+        ([each.oid for each in slices],),
+    )
+    found: dict[int, tuple[Identifier, ...]] = {}
+    for row in rows:
+        found[row["slice"]] = found.get(row["slice"], ()) + (Identifier(row["schema"], row["name"]),)
+    return found
+
+
+def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, tuple[str, ...]]:
+    """The names that the hierarchy's foreign keys have on some slices, by slice."""
+    rows = database.query(
+        "SELECT conrelid AS slice, conname AS name FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY ($1)"
+        " AND confrelid = ANY ($2) ORDER BY conname",
+        ("oid[]", "oid[]"),
+        ([each.oid for each in slices], [table.oid for table in hierarchy.tables]),
+    )
+    found: dict[int, tuple[str, ...]] = {}
+    for row in rows:
+        found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
+    return found
+
+
+def detached(hierarchy: Hierarchy) -> list[DetachedSlice]:
+    """The slices that were detached and are still there, in the order of the tables."""
+    rows = database.query(
+        "SELECT d.tbl::oid AS table, n.nspname AS schema, c.relname AS name, d.lower_bound, d.upper_bound,"
+        " dp._point(trim(BOTH chr(39) FROM d.lower_bound), $2) AS lower_point,"
+        " dp._point(trim(BOTH chr(39) FROM d.upper_bound), $2) AS upper_point,"
+        " ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid WHERE i.inhparent = c.oid"
+        " ORDER BY 1) AS leaves"
+        " FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE d.root = $1",
+        ("oid", "text"),
+        (hierarchy.root.oid, hierarchy.root.partition_type),
+    )
+    order = {table.oid: position for position, table in enumerate(hierarchy.tables)}
+    found = [
+        DetachedSlice(
+            row["table"],
+            row["schema"],
+            row["name"],
+            tuple(row["leaves"]),
+            row["lower_bound"],
+            row["upper_bound"],
+            row["lower_point"],
+            row["upper_point"],
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+''','catalog.structure': r'''"""Reading the structure of one table."""
+
+from __future__ import annotations
+
+from .. import database, errors
+from ..plan.properties import Grant
+from ..plan.structure import (
+    Column,
+    Comment,
+    Index,
+    Publication,
+    Rule,
+    Sequence,
+    Statistics,
+    Structure,
+    Trigger,
+)
+from . import foreign_keys as catalog_keys
+
+_RELATION = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, c.relkind AS kind,
+           c.relispartition AS is_partition, c.relpersistence AS persistence,
+           p.partstrat AS strategy, dp._column_names(c.oid, p.partattrs::int2[]) AS partition_columns,
+           EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_partitions,
+           EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AS inherits,
+           c.reloftype <> 0 AS is_typed, c.oid::regclass::text AS text,
+           ARRAY(SELECT conname FROM pg_constraint WHERE conrelid = c.oid AND contype = 'c' ORDER BY conname) AS checks,
+           ARRAY(SELECT conname FROM pg_constraint WHERE conrelid = c.oid AND contype = 'c' AND connoinherit
+                 ORDER BY conname) AS uninherited_checks,
+           pg_has_role(c.relowner, 'USAGE') AS is_owner
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
+    WHERE c.oid = $1
+"""
+
+_COLUMNS = """
+    SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
+           a.attidentity <> '' AS identity,
+           CASE WHEN a.attcollation <> t.typcollation THEN ARRAY[cn.nspname, co.collname] END AS collation
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_collation co ON co.oid = a.attcollation
+    LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+_INDEXES = """
+    SELECT c.relname AS name, con.contype AS constraint_type, i.indisunique AS is_unique,
+           ARRAY(SELECT a.attname FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum <> 0
+                 WHERE k.n <= i.indnkeyatts ORDER BY k.n) AS columns,
+           coalesce(pg_get_constraintdef(con.oid), dp._index_definition(i.indexrelid)) AS definition,
+           obj_description(c.oid, 'pg_class') AS comment, c.reloptions AS options, ts.spcname AS tablespace
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+    LEFT JOIN pg_constraint con ON con.conindid = c.oid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u', 'x')
+    WHERE i.indrelid = $1 ORDER BY c.oid
+"""
+
+_TRIGGERS = """
+    SELECT tgname AS name, pg_get_triggerdef(oid) AS definition, tgenabled AS enabled,
+           tgtype & 1 = 1 AND (tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL) AS row_with_transition
+    FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal ORDER BY oid
+"""
+
+_RULES = """
+    SELECT rulename AS name, pg_get_ruledef(oid) AS definition, ev_enabled AS enabled
+    FROM pg_rewrite WHERE ev_class = $1 ORDER BY oid
+"""
+
+_SEQUENCES = """
+    SELECT n.nspname AS schema, s.relname AS name, a.attname AS column, d.deptype = 'i' AS is_identity,
+           s.oid::regclass::text AS text, obj_description(s.oid, 'pg_class') AS comment
+    FROM pg_depend d
+    JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+    JOIN pg_namespace n ON n.oid = s.relnamespace
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
+      AND d.deptype IN ('a', 'i')
+    ORDER BY a.attnum
+"""
+
+_SEQUENCE_GRANTS = """
+    SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
+           acl.is_grantable
+    FROM pg_class c, LATERAL aclexplode(c.relacl) AS acl
+    WHERE c.oid = $1::regclass AND acl.grantee <> c.relowner
+    ORDER BY 1, 2
+"""
+
+_STATISTICS = """
+    SELECT n.nspname AS schema, s.stxname AS name, pg_get_statisticsobjdef(s.oid) AS definition,
+           s.stxstattarget AS target
+    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = $1 ORDER BY s.oid
+"""
+
+_PUBLICATIONS = """
+    SELECT p.pubname AS name, dp._column_names(r.prrelid, r.prattrs::int2[]) AS columns,
+           pg_get_expr(r.prqual, r.prrelid) AS condition, p.pubviaroot AS is_by_root,
+           pg_has_role(c.relowner, p.pubowner, 'USAGE') AS is_owner
+    FROM pg_publication_rel r
+    JOIN pg_publication p ON p.oid = r.prpubid
+    JOIN pg_class c ON c.oid = r.prrelid
+    WHERE r.prrelid = $1 ORDER BY p.pubname
+"""
+
+# Comments on parts; LIKE copies those on columns and check constraints, those on indexes are the indexes'.
+_COMMENTS = """
+    SELECT part.kind, part.schema, part.name, d.description AS text
+    FROM (SELECT 'CONSTRAINT' AS kind, 'pg_constraint'::regclass AS class, oid, '' AS schema, conname AS name
+          FROM pg_constraint WHERE conrelid = $1 AND contype IN ('p', 'u', 'x', 'f')
+          UNION ALL SELECT 'TRIGGER', 'pg_trigger', oid, '', tgname FROM pg_trigger WHERE tgrelid = $1
+          UNION ALL SELECT 'POLICY', 'pg_policy', oid, '', polname FROM pg_policy WHERE polrelid = $1
+          UNION ALL SELECT 'RULE', 'pg_rewrite', oid, '', rulename FROM pg_rewrite WHERE ev_class = $1
+          UNION ALL SELECT 'STATISTICS', 'pg_statistic_ext', s.oid, n.nspname, s.stxname
+                    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = $1) AS part
+    JOIN pg_description d ON d.classoid = part.class AND d.objoid = part.oid AND d.objsubid = 0
+    ORDER BY part.kind, part.name
+"""
+
+# What would be lost with the table: everything that depends on it or its row type, but its own parts.
+_DEPENDENTS = """
+    SELECT DISTINCT CASE
+        WHEN r.rulename = '_RETURN' THEN pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+        WHEN d.classid = 'pg_class'::regclass THEN pg_describe_object(d.classid, d.objid, d.objsubid)
+        ELSE pg_describe_object(d.classid, d.objid, 0)
+        END AS name
+    FROM pg_depend d
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
+           OR d.refclassid = 'pg_type'::regclass
+              AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                                 UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+                                 WHERE c.oid = $1))
+      AND d.deptype IN ('n', 'a')
+      AND NOT CASE d.classid
+          WHEN 'pg_constraint'::regclass THEN true  -- foreign keys are made again, checks go along
+          WHEN 'pg_trigger'::regclass THEN EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgrelid = $1)
+          WHEN 'pg_policy'::regclass THEN EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polrelid = $1)
+          WHEN 'pg_attrdef'::regclass THEN EXISTS (SELECT FROM pg_attrdef WHERE oid = d.objid AND adrelid = $1)
+          WHEN 'pg_rewrite'::regclass THEN r.ev_class = $1
+          WHEN 'pg_statistic_ext'::regclass THEN true
+          WHEN 'pg_publication_rel'::regclass THEN true
+          WHEN 'pg_class'::regclass THEN (SELECT relkind FROM pg_class WHERE oid = d.objid) IN ('i', 'I', 'S', 't')
+          ELSE false
+      END
+    ORDER BY 1
+"""
+
+
+def read(oid: int) -> Structure:
+    """The structure of an ordinary or partitioned table."""
+    rows = database.query(_RELATION, ("oid",), (oid,))
+    if not rows:
+        raise errors.UndefinedObject(
+            f"relation {oid} does not exist" if oid else "no table was named",
+            "It was dropped meanwhile." if oid else "The parameter is NULL.",
+            "Name a table.",
+        )
+    row = rows[0]
+    _check_relation(row, row["text"])
+    return Structure(
+        row["oid"],
+        row["schema"],
+        row["name"],
+        row["owner"],
+        row["kind"],
+        row["kind"] == "r" and _has_rows(row["text"]),
+        row["has_partitions"],
+        row["strategy"],
+        tuple(row["partition_columns"] or ()),
+        columns(oid),
+        tuple(_index(found) for found in _about(_INDEXES, oid)),
+        tuple(catalog_keys.declared_on([oid])),
+        catalog_keys.definitions(oid),
+        tuple(catalog_keys.pointing_to(oid)),
+        tuple(
+            Trigger(found["name"], found["definition"], found["enabled"], found["row_with_transition"])
+            for found in _about(_TRIGGERS, oid)
+        ),
+        tuple(_sequence(found) for found in _about(_SEQUENCES, oid)),
+        tuple(_statistics(found) for found in _about(_STATISTICS, oid)),
+        tuple(Rule(found["name"], found["definition"], found["enabled"]) for found in _about(_RULES, oid)),
+        tuple(_publication(found) for found in _about(_PUBLICATIONS, oid)),
+        tuple(
+            Comment(found["kind"], found["schema"], found["name"], found["text"]) for found in _about(_COMMENTS, oid)
+        ),
+        tuple(row["checks"]),
+        tuple(row["uninherited_checks"]),
+        row["is_typed"],
+        tuple(found["name"] for found in _about(_DEPENDENTS, oid)),
+    )
+
+
+def _about(text: str, oid: int) -> list[database.Row]:
+    return database.query(text, ("oid",), (oid,))
+
+
+def _has_rows(relation: str) -> bool:
+    return bool(database.query_once(f"SELECT EXISTS (SELECT FROM {relation}) AS found")[0]["found"])
+
+
+def _sequence(row: database.Row) -> Sequence:
+    state: database.Row = {"last_value": 1, "is_called": False}
+    if row["is_identity"]:  # a serial column keeps its sequence as it is
+        state = database.query_once(f"SELECT last_value, is_called FROM {row['text']}")[0]
+    return Sequence(
+        row["schema"],
+        row["name"],
+        row["column"],
+        row["is_identity"],
+        state["last_value"],
+        state["is_called"],
+        tuple(
+            Grant(found["grantee"], found["privilege"], None, found["is_grantable"])
+            for found in database.query(_SEQUENCE_GRANTS, ("text",), (row["text"],))
+        ),
+        row["comment"],
+    )
+
+
+def _statistics(row: database.Row) -> Statistics:
+    target = row["target"]  # -1 up to 16, NULL from 17 on: the default
+    return Statistics(
+        row["schema"], row["name"], row["definition"], target if target is not None and target >= 0 else None
+    )
+
+
+def _publication(row: database.Row) -> Publication:
+    return Publication(row["name"], tuple(row["columns"] or ()), row["condition"], row["is_by_root"], row["is_owner"])
+
+
+def columns(oid: int) -> tuple[Column, ...]:
+    """The columns of a table."""
+    return tuple(_column(row) for row in database.query(_COLUMNS, ("oid",), (oid,)))
+
+
+def _check_relation(row: database.Row, name: str) -> None:
+    if row["kind"] not in ("r", "p"):
+        raise errors.WrongObjectType(
+            f"{name} is not a table", "Only ordinary and partitioned tables can be managed.", "Name a table."
+        )
+    if row["is_partition"] or row["inherits"]:
+        raise errors.WrongObjectType(
+            f"{name} is a partition or inherits from another table",
+            "A managed table stands at the top of its tree.",
+            "Name the topmost table.",
+        )
+    if row["persistence"] == "t":
+        raise errors.WrongObjectType(
+            f"{name} is a temporary table", "Only permanent tables can be managed.", "Name a permanent table."
+        )
+    if not row["is_owner"]:
+        raise errors.InsufficientPrivilege.not_owner(name, row["owner"])
+
+
+def _column(row: database.Row) -> Column:
+    collation = row["collation"]
+    return Column(
+        row["name"],
+        row["type"],
+        (collation[0], collation[1]) if collation else None,
+        row["not_null"],
+        row["identity"],
+    )
+
+
+def _index(row: database.Row) -> Index:
+    return Index(
+        row["name"],
+        row["constraint_type"],
+        row["is_unique"],
+        tuple(row["columns"]),
+        row["definition"],
+        tuple(_option(option) for option in row["options"] or ()),
+        row["tablespace"],
+        row["comment"],
+    )
+
+
+def _option(option: str) -> tuple[str, str]:
+    name, _, value = option.partition("=")
+    return name, value
+''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = dict[str, Any]
+
+import plpy
+
+from . import errors
+
+ServerError = plpy.SPIError
+LOCK_NOT_AVAILABLE = "55P03"
+DEADLOCK_DETECTED = "40P01"
+OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
+
+_prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+
+def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) -> list[Row]:
+    """Rows of a reading statement, whose plan is kept for the session."""
+    key = (text, types)
+    plan = _prepared.get(key)
+    if plan is None:
+        plan = _prepared[key] = plpy.prepare(text, list(types))
+    return list(plpy.execute(plan, list(values)))
+
+
+def query_once(text: str) -> list[Row]:
+    """Rows of a reading statement that is composed, and not worth keeping a plan for."""
+    return list(plpy.execute(text))
+
+
+def run(statements: str) -> None:
+    """Run one or more statements in one subtransaction."""
+    plpy.execute(statements)
+
+
+def sqlstate(error: Exception) -> str:
+    """The SQLSTATE of an error raised by the server."""
+    return getattr(error, "sqlstate", None) or "XX000"
+
+
+def describe(error: Exception) -> str:
+    """One line that says what went wrong."""
+    return f"{error} ({sqlstate(error)})"
+
+
+def set_local(name: str, value: str) -> None:
+    """Set a parameter until the end of the transaction."""
+    query("SELECT pg_catalog.set_config($1, $2, true)", ("text", "text"), (name, value))
+
+
+def setting(name: str) -> str | None:
+    """The value of a parameter, None where it does not exist."""
+    value = query("SELECT pg_catalog.current_setting($1, true) AS value", ("text",), (name,))[0]["value"]
+    return None if value is None else str(value)
+
+
+def commit() -> None:
+    """Commit; only a procedure that was called at top level can."""
+    try:
+        plpy.commit()
+    except ServerError as error:
+        if sqlstate(error) != errors.InvalidTransactionState.sqlstate:
+            raise
+        raise errors.InvalidTransactionState(
+            "this procedure commits its steps and cannot run inside a transaction block",
+            "The CALL stands in an explicit transaction, in a function, or in a DO block inside one.",
+            "Run the CALL as a statement of its own, or print its statements with dry_run => true.",
+        ) from None
+
+
+def rollback() -> None:
+    """Roll the current step back."""
+    plpy.rollback()
+
+
+def notice(message: str) -> None:
+    """Tell the client something."""
+    _tell(plpy.notice, message)
+
+
+def warning(message: str) -> None:
+    """Warn the client."""
+    _tell(plpy.warning, message)
+
+
+def _tell(send: Any, message: str) -> None:
+    """Send a message; a cancel that comes meanwhile is no SPIError, but a cancel all the same."""
+    try:
+        send(message)
+    except plpy.Error as error:
+        cancel = ServerError(str(error))
+        cancel.sqlstate = sqlstate(error)
+        raise cancel from None
+
+
+def subtransaction() -> Any:
+    """A context manager that rolls back what an error interrupted."""
+    return plpy.subtransaction()
+
+
+def pause(milliseconds: int) -> None:
+    """Sleep; a cancel gets through."""
+    query("SELECT pg_catalog.pg_sleep($1)", ("float8",), (milliseconds / 1000.0,))
+
+
+class ClientError(plpy.Error):
+    """What PL/Python hands to the client whole: message, SQLSTATE, DETAIL and HINT."""
+
+
+# PL/Python writes the name of the class before the message.
+ClientError.__name__ = "dialog_partition"
+ClientError.__module__ = "builtins"
+
+
+def client_error(message: str, state: str, detail: str | None, hint: str | None) -> Exception:
+    """An error for the client."""
+    error = ClientError(message)
+    for name, value in (("sqlstate", state), ("detail", detail), ("hint", hint)):
+        if value:
+            setattr(error, name, value)
+    return error
+
+
+def client_error_from_server(error: Exception) -> Exception:
+    """The server's own error, with the statement that met it."""
+    details = getattr(error, "spidata", None) or (None, None, None, None)
+    detail = "\n".join(text for text in (details[1], f"Statement: {details[3]}" if details[3] else None) if text)
+    return client_error(str(error), sqlstate(error), detail, details[2])
+
+
+def is_worth_a_retry(error: Exception) -> bool:
+    """Whether the same statements may succeed when other sessions have let locks go."""
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
+
+
+def is_cancel(error: Exception) -> bool:
+    """Whether somebody wants us to stop: a cancel, a timeout of the statement, a shutdown."""
+    return isinstance(error, ServerError) and sqlstate(error)[:2] == "57"
+''','entry': r'''"""Where SQL functions enter: find the function, call it, and turn what goes wrong into a proper error."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+
+from . import database, errors, execute
+from .api import calls
+from .catalog import server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MODULES = {
+    "create_hierarchy": "declare",
+    "register_child": "children",
+    "register_reference": "children",
+    "configure": "configure",
+    "forget": "declare",
+    "adopt": "adopt",
+    "create_slices": "slices",
+    "drain_default": "default_slice",
+    "detach_slice": "slices",
+    "attach_slice": "slices",
+    "drop_slice": "slices",
+    "run_maintenance": "maintenance",
+    "check": "check",
+    "last_plan": "looking",
+}
+READING = ("check", "last_plan")  # these leave the last call's plan as it is
+
+
+def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    """The error boundary: the only place that catches everything.
+
+    A server's own error, a cancel among them, reaches the client with its SQLSTATE, DETAIL and HINT; an error of ours
+    likewise; anything else is a defect and shows its traceback.
+    """
+    try:
+        return _call(name, relations, is_procedure, arguments)
+    except errors.PartitionError as error:
+        raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
+    except database.ServerError as error:
+        raised = database.client_error_from_server(error)
+    except Exception as error:  # noqa: BLE001 - the one place
+        raised = database.client_error(
+            f"internal error: {error!r}", errors.PartitionError.sqlstate, traceback.format_exc(), "Please report this."
+        )
+    raise raised from None
+
+
+def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    for relation in relations:
+        if arguments[relation] is not None:
+            arguments[relation] = server.resolve_relation(arguments[relation])
+    function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
+    if name not in READING:
+        execute.reset_plan()
+    if not is_procedure:
+        return function(**arguments)
+    calls.release_locks()  # none but after an error in giving them back
+    saved = {name: database.setting(name) or "" for name in ("search_path", "lock_timeout")}
+    execute.begin(None)
+    try:
+        result = function(**arguments)
+        execute.finish_plan()
+    except (errors.PartitionError, database.ServerError) as error:
+        calls.record_failure(error)
+        raise
+    finally:
+        calls.release_locks()
+    for setting, value in saved.items():  # a dry run may stand in a transaction of the caller's
+        database.set_local(setting, value)
+    return result
+''','errors': r'''"""The errors a user can meet, each with its SQLSTATE.
+
+Message: lower case, no full stop, names the object. Detail and hint: sentences.
+"""
+
+from __future__ import annotations
+
+
+class PartitionError(Exception):
+    """Base of every error that dialog_partition raises on purpose."""
+
+    sqlstate = "XX000"
+
+    def __init__(self, message: str, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+
+
+class InvalidParameter(PartitionError):
+    """A parameter has a value that cannot work (22023)."""
+
+    sqlstate = "22023"
+
+    @classmethod
+    def of(cls, parameter: str, value: object, detail: str, hint: str | None = None) -> InvalidParameter:
+        """A parameter's value cannot work, and why."""
+        shown = "NULL" if value is None else f'"{value}"'
+        message = f"invalid value for parameter {parameter}: {shown}"
+        return cls(message, detail, hint or f"Call again with another value for {parameter}.")
+
+
+class WrongObjectType(PartitionError):
+    """The relation is of a kind that cannot be managed (42809)."""
+
+    sqlstate = "42809"
+
+
+class UndefinedObject(PartitionError):
+    """The relation is not known to dialog_partition (42704)."""
+
+    sqlstate = "42704"
+
+
+class UndefinedColumn(PartitionError):
+    """A key column does not exist (42703)."""
+
+    sqlstate = "42703"
+
+
+class DatatypeMismatch(PartitionError):
+    """A key column has another type or collation than the root's (42804)."""
+
+    sqlstate = "42804"
+
+
+class DuplicateObject(PartitionError):
+    """The table belongs to a hierarchy already (42710)."""
+
+    sqlstate = "42710"
+
+
+class DuplicateTable(PartitionError):
+    """A relation has the name that a new slice needs (42P07)."""
+
+    sqlstate = "42P07"
+
+
+class InvalidTableDefinition(PartitionError):
+    """The table's definition does not allow what was asked (42P16)."""
+
+    sqlstate = "42P16"
+
+
+class InsufficientPrivilege(PartitionError):
+    """The caller does not own the table (42501)."""
+
+    sqlstate = "42501"
+
+    @classmethod
+    def not_owner(cls, table: object, owner: str) -> InsufficientPrivilege:
+        """The caller is neither the owner of a table nor a member of that role."""
+        return cls(
+            f"must be owner of table {table}",
+            f"It belongs to {owner}.",
+            f"Call as {owner}, or as a member of that role.",
+        )
+
+
+class DependentObjects(PartitionError):
+    """Objects depend on a table that would have to be made anew (2BP01)."""
+
+    sqlstate = "2BP01"
+
+
+class NotInPrerequisiteState(PartitionError):
+    """The hierarchy is not in a state that allows the call (55000)."""
+
+    sqlstate = "55000"
+
+
+class ObjectInUse(PartitionError):
+    """Another session works on the same hierarchy (55006)."""
+
+    sqlstate = "55006"
+
+
+class LockNotAvailable(PartitionError):
+    """A lock was not granted within lock_timeout, after all retries (55P03)."""
+
+    sqlstate = "55P03"
+
+
+class OutOfLocks(PartitionError):
+    """The work needs more locks than one transaction may take (53200)."""
+
+    sqlstate = "53200"
+
+
+class InvalidIsolation(PartitionError):
+    """A function that changes tables was called in a transaction that cannot see what others committed (25000)."""
+
+    sqlstate = "25000"
+
+
+class InvalidTransactionState(PartitionError):
+    """A procedure that commits was called inside a transaction block (2D000)."""
+
+    sqlstate = "2D000"
+
+
+class MaintenanceFailed(PartitionError):
+    """At least one hierarchy failed during a run over several (P0001)."""
+
+    sqlstate = "P0001"
+''','execute': r'''"""The only place that runs or prints operations: locks, retries, commits, the log and the session's last plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from . import database, errors
+from .operation import Step, conflicting_modes
+from .sql import SQL, Composable, Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
+ATTEMPTS = 12
+ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
+MAX_PAUSE_MS = 5000
+DEFAULT_LOCK_TIMEOUT_MS = 500
+MAX_BLOCKERS_TOLD = 5
+
+PlanRow = tuple[int, str, str]
+
+_last_plan: list[PlanRow] = []
+_printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
+
+
+class Context(NamedTuple):
+    """How a call runs: which one, on which hierarchy, and in which mode."""
+
+    call: str
+    mode: str
+    root: int
+    root_name: str
+    owner: str | None  # of the tables, where it is not the caller
+    lock_timeout_ms: int
+    lock_budget: int
+    is_superuser: bool = False  # the caller
+
+
+class Running(NamedTuple):
+    """The step at work, for the log."""
+
+    step: Step
+    since: float
+
+
+_running: list[Running] = []
+
+
+def mode_of(dry_run: bool, is_procedure: bool) -> str:
+    """The mode of a call."""
+    if dry_run:
+        return DRY_RUN
+    return PROCEDURE if is_procedure else FUNCTION
+
+
+def reset_plan() -> None:
+    """A new call begins: forget the last one's operations."""
+    _last_plan.clear()
+    _printed_role.clear()
+    _running.clear()
+
+
+def last_plan() -> list[PlanRow]:
+    """The operations of the session's last call."""
+    return list(_last_plan)
+
+
+def begin(context: Context | None) -> None:
+    """Pin what a transaction of ours must not take from the session; gone after each commit."""
+    database.set_local("search_path", "pg_catalog, pg_temp")
+    if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
+        database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
+    elif context.mode != DRY_RUN:
+        database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        if context.owner is not None:
+            # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
+            database.set_local("row_security", "off")
+            if not context.is_superuser:
+                database.set_local("role", context.owner)
+
+
+def execute(steps: Iterable[Step], context: Context) -> None:
+    """Run steps in order, or only print them."""
+    for each in steps:
+        if not each.operations:
+            continue
+        if context.mode != DRY_RUN:
+            _running[:] = [Running(each, time.monotonic())]
+            check_budget(each, context)
+            _run_with_retries(each, context)
+            if context.mode == PROCEDURE:
+                log_message(context, "")
+                commit(context)
+            _running.clear()
+        _record(each, context)
+
+
+def prepare(each: Step, context: Context) -> None:
+    """Run a step that only makes ready for a plan and is no part of it."""
+    _run_with_retries(each, context)
+
+
+def commit(context: Context | None) -> None:
+    """Commit what was done, and begin the next transaction."""
+    database.commit()
+    begin(context)
+
+
+def _record(each: Step, context: Context) -> None:
+    """Add a step to the plan; a printed one with what makes it the same when somebody else runs it."""
+    is_printed = context.mode == DRY_RUN
+    if is_printed:
+        _print_role(context.owner)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("BEGIN"))
+    for operation in each.operations:
+        _append(operation.target, operation.statement)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("COMMIT"))
+
+
+def finish_plan() -> None:
+    """The end of what a call prints: whoever runs it is himself again."""
+    _print_role(None)
+
+
+def _print_role(owner: str | None) -> None:
+    """New tables belong to the owner of the hierarchy, also when a superuser runs what was printed."""
+    if (_printed_role[-1] if _printed_role else None) == owner:
+        return
+    role = Identifier(owner) if owner is not None else SQL("session_user")
+    _append(role, compose("SET ROLE {}", role) if owner is not None else SQL("RESET ROLE"))
+    _printed_role[:] = [owner] if owner is not None else []
+
+
+def _append(target: Composable, statement: Composable) -> None:
+    _last_plan.append((len(_last_plan) + 1, target.text, statement.text))
+
+
+def _as_owner(statements: str, owner: str, is_committed: bool) -> SQL:
+    """Statements with the rights of the owner of the tables, and no way back to the caller's.
+
+    They may run functions of the owner: in a CHECK, a generated column, the expression of an index. After SET ROLE
+    alone such a function could RESET ROLE and go on as whoever called. Inside a SECURITY DEFINER function PostgreSQL
+    refuses to change the role; and as the function belongs to the owner, it can do no more than the owner can. Its
+    name cannot be foreseen, so that nobody has made another of that name. Nor may a trigger wait for the commit, which
+    comes when the role is the caller's again.
+    """
+    deferred = "SET CONSTRAINTS ALL IMMEDIATE; " if is_committed else ""
+    return compose(
+        "SELECT pg_catalog.set_config('role', {owner}, true);"
+        " CREATE FUNCTION {function}() RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = pg_catalog, pg_temp SET row_security = on AS {body};"
+        " SELECT {function}();"
+        " SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+        " DROP FUNCTION {function}();"
+        " SELECT pg_catalog.set_config('role', {role}, true)",
+        owner=Literal(owner),
+        function=Identifier("pg_temp", f"dp_as_owner_{os.urandom(8).hex()}"),
+        body=Literal(compose("BEGIN EXECUTE {}; {}END", Literal(statements), SQL(deferred)).text),
+        role=Literal(database.setting("role") or "none"),
+    )
+
+
+def check_budget(each: Step, context: Context) -> None:
+    """Refuse a step that would take more of the lock table than is left to us."""
+    if each.locks <= context.lock_budget:
+        return
+    target = each.operations[0].target
+    raise errors.OutOfLocks(
+        f"the step on {target} needs about {each.locks} locks, more than the budget of {context.lock_budget}",
+        "The budget is a share of the server's lock table, max_locks_per_transaction * (max_connections +"
+        " max_prepared_transactions); past it every session would fail with out of shared memory.",
+        "Raise max_locks_per_transaction, or choose fewer hash partitions or wider slices.",
+    )
+
+
+def _run_with_retries(each: Step, context: Context) -> None:
+    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+    text = each.text
+    if context.owner is not None:
+        text = _as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
+    attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        try:
+            database.run(text)
+            return
+        except database.ServerError as error:
+            if not database.is_worth_a_retry(error):
+                raise
+            if attempt == attempts:
+                raise errors.LockNotAvailable(
+                    f"could not lock what the step on {each.operations[0].target} needs",
+                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}. {_blockers(each)}",
+                    "Call again when these transactions have ended; what was committed so far stays.",
+                ) from None
+        if context.mode == PROCEDURE:
+            database.rollback()
+            begin(context)
+        _wait_for_blockers(each, context, attempt)
+
+
+def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
+    """Back off, longer each time, but no longer than the sessions last that hold the locks."""
+    pause = min(context.lock_timeout_ms * 2 ** (attempt - 1), MAX_PAUSE_MS)
+    waited = 0
+    while waited < pause:
+        database.pause(context.lock_timeout_ms)
+        waited += context.lock_timeout_ms
+        if each.wanted_locks and not _holders(each):
+            return
+
+
+def _holders(each: Step) -> list[database.Row]:
+    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
+    modes: dict[int, set[str]] = {}
+    for relation, lock in each.wanted_locks:
+        modes.setdefault(relation, set()).update(conflicting_modes(lock))
+    rows = database.query(
+        """
+        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
+               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+        FROM unnest($1) AS wanted (oid)
+        JOIN LATERAL (SELECT wanted.oid
+                      UNION ALL
+                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
+        JOIN pg_locks l ON l.relation = locked.oid
+        LEFT JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
+        """,
+        ("oid[]",),
+        (list(modes),),
+    )
+    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
+
+
+def _blockers(each: Step) -> str:
+    found = _holders(each)
+    if not found:
+        return "No session holds a conflicting lock on them now."
+    told = "; ".join(
+        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
+        f" {row['mode']} on {row['relation']}"
+        for row in found[:MAX_BLOCKERS_TOLD]
+    )
+    return f"Held by: {told}."
+
+
+def log_failure(context: Context, message: str) -> None:
+    """Write to dp.log what failed: the step at work, or the call where none was."""
+    _log(context, "failed", message)
+    _running.clear()
+
+
+def log_message(context: Context, message: str) -> None:
+    """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
+    _log(context, "done", message)
+
+
+def _log(context: Context, status: str, message: str) -> None:
+    running = _running[0] if _running else None
+    database.query(
+        "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
+        " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
+        ("oid", "text", "text", "text", "text", "text", "float8"),
+        (
+            context.root,
+            context.call,
+            running.step.operations[0].target.text if running else context.root_name,
+            status,
+            message,
+            running.step.text if running else "",
+            time.monotonic() - running.since if running else None,
+        ),
+    )
+''','keys': r'''"""Key types: how the values of a partition column are put on one axis of integers, and back into SQL.
+
+Every bound is a *point*: for calendar types the microseconds since 1970-01-01 (UTC for timestamptz and uuid, the
+column's own clock for timestamp and date), for integer types the value itself. The reverse, from text of the catalog
+to a point, is dp._point() in SQL, which the views share.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from . import errors
+from .calendars import Width
+from .sql import SQL, Composable, Literal, compose
+
+DAY = Width(1, "day")
+QUARTER = Width(3, "month")
+EPOCH = datetime.datetime(1970, 1, 1)
+MICROSECOND = datetime.timedelta(microseconds=1)
+
+CALENDAR_TYPES = ("timestamp with time zone", "timestamp without time zone", "date", "uuid")
+INTEGER_TYPES = ("smallint", "integer", "bigint")
+ZONED_TYPES = ("timestamp with time zone", "uuid")
+INTEGER_LIMITS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+def is_calendar(type_name: str) -> bool:
+    """Whether slices of this type are cut by the calendar."""
+    return type_name in CALENDAR_TYPES
+
+
+def is_integer(type_name: str) -> bool:
+    """Whether slices of this type are cut by numbers."""
+    return type_name in INTEGER_TYPES
+
+
+def check_range_type(column: str, type_name: str) -> None:
+    """Refuse a type that slices cannot be cut by."""
+    if type_name not in CALENDAR_TYPES and type_name not in INTEGER_TYPES:
+        raise errors.DatatypeMismatch(
+            f'range key "{column}" has type {type_name}, which cannot be a range key',
+            "A range key is a timestamptz, timestamp, date, smallint, integer, bigint, or a uuid of version 7.",
+            "Choose another column.",
+        )
+
+
+def literal(point: int, type_name: str) -> Composable:
+    """The constant of a point, complete enough to mean the same in every session."""
+    if is_integer(type_name):
+        return Literal(point)
+    if type_name == "uuid":
+        milliseconds = point // 1000
+        if not 0 <= milliseconds < 1 << 48:
+            raise errors.InvalidParameter(
+                "a uuid of version 7 cannot hold a time before 1970-01-01",
+                "It begins with the milliseconds since then.",
+                "Choose a later bound.",
+            )
+        digits = f"{milliseconds:012x}"
+        return Literal(f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000")
+    moment = _moment(point)
+    if type_name == "date":
+        return Literal(moment.date().isoformat())
+    text = moment.isoformat(sep=" ")
+    return Literal(text + "+00" if type_name == "timestamp with time zone" else text)
+
+
+def typed_literal(point: int, type_name: str) -> Composable:
+    """A point as a constant that carries its type; quoted, because ``-32768::smallint`` negates a cast."""
+    value = Literal(str(point)) if is_integer(type_name) else literal(point, type_name)
+    return compose("{}::{}", value, SQL(type_name))
+
+
+def _moment(point: int) -> datetime.datetime:
+    try:
+        return EPOCH + datetime.timedelta(microseconds=point)
+    except OverflowError:
+        raise errors.InvalidParameter(
+            "a bound lies outside the calendar",
+            "Bounds lie between the years 1 and 9999, also when they are written in UTC.",
+            "Choose a bound that is a day later or earlier.",
+        ) from None
+
+
+def local_point(moment: datetime.datetime) -> int:
+    """The point of a calendar moment on an axis that knows no time zone."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def slice_key_type(range_type: str) -> str:
+    """The type of the slice key that goes with a range key."""
+    return range_type if is_integer(range_type) else "date"
+
+
+def _local_moment(value: Composable, range_type: str, time_zone: str) -> SQL:
+    if range_type == "uuid":
+        milliseconds = compose(
+            "('x' || left(translate({}::text, '-', ''), 12))::bit(48)::bigint",
+            value,
+        )
+        return compose("(to_timestamp({} / 1000.0) AT TIME ZONE {})", milliseconds, Literal(time_zone))
+    if range_type == "timestamp with time zone":
+        return compose("({} AT TIME ZONE {})", value, Literal(time_zone))
+    return compose("({})::timestamp", value)
+
+
+def _integer_bucket(value: Composable, range_type: str, step: int) -> SQL:
+    """The greatest multiple of the step that is not above the value; below the lowest one, the type's own limit."""
+    limit = INTEGER_LIMITS[range_type]
+    lowest = -(limit // step) * step
+    return compose(
+        "(CASE WHEN {value} < {lowest} THEN {limit}"
+        " ELSE {value} - {value} % {step} - CASE WHEN {value} % {step} < 0 THEN {step} ELSE 0 END END)::{type}",
+        value=value,
+        lowest=typed_literal(lowest, range_type),
+        limit=typed_literal(-limit, range_type),
+        step=Literal(step),
+        type=SQL(range_type),
+    )
+
+
+def bucket_expression(value: Composable, range_type: str, bucket: Width, time_zone: str) -> SQL:
+    """The bucket of a range key value, as an immutable SQL expression of the slice key's type."""
+    if is_integer(range_type):
+        return _integer_bucket(value, range_type, bucket.number)
+    moment = _local_moment(value, range_type, time_zone)
+    unit = "quarter" if bucket == QUARTER else bucket.unit
+    if bucket.number == 1 or bucket == QUARTER:
+        return compose("date_trunc({}, {})::date", Literal(unit), moment)
+    if bucket.in_months:
+        # the year before the year 1 is 1 BC, which extract() calls -1
+        months = compose(
+            "((extract(year FROM {m})::int + CASE WHEN {m} < '0001-01-01'::timestamp THEN 1 ELSE 0 END) * 12"
+            " + extract(month FROM {m})::int - 1)",
+            m=moment,
+        )
+        return compose(
+            "(date_trunc('month', {moment}) - make_interval(months => ({months} % {n} + {n}) % {n}))::date",
+            moment=moment,
+            months=months,
+            n=Literal(bucket.in_months),
+        )
+    days = bucket.number * (7 if bucket.unit == "week" else 1)
+    return compose("date_bin({}, {}, '0001-01-01'::timestamp)::date", Literal(f"{days} days"), moment)
+''','model': r'''"""What is read from the catalog, as values. Nothing here knows the server."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .calendars import Width
+from .sql import Identifier
+
+ROOT, CHILD, REFERENCE = "root", "child", "reference"
+EXACT, SLICE = "exact", "slice"
+DETACH, DROP, MOVE = "detach", "drop", "move"  # what retention does
+
+
+class Edge(NamedTuple):
+    """One end of a slice: its point on the partition column's axis, and the calendar moment it is (None: no calendar).
+
+    Edges compare by their point; the moment only names things.
+    """
+
+    point: int
+    local: datetime.datetime | None = None
+
+
+class SliceSpec(NamedTuple):
+    """A slice that shall exist; the default slice has no edges."""
+
+    lower: Edge | None
+    upper: Edge | None
+    modulus: int  # 0: no hash level
+    suffix: str
+    range_lower: int | None = None  # slice form: the bounds of the range key, on its own axis
+    range_upper: int | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the default slice."""
+        return self.lower is None and self.upper is None
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """Its bounds as points."""
+        return (self.lower.point if self.lower else None, self.upper.point if self.upper else None)
+
+
+class Slice(NamedTuple):
+    """A partition of a managed table, as the catalog has it. ``None`` as an edge means unbounded."""
+
+    oid: int
+    schema: str
+    name: str
+    is_partitioned: bool
+    is_default: bool
+    detach_pending: bool
+    lower: Edge | None
+    upper: Edge | None
+    modulus: int
+    remainders: tuple[int, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """Its bounds as points."""
+        return (self.lower.point if self.lower else None, self.upper.point if self.upper else None)
+
+    @property
+    def missing_remainders(self) -> tuple[int, ...]:
+        """Hash partitions that are not there."""
+        present = set(self.remainders)
+        return tuple(remainder for remainder in range(self.modulus) if remainder not in present)
+
+
+class ForeignKey(NamedTuple):
+    """A foreign key between two tables, as declared on the topmost table."""
+
+    name: str
+    child: int
+    parent: int
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+    on_update: str  # pg_constraint.confupdtype: a r c n d
+    on_delete: str
+    delete_columns: tuple[str, ...]
+    is_deferrable: bool
+    is_deferred: bool
+    child_text: str = ""  # both tables as PostgreSQL writes them: qualified, quoted
+    parent_text: str = ""
+    is_mandatory: bool = False  # whether none of its columns is nullable
+
+
+class Table(NamedTuple):
+    """A table of a hierarchy."""
+
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    role: str
+    kind: str  # pg_class.relkind
+    partition_column: str | None
+    partition_type: str | None
+    template_oid: int | None
+    template_schema: str | None
+    template_name: str | None
+    relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
+    has_identity: bool = False  # a column GENERATED AS IDENTITY
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def template(self) -> Identifier | None:
+        """The qualified name of its template."""
+        if self.template_schema is None or self.template_name is None:
+            return None
+        return Identifier(self.template_schema, self.template_name)
+
+
+class Policy(NamedTuple):
+    """What the configuration says of a hierarchy."""
+
+    range_key: str
+    hash_key: str | None
+    key_form: str
+    slice_key: str | None
+    bucket: Width | None
+    width: Width
+    hash_partitions: int
+    premake: int
+    start: str | None
+    retention: Width | None
+    retention_action: str
+    retention_schema: str | None
+    time_zone: str
+    default_slice: bool
+    lock_timeout_ms: int
+    analyze_interval_ms: int
+    log_retention_ms: int
+
+    @property
+    def partition_column(self) -> str:
+        """The first-level partition column: range key or slice key."""
+        return self.slice_key if self.key_form == SLICE and self.slice_key else self.range_key
+
+    @property
+    def partition_keys(self) -> tuple[str, ...]:
+        """The columns that every table carries and every key contains."""
+        return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+
+class Hierarchy(NamedTuple):
+    """A hierarchy with everything the plans need. Tables stand in the order of their foreign keys, the root first."""
+
+    policy: Policy
+    range_type: str
+    tables: tuple[Table, ...]  # root and children
+    references: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...]  # among tables of the hierarchy
+    slices: dict[int, tuple[Slice, ...]]  # by table, in the order of their lower bounds
+
+    @property
+    def root(self) -> Table:
+        """The root table."""
+        return self.tables[0]
+
+    def table(self, oid: int) -> Table:
+        """The managed table with an oid."""
+        return next(table for table in self.tables if table.oid == oid)
+
+    def parents(self, table: Table) -> tuple[Table, ...]:
+        """The tables of the hierarchy that a table refers to, itself left out."""
+        found = {key.parent for key in self.foreign_keys if key.child == table.oid and key.parent != table.oid}
+        return tuple(parent for parent in self.tables if parent.oid in found)
+
+    def default_slice(self, table: Table) -> Slice | None:
+        """The default slice of a table."""
+        return next((found for found in self.slices[table.oid] if found.is_default), None)
+
+    def range_slices(self, table: Table) -> tuple[Slice, ...]:
+        """The slices of a table but the default one."""
+        return tuple(found for found in self.slices[table.oid] if not found.is_default)
+''','naming': r'''"""Names of templates, slices, leaves and their indexes: predictable, without collisions, within 63 bytes."""
+
+from __future__ import annotations
+
+import zlib
+
+MAX_BYTES = 63  # NAMEDATALEN - 1
+SUFFIX_BYTES = 24  # room for the longest suffix, "_20250615_20250715_h0015"
+CHECKSUM_BYTES = 9  # "_" and eight hexadecimal digits
+
+
+def cut(name: str, size: int) -> str:
+    """The longest prefix of a name that fits into ``size`` bytes of UTF-8 without splitting a character."""
+    return name.encode()[:size].decode(errors="ignore")
+
+
+def shorten(name: str, size: int) -> str:
+    """The name itself where it fits; else a prefix and a checksum of the whole, so that two long names differ."""
+    if len(name.encode()) <= size:
+        return name
+    checksum = f"_{zlib.crc32(name.encode()):08x}"
+    return cut(name, size - CHECKSUM_BYTES) + checksum
+
+
+def base(table: str) -> str:
+    """What the names of a table's slices, leaves and template begin with."""
+    return shorten(table, MAX_BYTES - SUFFIX_BYTES)
+
+
+def slice_name(table: str, suffix: str) -> str:
+    """``Dialog_2025_06``."""
+    return shorten(f"{base(table)}_{suffix}", MAX_BYTES)
+
+
+def slice_suffix(table: str, slice_relation: str) -> str | None:
+    """What the name of a table's slice ends with, for its siblings; None where it does not follow from the table's."""
+    prefix = base(table) + "_"
+    rest = slice_relation[len(prefix) :]
+    fits = slice_relation.startswith(prefix) and 0 < len(rest.encode()) < SUFFIX_BYTES
+    return rest if fits else None
+
+
+def leaf_names(slice_relation: str, modulus: int) -> list[str]:
+    """The names of all leaves of a slice."""
+    return [leaf_name(slice_relation, modulus, remainder) for remainder in range(modulus)]
+
+
+def leaf_name(slice_relation: str, modulus: int, remainder: int) -> str:
+    """``Dialog_2025_06_h03``; as many digits as the modulus needs, two at least."""
+    digits = max(2, len(str(modulus - 1)))
+    suffix = f"_h{remainder:0{digits}d}"
+    return shorten(slice_relation, MAX_BYTES - len(suffix)) + suffix
+
+
+def template_name(table: str) -> str:
+    """``Dialog_template``."""
+    return f"{base(table)}_template"
+
+
+def derived_name(table: str, purpose: str) -> str:
+    """A name for something that belongs to a table: ``Dialog_slice_key_check``."""
+    suffix = f"_{purpose}"
+    return shorten(table, MAX_BYTES - len(suffix.encode())) + suffix
+
+
+def unique_derived_name(first: str, second: str) -> str:
+    """A name made of two others, shortened as one."""
+    return shorten(f"{first}_{second}", MAX_BYTES)
+''','operation': r'''"""Plans as values: operations, and the steps that commit them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .sql import Composable
+
+ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+
+# Lock modes from weak to strong as pg_locks names them, and for each mode of ours the weakest that it waits for. Among
+# those from ROW EXCLUSIVE on, SHARE conflicts with all of ours as well.
+LOCK_MODES = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
+_WEAKEST_CONFLICT = {
+    ACCESS_EXCLUSIVE: "AccessShareLock",
+    SHARE_ROW_EXCLUSIVE: "RowExclusiveLock",
+    SHARE_UPDATE_EXCLUSIVE: "ShareUpdateExclusiveLock",
+    ROW_EXCLUSIVE: "ShareLock",
+}
+
+
+def conflicting_modes(lock: str) -> tuple[str, ...]:
+    """The modes, as pg_locks names them, that a lock waits for."""
+    return LOCK_MODES[LOCK_MODES.index(_WEAKEST_CONFLICT[lock]) :]
+
+
+class Operation(NamedTuple):
+    """One statement of a plan."""
+
+    target: Composable  # what it works on
+    statement: Composable
+    lock: str = ACCESS_EXCLUSIVE  # the strongest lock it takes on a relation that others may be using
+    relations: tuple[int, ...] = ()  # the existing relations it needs that lock on
+    locks: int = 2  # how many entries of the lock table it takes, at most, besides those of trees
+    trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
+    other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
+
+
+class Step(NamedTuple):
+    """Operations that are committed together."""
+
+    operations: tuple[Operation, ...]
+    is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+
+    @property
+    def locks(self) -> int:
+        """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
+        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        return sum(operation.locks for operation in self.operations) + sum(trees.values())
+
+    @property
+    def wanted_locks(self) -> tuple[tuple[int, str], ...]:
+        """The existing relations it locks, each with the mode."""
+        found = {(relation, operation.lock) for operation in self.operations for relation in operation.relations}
+        return tuple(found.union(*(operation.other_locks for operation in self.operations)))
+
+    @property
+    def text(self) -> str:
+        """All its statements."""
+        return ";\n".join(operation.statement.text for operation in self.operations)
+
+
+def merged(steps: list[Step], lock_budget: int) -> list[Step]:
+    """Neighbouring steps in one transaction as far as the locks go; a step is never cut."""
+    found: list[Step] = []
+    for each in steps:
+        joined = Step(found[-1].operations + each.operations, found[-1].is_atomic or each.is_atomic) if found else each
+        if found and joined.locks <= lock_budget:
+            found[-1] = joined
+        else:
+            found.append(each)
+    return found
+
+
+def split(operations: list[Operation], lock_budget: int) -> list[Step]:
+    """One step where the locks fit; else as few as possible, cut between operations."""
+    steps: list[Step] = []
+    current: list[Operation] = []
+    locks = 0
+    trees: dict[int, int] = {}  # locked once in a step
+    for operation in operations:
+        new = {oid: count for oid, count in operation.trees if oid not in trees}
+        if current and locks + operation.locks + sum(new.values()) > lock_budget:
+            steps.append(Step(tuple(current)))
+            current, locks, trees, new = [], 0, {}, dict(operation.trees)
+        current.append(operation)
+        locks += operation.locks + sum(new.values())
+        trees.update(new)
+    steps.append(Step(tuple(current)))
+    return steps
+''','plan.__init__': r'''"""Planning: pure functions from what is and what shall be to steps of operations."""
+''','plan.adoption': r'''"""What an existing tree of partitions says of its own policies."""
+
+from __future__ import annotations
+
+from .. import calendars, errors
+from ..calendars import Width
+from ..model import Edge, Slice
+from ..sql import SQL, Identifier, Literal, compose
+
+CANDIDATES = (
+    Width(1, "day"),
+    Width(1, "week"),
+    Width(1, "month"),
+    Width(3, "month"),
+    Width(6, "month"),
+    Width(1, "year"),
+)
+
+
+def inferred_width(slices: list[Slice], name: Identifier) -> Width:
+    """The width of the newest bounded slice."""
+    for each in reversed(slices):
+        if each.lower is None or each.upper is None:
+            continue
+        width = _width_of(each.lower, each.upper)
+        if width is not None:
+            return width
+        raise errors.InvalidParameter(
+            f"the width of the slices of {name} cannot be told from {each.identifier}",
+            f"In the time zone that was given it goes from {each.lower.local} to {each.upper.local}.",
+            "Give the time zone in which the bounds are midnights, or name the width of new slices with slice => ...",
+        )
+    raise errors.InvalidParameter(
+        f"the width of the slices of {name} cannot be told, for there is none with two bounds",
+        "Unbounded slices and the default slice have no width.",
+        "Name it with slice => ...",
+    )
+
+
+def _width_of(lower: Edge, upper: Edge) -> Width | None:
+    if lower.local is None or upper.local is None:
+        return Width(upper.point - lower.point, "value")
+    for width in CANDIDATES:
+        if calendars.align(lower.local, width) == lower.local and calendars.advance(lower.local, width) == upper.local:
+            return width
+    return None
+
+
+def forget_partman_statement(schema: str, parent_table: str) -> SQL:
+    """Take a table away from pg_partman."""
+    return compose("DELETE FROM {} WHERE parent_table = {}", Identifier(schema, "part_config"), Literal(parent_table))
+''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import calendars, errors, naming
+from ..calendars import Width
+from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+
+MAX_SLICES_PER_CALL = 20_000
+DEFAULT_SUFFIX = "default"
+
+Span = tuple[Edge, Edge]
+
+
+def calendar_moments(lower: datetime.datetime, upper: datetime.datetime, width: Width) -> list[datetime.datetime]:
+    """Where the aligned slices that cover [lower, upper) begin, and the end of the last."""
+    start = calendars.align(lower, width)
+    _check_count((upper - start).days // max(width.in_days or width.in_months * 28, 1))
+    found = [start]
+    while found[-1] < upper:
+        found.append(calendars.advance(found[-1], width))
+    return found
+
+
+def integer_points(lower: int, upper: int, width: Width) -> list[int]:
+    """The same for integer keys."""
+    start = lower - lower % width.number
+    _check_count((upper - start) // width.number)
+    return list(range(start, upper + (start - upper) % width.number + 1, width.number))
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_SLICES_PER_CALL:
+        raise errors.InvalidParameter(
+            f"the range would be cut into about {count} slices",
+            f"One call creates at most {MAX_SLICES_PER_CALL} slices, because every one costs planning time and locks.",
+            "Check the bounds, or choose a wider slice.",
+        )
+
+
+def spans(edges: list[Edge]) -> list[Span]:
+    """Neighbouring edges as spans."""
+    return list(zip(edges, edges[1:]))
+
+
+def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]:
+    """The parts of candidate spans that no existing slice covers."""
+    found: list[Span] = []
+    for lower, upper in candidates:
+        position: Edge = lower
+        for each in existing:
+            if each.upper is not None and each.upper.point <= position.point:
+                continue
+            if each.lower is not None and each.lower.point >= upper.point:
+                break
+            if each.lower is not None and each.lower.point > position.point:
+                found.append((position, each.lower))
+            if each.upper is None:
+                position = upper
+                break
+            position = each.upper
+        if position.point < upper.point:
+            found.append((position, upper))
+    return found
+
+
+def suffix(lower: Edge, upper: Edge) -> str:
+    """What the names of a slice end with."""
+    if lower.local is None or upper.local is None:
+        return calendars.integer_suffix(lower.point)
+    return calendars.suffix(lower.local, upper.local)
+
+
+def spec_of(existing: Slice) -> SliceSpec | None:
+    """An existing slice of the root as the pattern for its siblings."""
+    if existing.is_default:
+        return SliceSpec(None, None, existing.modulus, DEFAULT_SUFFIX)
+    if existing.lower is None or existing.upper is None:
+        return None  # unbounded: only adopted trees have such slices, and their siblings are the DBA's
+    return SliceSpec(existing.lower, existing.upper, existing.modulus, suffix(existing.lower, existing.upper))
+
+
+def hull(specs: list[SliceSpec]) -> SliceSpec:
+    """One slice from the lowest to the highest bound of some."""
+    lowers = [spec.lower for spec in specs if spec.lower is not None]
+    uppers = [spec.upper for spec in specs if spec.upper is not None]
+    return SliceSpec(min(lowers), max(uppers), 0, "")
+
+
+def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
+    """All slices that every table shall have: those of the root, and the new ones."""
+    root = hierarchy.root
+    found = list(new)
+    for each in hierarchy.slices[root.oid]:
+        spec = spec_of(each)
+        if spec is not None:  # siblings are named alike, also where a clock change blurs what the bounds say
+            found.append(spec._replace(suffix=naming.slice_suffix(root.name, each.name) or spec.suffix))
+    return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
+
+
+def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
+    """The slices that one table lacks; refuses where a sibling has other bounds."""
+    have = {each.span for each in hierarchy.slices[table.oid]}
+    found = []
+    for spec in specs:
+        if spec.span in have:
+            continue
+        if spec.lower is not None and spec.upper is not None:
+            free = uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table))
+            if free != [(spec.lower, spec.upper)]:
+                raise errors.NotInPrerequisiteState(
+                    f"{table.identifier} has slices with other bounds than {hierarchy.root.identifier} has",
+                    f"The slice {spec.suffix} overlaps one of its slices.",
+                    "See SELECT * FROM dp.check(...); the tables of a hierarchy must be cut alike.",
+                )
+        found.append(spec)
+    return found
+''','plan.declare': r'''"""The statements that declare hierarchies, children and references."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors, keys, naming
+from ..calendars import Width
+from ..model import REFERENCE, ROOT, ForeignKey, Hierarchy, Policy, Table
+from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose, names
+from . import foreign_keys, slice_form
+from .properties import Properties, column_statements, storage_clause
+from .remakable import check_can_be_remade
+from .remake import guard_statements, remake_statements
+from .structure import Column, Structure, add_constraint
+from .unique import check_unique_rules
+
+
+class Settings(NamedTuple):
+    """The checked parameters of create_hierarchy."""
+
+    range_column: Column
+    range_type: str
+    hash_column: Column | None
+    key_form: str
+    slice_key: str | None
+    bucket: Width | None
+    width: Width
+    hash_partitions: int
+    premake: int
+    start: str | None
+    retention: str | None
+    retention_action: str
+    retention_schema: str | None
+    time_zone: str
+    default_slice: bool
+    lock_timeout: str
+
+    @property
+    def partition_column(self) -> str:
+        """The first-level partition column."""
+        return self.slice_key if self.slice_key is not None else self.range_column.name
+
+    @property
+    def partition_keys(self) -> tuple[str, ...]:
+        """The columns that every table carries."""
+        return (self.partition_column,) + ((self.hash_column.name,) if self.hash_column else ())
+
+
+def as_table(structure: Structure, role: str, partition_column: str) -> Table:
+    """A table as it will be, for plans that are made before it is."""
+    template = naming.template_name(structure.name)
+    return Table(
+        structure.oid,
+        structure.schema,
+        structure.name,
+        structure.owner,
+        role,
+        "p",
+        partition_column,
+        None,
+        None,
+        structure.schema,
+        template,
+        len(structure.indexes) + 3,
+        any(column.is_identity for column in structure.columns),
+    )
+
+
+def is_remade(structure: Structure, partition_column: str) -> bool:
+    """Whether a table must be made anew to be partitioned by RANGE of that column."""
+    return not (
+        structure.kind == "p"
+        and structure.partition_strategy == "r"
+        and structure.partition_columns == (partition_column,)
+    )
+
+
+def root_key_columns(settings: Settings) -> tuple[Column, ...]:
+    """The key columns of a root, the slice key among them, as they shall be."""
+    found = [settings.range_column]
+    if settings.slice_key is not None:
+        found.insert(0, Column(settings.slice_key, keys.slice_key_type(settings.range_type), None, True, False))
+    if settings.hash_column is not None:
+        found.append(settings.hash_column)
+    return tuple(column._replace(is_not_null=True) for column in found)
+
+
+def root_statements(
+    structure: Structure, properties: Properties, settings: Settings, allow_weaker_unique: bool, version: int
+) -> list[SQL]:
+    """Give the root its form."""
+    needed = root_key_columns(settings)
+    partition_keys = settings.partition_keys
+    found: list[SQL] = []
+    if is_remade(structure, settings.partition_column):
+        if settings.slice_key is not None:
+            structure = slice_form.root(structure, settings.range_column.name, settings.slice_key)
+        check_can_be_remade(structure, partition_keys, version)
+        check_unique_rules(structure, partition_keys, [], allow_weaker_unique)
+        own = [key for key in structure.foreign_keys if key.parent == structure.oid]
+        kept = tuple(key.name for key in structure.foreign_keys if key.parent != structure.oid)
+        found += guard_statements(structure, properties)
+        found += foreign_keys.drop_incoming_statements(structure)
+        found += remake_statements(structure, properties, settings.partition_column, needed, partition_keys, kept)
+        found += [foreign_keys.self_reference(structure, key, partition_keys) for key in own]
+        found += foreign_keys.remember_statements(list(structure.incoming))
+    else:
+        check_keys(structure, needed, partition_keys)
+    if settings.slice_key is not None and settings.bucket is not None:
+        found += slice_key_statements(structure, settings, settings.slice_key, settings.bucket)
+    return found
+
+
+def check_keys(structure: Structure, needed: tuple[Column, ...], partition_keys: tuple[str, ...]) -> None:
+    """Check a table that is partitioned already: its key columns, and that its primary key contains them."""
+    for column in needed:
+        present = structure.column(column.name)
+        if present is None:
+            raise errors.UndefinedColumn(
+                f'column "{column.name}" of {structure.identifier} does not exist',
+                "Every table of a hierarchy carries the partition keys.",
+                "Add the column, or let an empty plain table be made anew.",
+            )
+        if not present.is_alike(column):
+            raise errors.DatatypeMismatch(
+                f'column "{column.name}" of {structure.identifier} is {present.declaration}, not {column.declaration}',
+                "Keys of another type or collation turn partition-wise joins off.",
+                "Declare the column as it is in the root.",
+            )
+        if not present.is_not_null:
+            raise errors.InvalidTableDefinition(
+                f'column "{column.name}" of {structure.identifier} is nullable',
+                "A partition key is known of every row.",
+                "Declare the column NOT NULL.",
+            )
+    primary = structure.primary_key
+    if primary is not None and not set(partition_keys) <= set(primary.columns):
+        raise errors.InvalidTableDefinition(
+            f"the primary key of {structure.identifier} does not contain the partition keys",
+            f"They are {names(partition_keys)}; foreign keys inside the hierarchy point to them.",
+            'Declare the primary key with them, for example ("Id", keys).',
+        )
+
+
+def slice_key_statements(structure: Structure, settings: Settings, slice_key: str, bucket: Width) -> list[SQL]:
+    """What keeps the slice key true: default, CHECK, and the trigger that sets it when the range key changes."""
+    table = structure.identifier
+    range_key = settings.range_column.name
+
+    def expression(value: Composable, value_type: str) -> SQL:
+        return keys.bucket_expression(value, value_type, bucket, settings.time_zone)
+
+    found = []
+    if keys.is_calendar(settings.range_type):
+        default = expression(SQL("now()"), "timestamp with time zone")
+        found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table, Identifier(slice_key), default))
+    check = compose("CHECK ({} = {})", Identifier(slice_key), expression(Identifier(range_key), settings.range_type))
+    check_name = naming.derived_name(structure.name, "slice_key_check")
+    if check_name in structure.checks:  # declared before, and forgotten; perhaps with another bucket
+        found.append(compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(check_name)))
+    found.append(add_constraint(table, check_name, check))
+    value = expression(compose("NEW.{}", Identifier(range_key)), settings.range_type)
+    return found + _trigger_statements(structure, slice_key, range_key, value)
+
+
+def _trigger_statements(structure: Structure, slice_key: str, range_key: str, value: SQL) -> list[SQL]:
+    """The trigger that gives the slice key its value when the range key changes, and its function."""
+    name = naming.derived_name(structure.name, "set_slice_key")
+    function = Identifier(structure.schema, name)
+    body = compose("BEGIN NEW.{} := {}; RETURN NEW; END", Identifier(slice_key), value)
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql"
+            " SET search_path = pg_catalog, pg_temp AS {}",
+            function,
+            Literal(body.text),
+        ),
+        compose(
+            "CREATE OR REPLACE TRIGGER {} BEFORE UPDATE OF {} ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
+            Identifier(name),
+            Identifier(range_key),
+            structure.identifier,
+            function,
+        ),
+    ]
+
+
+def template_statements(structure: Structure, properties: Properties) -> list[SQL]:
+    """Make the template; what a plain table had that the parent cannot hold goes there."""
+    template = Identifier(structure.schema, naming.template_name(structure.name))
+    found = [
+        compose(
+            "CREATE {}TABLE {} (LIKE {} INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION)",
+            SQL("UNLOGGED " if properties.is_unlogged else ""),
+            template,
+            structure.identifier,
+        )
+    ]
+    if properties.options:
+        found.append(compose("ALTER TABLE {} SET ({})", template, storage_clause(properties.options)))
+    found += column_statements(properties, template)
+    text = f"Template of {structure.identifier}: new leaves get its storage parameters, statistics targets and indexes."
+    found.append(compose("COMMENT ON TABLE {} IS {}", template, Literal(text)))
+    return found
+
+
+def configuration_statements(structure: Structure, settings: Settings) -> list[SQL]:
+    """The rows of dp.hierarchy_config and dp.table_config."""
+    values: dict[str, str | int | bool | None] = {
+        "range_key": settings.range_column.name,
+        "hash_key": settings.hash_column.name if settings.hash_column else None,
+        "key_form": settings.key_form,
+        "slice_key": settings.slice_key,
+        "bucket": str(settings.bucket) if settings.bucket else None,
+        "slice": str(settings.width),
+        "hash_partitions": settings.hash_partitions,
+        "premake": settings.premake,
+        "start": settings.start,
+        "retention": settings.retention,
+        "retention_action": settings.retention_action,
+        "retention_schema": settings.retention_schema,
+        "time_zone": settings.time_zone,
+        "default_slice": settings.default_slice,
+        "lock_timeout": settings.lock_timeout,
+    }
+    insert = compose(
+        "INSERT INTO dp.hierarchy_config (root, {}) VALUES ({}::regclass, {})",
+        names(list(values)),
+        Literal(structure.identifier.text),
+        comma_list([Literal(value) for value in values.values()]),
+    )
+    return [insert, table_statement(structure, structure.identifier, ROOT)]
+
+
+def table_statement(structure: Structure, root: Identifier, role: str) -> SQL:
+    """A row of dp.table_config."""
+    template = compose("{}::regclass", Literal(Identifier(structure.schema, naming.template_name(structure.name)).text))
+    return compose(
+        "INSERT INTO dp.table_config (tbl, root, role, template) VALUES ({}::regclass, {}::regclass, {}, {})",
+        Literal(structure.identifier.text),
+        Literal(root.text),
+        Literal(role),
+        template if role != REFERENCE else SQL("NULL"),
+    )
+
+
+def child_statements(
+    structure: Structure,
+    properties: Properties,
+    policy: Policy,
+    key_columns: tuple[Column, ...],
+    inside: list[ForeignKey],
+    pending: list[ForeignKey],
+) -> list[SQL]:
+    """Make a child anew."""
+    own = {key.name for key in inside if key.child == structure.oid}
+    kept = tuple(key.name for key in structure.foreign_keys if key.name not in own)
+    found = guard_statements(structure, properties)
+    found += foreign_keys.drop_incoming_statements(structure)
+    dropped = slice_form.carried_range_key(structure, policy)
+    found += remake_statements(
+        structure, properties, policy.partition_column, key_columns, policy.partition_keys, kept, dropped
+    )
+    again = {(key.child, key.name) for key in inside}
+    remembered = [key for key in [*structure.incoming, *pending] if (key.child, key.name) not in again]
+    return found + foreign_keys.remember_statements(remembered)
+
+
+def check_child(
+    structure: Structure, policy: Policy, inside: list[ForeignKey], allow_weaker_unique: bool, version: int
+) -> None:
+    """Refuse a child that cannot be made anew."""
+    partition_keys = policy.partition_keys
+    check_can_be_remade(structure, partition_keys, version)
+    own = [key for key in inside if key.child == structure.oid]
+    parent_keys = [tuple(column for column in key.columns if column not in partition_keys) for key in own]
+    check_unique_rules(structure, partition_keys, parent_keys, allow_weaker_unique)
+
+
+def configure_statement(root: Table, changes: dict[str, str | int | bool | None]) -> SQL:
+    """UPDATE of the configuration."""
+    return compose(
+        "UPDATE dp.hierarchy_config SET {} WHERE root = {}::regclass",
+        assignments({name: Literal(value) for name, value in changes.items()}),
+        Literal(root.identifier.text),
+    )
+
+
+def forget_statements(hierarchy: Hierarchy) -> list[SQL]:
+    """Drop the configuration and the templates; the tables stay."""
+    found = [
+        compose("DELETE FROM dp.hierarchy_config WHERE root = {}::regclass", Literal(hierarchy.root.identifier.text))
+    ]
+    for table in hierarchy.tables:
+        if table.template is not None:
+            found.append(compose("DROP TABLE {}", table.template))
+    return found
+''','plan.default_slice': r'''"""The default slice: keeping new slices from scanning it, and moving its rows out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys, naming
+from ..model import Hierarchy, Slice, SliceSpec, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, names
+from . import slices as plan_slices
+from . import trees
+from .properties import Properties
+from .structure import ENABLED_WORDS
+
+EXCLUDES = "dp_excludes_"
+
+
+class DefaultFacts(NamedTuple):
+    """What must be known of a table's default slice before its rows are moved."""
+
+    columns: tuple[str, ...]  # that can be inserted
+    triggers: tuple[tuple[Identifier, str, str], ...]  # the users' enabled triggers: slice or leaf, name, how enabled
+    exclusions: tuple[tuple[str, bool], ...]  # CHECKs of ours: name, valid
+    forces_row_security: bool
+
+
+def condition(table: Table, spec: SliceSpec) -> SQL:
+    """``"ContentUpdatedAt" >= ... AND "ContentUpdatedAt" < ...``."""
+    assert spec.lower is not None and spec.upper is not None
+    key_type = str(table.partition_type)
+    return compose(
+        "{key} >= {lower} AND {key} < {upper}",
+        key=Identifier(str(table.partition_column)),
+        lower=keys.typed_literal(spec.lower.point, key_type),
+        upper=keys.typed_literal(spec.upper.point, key_type),
+    )
+
+
+def exclusion_name(spec: SliceSpec) -> str:
+    """The name of the CHECK that says a default slice has no rows of a range."""
+    return naming.shorten(EXCLUDES + spec.suffix, naming.MAX_BYTES)
+
+
+def exclusion_steps(hierarchy: Hierarchy, spec: SliceSpec, facts: dict[int, DefaultFacts]) -> list[Step]:
+    """Say and prove, before a slice is created, that the default slices hold nothing of it.
+
+    The proof reads the default slice without blocking writers, and PostgreSQL then need not read it under the ACCESS
+    EXCLUSIVE lock under which it attaches the slice.
+    """
+    steps = []
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is None:
+            continue
+        name = exclusion_name(spec)
+        valid = dict(facts[table.oid].exclusions).get(name)
+        key = Identifier(str(table.partition_column))
+        assert spec.lower is not None and spec.upper is not None
+        check = compose(
+            "CHECK ({key} < {lower} OR {key} >= {upper}) NOT VALID",
+            key=key,
+            lower=keys.typed_literal(spec.lower.point, str(table.partition_type)),
+            upper=keys.typed_literal(spec.upper.point, str(table.partition_type)),
+        )
+        if valid is None:
+            add = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", default.identifier, Identifier(name), check)
+            steps.append(_default_step(default, add, ACCESS_EXCLUSIVE))
+        if not valid:
+            validate = compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", default.identifier, Identifier(name))
+            steps.append(_default_step(default, validate, SHARE_UPDATE_EXCLUSIVE))
+    return steps
+
+
+def exclusion_end_steps(hierarchy: Hierarchy, spec: SliceSpec) -> list[Step]:
+    """The slice exists, so that the default slice's own bound says the same: the CHECK can go."""
+    return [
+        _drop_exclusion(default, exclusion_name(spec))
+        for default in (hierarchy.default_slice(table) for table in hierarchy.tables)
+        if default is not None
+    ]
+
+
+def leftover_steps(hierarchy: Hierarchy, specs: list[SliceSpec], facts: dict[int, DefaultFacts]) -> list[Step]:
+    """CHECKs of a call that was interrupted, for slices that are not about to be created."""
+    needed = {exclusion_name(spec) for spec in specs if not spec.is_default}
+    steps = []
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None:
+            steps += [_drop_exclusion(default, name) for name, _ in facts[table.oid].exclusions if name not in needed]
+    return steps
+
+
+def _drop_exclusion(default: Slice, name: str) -> Step:
+    drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", default.identifier, Identifier(name))
+    return _default_step(default, drop, ACCESS_EXCLUSIVE)
+
+
+def _default_step(default: Slice, statement: Composable, lock: str) -> Step:
+    locks = 2 * (1 + len(default.remainders))
+    return Step((Operation(default.identifier, statement, lock, (default.oid,), locks),))
+
+
+def drain_step(
+    hierarchy: Hierarchy,
+    spec: SliceSpec,
+    tables: list[Table],
+    properties: dict[int, Properties],
+    facts: dict[int, DefaultFacts],
+) -> Step:
+    """Move the rows of one slice out of some tables' default slices, in one transaction.
+
+    Until it commits, every row is where it was; afterwards, where it belongs. Children's rows leave first, so that no
+    foreign key acts; then the filled slices are attached, the root's first, which checks their foreign keys. Triggers
+    of users do not fire: no row changes, it only lives elsewhere.
+
+    Whoever waits must wait for the parent, not for its default slice: a statement that has locked the parent knows its
+    partitions, and would not look into the new one when it goes on. So writers are kept out by a lock on the parents
+    while rows move, and readers while slices are attached.
+    """
+    present = [(table, default) for table, default in _defaults(hierarchy) if table in tables]
+    operations: list[Operation] = []
+    for table, _ in present:
+        operations += plan_slices.aside_operations(hierarchy, table, properties[table.oid], spec)
+    forced = any(facts[table.oid].forces_row_security for table, _ in present)  # to end that locks out readers
+    operations.append(_lock_parents(present, ACCESS_EXCLUSIVE if forced else SHARE_ROW_EXCLUSIVE))
+    operations.append(_lock_defaults(present))
+    # the events of deferred foreign keys would stand in the way of what follows
+    operations.append(Operation(present[0][1].identifier, SQL("SET CONSTRAINTS ALL IMMEDIATE"), locks=0))
+    for table, default in present:
+        operations += _quiet(table, default, spec, facts[table.oid], properties[table.oid], True)
+    for table, default in reversed(present):
+        operations.append(_move(table, default, spec, facts[table.oid]))
+    if not forced:
+        operations.append(_lock_parents(present, ACCESS_EXCLUSIVE))
+    for table, default in present:
+        operations += _quiet(table, default, spec, facts[table.oid], properties[table.oid], False)
+    for table, default in present:
+        operations += _attach(hierarchy, table, properties[table.oid], spec, default)
+    return Step(tuple(operations), is_atomic=True)
+
+
+def _defaults(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
+    found = [(table, hierarchy.default_slice(table)) for table in hierarchy.tables]
+    return [(table, default) for table, default in found if default is not None]
+
+
+def _lock_parents(present: list[tuple[Table, Slice]], lock: str) -> Operation:
+    parents: list[SQL] = [compose("ONLY {}", table.identifier) for table, _ in present]
+    statement = compose("LOCK TABLE {} IN {} MODE", comma_list(parents), SQL(lock))
+    return Operation(present[0][0].identifier, statement, lock, tuple(table.oid for table, _ in present), len(present))
+
+
+def _lock_defaults(present: list[tuple[Table, Slice]]) -> Operation:
+    defaults = [default for _, default in present]
+    statement = compose(
+        "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", comma_list([default.identifier for default in defaults])
+    )
+    cost = sum(1 + len(default.remainders) for default in defaults)
+    return Operation(
+        defaults[0].identifier, statement, SHARE_ROW_EXCLUSIVE, tuple(default.oid for default in defaults), cost
+    )
+
+
+def _move(table: Table, default: Slice, spec: SliceSpec, facts: DefaultFacts) -> Operation:
+    aside = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+    statement = compose(
+        "WITH moved AS (DELETE FROM {default} WHERE {condition} RETURNING {columns})"
+        " INSERT INTO {aside} ({columns}) SELECT {columns} FROM moved",
+        default=default.identifier,
+        condition=condition(table, spec),
+        columns=names(facts.columns),
+        aside=aside,
+    )
+    return Operation(default.identifier, statement, SHARE_ROW_EXCLUSIVE, (), (1 + len(default.remainders)) * 4)
+
+
+def _attach(
+    hierarchy: Hierarchy, table: Table, properties: Properties, spec: SliceSpec, default: Slice
+) -> list[Operation]:
+    name = naming.slice_name(table.name, spec.suffix)
+    identifier = Identifier(table.schema, name)
+    attach = compose(
+        "ALTER TABLE {} ATTACH PARTITION {} {}",
+        table.identifier,
+        identifier,
+        plan_slices.bounds_clause(spec, str(table.partition_type)),
+    )
+    cost = (1 + spec.modulus) * table.relations_per_leaf
+    locked = trees.referenced(hierarchy, table)
+    operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), cost, locked)]
+    operations += plan_slices.identity_operations(table, identifier, spec.modulus)
+    leaves = naming.leaf_names(name, spec.modulus) or [name]
+    operations += plan_slices.replica_identity_operations(table, properties, leaves)
+    return operations + plan_slices.index_name_operations(properties, identifier)
+
+
+def _quiet(
+    table: Table, default: Slice, spec: SliceSpec, facts: DefaultFacts, properties: Properties, begin: bool
+) -> list[Operation]:
+    """Keep the users' triggers and forced row security away from rows that only move, and put them back."""
+    statements = [
+        compose(
+            "ALTER TABLE ONLY {} {} TRIGGER {}",
+            relation,
+            SQL("DISABLE" if begin else ENABLED_WORDS[enabled]),
+            Identifier(name),
+        )
+        for relation, name, enabled in facts.triggers
+    ]
+    aside = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+    forced = ((default.identifier, facts.forces_row_security), (aside, properties.force_row_security))
+    statements += [
+        compose("ALTER TABLE {} {}FORCE ROW LEVEL SECURITY", relation, SQL("NO " if begin else ""))
+        for relation, is_forced in forced
+        if is_forced
+    ]
+    return [Operation(default.identifier, statement, SHARE_ROW_EXCLUSIVE) for statement in statements]
+
+
+def days_query(table: Table, default: Slice, time_zone: str, step: int) -> SQL:
+    """Which days (or integer steps) a default slice has rows of; a careful cast keeps wild values text."""
+    key = Identifier(str(table.partition_column))
+    key_type = str(table.partition_type)
+    if keys.is_integer(key_type):
+        bucket: Composable = compose("floor({}::numeric / {}) * {}", key, Literal(step), Literal(step))
+    elif key_type == "date":
+        bucket = key
+    else:
+        bucket = keys.bucket_expression(key, key_type, keys.DAY, time_zone)
+    text = "({})::text" if keys.is_integer(key_type) else "to_char({}, 'YYYY-MM-DD BC')"  # whatever DateStyle there is
+    return compose("SELECT DISTINCT {} AS bucket FROM {}", compose(text, bucket), default.identifier)
+''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import SLICE, Hierarchy, SliceSpec, Table
+from ..sql import SQL, Identifier, Literal, compose
+from . import foreign_keys as plan_keys
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+SEVERITIES = (ERROR, WARNING, NOTICE)
+
+# Minor releases that mend faults which bite hierarchies of this kind.
+FIXED_IN = {
+    15: (
+        (9, "detaching a partition with foreign keys"),
+        (18, "validity after ALTER INDEX ATTACH PARTITION"),
+    ),
+    17: (
+        (1, "detaching a partition with foreign keys"),
+        (10, "validity after ALTER INDEX ATTACH PARTITION"),
+        (11, "pruning that skipped the default partition: rows missing from results"),
+    ),
+    18: (
+        (4, "validity after ALTER INDEX ATTACH PARTITION"),
+        (6, "pruning that skipped the default partition: rows missing from results"),
+    ),
+}
+
+
+class Finding(NamedTuple):
+    """One row of dp.check."""
+
+    severity: str
+    finding: str
+    target: str
+    detail: str
+    statement: str | None
+
+
+def unreadable(root: str, error: Exception) -> Finding:
+    """A hierarchy that nothing can be done with before somebody mends it."""
+    parts = (str(error), getattr(error, "detail", None), getattr(error, "hint", None))
+    return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
+
+
+class Facts(NamedTuple):
+    """What findings need beside the hierarchy itself."""
+
+    current_point: int | None  # None: the range key has no clock
+    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
+    rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
+    invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
+    invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
+    never_analysed: tuple[int, ...]
+    foreign_owners: tuple[tuple[str, str, str], ...]  # schema, relation, owner
+    keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
+    key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
+    pending_keys: tuple[tuple[str, str], ...]  # child, constraint
+    last_failure: str | None
+    lock_table: int
+    partitionwise_join: bool
+    constraint_exclusion: bool
+    server_version: int
+    database: str
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """All findings of one hierarchy, the worst first."""
+    found = [
+        *_missing_slices(hierarchy, facts),
+        *_siblings(hierarchy),
+        *_leaves(hierarchy),
+        *_default(hierarchy, facts),
+        *_keys(hierarchy, facts),
+        *_objects(hierarchy, facts),
+        *_statistics(hierarchy, facts),
+        *_server(hierarchy, facts),
+        *_history(hierarchy, facts),
+    ]
+    return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
+
+
+def _maintain(hierarchy: Hierarchy) -> str:
+    return f"CALL dp.run_maintenance({Literal(hierarchy.root.identifier.text)})"
+
+
+def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    root = hierarchy.root.identifier.text
+    found = []
+    for spec in facts.missing:
+        assert spec.lower is not None and spec.upper is not None
+        point = facts.current_point
+        what = f"No slice {spec.suffix}: "
+        if point is not None and spec.upper.point <= point:
+            text = what + "rows of that time cannot be stored, or go to the default slice."
+            found.append(Finding(WARNING, "gap", root, text, _maintain(hierarchy)))
+        elif point is not None and spec.lower.point <= point:
+            text = what + "rows of now cannot be stored, or go to the default slice."
+            found.append(Finding(ERROR, "missing current slice", root, text, _maintain(hierarchy)))
+        else:
+            text = what + f"{hierarchy.policy.premake} slices shall be ahead."
+            found.append(Finding(WARNING, "missing future slice", root, text, _maintain(hierarchy)))
+    return found
+
+
+def _siblings(hierarchy: Hierarchy) -> list[Finding]:
+    found = []
+    of_root = {each.span: each for each in hierarchy.slices[hierarchy.root.oid]}
+    for table in hierarchy.tables[1:]:
+        target = table.identifier.text
+        own = {each.span: each for each in hierarchy.slices[table.oid]}
+        for span, each in of_root.items():
+            if span not in own:
+                text = (
+                    f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
+                )
+                name = "default slice in some tables only" if each.is_default else "missing slice in child"
+                found.append(Finding(ERROR, name, target, text, _maintain(hierarchy)))
+        for span, each in own.items():
+            if span not in of_root:
+                text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
+                statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
+                found.append(Finding(ERROR, "unequal bounds", target, text, statement))
+            elif each.modulus != of_root[span].modulus:
+                text = (
+                    f"{each.identifier} has {each.modulus} leaves, the root's slice has {of_root[span].modulus}:"
+                    " that slice is not joined leaf by leaf."
+                )
+                found.append(Finding(WARNING, "unequal modulus", target, text, None))
+    return found
+
+
+def _leaves(hierarchy: Hierarchy) -> list[Finding]:
+    found = []
+    for table in hierarchy.tables:
+        for each in hierarchy.slices[table.oid]:
+            target = each.identifier.text
+            if each.missing_remainders:
+                remainders = ", ".join(str(remainder) for remainder in each.missing_remainders)
+                text = f"Hash partitions {remainders} of {each.modulus} are missing: their rows cannot be stored."
+                found.append(Finding(ERROR, "missing leaf", target, text, _maintain(hierarchy)))
+            elif each.is_partitioned and not each.modulus:
+                text = "The slice has no leaves: rows of it cannot be stored."
+                found.append(Finding(ERROR, "missing leaf", target, text, None))
+            if each.detach_pending:
+                statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+                text = "A DETACH CONCURRENTLY was interrupted; queries see the slice no more, writes are refused."
+                found.append(Finding(WARNING, "pending detach", target, text, statement.text))
+    return found
+
+
+def _default(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    holding = dict(facts.rows_in_default)
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None and table.oid in holding:
+            text = "Rows are in the default slice: no slice can be created for their time, and they are never retired."
+            statement = (
+                f"CALL dp.drain_default({Literal(hierarchy.root.identifier.text)})" if holding[table.oid] else None
+            )
+            if statement is None:
+                text += " They lie outside the range that maintenance keeps: dp.drain_default takes them with bounds."
+            found.append(Finding(WARNING, "rows in default", default.identifier.text, text, statement))
+    if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
+        target = hierarchy.root.identifier.text
+        text = "The configuration wants a default slice."
+        found.append(Finding(WARNING, "missing default slice", target, text, _maintain(hierarchy)))
+    return found
+
+
+def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    early = plan_keys.checked_too_early(hierarchy)
+    for key in hierarchy.foreign_keys:
+        table = hierarchy.table(key.child).identifier
+        if key.on_update != "c" or not set(hierarchy.policy.partition_keys) <= set(key.columns):
+            text = f'Foreign key "{key.name}" does not carry the partition keys ON UPDATE CASCADE: rows cannot follow.'
+            root = Literal(hierarchy.table(key.parent).identifier.text)
+            statement = f"SELECT * FROM dp.register_child({Literal(table.text)}, {root})"
+            found.append(Finding(ERROR, "foreign key does not cascade", table.text, text, statement))
+        elif (key.child, key.name) in early and not key.is_deferred:
+            text = f'Foreign key "{key.name}" is checked before its parent has moved: a change of the keys fails.'
+            alter = compose(
+                "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table, Identifier(key.name)
+            )
+            found.append(Finding(ERROR, "foreign key checked too early", table.text, text, alter.text))
+    for target, column, what in facts.key_differences:
+        text = f'Key column "{column}" is {what}: joins with the root are not partition-wise.'
+        found.append(Finding(ERROR, "key column differs", target, text, None))
+    for child, name, partition in facts.keys_to_partitions:
+        text = f'Foreign key "{name}" points to the partition {partition}: rows that refer to a moving row are lost.'
+        drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(child), Identifier(name))
+        found.append(Finding(ERROR, "foreign key to a partition", child, text, drop.text))
+    for child, name in facts.pending_keys:
+        text = f'Foreign key "{name}" was let go when its parent was made anew, and waits for dp.register_child.'
+        found.append(Finding(WARNING, "foreign key waiting", child, text, None))
+    return found
+
+
+def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    for index, table, is_partitioned in facts.invalid_indexes:
+        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        statement = f"DROP INDEX {index}" if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
+        found.append(Finding(ERROR, "invalid index", table, text, statement))
+    for schema, name, constraint in facts.invalid_constraints:
+        relation = Identifier(schema, name)
+        validate = compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", relation, Identifier(constraint))
+        text = f'Constraint "{constraint}" is NOT VALID: old rows may break it, and the planner does not use it.'
+        found.append(Finding(WARNING, "constraint not valid", relation.text, text, validate.text))
+    for schema, name, owner in facts.foreign_owners:
+        relation = Identifier(schema, name)
+        text = f"The partition belongs to {owner}, its table to {hierarchy.root.owner}."
+        change = compose("ALTER TABLE {} OWNER TO {}", relation, Identifier(hierarchy.root.owner))
+        found.append(Finding(WARNING, "other owner", relation.text, text, change.text))
+    for managed in hierarchy.tables:
+        if managed.template is None:
+            text = "The table has no template: new leaves get no storage parameters."
+            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+    return found
+
+
+def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    text = "The partitioned table was never analysed, and autovacuum does not: joins are planned without statistics."
+    return [
+        Finding(WARNING, "never analysed", table.identifier.text, text, f"ANALYZE {table.identifier}")
+        for table in hierarchy.tables
+        if table.oid in facts.never_analysed
+    ]
+
+
+def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    root = hierarchy.root.identifier.text
+    database = Identifier(facts.database)
+    found = []
+    if not facts.partitionwise_join:
+        text = "enable_partitionwise_join is off: joins are not planned partition with partition."
+        statement = f"ALTER DATABASE {database} SET enable_partitionwise_join = on"
+        found.append(Finding(WARNING, "partitionwise join off", root, text, statement))
+    if hierarchy.policy.key_form == SLICE and not facts.constraint_exclusion:
+        text = "constraint_exclusion is off: a condition on the range key alone does not prune."
+        statement = f"ALTER DATABASE {database} SET constraint_exclusion = partition"
+        found.append(Finding(WARNING, "constraint exclusion off", root, text, statement))
+    widest = max(hierarchy.tables, key=lambda table: locks_without_keys(hierarchy, table))
+    locks = locks_without_keys(hierarchy, widest)
+    if locks > facts.lock_table:
+        text = (
+            f"A statement on {widest.identifier} that binds no partition key takes about {locks} locks; the server has"
+            f" {facts.lock_table} for all sessions."
+        )
+        statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
+        found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
+    major, minor = divmod(facts.server_version, 10000)
+    faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
+    if faults:
+        text = f"PostgreSQL {major}.{minor} has known faults: {'; '.join(faults)}."
+        found.append(Finding(NOTICE, "minor release", root, text, None))
+    return found
+
+
+def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
+    """How many locks a statement takes that binds neither key: every partition and its indexes."""
+    indexes = max(table.relations_per_leaf - 3, 0)
+    return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
+
+
+def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    if facts.last_failure is None:
+        return []
+    root = hierarchy.root.identifier.text
+    return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
+''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
+
+from __future__ import annotations
+
+from .. import errors, naming
+from ..model import ForeignKey, Hierarchy, Table
+from ..operation import SHARE_ROW_EXCLUSIVE, Operation
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from . import trees
+from .structure import Structure, add_constraint
+
+ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+ACTION_LETTERS = {word: letter for letter, word in ACTIONS.items()}
+SETTING_ACTIONS = ("n", "d")  # those that set columns
+UNBOUNDED = 1 << 30  # deeper than any hierarchy
+
+
+def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
+    """``FOREIGN KEY (...) REFERENCES ...`` of a key inside a hierarchy."""
+    action = SQL(ACTIONS[key.on_delete])
+    if key.on_delete in SETTING_ACTIONS:  # the column list keeps the partition keys from being set, too
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
+    return compose(
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE CASCADE ON DELETE {action}{deferral}",
+        columns=names(key.columns),
+        parent=parent,
+        referenced=names(key.parent_columns),
+        action=action,
+        deferral=SQL(deferral),
+    )
+
+
+def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
+    """The key as it shall be inside a hierarchy: (own columns, partition keys), ON UPDATE CASCADE."""
+    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in partition_keys]
+    own = tuple(column for column, _ in pairs)
+    delete_columns = tuple(column for column in key.delete_columns or own if column not in partition_keys)
+    return key._replace(
+        columns=own + partition_keys,
+        parent_columns=tuple(column for _, column in pairs) + partition_keys,
+        on_update="c",
+        delete_columns=delete_columns if key.on_delete in SETTING_ACTIONS else (),
+    )
+
+
+def self_reference(structure: Structure, key: ForeignKey, partition_keys: tuple[str, ...]) -> SQL:
+    """A table's foreign key to itself, made composite."""
+    wanted = composite(key, partition_keys)
+    return add_constraint(structure.identifier, key.name, clause(wanted, structure.identifier, key.is_deferred))
+
+
+def drop_incoming_statements(structure: Structure) -> list[SQL]:
+    """Let go of foreign keys that point to a table which is made anew."""
+    return [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
+        for key in structure.incoming
+    ]
+
+
+def remember_statements(keys: list[ForeignKey]) -> list[SQL]:
+    """Keep what foreign keys of tables that are not registered yet said, for dp.register_child."""
+    return [
+        compose(
+            "INSERT INTO dp.pending_foreign_key (child, parent, name, columns, parent_columns, on_delete,"
+            " delete_columns, is_deferrable, is_deferred)"
+            " VALUES ({}::regclass, {}::regclass, {}, {}, {}, {}, {}, {}, {})",
+            Literal(key.child_text),
+            Literal(key.parent_text),
+            Literal(key.name),
+            name_array(key.columns),
+            name_array(key.parent_columns),
+            Literal(key.on_delete),
+            name_array(key.delete_columns),
+            Literal(key.is_deferrable),
+            Literal(key.is_deferred),
+        )
+        for key in keys
+    ]
+
+
+def pending_statements(structure: Structure, pending: list[ForeignKey], inside: list[ForeignKey]) -> list[SQL]:
+    """Forget the remembered keys that exist again."""
+    again = {key.name for key in inside if key.child == structure.oid}
+    return [
+        compose(
+            "DELETE FROM dp.pending_foreign_key WHERE name = {} AND child = {}::regclass",
+            Literal(key.name),
+            Literal(structure.identifier.text),
+        )
+        for key in pending
+        if key.name in again
+    ]
+
+
+def parent_links(
+    structure: Structure,
+    parent: Structure,
+    parent_key: list[str] | None,
+    on_delete: str | None,
+    pending: list[ForeignKey],
+    partition_keys: tuple[str, ...],
+) -> list[ForeignKey]:
+    """The foreign keys that tie a child to a parent: those it has, those it had, or a new one."""
+    action = _action(on_delete)
+    found = [key for key in [*structure.foreign_keys, *pending] if key.parent == parent.oid]
+    if parent_key is not None:
+        _check_parent_key(structure, parent_key, partition_keys)
+        wanted = set(parent_key) - set(partition_keys)
+        found = [key for key in found if wanted == set(key.columns) - set(partition_keys)]
+        if not found:
+            found = [_new_link(structure, parent, parent_key, partition_keys)]
+    if not found:
+        raise errors.InvalidParameter(
+            f"{structure.identifier} has no foreign key to {parent.identifier}",
+            "Without one the columns that refer to the parent are not known.",
+            "Name them: parent_key => ARRAY['DialogId'].",
+        )
+    return [key._replace(on_delete=action) if action else key for key in found]
+
+
+def _action(on_delete: str | None) -> str | None:
+    if on_delete is None:
+        return None
+    action = ACTION_LETTERS.get(" ".join(on_delete.upper().split()))
+    if action is None:
+        raise errors.InvalidParameter.of("on_delete", on_delete, f"It is one of {', '.join(ACTION_LETTERS)}.")
+    return action
+
+
+def _check_parent_key(structure: Structure, parent_key: list[str], partition_keys: tuple[str, ...]) -> None:
+    for column in parent_key:
+        if structure.column(column) is None and column not in partition_keys:
+            raise errors.UndefinedColumn(
+                f'column "{column}" of {structure.identifier} does not exist',
+                "It was given in parent_key.",
+                "Name columns of the child, written as they are in the catalog, without double quotes.",
+            )
+    if not set(parent_key) - set(partition_keys):
+        raise errors.InvalidParameter(
+            "parameter parent_key names no column that refers to the parent",
+            "The partition keys join the foreign key by themselves.",
+            "Name the columns that hold the parent's own key: parent_key => ARRAY['DialogId'].",
+        )
+
+
+def _new_link(
+    structure: Structure, parent: Structure, parent_key: list[str], partition_keys: tuple[str, ...]
+) -> ForeignKey:
+    columns = tuple(column for column in parent_key if column not in partition_keys)
+    primary = parent.primary_key
+    referenced = tuple(
+        column for column in (primary.columns if primary else ()) if column and column not in partition_keys
+    )
+    if len(referenced) != len(columns):
+        raise errors.InvalidParameter(
+            f"parent_key names {len(columns)} columns, the primary key of {parent.identifier} has {len(referenced)}",
+            f"They are {names(columns)} and {names(referenced) if referenced else 'none'}; the partition keys do not"
+            " count.",
+            "Name as many columns, in the order of the parent's primary key; or add the foreign key first where it"
+            " refers to another unique rule, and leave parent_key out.",
+        )
+    name = naming.shorten(f"{structure.name}_{'_'.join(columns)}_fkey", naming.MAX_BYTES)
+    return ForeignKey(name, structure.oid, parent.oid, columns, referenced, "c", "a", (), False, False)
+
+
+def inside_keys(
+    structure: Structure, hierarchy: Hierarchy, links: list[ForeignKey], pending: list[ForeignKey]
+) -> list[ForeignKey]:
+    """All foreign keys between a child and tables of its hierarchy, itself among them, as they shall be."""
+    managed = {table.oid for table in hierarchy.tables} | {structure.oid}
+    by_name = {key.name: key for key in [*structure.foreign_keys, *pending] if key.parent in managed}
+    by_name.update({key.name: key for key in links})
+    found = list(by_name.values()) + [key for key in structure.incoming if key.child in managed]
+    return [
+        composite(_with_obligation(key, structure), hierarchy.policy.partition_keys)
+        if key.child == structure.oid
+        else composite(key, hierarchy.policy.partition_keys)
+        for key in found
+    ]
+
+
+def _with_obligation(key: ForeignKey, structure: Structure) -> ForeignKey:
+    """Whether every row has a parent by this key: none of its columns is nullable."""
+    columns = [structure.column(name) for name in key.columns]
+    return key._replace(is_mandatory=all(column is None or column.is_not_null for column in columns))
+
+
+def shallowest(hierarchy: Hierarchy) -> dict[int, int]:
+    """In which round of a cascade the first rows of each table can be reached: the shortest way from the root."""
+    found = {table.oid: UNBOUNDED for table in hierarchy.tables}
+    found[hierarchy.root.oid] = 0
+    for _ in hierarchy.tables:
+        for key in hierarchy.foreign_keys:
+            found[key.child] = min(found[key.child], found[key.parent] + 1)
+    return found
+
+
+def deepest(hierarchy: Hierarchy) -> dict[int, int]:
+    """In which round the last rows of each table can be reached.
+
+    A row is reached through the first of its parents. It has all mandatory ones, so the nearest of those bounds it;
+    without one it may have only its farthest optional parent, and in a table that refers to itself a whole chain.
+    """
+    found = {hierarchy.root.oid: 0}
+    for table in hierarchy.tables[1:]:
+        keys = [key for key in hierarchy.foreign_keys if key.child == table.oid]
+        others = [key for key in keys if key.parent != table.oid]
+        mandatory = [found.get(key.parent, UNBOUNDED) for key in others if key.is_mandatory]
+        optional = [found.get(key.parent, UNBOUNDED) for key in others]
+        if mandatory:
+            found[table.oid] = min(mandatory) + 1
+        elif len(keys) > len(others) or not optional:
+            found[table.oid] = UNBOUNDED
+        else:
+            found[table.oid] = max(optional) + 1
+    return found
+
+
+def checked_too_early(hierarchy: Hierarchy) -> set[tuple[int, str]]:
+    """The keys (child, name) that a cascade may check before their parent has moved.
+
+    Cascades run breadth-first: what round n updates is checked in round n + 1. A row that another key can bring along
+    in an earlier round than its parent by this key is checked too early, so that the check must wait for the commit.
+    """
+    first, last = shallowest(hierarchy), deepest(hierarchy)
+    found = set()
+    for key in hierarchy.foreign_keys:
+        others = [
+            first[other.parent] + 1
+            for other in hierarchy.foreign_keys
+            if other.child == key.child and other.name != key.name
+        ]
+        if others and min(others) < last[key.parent]:
+            found.add((key.child, key.name))
+    return found
+
+
+def key_operations(
+    structure: Structure, hierarchy: Hierarchy, inside: list[ForeignKey], remade: bool
+) -> list[Operation]:
+    """Make the keys of one child what they shall be, and those deferrable that would be checked too early.
+
+    ``hierarchy`` is what it will be with this child and these keys.
+    """
+    early = checked_too_early(hierarchy)
+    tables = {table.oid: table for table in hierarchy.tables}
+    actual = {(key.child, key.name): key for key in structure.foreign_keys + structure.incoming}
+    found: list[Operation] = []
+    for key in inside:
+        table, parent = tables[key.child], tables[key.parent]
+        deferred = key.is_deferred or (key.child, key.name) in early
+        present = None if remade else actual.get((key.child, key.name))
+        if present is not None and is_same(present, key):
+            found += _deferral(table, present, deferred)
+            continue
+        if present is not None:
+            drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table.identifier, Identifier(key.name))
+            found.append(Operation(table.identifier, drop, relations=(table.oid, parent.oid)))
+        statement = add_constraint(table.identifier, key.name, clause(key, parent.identifier, deferred))
+        locked = tuple((each.oid, trees.size(hierarchy, each.oid)) for each in {table, parent})
+        touched = (table.oid, parent.oid)
+        found.append(Operation(table.identifier, statement, SHARE_ROW_EXCLUSIVE, touched, 2, locked))
+    handled = {(key.child, key.name) for key in inside}
+    for key in hierarchy.foreign_keys:
+        if (key.child, key.name) not in handled:
+            found += _deferral(tables[key.child], key, (key.child, key.name) in early)
+    return found
+
+
+def is_same(present: ForeignKey, wanted: ForeignKey) -> bool:
+    """Whether a key says already what it shall say; when it is checked is another matter."""
+    return (
+        dict(zip(present.columns, present.parent_columns)) == dict(zip(wanted.columns, wanted.parent_columns))
+        and present.on_update == "c"
+        and present.on_delete == wanted.on_delete
+        and set(present.delete_columns) == set(wanted.delete_columns)
+    )
+
+
+def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
+    if key.is_deferred or not deferred:
+        return []
+    statement = compose(
+        "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
+    )
+    return [Operation(table.identifier, statement, relations=(table.oid,))]
+''','plan.lifecycle': r'''"""Detaching, dropping and attaching slices of a whole hierarchy, and which ones retention retires."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import coverage, self_reference, trees
+from . import slices as plan_slices
+
+
+class DetachedSlice(NamedTuple):
+    """A slice that was detached and is still known."""
+
+    table: int
+    schema: str
+    name: str
+    leaves: tuple[str, ...]
+    lower_bound: str  # as in FOR VALUES FROM (...), quotes included
+    upper_bound: str
+    lower_point: int | None
+    upper_point: int | None
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    def overlaps(self, span: coverage.Span) -> bool:
+        """Whether it would stand in the way of a slice."""
+        begins = self.lower_point is None or self.lower_point < span[1].point
+        return begins and (self.upper_point is None or span[0].point < self.upper_point)
+
+
+def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
+    """The root's slices that end at or before a point; the last slice never expires."""
+    slices = hierarchy.range_slices(hierarchy.root)
+    return [each for each in slices[:-1] if each.upper is not None and each.upper.point <= cutoff]
+
+
+def siblings(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[tuple[Table, Slice]]:
+    """A slice in every table that has it, referenced tables first."""
+    return [(table, each) for table in hierarchy.tables for each in hierarchy.range_slices(table) if each.span == span]
+
+
+def detach_steps(
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    foreign_keys: dict[int, tuple[str, ...]],
+    leaves: dict[int, tuple[Identifier, ...]],
+    to_schema: str | None,
+) -> list[Step]:
+    """Detach a slice from every table, children first, a step a table."""
+    steps = []
+    for table, each in reversed(siblings(hierarchy, span)):
+        operations = self_reference.let_go_operations(hierarchy, table, each, keep=True)
+        operations += _detach(hierarchy, table, each)
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += self_reference.put_back_operations(hierarchy, table, each)
+        if to_schema is not None:
+            for relation in (each.identifier, *leaves.get(each.oid, ())):
+                move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
+                operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+        steps.append(Step(tuple(operations)))
+    return steps
+
+
+def drop_steps(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+    """Drop a slice of every table, children first, a step a table; never with CASCADE."""
+    steps = []
+    for table, each in reversed(siblings(hierarchy, span)):
+        drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
+        let_go = self_reference.let_go_operations(hierarchy, table, each, keep=False)
+        steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+    return steps
+
+
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+    default = hierarchy.default_slice(table)
+    touched = (table.oid, each.oid) + ((default.oid,) if default else ())
+    detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
+    trees = _detach_trees(hierarchy, table)
+    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, _cost(table, each), trees)]
+
+
+def _detach_trees(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
+    """A detach locks all partitions, each with an index, of the tables referred to and of those that refer to it."""
+    found = [(oid, 2 * count) for oid, count in trees.referenced(hierarchy, table)]
+    children = {key.child for key in hierarchy.foreign_keys if key.parent == table.oid}
+    return (*found, *((oid, 2 * trees.size(hierarchy, oid)) for oid in sorted(children)))
+
+
+def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+    """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
+    found = [
+        Operation(
+            each.identifier,
+            compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
+            ACCESS_EXCLUSIVE,
+            tuple(parent.oid for parent in hierarchy.parents(table)),
+            2,
+        )
+        for name in foreign_keys
+    ]
+    return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
+
+
+def _cost(table: Table, each: Slice) -> int:
+    return (1 + len(each.remainders)) * table.relations_per_leaf
+
+
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets."""
+    spec = coverage.spec_of(each)
+    lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
+    upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
+        " {}::regclass, {}, {})",
+        Literal(each.identifier.text),
+        Literal(hierarchy.root.identifier.text),
+        Literal(table.identifier.text),
+        Literal(lower.text),
+        Literal(upper.text),
+    )
+
+
+def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
+    """A detached slice as what it will be again; None where it was unbounded."""
+    if detached.lower_point is None or detached.upper_point is None:
+        return None
+    return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
+
+
+def drop_detached_step(detached: list[DetachedSlice]) -> Step:
+    """Drop a slice that was detached before."""
+    operations = [
+        Operation(each.identifier, compose("DROP TABLE {}", each.identifier), ACCESS_EXCLUSIVE, (), 10)
+        for each in reversed(detached)
+    ]
+    return Step(tuple(operations))
+
+
+def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
+    """Attach a detached slice to every table again, referenced tables first; its foreign keys are checked anew."""
+    by_table = {each.table: each for each in detached}
+    operations: list[Operation] = []
+    for table in hierarchy.tables:
+        each = by_table.get(table.oid)
+        if each is None:
+            continue
+        identifier = Identifier(table.schema, each.name)
+        if each.schema != table.schema:
+            for name in (each.name, *each.leaves):
+                move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
+                operations.append(Operation(Identifier(each.schema, name), move, locks=table.relations_per_leaf))
+        attach = compose(
+            "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
+            table.identifier,
+            identifier,
+            SQL(each.lower_bound),
+            SQL(each.upper_bound),
+        )
+        locks = table.relations_per_leaf * (1 + len(each.leaves))
+        locked = trees.referenced(hierarchy, table)
+        default = hierarchy.default_slice(table)
+        default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
+        operations.append(
+            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
+        )
+        operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
+        forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
+        operations.append(Operation(identifier, forget, locks=2))
+    return Step(tuple(operations))
+
+
+def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
+    """ANALYZE of a parent, which autovacuum never does; 18 and later need not read the leaves twice."""
+    statement = compose("ANALYZE {}{}", SQL("ONLY " if only else ""), table.identifier)
+    leaves = sum(1 + len(each.remainders) for each in slices)
+    locks = leaves * (1 if only else table.relations_per_leaf) + 1
+    return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
+
+
+def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+    """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
+    statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+    trees = _detach_trees(hierarchy, table)
+    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), _cost(table, each), trees)
+    return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
+''','plan.properties': r'''"""What a leaf must have that PostgreSQL does not pass on from the parent, and the statements that give it.
+
+The parent is the source of what it can hold itself: privileges, row security, comments, statistics objects, replica
+identity. The template is the source of the rest: storage parameters, column statistics targets and options, leaf-only
+indexes, statistics objects that only leaves shall have, UNLOGGED. doc/templates.md has the table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+
+
+class Grant(NamedTuple):
+    """One privilege of one grantee (None: PUBLIC) on the table or on a column."""
+
+    grantee: str | None
+    privilege: str
+    column: str | None
+    is_grantable: bool
+
+
+class RowPolicy(NamedTuple):
+    """A row security policy."""
+
+    name: str
+    is_permissive: bool
+    command: str  # ALL, SELECT, INSERT, UPDATE, DELETE
+    roles: tuple[str, ...]  # empty: PUBLIC
+    using: str | None
+    check: str | None
+
+
+class StatisticsObject(NamedTuple):
+    """Extended statistics: what follows its name up to FROM, and its target."""
+
+    name: str
+    definition: str  # "(ndistinct, mcv) ON a, b"
+    target: int | None
+
+
+class LeafIndex(NamedTuple):
+    """An index that only leaves have: its text behind the table's name."""
+
+    name: str
+    is_unique: bool
+    definition: str  # "USING btree (a) WHERE ..."
+
+
+class Properties(NamedTuple):
+    """All of it, for one managed table."""
+
+    name: str
+    access_method: str | None
+    tablespace: str | None
+    is_unlogged: bool
+    options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
+    column_targets: tuple[tuple[str, int], ...]
+    column_options: tuple[tuple[str, str], ...]  # column, "n_distinct=-0.5"
+    replica_identity: str  # d n f i
+    replica_index: str | None  # the parent's index that serves as replica identity
+    comment: str | None
+    column_comments: tuple[tuple[str, str], ...]
+    row_security: bool
+    force_row_security: bool
+    owner: str
+    policies: tuple[RowPolicy, ...]
+    default_grantees: tuple[str | None, ...]  # who gets privileges on new tables by ALTER DEFAULT PRIVILEGES
+    grants: tuple[Grant, ...]
+    owner_lacks: tuple[str, ...]  # privileges that the owner took from itself
+    statistics: tuple[StatisticsObject, ...]
+    leaf_indexes: tuple[LeafIndex, ...]
+    renamed_indexes: bool  # PostgreSQL's own index names would not be predictable
+
+
+def grantee_name(grantee: str | None) -> Composable:
+    """A role, or PUBLIC."""
+    return SQL("PUBLIC") if grantee is None else Identifier(grantee)
+
+
+def storage_clause(options: tuple[tuple[str, str], ...]) -> Composable:
+    """``fillfactor = '90', toast.autovacuum_enabled = 'false'``."""
+    parts = [
+        compose("{} = {}", SQL(".".join(Identifier(part).text for part in name.split("."))), Literal(value))
+        for name, value in options
+    ]
+    return comma_list(parts)
+
+
+def relation_statements(properties: Properties, relation: Identifier) -> list[SQL]:
+    """What every new slice and leaf needs."""
+    found: list[SQL] = []
+    for grantee in properties.default_grantees:
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee)))
+    found += grant_statements(properties.grants, relation)
+    if properties.owner_lacks:
+        lacking = SQL(", ".join(properties.owner_lacks))
+        found.append(compose("REVOKE {} ON TABLE {} FROM {}", lacking, relation, Identifier(properties.owner)))
+    found += comment_statements(properties.comment, properties.column_comments, relation)
+    if properties.row_security:
+        found.append(compose("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", relation))
+    if properties.force_row_security:
+        found.append(compose("ALTER TABLE {} FORCE ROW LEVEL SECURITY", relation))
+    found += [
+        policy_statement(requalified(policy, properties.name, relation), relation) for policy in properties.policies
+    ]
+    return found
+
+
+def leaf_statements(properties: Properties, schema: str, leaf: str) -> list[SQL]:
+    """What every new leaf needs besides, in the order in which it can be given."""
+    relation = Identifier(schema, leaf)
+    found: list[SQL] = []
+    if properties.options:
+        found.append(compose("ALTER TABLE {} SET ({})", relation, storage_clause(properties.options)))
+    found += column_statements(properties, relation)
+    for each in properties.statistics:
+        statistics = Identifier(schema, naming.unique_derived_name(leaf, each.name))
+        found.append(compose("CREATE STATISTICS {} {} FROM {}", statistics, SQL(each.definition), relation))
+        if each.target is not None:
+            found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
+    for index in properties.leaf_indexes:
+        unique = SQL("UNIQUE " if index.is_unique else "")
+        index_name = Identifier(naming.unique_derived_name(leaf, index.name))
+        found.append(compose("CREATE {}INDEX {} ON {} {}", unique, index_name, relation, SQL(index.definition)))
+    return found
+
+
+def column_statements(properties: Properties, relation: Identifier) -> list[SQL]:
+    """Statistics targets and options of columns: ANALYZE of the parent goes by the parent's own."""
+    found = [
+        compose("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS {}", relation, Identifier(column), Literal(target))
+        for column, target in properties.column_targets
+    ]
+    for column, option in properties.column_options:
+        name, _, value = option.partition("=")
+        found.append(
+            compose(
+                "ALTER TABLE {} ALTER COLUMN {} SET ({} = {})", relation, Identifier(column), SQL(name), Literal(value)
+            )
+        )
+    return found
+
+
+def replica_identity_statement(properties: Properties, relation: Identifier) -> SQL | None:
+    """The replica identity; by index it goes through a helper that finds the leaf's own index."""
+    kind = {"f": "FULL", "n": "NOTHING"}.get(properties.replica_identity)
+    if kind:
+        return compose("ALTER TABLE {} REPLICA IDENTITY {}", relation, SQL(kind))
+    if properties.replica_index in {index.name for index in properties.leaf_indexes}:
+        own = Identifier(naming.unique_derived_name(relation.name, str(properties.replica_index)))
+        return compose("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", relation, own)
+    if properties.replica_identity == "i" and properties.replica_index:
+        return compose(
+            "SELECT dp._set_replica_identity({}, {})", Literal(relation.text), Literal(properties.replica_index)
+        )
+    return None
+
+
+def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:
+    """GRANTs; privileges of one grantee in one statement."""
+    grouped: dict[tuple[str | None, bool], list[str]] = {}
+    for each in grants:
+        text = each.privilege if each.column is None else f"{each.privilege} ({Identifier(each.column).text})"
+        grouped.setdefault((each.grantee, each.is_grantable), []).append(text)
+    return [
+        compose(
+            "GRANT {} ON TABLE {} TO {}{}",
+            SQL(", ".join(privileges)),
+            relation,
+            grantee_name(grantee),
+            SQL(" WITH GRANT OPTION" if grantable else ""),
+        )
+        for (grantee, grantable), privileges in grouped.items()
+    ]
+
+
+def comment_statements(
+    comment: str | None, column_comments: tuple[tuple[str, str], ...], relation: Identifier
+) -> list[SQL]:
+    """COMMENTs on a table and its columns."""
+    found = []
+    if comment is not None:
+        found.append(compose("COMMENT ON TABLE {} IS {}", relation, Literal(comment)))
+    for column, text in column_comments:
+        found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
+    return found
+
+
+def requalified(policy: RowPolicy, table: str, relation: Identifier) -> RowPolicy:
+    """A policy of a table for its partition: a subquery in it names the table when it means the row's columns."""
+
+    def changed(expression: str | None) -> str | None:
+        return replace_qualifier(expression, table, relation.name) if expression is not None else None
+
+    return policy._replace(using=changed(policy.using), check=changed(policy.check))
+
+
+def replace_qualifier(expression: str, old: str, new: str) -> str:
+    """``old.column`` as ``new.column``; not in constants, other names, or behind a schema."""
+    found = ""
+    position = 0
+    while position < len(expression):
+        end = _token_end(expression, position)
+        token = expression[position:end]
+        name = token[1:-1].replace('""', '"') if token.startswith('"') else token
+        is_qualifier = expression[end : end + 1] == "." and expression[position - 1 : position] != "."
+        is_word = token.startswith('"') or token[0].isalpha() or token[0] == "_"
+        found += Identifier(new).text if name == old and is_word and is_qualifier else token
+        position = end
+    return found
+
+
+def _token_end(text: str, start: int) -> int:
+    """Where a quoted name, a constant, a word or a single character ends, in what PostgreSQL deparsed."""
+    quote = text[start]
+    end = start + 1
+    if quote in "\"'":
+        escapes = quote == "'" and text[start - 1 : start] == "E"
+        while text[end : end + 1] != quote or text[end + 1 : end + 2] == quote:
+            end += 2 if text[end : end + 1] == quote or (escapes and text[end : end + 1] == "\\") else 1
+        return end + 1
+    while quote.isalnum() or quote == "_":
+        if end == len(text) or not (text[end].isalnum() or text[end] in "_$"):
+            break
+        end += 1
+    return end
+
+
+def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
+    """CREATE POLICY."""
+    roles = comma_list([Identifier(role) for role in policy.roles]) if policy.roles else SQL("PUBLIC")
+    return compose(
+        "CREATE POLICY {name} ON {relation} AS {kind} FOR {command} TO {roles}{using}{check}",
+        name=Identifier(policy.name),
+        relation=relation,
+        kind=SQL("PERMISSIVE" if policy.is_permissive else "RESTRICTIVE"),
+        command=SQL(policy.command),
+        roles=roles,
+        using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
+        check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
+    )
+''','plan.remakable': r'''"""Which tables can be made anew as partitioned ones without losing anything."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..sql import Identifier, names
+from .structure import Structure
+
+EXCLUSION_SINCE = 170000
+
+
+def check_can_be_remade(structure: Structure, partition_keys: tuple[str, ...], version: int) -> None:
+    """Refuse a table that cannot be made anew without losing something."""
+    table = structure.identifier
+    if structure.has_rows:
+        raise errors.NotInPrerequisiteState(
+            f"{table} is not partitioned and holds rows",
+            "Only an empty table can be made anew as a partitioned one.",
+            "Declare the hierarchy before rows are loaded, or move them aside and insert them again through the root.",
+        )
+    if structure.has_partitions and structure.kind == "p":
+        raise errors.InvalidTableDefinition(
+            f"{table} has partitions, but is not partitioned as the hierarchy needs it",
+            "A table that has partitions cannot be made anew.",
+            "See dp.adopt(...) for an existing tree of partitions.",
+        )
+    if structure.has_partitions:
+        raise errors.WrongObjectType(
+            f"{table} has inheritance children",
+            "A partitioned table cannot have any.",
+            "Detach them first with ALTER TABLE ... NO INHERIT.",
+        )
+    if structure.is_typed:
+        raise errors.WrongObjectType(
+            f"{table} is a typed table",
+            "Its columns are those of a composite type, so that it cannot be given the partition keys.",
+            "Make it a table of its own with ALTER TABLE ... NOT OF.",
+        )
+    if structure.dependents:
+        raise errors.DependentObjects(
+            f"{table} cannot be made anew as a partitioned table, because other objects depend on it",
+            "They are " + ", ".join(structure.dependents) + ".",
+            "Drop them first and create them again afterwards.",
+        )
+    _check_parts(structure, partition_keys, version)
+    _check_publications(structure)
+
+
+def _check_parts(structure: Structure, partition_keys: tuple[str, ...], version: int) -> None:
+    table = structure.identifier
+    for trigger in structure.triggers:
+        if trigger.is_row_with_transition_table:
+            raise errors.InvalidTableDefinition(
+                f'trigger "{trigger.name}" of {table} cannot exist on a partitioned table',
+                "PostgreSQL allows no row trigger with transition tables there.",
+                "Make it a statement trigger, or drop it.",
+            )
+    for index in structure.indexes:
+        holds = version >= EXCLUSION_SINCE and set(partition_keys) <= set(index.columns)
+        if index.constraint_type == "x" and not holds:
+            raise errors.InvalidTableDefinition(
+                f'exclusion constraint "{index.name}" of {table} cannot hold over all partitions',
+                "PostgreSQL 17 and later allow one on a partitioned table where it compares the partition keys"
+                f" ({names(partition_keys)}) with =, earlier versions none.",
+                "Drop it first.",
+            )
+    for name in structure.uninherited_checks:
+        raise errors.InvalidTableDefinition(
+            f'check constraint "{name}" of {table} is NO INHERIT, which a partitioned table cannot have',
+            "All rows are in partitions.",
+            "Drop it, or add it again without NO INHERIT.",
+        )
+
+
+def _check_publications(structure: Structure) -> None:
+    for publication in structure.publications:
+        if not publication.is_owner:
+            raise errors.InsufficientPrivilege(
+                f'must be owner of publication "{publication.name}"',
+                f"{structure.identifier} is in it and leaves it when it is made anew; {structure.owner} could not add"
+                " it again.",
+                f"ALTER PUBLICATION {Identifier(publication.name)} DROP TABLE {structure.identifier}, and add it again"
+                " afterwards.",
+            )
+        if (publication.columns or publication.condition) and not publication.is_by_root:
+            raise errors.InvalidTableDefinition(
+                f'publication "{publication.name}" has a column list or a row filter for {structure.identifier}, which'
+                " a partitioned table can have only where changes are published as the root's",
+                "The publication's publish_via_partition_root is false.",
+                f"ALTER PUBLICATION {Identifier(publication.name)} SET (publish_via_partition_root = true);",
+            )
+''','plan.remake': r'''"""Making an empty table anew as a partitioned one, with everything it had."""
+
+from __future__ import annotations
+
+from ..sql import SQL, Identifier, Literal, compose, names
+from .properties import (
+    Grant,
+    Properties,
+    column_statements,
+    grantee_name,
+    relation_statements,
+    replica_identity_statement,
+)
+from .structure import ENABLED_WORDS, Column, Sequence, Structure, add_constraint
+from .unique import index_statements
+
+
+def guard_statements(structure: Structure, properties: Properties) -> list[SQL]:
+    """Lock the table and refuse rows once more: somebody may have inserted some since it was read."""
+    found = []
+    if properties.force_row_security:  # nothing may hide rows from the look at them; the table goes anyway
+        found.append(compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", structure.identifier))
+    found.append(compose("SELECT dp._check_empty({})", Literal(structure.identifier.text)))
+    return found
+
+
+def key_column_statements(structure: Structure, wanted: tuple[Column, ...]) -> list[SQL]:
+    """Add the key columns that a table lacks, and repair those that differ; for tables without rows."""
+    found = []
+    for column in wanted:
+        present = structure.column(column.name)
+        name = Identifier(column.name)
+        if present is None:
+            found.append(
+                compose("ALTER TABLE {} ADD COLUMN {} {} NOT NULL", structure.identifier, name, column.declaration)
+            )
+            continue
+        if not present.is_alike(column):
+            using = compose(" USING NULL::{}", SQL(column.type)) if present.type != column.type else SQL("")
+            found.append(
+                compose(
+                    "ALTER TABLE {} ALTER COLUMN {} TYPE {}{}", structure.identifier, name, column.declaration, using
+                )
+            )
+        if not present.is_not_null:
+            found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", structure.identifier, name))
+    return found
+
+
+def repairs(structure: Structure, wanted: tuple[Column, ...]) -> list[str]:
+    """What is told of key columns that are repaired."""
+    found = []
+    for column in wanted:
+        present = structure.column(column.name)
+        if present is not None and not present.is_alike(column):
+            found.append(
+                f'column "{column.name}" of {structure.identifier} becomes {column.declaration}, as in the root;'
+                f" it was {present.declaration}"
+            )
+    return found
+
+
+def remake_statements(
+    structure: Structure,
+    properties: Properties,
+    partition_column: str,
+    key_columns: tuple[Column, ...],
+    keys: tuple[str, ...],
+    kept_foreign_keys: tuple[str, ...],
+    dropped: tuple[str, ...] = (),
+) -> list[SQL]:
+    """Make an empty table anew as PARTITION BY RANGE.
+
+    The new table is built under a name of its own, takes the old one's place, and is then given what the catalog said
+    of the old one, word for word; only keys are widened. Foreign keys that change are the caller's; so is what is said
+    of columns that are dropped.
+    """
+    found = key_column_statements(structure, key_columns)
+    found += _built_aside(structure, properties, partition_column, dropped)
+    found += _put_in_place(structure)
+    return found + _given_back(structure, properties, keys, kept_foreign_keys)
+
+
+def _aside(structure: Structure) -> Identifier:
+    return Identifier(structure.schema, f"dp_{structure.oid}_remade")
+
+
+def _built_aside(
+    structure: Structure, properties: Properties, partition_column: str, dropped: tuple[str, ...]
+) -> list[SQL]:
+    """The new table, partitioned, under a name of its own."""
+    aside = _aside(structure)
+    create = compose(
+        "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS) PARTITION BY RANGE ({}){}",
+        aside,
+        structure.identifier,
+        Identifier(partition_column),
+        compose(" TABLESPACE {}", Identifier(properties.tablespace)) if properties.tablespace else SQL(""),
+    )
+    return [create, *(compose("ALTER TABLE {} DROP COLUMN {}", aside, Identifier(column)) for column in dropped)]
+
+
+def _put_in_place(structure: Structure) -> list[SQL]:
+    """The new table takes the old one's place, and the sequences of serial columns."""
+    aside = _aside(structure)
+    found = [
+        compose(
+            "ALTER SEQUENCE {} OWNED BY {}.{}",
+            Identifier(sequence.schema, sequence.name),
+            aside,
+            Identifier(sequence.column),
+        )
+        for sequence in structure.sequences
+        if not sequence.is_identity
+    ]
+    found.append(compose("DROP TABLE {}", structure.identifier))
+    found.append(compose("ALTER TABLE {} RENAME TO {}", aside, Identifier(structure.name)))
+    return found
+
+
+def _given_back(
+    structure: Structure, properties: Properties, keys: tuple[str, ...], kept_foreign_keys: tuple[str, ...]
+) -> list[SQL]:
+    """What the old table had beside its columns and CHECKs."""
+    table = structure.identifier
+    found: list[SQL] = []
+    for sequence in structure.sequences:
+        if sequence.is_identity:
+            found += identity_statements(structure, sequence)
+    found += index_statements(structure, keys)
+    for name in kept_foreign_keys:
+        found.append(add_constraint(table, name, SQL(structure.foreign_key_definitions[name])))
+    found += statistics_statements(structure)
+    found += relation_statements(properties, table)
+    identity = replica_identity_statement(properties, table)
+    if identity is not None:
+        found.append(identity)
+    found += column_statements(properties, table)
+    found += trigger_statements(structure)
+    found += rule_statements(structure)
+    found += publication_statements(structure, keys)
+    return found
+
+
+def identity_statements(structure: Structure, sequence: Sequence) -> list[SQL]:
+    """Give the remade identity's sequence its old name and privileges back, and let it go on where it was."""
+    holder = compose("pg_get_serial_sequence({}, {})", Literal(structure.identifier.text), Literal(sequence.column))
+    name = Identifier(sequence.schema, sequence.name)
+    found = [
+        compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
+        compose("SELECT setval({}, {}, {})", holder, Literal(sequence.position), Literal(sequence.is_called)),
+    ]
+    for grant in sequence.grants:
+        found.append(_sequence_grant(name, grant))
+    if sequence.comment is not None:
+        found.append(compose("COMMENT ON SEQUENCE {} IS {}", name, Literal(sequence.comment)))
+    return found
+
+
+def _sequence_grant(name: Identifier, grant: Grant) -> SQL:
+    option = SQL(" WITH GRANT OPTION" if grant.is_grantable else "")
+    return compose("GRANT {} ON SEQUENCE {} TO {}{}", SQL(grant.privilege), name, grantee_name(grant.grantee), option)
+
+
+def statistics_statements(structure: Structure) -> list[SQL]:
+    """Extended statistics, with their targets."""
+    found = []
+    for each in structure.statistics:
+        found.append(SQL(each.definition))
+        if each.target is not None:
+            name = Identifier(each.schema, each.name)
+            found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", name, Literal(each.target)))
+    return found
+
+
+def trigger_statements(structure: Structure) -> list[SQL]:
+    """The triggers, enabled as they were."""
+    found = []
+    for trigger in structure.triggers:
+        found.append(SQL(trigger.definition))
+        found += _enabled("TRIGGER", structure, trigger.name, trigger.enabled)
+    return found
+
+
+def rule_statements(structure: Structure) -> list[SQL]:
+    """The rewrite rules, enabled as they were."""
+    found = []
+    for rule in structure.rules:
+        found.append(SQL(rule.definition.rstrip(";")))
+        found += _enabled("RULE", structure, rule.name, rule.enabled)
+    return found
+
+
+def _enabled(kind: str, structure: Structure, name: str, enabled: str) -> list[SQL]:
+    if enabled == "O":  # as it was created
+        return []
+    word = SQL(ENABLED_WORDS[enabled])
+    return [compose("ALTER TABLE {} {} {} {}", structure.identifier, word, SQL(kind), Identifier(name))]
+
+
+def publication_statements(structure: Structure, keys: tuple[str, ...]) -> list[SQL]:
+    """Membership in publications, with row filters and column lists; those must cover the widened key."""
+    found = []
+    for publication in structure.publications:
+        columns = publication.columns
+        if columns:
+            columns += tuple(key for key in keys if key not in columns)
+        found.append(
+            compose(
+                "ALTER PUBLICATION {} ADD TABLE {}{}{}",
+                Identifier(publication.name),
+                structure.identifier,
+                compose(" ({})", names(columns)) if columns else SQL(""),
+                compose(" WHERE ({})", SQL(publication.condition)) if publication.condition else SQL(""),
+            )
+        )
+    return found
+
+
+def comment_statements(structure: Structure) -> list[SQL]:
+    """Comments on constraints, triggers and the like; when all of them are there again."""
+    found = []
+    for comment in structure.comments:
+        if comment.kind == "STATISTICS":
+            named = compose("STATISTICS {}", Identifier(comment.schema, comment.name))
+        else:
+            named = compose("{} {} ON {}", SQL(comment.kind), Identifier(comment.name), structure.identifier)
+        found.append(compose("COMMENT ON {} IS {}", named, Literal(comment.text)))
+    return found
+''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
+
+PostgreSQL refuses to detach a partition to which rows refer, and counts the partition's own rows among them: a slice
+with an answer and what it answers could never leave. So the references inside the slice are let go for the moment of
+the detach, and are put back where the slice stays as a table.
+"""
+
+from __future__ import annotations
+
+from ..model import ForeignKey, Hierarchy, Slice, Table
+from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..sql import SQL, Identifier, Literal, assignments, compose, conjunction, names
+
+
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: bool) -> list[Operation]:
+    """Set the references inside a slice to NULL; remember them when they are to be kept."""
+    found = []
+    for key, remembered in _references(hierarchy, table, each):
+        own = _own_columns(hierarchy, key)
+        if keep:
+            found.append(
+                compose(
+                    "CREATE TABLE {} AS SELECT {} FROM {} WHERE {}",
+                    remembered,
+                    names(key.parent_columns + own),
+                    each.identifier,
+                    _are_set(own),
+                )
+            )
+        # triggers shall not take this for a change
+        found.append(compose("ALTER TABLE {} DISABLE TRIGGER USER", each.identifier))
+        nothing = assignments({column: Literal(None) for column in own})
+        found.append(compose("UPDATE {} SET {} WHERE {}", each.identifier, nothing, _are_set(own)))
+    return _operations(each, found)
+
+
+def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+    """Give the detached slice its references again."""
+    found = []
+    for key, remembered in _references(hierarchy, table, each):
+        own = _own_columns(hierarchy, key)
+        back = assignments({column: Identifier("r", column) for column in own})
+        same = conjunction(
+            [compose("{} = {}", Identifier("s", column), Identifier("r", column)) for column in key.parent_columns]
+        )
+        found.append(compose("UPDATE {} AS s SET {} FROM {} AS r WHERE {}", each.identifier, back, remembered, same))
+        found.append(compose("ALTER TABLE {} ENABLE TRIGGER USER", each.identifier))
+        found.append(compose("DROP TABLE {}", remembered))
+    return _operations(each, found)
+
+
+def _references(hierarchy: Hierarchy, table: Table, each: Slice) -> list[tuple[ForeignKey, Identifier]]:
+    keys = [key for key in hierarchy.foreign_keys if key.child == table.oid == key.parent]
+    return [(key, Identifier(table.schema, f"dp_{each.oid}_reference_{n}")) for n, key in enumerate(keys, 1)]
+
+
+def _own_columns(hierarchy: Hierarchy, key: ForeignKey) -> tuple[str, ...]:
+    return tuple(column for column in key.columns if column not in hierarchy.policy.partition_keys)
+
+
+def _are_set(columns: tuple[str, ...]) -> SQL:
+    return conjunction([compose("{} IS NOT NULL", Identifier(column)) for column in columns])
+
+
+def _operations(each: Slice, statements: list[SQL]) -> list[Operation]:
+    # the detach counts the locks on the slice itself
+    return [Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), 1) for statement in statements]
+''','plan.slice_form': r'''"""Tables that were declared partitioned by the range key, and are to have the slice form.
+
+PostgreSQL wanted the range key in their primary keys, unique rules and foreign keys, and children carry it for that
+alone. In the slice form the slice key takes its place everywhere, and children do without the range key, which would
+be left behind when the root's changes.
+"""
+
+from __future__ import annotations
+
+from ..model import ForeignKey, Policy
+from ..sql import Identifier
+from .structure import Index, Structure
+from .unique import list_end
+
+
+def root(structure: Structure, range_key: str, slice_key: str) -> Structure:
+    """A root with the slice key in its unique rules; other indexes go on serving the range key."""
+    if range_key not in structure.partition_columns:
+        return structure
+    indexes = (_with_slice_key(each, range_key, slice_key) if each.is_unique else each for each in structure.indexes)
+    return structure._replace(indexes=tuple(indexes))
+
+
+def child(structure: Structure, policy: Policy) -> Structure:
+    """A child with the slice key in all its indexes, and foreign keys without the range key."""
+    carried = carried_range_key(structure, policy)
+    if not carried or policy.slice_key is None:
+        return structure
+    indexes = (_with_slice_key(each, policy.range_key, policy.slice_key) for each in structure.indexes)
+    return structure._replace(
+        indexes=tuple(indexes), foreign_keys=tuple(without_range_key(list(structure.foreign_keys), policy))
+    )
+
+
+def carried_range_key(structure: Structure, policy: Policy) -> tuple[str, ...]:
+    """The column that a child carries for its partitioning alone, and loses."""
+    if policy.slice_key is not None and policy.range_key in structure.partition_columns:
+        return (policy.range_key,)
+    return ()
+
+
+def without_range_key(foreign_keys: list[ForeignKey], policy: Policy) -> list[ForeignKey]:
+    """Foreign keys that do not pair the child's range key with the parent's."""
+    if policy.slice_key is None:
+        return foreign_keys
+    found = []
+    for key in foreign_keys:
+        pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair != (policy.range_key, policy.range_key)]
+        own, referenced = tuple(zip(*pairs)) if pairs else ((), ())
+        found.append(key._replace(columns=own, parent_columns=referenced))
+    return found
+
+
+def _with_slice_key(index: Index, range_key: str, slice_key: str) -> Index:
+    if range_key not in index.columns:
+        return index
+    position = index.columns.index(range_key)
+    columns = list(index.columns)
+    columns[position] = slice_key
+    return index._replace(columns=tuple(columns), definition=_renamed(index.definition, position, slice_key))
+
+
+def _renamed(definition: str, position: int, name: str) -> str:
+    """The text of an index with another name for the column at a position of its key."""
+    start, end = _spans(definition)[position]
+    item = definition[start:end]
+    rest = item[item.index('"', 1) + 1 :] if item.startswith('"') else item[len(item.split(" ")[0]) :]
+    return definition[:start] + Identifier(name).text + rest + definition[end:]
+
+
+def _spans(definition: str) -> list[tuple[int, int]]:
+    """Where the items of the first list in parentheses are."""
+    found, depth, quote, start = [], 0, "", 0
+    for position in range(list_end(definition) + 1):
+        character = definition[position]
+        if quote or character in "\"'":
+            quote = "" if character == quote else quote or character
+            continue
+        depth += (character == "(") - (character == ")")
+        if character == "(" and depth == 1:
+            start = position + 1
+        elif (character == "," and depth == 1) or (character == ")" and depth == 0):
+            found.append((start, position))
+            start = position + 2  # PostgreSQL writes a blank behind the comma
+    return found
+''','plan.slices': r'''"""The operations and steps that create slices and their leaves."""
+
+from __future__ import annotations
+
+from .. import keys, naming
+from ..model import Hierarchy, SliceSpec, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
+from ..sql import SQL, Composable, Identifier, Literal, compose
+from . import properties as leaf_properties
+from . import trees
+from .coverage import missing_in
+from .properties import Properties
+
+COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+
+
+def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
+    """Steps that create hash partitions that existing slices lack."""
+    steps = []
+    for table in hierarchy.tables:
+        for each in hierarchy.slices[table.oid]:
+            if each.is_partitioned and each.missing_remainders and not each.detach_pending:
+                operations = [
+                    operation
+                    for remainder in each.missing_remainders
+                    for operation in leaf_operations(
+                        table, properties[table.oid], each.identifier, each.name, each.modulus, remainder
+                    )
+                ]
+                leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
+                operations += replica_identity_operations(table, properties[table.oid], leaves)
+                operations += index_name_operations(properties[table.oid], each.identifier)
+                steps.append(Step(tuple(operations)))
+    return steps
+
+
+def creation_steps(
+    hierarchy: Hierarchy, specs: list[SliceSpec], properties: dict[int, Properties], lock_budget: int
+) -> list[Step]:
+    """Steps that give every table the slices it lacks: slice by slice, referenced tables first."""
+    lacking = {table.oid: missing_in(hierarchy, table, specs) for table in hierarchy.tables}
+    steps: list[Step] = []
+    for spec in specs:
+        for table in hierarchy.tables:
+            if spec in lacking[table.oid]:
+                operations = slice_operations(hierarchy, table, properties[table.oid], spec)
+                steps += split(operations, lock_budget)
+    return steps
+
+
+def bounds_clause(spec: SliceSpec, key_type: str) -> Composable:
+    """``FOR VALUES FROM (...) TO (...)``, or ``DEFAULT``."""
+    if spec.lower is None or spec.upper is None:
+        return SQL("DEFAULT")
+    return compose(
+        "FOR VALUES FROM ({}) TO ({})",
+        keys.literal(spec.lower.point, key_type),
+        keys.literal(spec.upper.point, key_type),
+    )
+
+
+def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties, spec: SliceSpec) -> list[Operation]:
+    """A slice of one table with its leaves.
+
+    The root's slice is built aside and attached, which locks the root only against other schema changes. A child's is
+    created as a partition, because attaching one would validate its foreign key against the whole hierarchy.
+    """
+    name = naming.slice_name(table.name, spec.suffix)
+    identifier = Identifier(table.schema, name)
+    bounds = bounds_clause(spec, str(table.partition_type))
+    by_hash = hash_clause(hierarchy, spec)
+    default = hierarchy.default_slice(table)
+    default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
+    locked = trees.referenced(hierarchy, table)
+    if table.oid == hierarchy.root.oid:
+        operations = aside_operations(hierarchy, table, properties, spec)
+        attach = compose("ALTER TABLE {} ATTACH PARTITION {} {}", table.identifier, identifier, bounds)
+        cost = (1 + spec.modulus) * table.relations_per_leaf
+        operations.append(
+            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), cost, locked, default_lock)
+        )
+        operations += identity_operations(table, identifier, spec.modulus)
+    else:
+        create = compose(
+            "CREATE {}TABLE {} PARTITION OF {} {}{}",
+            persistence(properties, spec),
+            identifier,
+            table.identifier,
+            bounds,
+            by_hash,
+        )
+        cost = table.relations_per_leaf
+        operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (table.oid,), cost, locked, default_lock)]
+        operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
+        if spec.modulus:
+            for remainder in range(spec.modulus):
+                operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
+        else:
+            operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+    operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
+    operations += index_name_operations(properties, identifier)
+    return operations
+
+
+def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties, spec: SliceSpec) -> list[Operation]:
+    """A slice of its own with its leaves, not attached yet."""
+    name = naming.slice_name(table.name, spec.suffix)
+    identifier = Identifier(table.schema, name)
+    create = compose(
+        "CREATE {}TABLE {} (LIKE {} {}{}){}{}{}",
+        persistence(properties, spec),
+        identifier,
+        table.identifier,
+        SQL(COPIED),
+        range_check(hierarchy, table, spec, name),
+        hash_clause(hierarchy, spec),
+        compose(" USING {}", Identifier(properties.access_method)) if properties.access_method else SQL(""),
+        compose(" TABLESPACE {}", Identifier(properties.tablespace)) if properties.tablespace else SQL(""),
+    )
+    operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), 3)]
+    operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
+    if not spec.modulus:
+        return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+    for remainder in range(spec.modulus):
+        leaf = naming.leaf_name(name, spec.modulus, remainder)
+        operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, 3)
+    return operations
+
+
+def leaf_operations(
+    table: Table,
+    properties: Properties,
+    slice_identifier: Identifier,
+    slice_relation: str,
+    modulus: int,
+    remainder: int,
+) -> list[Operation]:
+    """One hash partition of a slice that is part of the hierarchy already."""
+    leaf = naming.leaf_name(slice_relation, modulus, remainder)
+    cost = table.relations_per_leaf
+    return _leaf(table, properties, slice_identifier, leaf, modulus, remainder, cost)
+
+
+def _leaf(
+    table: Table,
+    properties: Properties,
+    slice_identifier: Identifier,
+    leaf: str,
+    modulus: int,
+    remainder: int,
+    cost: int,
+) -> list[Operation]:
+    identifier = Identifier(table.schema, leaf)
+    create = compose(
+        "CREATE {}TABLE {} PARTITION OF {} FOR VALUES WITH (MODULUS {}, REMAINDER {})",
+        SQL("UNLOGGED " if properties.is_unlogged else ""),
+        identifier,
+        slice_identifier,
+        Literal(modulus),
+        Literal(remainder),
+    )
+    operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), cost)]
+    operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
+    operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, leaf))
+    return operations
+
+
+def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
+    return [Operation(target, statement, ACCESS_EXCLUSIVE, (), 1) for statement in statements]
+
+
+def replica_identity_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
+    """The replica identity of new leaves, given when their indexes exist."""
+    found = []
+    for leaf in leaves:
+        identifier = Identifier(table.schema, leaf)
+        statement = leaf_properties.replica_identity_statement(properties, identifier)
+        if statement is not None:
+            found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
+    return found
+
+
+def index_name_operations(properties: Properties, identifier: Identifier) -> list[Operation]:
+    """Where PostgreSQL's own names for the partitions' indexes would be cut or numbered, predictable ones."""
+    if not properties.renamed_indexes:
+        return []
+    statement = compose("SELECT dp._name_indexes({})", Literal(identifier.text))
+    return [Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1)]
+
+
+def identity_operations(table: Table, identifier: Identifier, leaves: int) -> list[Operation]:
+    """After a slice with leaves was attached: leaves share the parent's identity columns, too, where partitions do."""
+    if not table.has_identity or not leaves:
+        return []
+    statement = compose("SELECT dp._share_identity({})", Literal(identifier.text))
+    return [Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 2 * leaves)]
+
+
+def persistence(properties: Properties, spec: SliceSpec) -> SQL:
+    """UNLOGGED is said of leaves alone."""
+    return SQL("UNLOGGED " if properties.is_unlogged and not spec.modulus else "")
+
+
+def hash_clause(hierarchy: Hierarchy, spec: SliceSpec) -> SQL:
+    """`` PARTITION BY HASH ("Party")`` for a slice that has leaves."""
+    if not spec.modulus or hierarchy.policy.hash_key is None:
+        return SQL("")
+    return compose(" PARTITION BY HASH ({})", Identifier(hierarchy.policy.hash_key))
+
+
+def range_check(hierarchy: Hierarchy, table: Table, spec: SliceSpec, name: str) -> Composable:
+    """In the slice form, the CHECK that ties the range key to the slice, so that conditions on it prune."""
+    if table.oid != hierarchy.root.oid or spec.range_lower is None or spec.range_upper is None:
+        return SQL("")
+    return compose(
+        ", CONSTRAINT {name} CHECK ({key} >= {lower} AND {key} < {upper})",
+        name=Identifier(naming.derived_name(name, "range_key_check")),
+        key=Identifier(hierarchy.policy.range_key),
+        lower=keys.typed_literal(spec.range_lower, hierarchy.range_type),
+        upper=keys.typed_literal(spec.range_upper, hierarchy.range_type),
+    )
+''','plan.structure': r'''"""The structure of one table, as a value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, compose
+from .properties import Grant
+
+# pg_trigger.tgenabled and pg_rewrite.ev_enabled, as ALTER TABLE says them
+ENABLED_WORDS = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+class Column(NamedTuple):
+    """A column: its type with modifier, and its collation where it is not the type's own."""
+
+    name: str
+    type: str
+    collation: tuple[str, str] | None
+    is_not_null: bool
+    is_identity: bool
+
+    @property
+    def declaration(self) -> SQL:
+        """``character varying(255) COLLATE "pg_catalog"."C"``."""
+        if self.collation is None:
+            return SQL(self.type)
+        return compose("{} COLLATE {}", SQL(self.type), Identifier(*self.collation))
+
+    def is_alike(self, other: Column) -> bool:
+        """Whether both have one type and one collation, without which joins are not partition-wise."""
+        return (self.type, self.collation) == (other.type, other.collation)
+
+
+class Index(NamedTuple):
+    """An index, or the constraint that it stands for."""
+
+    name: str
+    constraint_type: str | None  # p u x, None for a plain index
+    is_unique: bool
+    columns: tuple[str | None, ...]  # key columns, None for an expression
+    definition: str  # of an index: behind the table's name; of a constraint: as in pg_get_constraintdef
+    options: tuple[tuple[str, str], ...]
+    tablespace: str | None
+    comment: str | None
+
+
+class Trigger(NamedTuple):
+    """A trigger, as pg_get_triggerdef says it."""
+
+    name: str
+    definition: str
+    enabled: str  # pg_trigger.tgenabled
+    is_row_with_transition_table: bool
+
+
+class Sequence(NamedTuple):
+    """A sequence behind a column: owned by a serial one, or an identity's."""
+
+    schema: str
+    name: str
+    column: str
+    is_identity: bool
+    position: int  # the last value, or the next one where it was never called
+    is_called: bool
+    grants: tuple[Grant, ...]
+    comment: str | None
+
+
+class Rule(NamedTuple):
+    """A rewrite rule, as pg_get_ruledef says it."""
+
+    name: str
+    definition: str
+    enabled: str  # pg_rewrite.ev_enabled
+
+
+class Statistics(NamedTuple):
+    """An extended statistics object, as pg_get_statisticsobjdef says it."""
+
+    schema: str
+    name: str
+    definition: str
+    target: int | None
+
+
+class Publication(NamedTuple):
+    """A publication that names the table."""
+
+    name: str
+    columns: tuple[str, ...]  # empty: all
+    condition: str | None
+    is_by_root: bool  # publish_via_partition_root
+    is_owner: bool  # whether the table's owner may change it
+
+
+class Comment(NamedTuple):
+    """A comment on a part of the table: CONSTRAINT, TRIGGER, POLICY, RULE, STATISTICS."""
+
+    kind: str
+    schema: str
+    name: str
+    text: str
+
+
+class Structure(NamedTuple):
+    """Everything that making a table anew must carry over."""
+
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    kind: str
+    has_rows: bool
+    has_partitions: bool
+    partition_strategy: str | None
+    partition_columns: tuple[str, ...]
+    columns: tuple[Column, ...]
+    indexes: tuple[Index, ...]
+    foreign_keys: tuple[ForeignKey, ...]  # declared on it
+    foreign_key_definitions: dict[str, str]
+    incoming: tuple[ForeignKey, ...]  # pointing to it, itself left out
+    triggers: tuple[Trigger, ...]
+    sequences: tuple[Sequence, ...]
+    statistics: tuple[Statistics, ...]
+    rules: tuple[Rule, ...]
+    publications: tuple[Publication, ...]
+    comments: tuple[Comment, ...]
+    checks: tuple[str, ...]
+    uninherited_checks: tuple[str, ...]
+    is_typed: bool
+    dependents: tuple[str, ...]  # views, functions and the like
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    def column(self, name: str) -> Column | None:
+        """A column by name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def primary_key(self) -> Index | None:
+        """Its primary key."""
+        return next((index for index in self.indexes if index.constraint_type == "p"), None)
+
+
+def add_constraint(table: Composable, name: str, clause: Composable) -> SQL:
+    """``ALTER TABLE ... ADD CONSTRAINT``."""
+    return compose("ALTER TABLE {} ADD CONSTRAINT {} {}", table, Identifier(name), clause)
+''','plan.trees': r'''"""Tables that a statement locks with all their partitions."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy, Table
+
+
+def referenced(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
+    """The tables that a new partition of this table locks through its foreign keys, all their partitions included."""
+    found = [(reference.oid, 1) for reference in hierarchy.references]
+    for parent in hierarchy.parents(table) + (table,) * _refers_to_itself(hierarchy, table):
+        found.append((parent.oid, size(hierarchy, parent.oid)))
+    return tuple(found)
+
+
+def size(hierarchy: Hierarchy, table: int) -> int:
+    """How many relations a table is: itself, its slices, their leaves."""
+    return 1 + sum(1 + len(each.remainders) for each in hierarchy.slices[table])
+
+
+def _refers_to_itself(hierarchy: Hierarchy, table: Table) -> int:
+    return int(any(key.child == table.oid == key.parent for key in hierarchy.foreign_keys))
+''','plan.unique': r'''"""Unique rules of a table that is partitioned: what they become, and which cannot be kept."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..sql import SQL, Identifier, Literal, compose, names
+from .properties import storage_clause
+from .structure import Index, Structure, add_constraint
+
+
+def index_statements(structure: Structure, keys: tuple[str, ...]) -> list[SQL]:
+    """The indexes and the constraints that they stand for; unique ones widened by the keys they lack."""
+    found = []
+    table = structure.identifier
+    for index in structure.indexes:
+        definition = index.definition
+        if index.constraint_type is not None:
+            definition = with_storage(definition, index)
+        missing = lacking(index, keys) if index.is_unique and index.constraint_type != "x" else ()
+        if missing:
+            definition = widened(definition, missing)
+        if index.constraint_type is not None:
+            found.append(add_constraint(table, index.name, SQL(definition)))
+        else:
+            unique = SQL("UNIQUE " if index.is_unique else "")
+            found.append(compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(index.name), table, SQL(definition)))
+        if index.comment is not None:
+            found.append(
+                compose("COMMENT ON INDEX {} IS {}", Identifier(structure.schema, index.name), Literal(index.comment))
+            )
+    return found
+
+
+def list_end(definition: str, start: int = 0) -> int:
+    """Where the first list in parentheses ends, from a position on."""
+    depth, quote = 0, ""
+    for position in range(start, len(definition)):
+        character = definition[position]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+            if depth == 0:
+                return position
+    raise ValueError(f"no column list in {definition!r}")
+
+
+def widened(definition: str, columns: tuple[str, ...]) -> str:
+    """The text of an index or constraint with columns added to its key."""
+    position = list_end(definition)
+    return f"{definition[:position]}, {names(columns)}{definition[position:]}"
+
+
+def with_storage(definition: str, index: Index) -> str:
+    """A constraint's text with the storage parameters and tablespace of its index, which it leaves out."""
+    clause = ""
+    if index.options:
+        clause += f" WITH ({storage_clause(index.options)})"
+    if index.tablespace is not None:
+        clause += f" USING INDEX TABLESPACE {Identifier(index.tablespace)}"
+    end = list_end(definition) + 1
+    if definition[end:].startswith(" INCLUDE ("):
+        end = list_end(definition, end) + 1
+    return definition[:end] + clause + definition[end:]
+
+
+def lacking(index: Index, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys that are not among the index's columns."""
+    return tuple(key for key in keys if key not in index.columns)
+
+
+def is_weakened(index: Index, keys: tuple[str, ...], parent_keys: list[tuple[str, ...]]) -> bool:
+    """Whether a unique rule would allow more rows with the keys added.
+
+    It allows the same where it contains the columns of a reference to a parent, for all rows of one parent carry the
+    same keys.
+    """
+    if not index.is_unique or not lacking(index, keys):
+        return False
+    return not any(set(columns) <= set(index.columns) for columns in parent_keys)
+
+
+def check_unique_rules(
+    structure: Structure, keys: tuple[str, ...], parent_keys: list[tuple[str, ...]], allow_weaker: bool
+) -> None:
+    """Refuse to lose a unique rule without a word. Primary keys are known to be widened."""
+    if allow_weaker:
+        return
+    for index in structure.indexes:
+        if index.constraint_type != "p" and is_weakened(index, keys, parent_keys):
+            raise errors.InvalidTableDefinition(
+                f'unique rule "{index.name}" of {structure.identifier} cannot hold over all partitions',
+                f"A unique index of a partitioned table contains the partition keys ({names(keys)}), so that equal"
+                " values in two partitions would be accepted.",
+                "Call again with allow_weaker_unique => true to accept that, or drop the rule first.",
+            )
+''','sql': r'''"""Composing SQL text: names and values enter a statement only through this module."""
+
+from __future__ import annotations
+
+
+class Composable:
+    """A piece of SQL text that is safe to put into a statement."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Composable) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class SQL(Composable):
+    """SQL text from this package's own source, or from PostgreSQL's own deparser (pg_get_...)."""
+
+
+class Identifier(Composable):
+    """A name, qualified or not, always quoted: ``Identifier("public", "Dialog")``."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, *parts: str) -> None:
+        self.name = parts[-1]  # without its schema, as it is
+        super().__init__(".".join(_quote_name(part) for part in parts))
+
+
+class Literal(Composable):
+    """A value as a constant: None, bool, int or str."""
+
+    def __init__(self, value: str | int | bool | None) -> None:
+        super().__init__(_quote_value(value))
+
+
+def _quote_name(name: str) -> str:
+    if "\0" in name:
+        raise ValueError("a name cannot contain a zero byte")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _quote_value(value: str | int | bool | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    quoted = value.replace("'", "''")
+    if "\\" in quoted:  # right whatever standard_conforming_strings says
+        return "E'" + quoted.replace("\\", "\\\\") + "'"
+    return "'" + quoted + "'"
+
+
+def compose(template: str, *positional: Composable, **named: Composable) -> SQL:
+    """Fill ``{}`` and ``{name}`` of a template with composables; refuses anything else."""
+    for value in (*positional, *named.values()):
+        if not isinstance(value, Composable):
+            raise TypeError(f"compose() takes composables, not {type(value).__name__}")
+    return SQL(template.format(*positional, **named))
+
+
+def comma_list(parts: list[Composable] | list[Identifier] | list[Literal] | list[SQL]) -> SQL:
+    """Join pieces with commas."""
+    return SQL(", ".join(part.text for part in parts))
+
+
+def names(columns: list[str] | tuple[str, ...]) -> SQL:
+    """A comma-separated list of quoted column names."""
+    return comma_list([Identifier(column) for column in columns])
+
+
+def conjunction(conditions: list[SQL]) -> SQL:
+    """Conditions joined by AND."""
+    return SQL(" AND ".join(condition.text for condition in conditions))
+
+
+def assignments(values: dict[str, Composable]) -> SQL:
+    """``"a" = ..., "b" = ...``, as in UPDATE ... SET."""
+    return comma_list([compose("{} = {}", Identifier(column), value) for column, value in values.items()])
+
+
+def name_array(columns: list[str] | tuple[str, ...]) -> SQL:
+    """A constant of type name[]."""
+    return compose("ARRAY[{}]::name[]", comma_list([Literal(column) for column in columns]))
+''',}
+
+
+class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds the package's modules in SOURCES; with get_source, so that tracebacks show lines."""
+
+    def find_spec(self, name, path, target=None):
+        if name != PACKAGE and not name.startswith(PACKAGE + '.'):
+            return None
+        module = name[len(PACKAGE) + 1:]
+        if module in SOURCES:
+            return importlib.util.spec_from_loader(name, self, is_package=False, origin=name)
+        if module + '.__init__' in SOURCES or not module:
+            return importlib.util.spec_from_loader(name, self, is_package=True, origin=name)
+        return None
+
+    def is_package(self, name):
+        return name[len(PACKAGE) + 1:] not in SOURCES
+
+    def get_source(self, name):
+        module = name[len(PACKAGE) + 1:]
+        source = SOURCES.get(module) or SOURCES[(module + '.__init__').lstrip('.')]
+        return source.replace('\n\t', '\n')  # PL/Python indents what it compiles, text in strings too
+
+
+sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, 'package', None) != PACKAGE]
+finder = Loader()
+finder.package = PACKAGE
+sys.meta_path.append(finder)
+GD[PACKAGE] = importlib.import_module(PACKAGE + '.entry')
+$python$;
+
+COMMENT ON FUNCTION dp._load_python() IS
+'Internal: loads the Python package of dialog_partition into the session. Called once a session, by the first function that needs it.';
+
+-- support/cut.sql.j2
+CREATE FUNCTION dp._cut(value text, bytes integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT left(value, max(n.n))
+    FROM generate_series(0, least(length(value), bytes)) AS n (n)
+    WHERE octet_length(left(value, n.n)) <= bytes
+);
+
+COMMENT ON FUNCTION dp._cut(text, integer) IS
+'Internal: the longest prefix that fits into so many bytes without splitting a character.';
+
+-- support/clock.sql.j2
+CREATE FUNCTION dp._clock()
+RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN coalesce(nullif(current_setting('dp.now', true), '')::timestamptz, now());
+
+COMMENT ON FUNCTION dp._clock() IS
+'Internal: the time that plans go by. SET dp.now = ''2031-01-01 00:00+00'' rehearses another day in this session.';
+
+CREATE FUNCTION dp._now(time_zone text)
+RETURNS timestamp
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN dp._clock() AT TIME ZONE time_zone;
+
+COMMENT ON FUNCTION dp._now(text) IS 'Internal: the clock in a time zone.';
+
+-- support/locks.sql.j2
+CREATE FUNCTION dp._lock_class()
+RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN 1685088353;
+
+COMMENT ON FUNCTION dp._lock_class() IS
+'Internal: the first key of the advisory locks that keep two sessions from working on one hierarchy; the second is the root''s oid.';
+
+CREATE FUNCTION dp._lock_holder(root oid)
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT l.pid FROM pg_locks AS l
+    WHERE l.locktype = 'advisory' AND l.granted
+        AND l.classid = dp._lock_class()::oid AND l.objid = root AND l.objsubid = 2
+        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+    ORDER BY l.pid
+    LIMIT 1
+);
+
+COMMENT ON FUNCTION dp._lock_holder(oid) IS 'Internal: the process that works on a hierarchy.';
+
+-- support/columns.sql.j2
+CREATE FUNCTION dp._column_names(relation oid, numbers smallint[])
+RETURNS name[]
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT array_agg(a.attname ORDER BY k.position)
+    FROM unnest(numbers) WITH ORDINALITY AS k (number, position)
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = k.number
+);
+
+COMMENT ON FUNCTION dp._column_names(oid, smallint[]) IS 'Internal: column numbers as names, in order.';
+
+-- support/slices.sql.j2
+CREATE FUNCTION dp._point(bound text, key_type text)
+RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+RETURN CASE
+    WHEN bound IS NULL OR bound IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
+    WHEN key_type = 'uuid' THEN ('x' || left(translate(bound, '-', ''), 12))::bit(48)::bigint * 1000
+    WHEN key_type IN ('smallint', 'integer', 'bigint') THEN bound::bigint
+    ELSE (extract(EPOCH FROM bound::timestamptz) * 1000000)::bigint
+END;
+
+COMMENT ON FUNCTION dp._point(text, text) IS
+'Internal: a bound as a point on its key''s axis: microseconds since 1970-01-01, or the integer itself.';
+
+CREATE FUNCTION dp._moment_point(moment timestamp, key_type text, time_zone text)
+RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (extract(EPOCH FROM CASE
+    WHEN key_type IN ('timestamp with time zone', 'uuid') THEN moment AT TIME ZONE time_zone
+    ELSE moment AT TIME ZONE 'UTC'
+END) * 1000000)::bigint;
+
+COMMENT ON FUNCTION dp._moment_point(timestamp, text, text) IS
+'Internal: a calendar moment of a time zone as a point on a key''s axis.';
+
+CREATE FUNCTION dp._moment_range(moment timestamp, key_type text, time_zone text)
+RETURNS TABLE (first bigint, last bigint)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $sql$
+WITH zone (name) AS (
+    SELECT CASE WHEN key_type IN ('timestamp with time zone', 'uuid') THEN time_zone ELSE 'UTC' END
+),
+usual (at, zone) AS (SELECT moment AT TIME ZONE zone.name, zone.name FROM zone),
+candidate (at) AS (
+    SELECT usual.at FROM usual
+    UNION ALL
+    -- read with the offset that holds the day before, and with the one that holds the day after
+    SELECT (moment - ((usual.at + around.hours) AT TIME ZONE usual.zone - (usual.at + around.hours) AT TIME ZONE 'UTC'))
+        AT TIME ZONE 'UTC'
+    FROM usual, (VALUES (interval '-24 hours'), (interval '24 hours')) AS around (hours)
+)
+SELECT
+    min(extract(EPOCH FROM c.at) * 1000000)::bigint,
+    max(extract(EPOCH FROM c.at) * 1000000)::bigint
+FROM candidate AS c, usual AS u
+-- a moment that the clock skips has no point of its own: then all of them are taken, for they enclose the gap
+WHERE c.at AT TIME ZONE u.zone = moment OR u.at AT TIME ZONE u.zone <> moment
+$sql$;
+
+COMMENT ON FUNCTION dp._moment_range(timestamp, text, text) IS
+'Internal: the first and the last point at which a clock shows a moment; they differ when it is set back over that moment.';
+
+CREATE FUNCTION dp._slices(parents oid[], time_zone text)
+RETURNS TABLE (
+    parent oid,
+    slice oid,
+    schema_name name,
+    slice_name name,
+    is_partitioned boolean,
+    is_default boolean,
+    detach_pending boolean,
+    lower_text text,
+    upper_text text,
+    lower_point bigint,
+    upper_point bigint,
+    lower_local text,
+    upper_local text,
+    modulus integer,
+    remainders integer[]
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+AS $sql$
+-- materialized, so that bounds are deparsed and taken apart once
+WITH slice AS MATERIALIZED (
+    SELECT
+        i.inhparent AS parent,
+        c.oid,
+        n.nspname,
+        c.relname,
+        c.relkind = 'p' AS is_partitioned,
+        i.inhdetachpending,
+        format_type(a.atttypid, NULL) AS key_type,
+        pg_get_expr(c.relpartbound, c.oid) AS bound
+    FROM unnest(parents) AS p (oid)
+    JOIN pg_partitioned_table AS t ON t.partrelid = p.oid
+    JOIN pg_attribute AS a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+    JOIN pg_inherits AS i ON i.inhparent = p.oid
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+),
+bounds AS MATERIALIZED (
+    -- split_part, because regular expressions took most of the time; no bound of a range key holds ") TO ("
+    SELECT
+        s.*,
+        s.bound = 'DEFAULT' AS is_default,
+        trim(BOTH '''' FROM split_part(e.ends, ') TO (', 1)) AS lower_text,
+        trim(BOTH '''' FROM split_part(e.ends, ') TO (', 2)) AS upper_text
+    FROM slice AS s
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.bound LIKE 'FOR VALUES FROM (%) TO (%)' THEN substr(s.bound, 18, length(s.bound) - 18) END
+    ) AS e (ends)
+),
+points AS MATERIALIZED (
+    SELECT
+        b.*,
+        CASE
+            WHEN b.lower_text IS NULL OR b.lower_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
+            WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.lower_text, '-', ''), 12))::bit(48)::bigint * 1000
+            WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.lower_text::bigint
+            ELSE (extract(EPOCH FROM b.lower_text::timestamptz) * 1000000)::bigint
+        END AS lower_point,
+        CASE
+            WHEN b.upper_text IS NULL OR b.upper_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
+            WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.upper_text, '-', ''), 12))::bit(48)::bigint * 1000
+            WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.upper_text::bigint
+            ELSE (extract(EPOCH FROM b.upper_text::timestamptz) * 1000000)::bigint
+        END AS upper_point
+    FROM bounds AS b
+)
+SELECT
+    p.parent,
+    p.oid,
+    p.nspname,
+    p.relname,
+    p.is_partitioned,
+    p.is_default,
+    p.inhdetachpending,
+    p.lower_text,
+    p.upper_text,
+    p.lower_point,
+    p.upper_point,
+    (CASE
+        WHEN p.key_type IN ('timestamp with time zone', 'uuid')
+            THEN ('1970-01-01 00:00:00+00'::timestamptz + p.lower_point * interval '1 microsecond') AT TIME ZONE time_zone
+        WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
+        ELSE '1970-01-01'::timestamp + p.lower_point * interval '1 microsecond'
+    END)::text,
+    (CASE
+        WHEN p.key_type IN ('timestamp with time zone', 'uuid')
+            THEN ('1970-01-01 00:00:00+00'::timestamptz + p.upper_point * interval '1 microsecond') AT TIME ZONE time_zone
+        WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
+        ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
+    END)::text,
+    leaves.modulus,
+    leaves.remainders
+FROM points AS p
+LEFT JOIN LATERAL (
+    SELECT
+        max(split_part(split_part(h.bound, 'modulus ', 2), ',', 1)::integer) AS modulus,
+        array_agg(h.remainder ORDER BY h.remainder) AS remainders
+    FROM (
+        SELECT
+            e.bound,
+            rtrim(split_part(e.bound, 'remainder ', 2), ')')::integer AS remainder
+        FROM pg_inherits AS i
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS e (bound)
+        WHERE i.inhparent = p.oid AND p.is_partitioned AND e.bound LIKE 'FOR VALUES WITH (modulus %, remainder %)'
+    ) AS h
+) AS leaves ON p.is_partitioned
+$sql$;
+
+COMMENT ON FUNCTION dp._slices(oid[], text) IS
+'Internal: the partitions of some tables, their bounds as text, as points and as calendar moments, and the remainders of their leaves.';
+
+-- support/index_definition.sql.j2
+CREATE FUNCTION dp._index_definition(index oid)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT
+        substr(
+            pg_get_indexdef(i.indexrelid),
+            length(format(
+                'CREATE %sINDEX %I ON %s%I.%I ',
+                CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END,
+                x.relname,
+                CASE WHEN x.relkind = 'I' THEN 'ONLY ' ELSE '' END,
+                n.nspname,
+                c.relname
+            )) + 1
+        )
+    FROM pg_index AS i
+    JOIN pg_class AS x ON x.oid = i.indexrelid
+    JOIN pg_class AS c ON c.oid = i.indrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE i.indexrelid = index
+);
+
+COMMENT ON FUNCTION dp._index_definition(oid) IS
+'Internal: what an index says behind the name of its table: USING btree (...) ...';
+
+-- support/index_names.sql.j2
+CREATE FUNCTION dp._index_name(relation name, index name)
+RETURNS name
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    WITH candidate (name) AS (SELECT relation::text || '_' || index::text)
+
+    SELECT
+        CASE
+            WHEN octet_length(candidate.name) <= 63 THEN candidate.name
+            -- a prefix that does not split a character, and a checksum of the whole
+            ELSE rtrim(dp._cut(candidate.name, 54)) || '_' || left(md5(candidate.name), 8)
+        END::name
+    FROM candidate
+);
+
+COMMENT ON FUNCTION dp._index_name(name, name) IS
+'Internal: the name of a partition''s index: the partition''s name and the parent index''s name, shortened with a checksum.';
+
+CREATE FUNCTION dp._index_names_need_help(relation oid)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    WITH names AS (
+        SELECT
+            -- a leaf adds "_20250615_20250715_h0015" to its table's name, which is cut to 39 bytes
+            least(octet_length(c.relname), 39) + 24 AS leaf_bytes,
+            i.indisprimary,
+            string_agg(a.attname, '_' ORDER BY a.attnum) AS columns
+        FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indrelid
+        JOIN pg_attribute AS a ON a.attrelid = i.indexrelid
+        WHERE i.indrelid = relation
+        GROUP BY i.indexrelid, i.indisprimary, c.relname
+    )
+
+    -- "_pkey", or "_", the columns and "_idx"
+    SELECT
+        coalesce(
+            max(n.leaf_bytes + CASE WHEN n.indisprimary THEN 5 ELSE octet_length(n.columns) + 5 END) > 63
+            OR count(*) FILTER (WHERE NOT n.indisprimary) > count(DISTINCT n.columns) FILTER (WHERE NOT n.indisprimary),
+            false
+        )
+    FROM names AS n
+);
+
+COMMENT ON FUNCTION dp._index_names_need_help(oid) IS
+'Internal: whether PostgreSQL would cut or number the names that it gives to the indexes of a table''s partitions.';
+
+CREATE FUNCTION dp._name_indexes(slice regclass)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    found record;
+    renamed integer := 0;
+BEGIN
+    FOR found IN
+        SELECT n.nspname, x.relname AS old_name, dp._index_name(c.relname, top.relname) AS new_name
+        FROM pg_partition_tree(slice) AS tree
+        JOIN pg_class AS c ON c.oid = tree.relid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_index AS i ON i.indrelid = c.oid
+        JOIN pg_class AS x ON x.oid = i.indexrelid AND x.relispartition
+        CROSS JOIN LATERAL (SELECT a.relid FROM pg_partition_ancestors(x.oid) AS a (relid) OFFSET 0) AS ancestor
+        JOIN pg_class AS top ON top.oid = ancestor.relid AND NOT top.relispartition
+        WHERE x.relname <> dp._index_name(c.relname, top.relname)
+    LOOP
+        EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', found.nspname, found.old_name, found.new_name);
+        renamed := renamed + 1;
+    END LOOP;
+    RETURN renamed;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._name_indexes(regclass) IS
+'Internal: gives the indexes of a slice and its leaves names that follow from the leaf and the parent''s index; returns how many changed.';
+
+-- support/check_empty.sql.j2
+CREATE FUNCTION dp._check_empty(relation regclass)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    found boolean;
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'whether % is empty cannot be told in a transaction that is %',
+            relation, current_setting('transaction_isolation') USING
+            ERRCODE = 'invalid_transaction_state',
+            DETAIL = 'Such a transaction does not see what others committed since its snapshot, rows among them.',
+            HINT = 'Use a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', relation) INTO found;
+    IF found THEN
+        RAISE EXCEPTION '% is not partitioned and holds rows', relation USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'Only an empty table can be made anew as a partitioned one.',
+            HINT = 'Declare the hierarchy before rows are loaded; tables that hold rows are converted by dp.convert.';
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_empty(regclass) IS
+'Internal: locks a table that is about to be made anew, and refuses when it holds rows.';
+
+-- support/replica_identity.sql.j2
+CREATE FUNCTION dp._set_replica_identity(leaf regclass, parent_index name)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    own name;
+BEGIN
+    SELECT x.relname INTO own
+    FROM pg_index AS i
+    JOIN pg_class AS x ON x.oid = i.indexrelid
+    WHERE i.indrelid = leaf
+        AND (x.relname = parent_index OR EXISTS (
+            SELECT FROM pg_partition_ancestors(x.oid) AS a (relid)
+            JOIN pg_class AS top ON top.oid = a.relid
+            WHERE top.relname = parent_index
+        ));
+    IF own IS NULL THEN
+        RAISE EXCEPTION 'no index of % stems from index "%"', leaf, parent_index
+            USING ERRCODE = 'undefined_object', DETAIL = 'It shall be the replica identity.';
+    END IF;
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', leaf, own);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._set_replica_identity(regclass, name) IS
+'Internal: makes the leaf''s own copy of an index of its parent its replica identity.';
+
+-- support/share_identity.sql.j2
+CREATE FUNCTION dp._share_identity(slice regclass)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    leaf record;
+    again integer := 0;
+BEGIN
+    -- From 17 on partitions share the identity of their parent. ATTACH gives it to the slice, but not to the leaves
+    -- below, and the next DETACH fails for want of it; attached again each leaf takes it from the slice.
+    FOR leaf IN
+        SELECT n.nspname, c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound
+        FROM pg_inherits AS i
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE i.inhparent = slice AND EXISTS (
+            SELECT FROM pg_attribute AS a
+            JOIN pg_attribute AS b ON b.attrelid = c.oid AND b.attname = a.attname
+            WHERE a.attrelid = slice AND a.attidentity <> b.attidentity AND NOT a.attisdropped AND a.attnum > 0
+        )
+    LOOP
+        EXECUTE format('ALTER TABLE %s DETACH PARTITION %I.%I', slice, leaf.nspname, leaf.relname);
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I %s', slice, leaf.nspname, leaf.relname, leaf.bound);
+        again := again + 1;
+    END LOOP;
+    RETURN again;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._share_identity(regclass) IS
+'Internal: gives the leaves of a slice that was attached the identity columns of the slice; returns how many lacked them.';
+
+-- support/rename_sequence.sql.j2
+CREATE FUNCTION dp._rename_sequence(sequence text, wanted name)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF (SELECT c.relname FROM pg_class AS c WHERE c.oid = sequence::regclass) <> wanted THEN
+        EXECUTE format('ALTER SEQUENCE %s RENAME TO %I', sequence, wanted);
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._rename_sequence(text, name) IS 'Internal: gives an identity''s sequence its old name back.';
+
+-- tables/configuration.sql.j2
+CREATE TABLE dp.hierarchy_config (
+    root regclass PRIMARY KEY,
+    range_key name NOT NULL,
+    hash_key name,
+    key_form text NOT NULL CHECK (key_form IN ('exact', 'slice')),
+    slice_key name,
+    bucket text,
+    slice text NOT NULL,
+    hash_partitions integer NOT NULL CHECK (hash_partitions >= 0),
+    premake integer NOT NULL CHECK (premake >= 0),
+    start text,
+    retention text,
+    retention_action text NOT NULL CHECK (retention_action IN ('detach', 'drop', 'move')),
+    retention_schema name,
+    time_zone text NOT NULL,
+    default_slice boolean NOT NULL,
+    lock_timeout interval NOT NULL DEFAULT '500 ms' CHECK (lock_timeout BETWEEN '1 ms' AND '24 days'),
+    analyze_interval interval NOT NULL DEFAULT '7 days' CHECK (analyze_interval BETWEEN '1 ms' AND '1000 years'),
+    log_retention interval NOT NULL DEFAULT '90 days' CHECK (log_retention BETWEEN '1 ms' AND '1000 years'),
+    CHECK ((key_form = 'slice') = (slice_key IS NOT NULL AND bucket IS NOT NULL))
+);
+COMMENT ON TABLE dp.hierarchy_config IS
+'What the catalog cannot know of a hierarchy: which columns are its keys, and its policies. Change it with dp.configure.';
+
+CREATE TABLE dp.table_config (
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL,
+    role text NOT NULL CHECK (role IN ('root', 'child', 'reference')),
+    template regclass,
+    PRIMARY KEY (root, tbl)
+);
+CREATE UNIQUE INDEX table_config_tbl ON dp.table_config (tbl) WHERE role <> 'reference';
+COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy, and the template of each that is partitioned.';
+
+CREATE TABLE dp.pending_foreign_key (
+    child regclass NOT NULL,
+    name name NOT NULL,
+    parent regclass NOT NULL,
+    columns name[] NOT NULL,
+    parent_columns name[] NOT NULL,
+    on_delete "char" NOT NULL,
+    delete_columns name[] NOT NULL,
+    is_deferrable boolean NOT NULL,
+    is_deferred boolean NOT NULL,
+    PRIMARY KEY (child, name)
+);
+COMMENT ON TABLE dp.pending_foreign_key IS
+'Foreign keys of tables that are not registered yet, let go when their parent was made anew; dp.register_child makes them again.';
+
+CREATE TABLE dp.detached_slice (
+    slice regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL,
+    lower_bound text NOT NULL,
+    upper_bound text NOT NULL,
+    detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets.';
+
+CREATE TABLE dp.log_entry (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    root regclass NOT NULL,
+    call text NOT NULL,
+    target text NOT NULL,
+    status text NOT NULL CHECK (status IN ('done', 'failed')),
+    duration interval,
+    message text NOT NULL DEFAULT '',
+    statements text NOT NULL DEFAULT '',
+    by_role name NOT NULL DEFAULT session_user
+);
+CREATE INDEX log_entry_root_at ON dp.log_entry (root, at);
+COMMENT ON TABLE dp.log_entry IS 'What procedures committed and what failed; read it through dp.log.';
+
+SELECT pg_extension_config_dump('dp.hierarchy_config', '');
+SELECT pg_extension_config_dump('dp.table_config', '');
+SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
+SELECT pg_extension_config_dump('dp.detached_slice', '');
+
+GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry TO PUBLIC;
+GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice TO PUBLIC;
+GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
+
+-- triggers/forget_dropped.sql.j2
+CREATE FUNCTION dp._forget_dropped()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    gone oid[];
+    template regclass;
+BEGIN
+    SELECT array_agg(d.objid) INTO gone
+    FROM pg_event_trigger_dropped_objects() AS d
+    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table');
+    IF gone IS NULL OR to_regclass('dp.table_config') IS NULL THEN
+        RETURN;
+    END IF;
+    -- templates are of no use without their tables; of a root's children, too
+    FOR template IN
+        SELECT t.template FROM dp.table_config AS t
+        WHERE (t.tbl::oid = ANY (gone) OR t.root::oid = ANY (gone)) AND t.template::oid <> ALL (gone)
+            AND NOT dp._is_gone(t.template)
+    LOOP
+        IF dp._owns(template) THEN
+            EXECUTE format('DROP TABLE %s', template);
+        END IF;
+    END LOOP;
+    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
+    DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
+    UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
+    DELETE FROM dp.table_config AS t WHERE t.tbl::oid = ANY (gone);
+    DELETE FROM dp.hierarchy_config AS h WHERE h.root::oid = ANY (gone);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
+
+CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
+WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+EXECUTE FUNCTION dp._forget_dropped();
+
+-- triggers/ownership.sql.j2
+CREATE FUNCTION dp._owns(relation oid)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    -- a number that no relation has yet may be another role's table tomorrow: nobody owns it
+    SELECT coalesce(
+        pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = relation), 'USAGE'),
+        (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user)
+    )
+);
+
+COMMENT ON FUNCTION dp._owns(oid) IS 'Internal: whether the current role may act as the owner of a relation.';
+
+CREATE FUNCTION dp._is_gone(relation oid)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation);
+
+COMMENT ON FUNCTION dp._is_gone(oid) IS 'Internal: whether a relation was dropped.';
+
+CREATE FUNCTION dp._check_ownership()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    named jsonb := CASE WHEN TG_OP = 'DELETE' THEN '{}' ELSE to_jsonb(NEW) END;
+    was jsonb := CASE WHEN TG_OP = 'INSERT' THEN '{}' ELSE to_jsonb(OLD) END;
+    argument text;
+    relation oid;  -- read as it is: a name would have to be looked up in a schema that may be closed to the caller
+BEGIN
+    -- what is said of a relation that was dropped may be cleared away by whoever dropped it
+    FOREACH argument IN ARRAY TG_ARGV LOOP
+        EXECUTE format('SELECT ($1).%I::oid', argument) INTO relation USING CASE WHEN TG_OP <> 'INSERT' THEN OLD END;
+        IF dp._is_gone(relation) AND (TG_OP = 'DELETE' OR named = was || jsonb_build_object(argument, NULL)) THEN
+            RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+        END IF;
+    END LOOP;
+    FOREACH argument IN ARRAY TG_ARGV LOOP
+        FOR relation IN EXECUTE format('SELECT ($1).%1$I::oid UNION SELECT ($2).%1$I::oid', argument) USING
+            CASE WHEN TG_OP <> 'DELETE' THEN NEW END,
+            CASE WHEN TG_OP <> 'INSERT' THEN OLD END
+        LOOP
+            IF relation IS NOT NULL AND NOT dp._owns(relation) THEN
+                RAISE EXCEPTION 'must be owner of table %', relation::regclass USING
+                    ERRCODE = 'insufficient_privilege',
+                    DETAIL = format('Only its owner changes what %s says of it.', TG_RELID::regclass),
+                    HINT = 'Call the functions of dialog_partition as the owner.';
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_ownership() IS
+'Internal: everyone may write to dp''s tables, but only about tables of their own. Arguments: the columns to look at.';
+
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.hierarchy_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.table_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.pending_foreign_key
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_slice
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+
+-- triggers/readable.sql.j2
+CREATE FUNCTION dp._check_policy()
+RETURNS trigger
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    width text;
+BEGIN
+    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention] LOOP
+        IF width !~ '^[1-9][0-9]{0,18}$' AND width !~ '^[1-9][0-9]{0,6} (day|week|month|year)s?$' THEN
+            RAISE EXCEPTION '"%" is not a width', width USING
+                ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
+        END IF;
+        IF width ~ '[a-z]' THEN
+            IF width::interval > interval '9999 years' THEN
+                RAISE EXCEPTION '"%" is not a width', width USING
+                    ERRCODE = 'invalid_parameter_value', DETAIL = 'A width is at most 9999 years.';
+            END IF;
+        END IF;
+    END LOOP;
+    PERFORM now() AT TIME ZONE NEW.time_zone;
+    RETURN NEW;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_policy() IS
+'Internal: keeps a row of dp.hierarchy_config readable, whoever wrote it: one that is not would stop others'' work.';
+
+CREATE FUNCTION dp._check_bounds()
+RETURNS trigger
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    key_type text := (
+        SELECT format_type(a.atttypid, NULL)
+        FROM pg_partitioned_table AS t
+        JOIN pg_attribute AS a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+        WHERE t.partrelid = NEW.tbl
+    );
+    bound text;
+BEGIN
+    FOREACH bound IN ARRAY ARRAY[NEW.lower_bound, NEW.upper_bound] LOOP
+        IF bound !~ '^(MINVALUE|MAXVALUE|-?[0-9]+|''[-+:. 0-9a-fA-FBC]*'')$' THEN
+            RAISE EXCEPTION '% is not a bound', bound USING
+                ERRCODE = 'invalid_parameter_value',
+                DETAIL = 'It is written as in FOR VALUES FROM (...).',
+                HINT = 'Use dp.detach_slice(...) and dp.attach_slice(...).';
+        END IF;
+        PERFORM dp._point(trim(BOTH '''' FROM bound), key_type);
+    END LOOP;
+    RETURN NEW;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_bounds() IS
+'Internal: keeps a row of dp.detached_slice readable: its bounds become part of a statement, and are read for all hierarchies.';
+
+CREATE TRIGGER check_readable BEFORE INSERT OR UPDATE ON dp.detached_slice
+FOR EACH ROW EXECUTE FUNCTION dp._check_bounds();
+CREATE TRIGGER check_policy BEFORE INSERT OR UPDATE ON dp.hierarchy_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_policy();
+
+-- views/views.sql.j2
+CREATE VIEW dp.managed_table AS
+SELECT
+    t.root,
+    t.tbl,
+    t.role,
+    t.template,
+    h.key_form,
+    CASE WHEN t.role <> 'reference' THEN coalesce(h.slice_key, h.range_key) END AS partition_column,
+    CASE WHEN t.role <> 'reference' THEN h.hash_key END AS hash_key
+FROM dp.table_config AS t
+JOIN dp.hierarchy_config AS h USING (root)
+JOIN pg_class AS c ON c.oid = t.tbl;
+COMMENT ON VIEW dp.managed_table IS 'The tables of each hierarchy.';
+
+CREATE VIEW dp.slice AS
+SELECT
+    h.root,
+    t.tbl,
+    s.slice::regclass AS slice,
+    s.is_default,
+    true AS is_attached,
+    s.detach_pending,
+    s.lower_text AS lower_bound,
+    s.upper_text AS upper_bound,
+    s.lower_local::timestamp AS lower_local,
+    s.upper_local::timestamp AS upper_local,
+    s.modulus,
+    coalesce(cardinality(s.remainders), 0) AS leaves
+FROM dp.hierarchy_config AS h
+JOIN dp.table_config AS t ON t.root = h.root AND t.role <> 'reference'
+CROSS JOIN LATERAL dp._slices(ARRAY[t.tbl::oid], h.time_zone) AS s
+UNION ALL
+SELECT
+    d.root,
+    d.tbl,
+    d.slice,
+    false,
+    false,
+    false,
+    trim(BOTH '''' FROM d.lower_bound),
+    trim(BOTH '''' FROM d.upper_bound),
+    NULL,
+    NULL,
+    NULL,
+    (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = d.slice)::integer
+FROM dp.detached_slice AS d
+JOIN pg_class AS c ON c.oid = d.slice;
+COMMENT ON VIEW dp.slice IS
+'Every slice of every table, detached ones included. Bounds as the partition has them, times in UTC; *_local in the hierarchy''s time zone.';
+
+CREATE VIEW dp.leaf AS
+SELECT
+    h.root,
+    t.tbl,
+    s.slice::regclass AS slice,
+    l.oid::regclass AS leaf,
+    (regexp_match(pg_get_expr(l.relpartbound, l.oid), 'remainder (\d+)', 'i'))[1]::integer AS remainder,
+    s.lower_text AS lower_bound,
+    s.upper_text AS upper_bound,
+    s.is_default,
+    greatest(l.reltuples, 0)::bigint AS estimated_rows,
+    pg_total_relation_size(l.oid) AS bytes
+FROM dp.hierarchy_config AS h
+JOIN dp.table_config AS t ON t.root = h.root AND t.role <> 'reference'
+CROSS JOIN LATERAL dp._slices(ARRAY[t.tbl::oid], h.time_zone) AS s
+JOIN LATERAL (
+    SELECT s.slice AS oid WHERE NOT s.is_partitioned
+    UNION ALL
+    SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = s.slice AND s.is_partitioned
+) AS found ON true
+JOIN pg_class AS l ON l.oid = found.oid;
+COMMENT ON VIEW dp.leaf IS
+'Every relation that holds rows of a hierarchy: its bounds, its rows by the last ANALYZE or VACUUM, its bytes with indexes and TOAST.';
+
+CREATE VIEW dp.hierarchy AS
+SELECT
+    h.root,
+    h.range_key,
+    h.hash_key,
+    h.key_form,
+    h.slice_key,
+    h.bucket,
+    h.slice,
+    h.hash_partitions,
+    h.premake,
+    h.start,
+    h.retention,
+    h.retention_action,
+    h.retention_schema,
+    h.time_zone,
+    h.default_slice,
+    h.lock_timeout,
+    h.analyze_interval,
+    h.log_retention,
+    (SELECT count(*) FROM dp.table_config AS t WHERE t.root = h.root AND t.role <> 'reference') AS tables,
+    (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = h.root) AS slices,
+    dp._lock_holder(h.root) AS running_pid,
+    (SELECT max(l.at) FROM dp.log_entry AS l WHERE l.root = h.root AND l.status = 'done') AS last_success,
+    (SELECT max(l.at) FROM dp.log_entry AS l WHERE l.root = h.root AND l.status = 'failed') AS last_failure
+FROM dp.hierarchy_config AS h
+JOIN pg_class AS c ON c.oid = h.root;
+COMMENT ON VIEW dp.hierarchy IS 'Each hierarchy: its keys, its policies, and who works on it now.';
+
+CREATE VIEW dp.log AS
+SELECT l.id, l.at, l.root, l.call, l.target, l.status, l.duration, l.message, l.statements, l.by_role
+FROM dp.log_entry AS l;
+COMMENT ON VIEW dp.log IS 'What procedures committed, step by step, and what failed; kept even when the call failed.';
+
+GRANT SELECT ON dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
+
+-- functions/adopt.sql.j2
+CREATE FUNCTION dp.adopt(
+    root regclass,
+    range_key name DEFAULT NULL,
+    slice text DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    premake integer DEFAULT NULL,
+    start text DEFAULT NULL,
+    retention text DEFAULT NULL,
+    retention_action text DEFAULT 'detach',
+    retention_schema name DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    lock_timeout interval DEFAULT '500 ms',
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('adopt', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.adopt IS
+'Takes over a tree of partitions that exists, one that pg_partman made among them, with the children that are partitioned alike and refer to it by its keys.
+range_key and bucket are needed for a tree in the slice form, whose partition column is the slice key.
+Changes no partition. Width, premake and retention come from pg_partman''s configuration where it has one, which is then deleted.
+Locks nothing but the new templates. Errors: 22023, 42501 not the owner, 42809 not partitioned by RANGE of one column, 42710 known already.';
+
+-- functions/attach_slice.sql.j2
+CREATE FUNCTION dp.attach_slice(
+    root regclass,
+    lower_bound text,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('attach_slice', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.attach_slice IS
+'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
+Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 23503, 42501, 53200, 55P03.';
+
+-- functions/check.sql.j2
+CREATE FUNCTION dp."check"(
+    root regclass DEFAULT NULL
+)
+RETURNS TABLE (severity text, finding text, target text, detail text, statement text)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('check', ('root',), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp."check" IS
+'What is wrong with a hierarchy, or all: a row a finding, with its severity (error, warning, notice) and the statement that mends it. Empty when all is well.
+Locks: ACCESS SHARE on the default slices. Errors: 42704 no hierarchy.';
+
+-- functions/configure.sql.j2
+CREATE FUNCTION dp.configure(
+    root regclass,
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    premake integer DEFAULT NULL,
+    start text DEFAULT NULL,
+    retention text DEFAULT NULL,
+    retention_action text DEFAULT NULL,
+    retention_schema name DEFAULT NULL,
+    default_slice boolean DEFAULT NULL,
+    lock_timeout interval DEFAULT NULL,
+    analyze_interval interval DEFAULT NULL,
+    log_retention interval DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('configure', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.configure IS
+'Changes the policies of a hierarchy for slices to come; NULL leaves a policy as it is, ''infinity'' ends retention or a start.
+Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55000 the default slice is there.';
+
+-- functions/create_hierarchy.sql.j2
+CREATE FUNCTION dp.create_hierarchy(
+    root regclass,
+    range_key name,
+    hash_key name DEFAULT NULL,
+    key_form text DEFAULT 'exact',
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    premake integer DEFAULT 4,
+    start text DEFAULT NULL,
+    retention text DEFAULT NULL,
+    retention_action text DEFAULT 'detach',
+    retention_schema name DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    default_slice boolean DEFAULT false,
+    slice_key name DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    lock_timeout interval DEFAULT '500 ms',
+    allow_weaker_unique boolean DEFAULT false,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('create_hierarchy', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_hierarchy IS
+'Declares the root of a hierarchy: partitioned by RANGE of range_key (or of the slice key), then by HASH of hash_key.
+A plain empty table is made anew as a partitioned one. Creates no slices: register the children first, then CALL dp.run_maintenance.
+Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys.';
+
+-- functions/detach_slice.sql.j2
+CREATE FUNCTION dp.detach_slice(
+    root regclass,
+    lower_bound text,
+    to_schema name DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('detach_slice', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.detach_slice IS
+'Detaches the slice that begins at lower_bound from every table, children first; dp.attach_slice is the way back.
+lower_bound: a date or timestamp in the hierarchy''s time zone, or a number. to_schema: move the detached tables there.
+Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/drop_slice.sql.j2
+CREATE FUNCTION dp.drop_slice(
+    root regclass,
+    lower_bound text,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('drop_slice', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_slice IS
+'Drops the slice that begins at lower_bound, attached or detached, with all its rows in every table, children first.
+Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/forget.sql.j2
+CREATE FUNCTION dp.forget(
+    root regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('forget', ('root',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.forget IS
+'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
+Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner.';
+
+-- functions/last_plan.sql.j2
+CREATE FUNCTION dp._last_plan()
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('last_plan', (), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
+
+CREATE VIEW dp.last_plan AS
+SELECT p.step, p.target, p.statement
+FROM dp._last_plan() AS p;
+
+COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
+GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/register_child.sql.j2
+CREATE FUNCTION dp.register_child(
+    child regclass,
+    parent regclass,
+    parent_key name[] DEFAULT NULL,
+    on_delete text DEFAULT NULL,
+    create_slices boolean DEFAULT true,
+    allow_weaker_unique boolean DEFAULT false,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('register_child', ('child', 'parent'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.register_child IS
+'Puts a table under a parent of a hierarchy: adds the partition keys, widens keys, makes the foreign key composite with ON UPDATE CASCADE, creates its slices.
+Call again for a further parent. parent_key: the child''s columns that refer to the parent, found by the foreign key when NULL.
+Locks child and the tables it refers to. Errors: 22023, 42703, 42804 key type or collation, 42501 owner, 42704 parent unknown, 42710 other hierarchy, 53200 too many locks, 55000 rows.';
+
+-- functions/register_reference.sql.j2
+CREATE FUNCTION dp.register_reference(
+    tbl regclass,
+    root regclass DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_46e575d10434'].call('register_reference', ('tbl', 'root'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.register_reference IS
+'Registers a table that many root rows share; it stays whole. root NULL: every hierarchy that refers to it by a foreign key.
+Locks nothing. Errors: 22023 no hierarchy refers to it, 42501 not the owner, 42710 it is partitioned in a hierarchy.';
+
+-- procedures/create_slices.sql.j2
+CREATE PROCEDURE dp.create_slices(
+    root regclass,
+    lower_bound text,
+    upper_bound text,
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_46e575d10434'].call('create_slices', ('root',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.create_slices IS
+'Creates the slices that cover [lower_bound, upper_bound) and do not exist, in every table, referenced tables first; also what existing slices lack.
+Bounds: dates or timestamps in the hierarchy''s time zone, or numbers. slice: their width. hash_partitions: their modulus.
+Commits each slice of each table. Locks: root SHARE UPDATE EXCLUSIVE, child ACCESS EXCLUSIVE, referenced tables SHARE ROW EXCLUSIVE. Errors: 22023, 2D000 in a transaction block, 42501, 42P07, 53200, 55000 rows in default, 55006, 55P03.';
+
+-- procedures/drain_default.sql.j2
+CREATE PROCEDURE dp.drain_default(
+    root regclass,
+    lower_bound text DEFAULT NULL,
+    upper_bound text DEFAULT NULL,
+    slice text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_46e575d10434'].call('drain_default', ('root',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.drain_default IS
+'Moves the rows of the default slices, children with them, into slices that it creates; a slice a transaction, so that every row is visible at every moment.
+Bounds: which rows, the maintained range when NULL. slice: a narrower width makes smaller transactions.
+Locks the default slices SHARE ROW EXCLUSIVE while rows move, ACCESS EXCLUSIVE at the end. Errors: 22023, 2D000, 42501, 42P07, 53200, 55006, 55P03.';
+
+-- procedures/run_maintenance.sql.j2
+CREATE PROCEDURE dp.run_maintenance(
+    root regclass DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_46e575d10434'].call('run_maintenance', ('root',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.run_maintenance IS
+'Keeps one hierarchy, or all that the caller owns, in shape: retention, default draining, slices ahead of the clock, gaps, missing leaves, ANALYZE of parents, old log rows.
+Commits step by step; called again after a kill it goes on. One hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
+Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';

@@ -1,0 +1,51 @@
+"""dp.check: what is wrong, and how it is mended."""
+
+from __future__ import annotations
+
+from .. import database
+from ..catalog import findings as catalog_findings
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import slices as catalog_slices
+from ..model import SliceSpec
+from ..plan import findings as plan
+from . import window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import Hierarchy
+    from ..plan.findings import Finding
+
+
+def check(root: int | None) -> list[Finding]:
+    """Findings of one hierarchy or all; see sql/functions/check.sql.j2."""
+    roots = {each.oid: each.name for each in catalog_hierarchy.roots()}
+    if root is not None:
+        if root not in roots:
+            catalog_hierarchy.load(root)  # tells that it is none
+        roots = {root: roots[root]}
+    hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
+    found = [plan.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    for hierarchy in hierarchies:
+        try:
+            found += check_one(hierarchy)
+        except database.ServerError as error:
+            if root is not None or database.is_cancel(error):
+                raise
+            found.append(
+                plan.unreadable(hierarchy.root.identifier.text, error)
+            )  # the others are looked at all the same
+    return found
+
+
+def check_one(hierarchy: Hierarchy) -> list[Finding]:
+    """Findings of one hierarchy."""
+    missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
+
+
+def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
+    """The range that maintenance keeps, as if it were one slice; None where no default slice asks for it."""
+    if all(hierarchy.default_slice(table) is None for table in hierarchy.tables):
+        return None
+    spans = window.candidates(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width)
+    return SliceSpec(spans[0][0], spans[-1][1], 0, "") if spans else None

@@ -1,0 +1,135 @@
+"""create_slices, detach_slice, attach_slice, drop_slice."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy
+from ..operation import merged
+from ..plan import lifecycle
+from . import calls, creation, policy, window
+from .policy import parse_bound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+    from ..operation import Step
+
+
+def create_slices(
+    root: int,
+    lower_bound: str,
+    upper_bound: str,
+    slice: str | None,
+    hash_partitions: int | None,
+    dry_run: bool,
+) -> None:
+    """Create the slices of a range; see sql/procedures/create_slices.sql.j2."""
+    hierarchy, call = calls.open_procedure("create_slices", root, dry_run)
+    width = creation.check_width(hierarchy, slice)
+    modulus = creation.check_modulus(hierarchy, hash_partitions)
+    spans = window.uncovered(hierarchy, *bounds(hierarchy, lower_bound, upper_bound), width)
+    creation.create(hierarchy, catalog_slices.specs(hierarchy, spans, modulus), call)
+
+
+def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bool) -> list[PlanRow]:
+    """Detach a slice of every table; see sql/functions/detach_slice.sql.j2."""
+    hierarchy, call = calls.open_function("detach_slice", root, dry_run)
+    span = find_span(hierarchy, lower_bound)
+    if to_schema is not None:
+        policy.check_schema("to_schema", to_schema)
+    if span is None:
+        return nothing_there(hierarchy, lower_bound)
+    return calls.run_in_function(merged(detach(hierarchy, span, to_schema), call.lock_budget), call)
+
+
+def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
+    """Attach a detached slice again; see sql/functions/attach_slice.sql.j2."""
+    hierarchy, call = calls.open_function("attach_slice", root, dry_run)
+    detached = find_detached(hierarchy, lower_bound)
+    if not detached:
+        if find_span(hierarchy, lower_bound) is not None:
+            return nothing_there(hierarchy, lower_bound, "is attached already")
+        raise errors.UndefinedObject(
+            f"no detached slice of {hierarchy.root.identifier} begins at {lower_bound}",
+            "No row of dp.detached_slice names one.",
+            "See dp.slice where is_attached is false.",
+        )
+    spec = lifecycle.spec_of_detached(detached[0])
+    creation.refuse_rows_in_default(hierarchy, [spec] if spec else [])
+    return calls.run_in_function([lifecycle.attach_step(hierarchy, detached)], call)
+
+
+def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a slice of every table; see sql/functions/drop_slice.sql.j2."""
+    hierarchy, call = calls.open_function("drop_slice", root, dry_run)
+    detached = find_detached(hierarchy, lower_bound)
+    span = find_span(hierarchy, lower_bound)
+    steps = lifecycle.drop_steps(hierarchy, span) if span is not None else []
+    if detached:  # from some tables only, or from all
+        steps.insert(0, lifecycle.drop_detached_step(detached))
+    if not steps:
+        return nothing_there(hierarchy, lower_bound)
+    return calls.run_in_function(merged(steps, call.lock_budget), call)
+
+
+def bounds(hierarchy: Hierarchy, lower_bound: str, upper_bound: str) -> tuple[object, object]:
+    """Two bounds given as text, in order."""
+    lower = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+    upper = parse_bound(upper_bound, hierarchy.range_type, "upper_bound")
+    if not lower < upper:  # type: ignore[operator]
+        raise errors.InvalidParameter(
+            "lower_bound must be less than upper_bound",
+            f"They are {lower_bound} and {upper_bound}.",
+            "Give the lower one first.",
+        )
+    return lower, upper
+
+
+def point_of(hierarchy: Hierarchy, lower_bound: str) -> int:
+    """A bound given as text, on the partition column's axis."""
+    moment = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+    return catalog_slices.axis_points(hierarchy, [moment])[0]
+
+
+def find_span(hierarchy: Hierarchy, lower_bound: str) -> tuple[int | None, int | None] | None:
+    """The slice of the root that begins at a bound; None where no slice holds it."""
+    point = point_of(hierarchy, lower_bound)
+    for each in hierarchy.range_slices(hierarchy.root):
+        if each.lower is not None and each.lower.point == point:
+            return each.span
+        inside = (each.lower is None or each.lower.point < point) and (each.upper is None or point < each.upper.point)
+        if inside:
+            begin = (
+                f"begins at {each.lower.local or each.lower.point}" if each.lower is not None else "has no beginning"
+            )
+            raise errors.InvalidParameter.of(
+                "lower_bound",
+                lower_bound,
+                f"It lies inside the slice {each.identifier}, which {begin}.",
+                "Name a slice by its lower bound; see the view dp.slice.",
+            )
+    return None
+
+
+def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[lifecycle.DetachedSlice]:
+    """The detached slices, one a table, that began at a bound."""
+    point = point_of(hierarchy, lower_bound)
+    return [each for each in catalog_slices.detached(hierarchy) if each.lower_point == point]
+
+
+def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not exist") -> list[PlanRow]:
+    """Idempotence: what was done before is not done again."""
+    return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
+
+
+def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+    """The steps, one a table, that detach one slice."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    return lifecycle.detach_steps(
+        hierarchy,
+        span,
+        catalog_slices.inside_foreign_keys(hierarchy, found),
+        catalog_slices.leaves(found),
+        to_schema,
+    )

@@ -1,0 +1,117 @@
+"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import calendars, keys
+from ..calendars import Width
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import Edge, Hierarchy, Slice
+from ..plan import coverage, lifecycle
+
+
+def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
+    """From the configured start, or the oldest slice, to the end of what premake asks for."""
+    if keys.is_integer(hierarchy.range_type):
+        return _integers(hierarchy)
+    policy = hierarchy.policy
+    now = local_now(hierarchy)
+    current = calendars.align(now, policy.width)
+    upper = calendars.advance(current, policy.width, policy.premake + 1)
+    if policy.start is not None:
+        lower = calendars.align(calendars.parse_moment(policy.start, "start"), policy.width)
+    else:
+        slices = hierarchy.range_slices(hierarchy.root)
+        oldest = slices[0].lower.local if slices and slices[0].lower else None
+        lower = min(oldest, current) if oldest is not None else current
+    if policy.retention is not None:
+        lower = max(lower, calendars.align(calendars.subtract(now, policy.retention), policy.width))
+    return lower, upper
+
+
+def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
+    """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
+
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    step = policy.width.number
+    start = int(policy.start) if policy.start is not None else 0
+    lower = slices[0].lower.point if policy.start is None and slices and slices[0].lower else start - start % step
+    highest_used = highest_point(hierarchy)
+    reached = lower if highest_used is None else max(highest_used, lower)
+    upper = reached + step * (policy.premake + (1 if reached == lower else 0))
+    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
+    if policy.retention is not None and highest_used is not None:
+        cutoff = highest_used - policy.retention.number
+        lower = max(lower, cutoff - cutoff % step)
+    return lower, min(max(upper, highest), limit)
+
+
+def highest_point(hierarchy: Hierarchy) -> int | None:
+    """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
+    for each in reversed(hierarchy.range_slices(hierarchy.root)):
+        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+            return each.upper.point
+    return None
+
+
+def local_now(hierarchy: Hierarchy) -> datetime.datetime:
+    """The clock in the hierarchy's time zone."""
+    return catalog_server.local_now(hierarchy.policy.time_zone)
+
+
+def cutoff(hierarchy: Hierarchy) -> int | None:
+    """Slices that end at or before this point are to be retired, and are not made again."""
+    retention = hierarchy.policy.retention
+    if retention is None:
+        return None
+    if keys.is_integer(hierarchy.range_type):
+        highest = highest_point(hierarchy)
+        return highest - retention.number if highest is not None else None
+    moment = calendars.subtract(local_now(hierarchy), retention)
+    return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
+
+
+def expired(hierarchy: Hierarchy) -> list[Slice]:
+    """The root's slices that retention retires now."""
+    point = cutoff(hierarchy)
+    return lifecycle.expired(hierarchy, point) if point is not None else []
+
+
+def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
+    """What no slice covers of the maintained range; neither what was retired nor what was detached counts."""
+    lower, upper = maintained(hierarchy)
+    found = uncovered(hierarchy, lower, upper, hierarchy.policy.width)
+    if not found:
+        return []
+    point = cutoff(hierarchy)
+    detached = [each for each in catalog_slices.detached(hierarchy) if each.table == hierarchy.root.oid]
+    return [
+        span
+        for span in found
+        if (point is None or span[1].point > point) and not any(each.overlaps(span) for each in detached)
+    ]
+
+
+def uncovered(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:
+    """The parts of the aligned spans over a range that no slice covers; none that lies beside the range."""
+    if not lower < upper:  # type: ignore[operator]
+        return []
+    found = coverage.uncovered(candidates(hierarchy, lower, upper, width), hierarchy.range_slices(hierarchy.root))
+    first, last = catalog_slices.axis_points(hierarchy, [lower, upper]) if found else (0, 0)
+    return [span for span in found if span[0].point < last and first < span[1].point]
+
+
+def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:
+    """Aligned spans that cover a range."""
+    if isinstance(lower, int) and isinstance(upper, int):
+        limit = keys.INTEGER_LIMITS[hierarchy.range_type]
+        points = [max(-limit, min(point, limit - 1)) for point in coverage.integer_points(lower, upper, width)]
+        return coverage.spans([Edge(point) for point in points])
+    assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
+    return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))

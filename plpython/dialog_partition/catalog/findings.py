@@ -1,0 +1,133 @@
+"""Reading what dp.check judges."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+from .. import database, keys
+from ..model import Hierarchy, SliceSpec
+from ..plan.findings import Facts
+from . import foreign_keys as catalog_keys
+from . import server as catalog_server
+from . import slices as catalog_slices
+
+_TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
+
+_INVALID_INDEXES = f"""
+    SELECT x.oid::regclass::text AS index, i.indrelid::regclass::text AS relation, x.relkind = 'I' AS is_partitioned
+    FROM ({_TREE}) AS tree JOIN pg_index i ON i.indrelid = tree.relid JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE NOT i.indisvalid ORDER BY 1
+"""
+
+_INVALID_CONSTRAINTS = f"""
+    SELECT n.nspname AS schema, c.relname AS name, k.conname AS constraint
+    FROM ({_TREE}) AS tree
+    JOIN pg_constraint k ON k.conrelid = tree.relid AND NOT k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
+    JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    ORDER BY 1, 2, 3
+"""
+
+_FOREIGN_OWNERS = f"""
+    SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner
+    FROM ({_TREE}) AS tree
+    JOIN pg_class c ON c.oid = tree.relid JOIN pg_class top ON top.oid = tree.top
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relowner <> top.relowner ORDER BY 1, 2
+"""
+
+_KEYS_TO_PARTITIONS = f"""
+    SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS partition
+    FROM ({_TREE}) AS tree
+    JOIN pg_constraint k ON k.confrelid = tree.relid AND k.contype = 'f' AND k.conparentid = 0
+    WHERE tree.relid <> tree.top ORDER BY 1, 2
+"""
+
+_KEY_DIFFERENCES = """
+    SELECT t.oid::regclass::text AS relation, a.attname AS column,
+           coalesce(format_type(b.atttypid, b.atttypmod)
+                    || CASE WHEN b.attcollation <> 0 THEN ' collated ' || b.attcollation::regcollation ELSE '' END,
+                    'missing') AS what
+    FROM unnest($1) AS t (oid)
+    JOIN pg_attribute a ON a.attrelid = $2 AND a.attname = ANY ($3)
+    LEFT JOIN pg_attribute b ON b.attrelid = t.oid AND b.attname = a.attname AND NOT b.attisdropped
+    WHERE (b.atttypid, b.atttypmod, b.attcollation) IS DISTINCT FROM (a.atttypid, a.atttypmod, a.attcollation)
+    ORDER BY 1, 2
+"""
+
+_NEVER_ANALYSED = """
+    SELECT t.oid FROM unnest($1) AS t (oid)
+    WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
+      AND NOT EXISTS (SELECT FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename
+                      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = s.schemaname
+                      WHERE c.oid = t.oid AND s.inherited)
+      AND EXISTS (SELECT FROM pg_partition_tree(t.oid) p JOIN pg_class c ON c.oid = p.relid
+                  WHERE p.isleaf AND c.relkind = 'r')
+"""
+
+
+def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None) -> Facts:
+    """The facts of one hierarchy.
+
+    ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
+    keeps, as if it were one slice.
+    """
+    tables = [table.oid for table in hierarchy.tables]
+    server = catalog_server.server()
+    return Facts(
+        current_point=_current_point(hierarchy),
+        missing=tuple(missing),
+        rows_in_default=_rows_in_default(hierarchy, maintained),
+        invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
+        invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
+        never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
+        foreign_owners=_found(_FOREIGN_OWNERS, tables, "schema", "name", "owner"),
+        keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
+        key_differences=_key_differences(hierarchy, tables),
+        pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
+        last_failure=_last_failure(hierarchy),
+        lock_table=server.lock_table,
+        partitionwise_join=server.partitionwise_join,
+        constraint_exclusion=database.setting("constraint_exclusion") != "off",
+        server_version=server.version,
+        database=str(database.query("SELECT current_database() AS name")[0]["name"]),
+    )
+
+
+def _found(query: str, tables: list[int], *columns: str) -> tuple[Any, ...]:
+    """What a query tells of some tables, a tuple of its columns a row."""
+    rows = database.query(query, ("oid[]",), (tables,))
+    return tuple(tuple(row[column] for column in columns) for row in rows)
+
+
+def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str, str, str], ...]:
+    rows = database.query(
+        _KEY_DIFFERENCES,
+        ("oid[]", "oid", "name[]"),
+        (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
+    )
+    return tuple((row["relation"], row["column"], row["what"]) for row in rows)
+
+
+def _last_failure(hierarchy: Hierarchy) -> str | None:
+    rows = database.query(_LAST_FAILURE, ("oid",), (hierarchy.root.oid,))
+    return f"{rows[0]['at']}: {rows[0]['message']}" if rows and rows[0]["status"] == "failed" else None
+
+
+def _current_point(hierarchy: Hierarchy) -> int | None:
+    if keys.is_integer(hierarchy.range_type):
+        return None
+    now = catalog_server.local_now(hierarchy.policy.time_zone)
+    return catalog_slices.calendar_edges(hierarchy, [now])[0].point
+
+
+def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:
+    """The tables whose default slice shows rows to the caller, whom a look must not cost a lock or a change."""
+    found = []
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None and catalog_slices.shows_rows(default, table):
+            is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
+            found.append((table.oid, is_inside))
+    return tuple(found)

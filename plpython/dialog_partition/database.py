@@ -1,0 +1,144 @@
+"""The one door to the server: no other module knows ``plpy``."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = dict[str, Any]
+
+import plpy
+
+from . import errors
+
+ServerError = plpy.SPIError
+LOCK_NOT_AVAILABLE = "55P03"
+DEADLOCK_DETECTED = "40P01"
+OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
+
+_prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+
+def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) -> list[Row]:
+    """Rows of a reading statement, whose plan is kept for the session."""
+    key = (text, types)
+    plan = _prepared.get(key)
+    if plan is None:
+        plan = _prepared[key] = plpy.prepare(text, list(types))
+    return list(plpy.execute(plan, list(values)))
+
+
+def query_once(text: str) -> list[Row]:
+    """Rows of a reading statement that is composed, and not worth keeping a plan for."""
+    return list(plpy.execute(text))
+
+
+def run(statements: str) -> None:
+    """Run one or more statements in one subtransaction."""
+    plpy.execute(statements)
+
+
+def sqlstate(error: Exception) -> str:
+    """The SQLSTATE of an error raised by the server."""
+    return getattr(error, "sqlstate", None) or "XX000"
+
+
+def describe(error: Exception) -> str:
+    """One line that says what went wrong."""
+    return f"{error} ({sqlstate(error)})"
+
+
+def set_local(name: str, value: str) -> None:
+    """Set a parameter until the end of the transaction."""
+    query("SELECT pg_catalog.set_config($1, $2, true)", ("text", "text"), (name, value))
+
+
+def setting(name: str) -> str | None:
+    """The value of a parameter, None where it does not exist."""
+    value = query("SELECT pg_catalog.current_setting($1, true) AS value", ("text",), (name,))[0]["value"]
+    return None if value is None else str(value)
+
+
+def commit() -> None:
+    """Commit; only a procedure that was called at top level can."""
+    try:
+        plpy.commit()
+    except ServerError as error:
+        if sqlstate(error) != errors.InvalidTransactionState.sqlstate:
+            raise
+        raise errors.InvalidTransactionState(
+            "this procedure commits its steps and cannot run inside a transaction block",
+            "The CALL stands in an explicit transaction, in a function, or in a DO block inside one.",
+            "Run the CALL as a statement of its own, or print its statements with dry_run => true.",
+        ) from None
+
+
+def rollback() -> None:
+    """Roll the current step back."""
+    plpy.rollback()
+
+
+def notice(message: str) -> None:
+    """Tell the client something."""
+    _tell(plpy.notice, message)
+
+
+def warning(message: str) -> None:
+    """Warn the client."""
+    _tell(plpy.warning, message)
+
+
+def _tell(send: Any, message: str) -> None:
+    """Send a message; a cancel that comes meanwhile is no SPIError, but a cancel all the same."""
+    try:
+        send(message)
+    except plpy.Error as error:
+        cancel = ServerError(str(error))
+        cancel.sqlstate = sqlstate(error)
+        raise cancel from None
+
+
+def subtransaction() -> Any:
+    """A context manager that rolls back what an error interrupted."""
+    return plpy.subtransaction()
+
+
+def pause(milliseconds: int) -> None:
+    """Sleep; a cancel gets through."""
+    query("SELECT pg_catalog.pg_sleep($1)", ("float8",), (milliseconds / 1000.0,))
+
+
+class ClientError(plpy.Error):
+    """What PL/Python hands to the client whole: message, SQLSTATE, DETAIL and HINT."""
+
+
+# PL/Python writes the name of the class before the message.
+ClientError.__name__ = "dialog_partition"
+ClientError.__module__ = "builtins"
+
+
+def client_error(message: str, state: str, detail: str | None, hint: str | None) -> Exception:
+    """An error for the client."""
+    error = ClientError(message)
+    for name, value in (("sqlstate", state), ("detail", detail), ("hint", hint)):
+        if value:
+            setattr(error, name, value)
+    return error
+
+
+def client_error_from_server(error: Exception) -> Exception:
+    """The server's own error, with the statement that met it."""
+    details = getattr(error, "spidata", None) or (None, None, None, None)
+    detail = "\n".join(text for text in (details[1], f"Statement: {details[3]}" if details[3] else None) if text)
+    return client_error(str(error), sqlstate(error), detail, details[2])
+
+
+def is_worth_a_retry(error: Exception) -> bool:
+    """Whether the same statements may succeed when other sessions have let locks go."""
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
+
+
+def is_cancel(error: Exception) -> bool:
+    """Whether somebody wants us to stop: a cancel, a timeout of the statement, a shutdown."""
+    return isinstance(error, ServerError) and sqlstate(error)[:2] == "57"

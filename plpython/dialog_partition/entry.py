@@ -1,0 +1,76 @@
+"""Where SQL functions enter: find the function, call it, and turn what goes wrong into a proper error."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+
+from . import database, errors, execute
+from .api import calls
+from .catalog import server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MODULES = {
+    "create_hierarchy": "declare",
+    "register_child": "children",
+    "register_reference": "children",
+    "configure": "configure",
+    "forget": "declare",
+    "adopt": "adopt",
+    "create_slices": "slices",
+    "drain_default": "default_slice",
+    "detach_slice": "slices",
+    "attach_slice": "slices",
+    "drop_slice": "slices",
+    "run_maintenance": "maintenance",
+    "check": "check",
+    "last_plan": "looking",
+}
+READING = ("check", "last_plan")  # these leave the last call's plan as it is
+
+
+def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    """The error boundary: the only place that catches everything.
+
+    A server's own error, a cancel among them, reaches the client with its SQLSTATE, DETAIL and HINT; an error of ours
+    likewise; anything else is a defect and shows its traceback.
+    """
+    try:
+        return _call(name, relations, is_procedure, arguments)
+    except errors.PartitionError as error:
+        raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
+    except database.ServerError as error:
+        raised = database.client_error_from_server(error)
+    except Exception as error:  # noqa: BLE001 - the one place
+        raised = database.client_error(
+            f"internal error: {error!r}", errors.PartitionError.sqlstate, traceback.format_exc(), "Please report this."
+        )
+    raise raised from None
+
+
+def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    for relation in relations:
+        if arguments[relation] is not None:
+            arguments[relation] = server.resolve_relation(arguments[relation])
+    function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
+    if name not in READING:
+        execute.reset_plan()
+    if not is_procedure:
+        return function(**arguments)
+    calls.release_locks()  # none but after an error in giving them back
+    saved = {name: database.setting(name) or "" for name in ("search_path", "lock_timeout")}
+    execute.begin(None)
+    try:
+        result = function(**arguments)
+        execute.finish_plan()
+    except (errors.PartitionError, database.ServerError) as error:
+        calls.record_failure(error)
+        raise
+    finally:
+        calls.release_locks()
+    for setting, value in saved.items():  # a dry run may stand in a transaction of the caller's
+        database.set_local(setting, value)
+    return result

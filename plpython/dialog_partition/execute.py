@@ -1,0 +1,282 @@
+"""The only place that runs or prints operations: locks, retries, commits, the log and the session's last plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from . import database, errors
+from .operation import Step, conflicting_modes
+from .sql import SQL, Composable, Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
+ATTEMPTS = 12
+ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
+MAX_PAUSE_MS = 5000
+DEFAULT_LOCK_TIMEOUT_MS = 500
+MAX_BLOCKERS_TOLD = 5
+
+PlanRow = tuple[int, str, str]
+
+_last_plan: list[PlanRow] = []
+_printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
+
+
+class Context(NamedTuple):
+    """How a call runs: which one, on which hierarchy, and in which mode."""
+
+    call: str
+    mode: str
+    root: int
+    root_name: str
+    owner: str | None  # of the tables, where it is not the caller
+    lock_timeout_ms: int
+    lock_budget: int
+    is_superuser: bool = False  # the caller
+
+
+class Running(NamedTuple):
+    """The step at work, for the log."""
+
+    step: Step
+    since: float
+
+
+_running: list[Running] = []
+
+
+def mode_of(dry_run: bool, is_procedure: bool) -> str:
+    """The mode of a call."""
+    if dry_run:
+        return DRY_RUN
+    return PROCEDURE if is_procedure else FUNCTION
+
+
+def reset_plan() -> None:
+    """A new call begins: forget the last one's operations."""
+    _last_plan.clear()
+    _printed_role.clear()
+    _running.clear()
+
+
+def last_plan() -> list[PlanRow]:
+    """The operations of the session's last call."""
+    return list(_last_plan)
+
+
+def begin(context: Context | None) -> None:
+    """Pin what a transaction of ours must not take from the session; gone after each commit."""
+    database.set_local("search_path", "pg_catalog, pg_temp")
+    if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
+        database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
+    elif context.mode != DRY_RUN:
+        database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        if context.owner is not None:
+            # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
+            database.set_local("row_security", "off")
+            if not context.is_superuser:
+                database.set_local("role", context.owner)
+
+
+def execute(steps: Iterable[Step], context: Context) -> None:
+    """Run steps in order, or only print them."""
+    for each in steps:
+        if not each.operations:
+            continue
+        if context.mode != DRY_RUN:
+            _running[:] = [Running(each, time.monotonic())]
+            check_budget(each, context)
+            _run_with_retries(each, context)
+            if context.mode == PROCEDURE:
+                log_message(context, "")
+                commit(context)
+            _running.clear()
+        _record(each, context)
+
+
+def prepare(each: Step, context: Context) -> None:
+    """Run a step that only makes ready for a plan and is no part of it."""
+    _run_with_retries(each, context)
+
+
+def commit(context: Context | None) -> None:
+    """Commit what was done, and begin the next transaction."""
+    database.commit()
+    begin(context)
+
+
+def _record(each: Step, context: Context) -> None:
+    """Add a step to the plan; a printed one with what makes it the same when somebody else runs it."""
+    is_printed = context.mode == DRY_RUN
+    if is_printed:
+        _print_role(context.owner)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("BEGIN"))
+    for operation in each.operations:
+        _append(operation.target, operation.statement)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("COMMIT"))
+
+
+def finish_plan() -> None:
+    """The end of what a call prints: whoever runs it is himself again."""
+    _print_role(None)
+
+
+def _print_role(owner: str | None) -> None:
+    """New tables belong to the owner of the hierarchy, also when a superuser runs what was printed."""
+    if (_printed_role[-1] if _printed_role else None) == owner:
+        return
+    role = Identifier(owner) if owner is not None else SQL("session_user")
+    _append(role, compose("SET ROLE {}", role) if owner is not None else SQL("RESET ROLE"))
+    _printed_role[:] = [owner] if owner is not None else []
+
+
+def _append(target: Composable, statement: Composable) -> None:
+    _last_plan.append((len(_last_plan) + 1, target.text, statement.text))
+
+
+def _as_owner(statements: str, owner: str, is_committed: bool) -> SQL:
+    """Statements with the rights of the owner of the tables, and no way back to the caller's.
+
+    They may run functions of the owner: in a CHECK, a generated column, the expression of an index. After SET ROLE
+    alone such a function could RESET ROLE and go on as whoever called. Inside a SECURITY DEFINER function PostgreSQL
+    refuses to change the role; and as the function belongs to the owner, it can do no more than the owner can. Its
+    name cannot be foreseen, so that nobody has made another of that name. Nor may a trigger wait for the commit, which
+    comes when the role is the caller's again.
+    """
+    deferred = "SET CONSTRAINTS ALL IMMEDIATE; " if is_committed else ""
+    return compose(
+        "SELECT pg_catalog.set_config('role', {owner}, true);"
+        " CREATE FUNCTION {function}() RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = pg_catalog, pg_temp SET row_security = on AS {body};"
+        " SELECT {function}();"
+        " SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+        " DROP FUNCTION {function}();"
+        " SELECT pg_catalog.set_config('role', {role}, true)",
+        owner=Literal(owner),
+        function=Identifier("pg_temp", f"dp_as_owner_{os.urandom(8).hex()}"),
+        body=Literal(compose("BEGIN EXECUTE {}; {}END", Literal(statements), SQL(deferred)).text),
+        role=Literal(database.setting("role") or "none"),
+    )
+
+
+def check_budget(each: Step, context: Context) -> None:
+    """Refuse a step that would take more of the lock table than is left to us."""
+    if each.locks <= context.lock_budget:
+        return
+    target = each.operations[0].target
+    raise errors.OutOfLocks(
+        f"the step on {target} needs about {each.locks} locks, more than the budget of {context.lock_budget}",
+        "The budget is a share of the server's lock table, max_locks_per_transaction * (max_connections +"
+        " max_prepared_transactions); past it every session would fail with out of shared memory.",
+        "Raise max_locks_per_transaction, or choose fewer hash partitions or wider slices.",
+    )
+
+
+def _run_with_retries(each: Step, context: Context) -> None:
+    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+    text = each.text
+    if context.owner is not None:
+        text = _as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
+    attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        try:
+            database.run(text)
+            return
+        except database.ServerError as error:
+            if not database.is_worth_a_retry(error):
+                raise
+            if attempt == attempts:
+                raise errors.LockNotAvailable(
+                    f"could not lock what the step on {each.operations[0].target} needs",
+                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}. {_blockers(each)}",
+                    "Call again when these transactions have ended; what was committed so far stays.",
+                ) from None
+        if context.mode == PROCEDURE:
+            database.rollback()
+            begin(context)
+        _wait_for_blockers(each, context, attempt)
+
+
+def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
+    """Back off, longer each time, but no longer than the sessions last that hold the locks."""
+    pause = min(context.lock_timeout_ms * 2 ** (attempt - 1), MAX_PAUSE_MS)
+    waited = 0
+    while waited < pause:
+        database.pause(context.lock_timeout_ms)
+        waited += context.lock_timeout_ms
+        if each.wanted_locks and not _holders(each):
+            return
+
+
+def _holders(each: Step) -> list[database.Row]:
+    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
+    modes: dict[int, set[str]] = {}
+    for relation, lock in each.wanted_locks:
+        modes.setdefault(relation, set()).update(conflicting_modes(lock))
+    rows = database.query(
+        """
+        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
+               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+        FROM unnest($1) AS wanted (oid)
+        JOIN LATERAL (SELECT wanted.oid
+                      UNION ALL
+                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
+        JOIN pg_locks l ON l.relation = locked.oid
+        LEFT JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
+        """,
+        ("oid[]",),
+        (list(modes),),
+    )
+    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
+
+
+def _blockers(each: Step) -> str:
+    found = _holders(each)
+    if not found:
+        return "No session holds a conflicting lock on them now."
+    told = "; ".join(
+        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
+        f" {row['mode']} on {row['relation']}"
+        for row in found[:MAX_BLOCKERS_TOLD]
+    )
+    return f"Held by: {told}."
+
+
+def log_failure(context: Context, message: str) -> None:
+    """Write to dp.log what failed: the step at work, or the call where none was."""
+    _log(context, "failed", message)
+    _running.clear()
+
+
+def log_message(context: Context, message: str) -> None:
+    """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
+    _log(context, "done", message)
+
+
+def _log(context: Context, status: str, message: str) -> None:
+    running = _running[0] if _running else None
+    database.query(
+        "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
+        " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
+        ("oid", "text", "text", "text", "text", "text", "float8"),
+        (
+            context.root,
+            context.call,
+            running.step.operations[0].target.text if running else context.root_name,
+            status,
+            message,
+            running.step.text if running else "",
+            time.monotonic() - running.since if running else None,
+        ),
+    )

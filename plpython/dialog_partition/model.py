@@ -1,0 +1,188 @@
+"""What is read from the catalog, as values. Nothing here knows the server."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .calendars import Width
+from .sql import Identifier
+
+ROOT, CHILD, REFERENCE = "root", "child", "reference"
+EXACT, SLICE = "exact", "slice"
+DETACH, DROP, MOVE = "detach", "drop", "move"  # what retention does
+
+
+class Edge(NamedTuple):
+    """One end of a slice: its point on the partition column's axis, and the calendar moment it is (None: no calendar).
+
+    Edges compare by their point; the moment only names things.
+    """
+
+    point: int
+    local: datetime.datetime | None = None
+
+
+class SliceSpec(NamedTuple):
+    """A slice that shall exist; the default slice has no edges."""
+
+    lower: Edge | None
+    upper: Edge | None
+    modulus: int  # 0: no hash level
+    suffix: str
+    range_lower: int | None = None  # slice form: the bounds of the range key, on its own axis
+    range_upper: int | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the default slice."""
+        return self.lower is None and self.upper is None
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """Its bounds as points."""
+        return (self.lower.point if self.lower else None, self.upper.point if self.upper else None)
+
+
+class Slice(NamedTuple):
+    """A partition of a managed table, as the catalog has it. ``None`` as an edge means unbounded."""
+
+    oid: int
+    schema: str
+    name: str
+    is_partitioned: bool
+    is_default: bool
+    detach_pending: bool
+    lower: Edge | None
+    upper: Edge | None
+    modulus: int
+    remainders: tuple[int, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """Its bounds as points."""
+        return (self.lower.point if self.lower else None, self.upper.point if self.upper else None)
+
+    @property
+    def missing_remainders(self) -> tuple[int, ...]:
+        """Hash partitions that are not there."""
+        present = set(self.remainders)
+        return tuple(remainder for remainder in range(self.modulus) if remainder not in present)
+
+
+class ForeignKey(NamedTuple):
+    """A foreign key between two tables, as declared on the topmost table."""
+
+    name: str
+    child: int
+    parent: int
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+    on_update: str  # pg_constraint.confupdtype: a r c n d
+    on_delete: str
+    delete_columns: tuple[str, ...]
+    is_deferrable: bool
+    is_deferred: bool
+    child_text: str = ""  # both tables as PostgreSQL writes them: qualified, quoted
+    parent_text: str = ""
+    is_mandatory: bool = False  # whether none of its columns is nullable
+
+
+class Table(NamedTuple):
+    """A table of a hierarchy."""
+
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    role: str
+    kind: str  # pg_class.relkind
+    partition_column: str | None
+    partition_type: str | None
+    template_oid: int | None
+    template_schema: str | None
+    template_name: str | None
+    relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
+    has_identity: bool = False  # a column GENERATED AS IDENTITY
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def template(self) -> Identifier | None:
+        """The qualified name of its template."""
+        if self.template_schema is None or self.template_name is None:
+            return None
+        return Identifier(self.template_schema, self.template_name)
+
+
+class Policy(NamedTuple):
+    """What the configuration says of a hierarchy."""
+
+    range_key: str
+    hash_key: str | None
+    key_form: str
+    slice_key: str | None
+    bucket: Width | None
+    width: Width
+    hash_partitions: int
+    premake: int
+    start: str | None
+    retention: Width | None
+    retention_action: str
+    retention_schema: str | None
+    time_zone: str
+    default_slice: bool
+    lock_timeout_ms: int
+    analyze_interval_ms: int
+    log_retention_ms: int
+
+    @property
+    def partition_column(self) -> str:
+        """The first-level partition column: range key or slice key."""
+        return self.slice_key if self.key_form == SLICE and self.slice_key else self.range_key
+
+    @property
+    def partition_keys(self) -> tuple[str, ...]:
+        """The columns that every table carries and every key contains."""
+        return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+
+class Hierarchy(NamedTuple):
+    """A hierarchy with everything the plans need. Tables stand in the order of their foreign keys, the root first."""
+
+    policy: Policy
+    range_type: str
+    tables: tuple[Table, ...]  # root and children
+    references: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...]  # among tables of the hierarchy
+    slices: dict[int, tuple[Slice, ...]]  # by table, in the order of their lower bounds
+
+    @property
+    def root(self) -> Table:
+        """The root table."""
+        return self.tables[0]
+
+    def table(self, oid: int) -> Table:
+        """The managed table with an oid."""
+        return next(table for table in self.tables if table.oid == oid)
+
+    def parents(self, table: Table) -> tuple[Table, ...]:
+        """The tables of the hierarchy that a table refers to, itself left out."""
+        found = {key.parent for key in self.foreign_keys if key.child == table.oid and key.parent != table.oid}
+        return tuple(parent for parent in self.tables if parent.oid in found)
+
+    def default_slice(self, table: Table) -> Slice | None:
+        """The default slice of a table."""
+        return next((found for found in self.slices[table.oid] if found.is_default), None)
+
+    def range_slices(self, table: Table) -> tuple[Slice, ...]:
+        """The slices of a table but the default one."""
+        return tuple(found for found in self.slices[table.oid] if not found.is_default)

@@ -1,0 +1,102 @@
+"""Plans as values: operations, and the steps that commit them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .sql import Composable
+
+ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+
+# Lock modes from weak to strong as pg_locks names them, and for each mode of ours the weakest that it waits for. Among
+# those from ROW EXCLUSIVE on, SHARE conflicts with all of ours as well.
+LOCK_MODES = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
+_WEAKEST_CONFLICT = {
+    ACCESS_EXCLUSIVE: "AccessShareLock",
+    SHARE_ROW_EXCLUSIVE: "RowExclusiveLock",
+    SHARE_UPDATE_EXCLUSIVE: "ShareUpdateExclusiveLock",
+    ROW_EXCLUSIVE: "ShareLock",
+}
+
+
+def conflicting_modes(lock: str) -> tuple[str, ...]:
+    """The modes, as pg_locks names them, that a lock waits for."""
+    return LOCK_MODES[LOCK_MODES.index(_WEAKEST_CONFLICT[lock]) :]
+
+
+class Operation(NamedTuple):
+    """One statement of a plan."""
+
+    target: Composable  # what it works on
+    statement: Composable
+    lock: str = ACCESS_EXCLUSIVE  # the strongest lock it takes on a relation that others may be using
+    relations: tuple[int, ...] = ()  # the existing relations it needs that lock on
+    locks: int = 2  # how many entries of the lock table it takes, at most, besides those of trees
+    trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
+    other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
+
+
+class Step(NamedTuple):
+    """Operations that are committed together."""
+
+    operations: tuple[Operation, ...]
+    is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+
+    @property
+    def locks(self) -> int:
+        """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
+        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        return sum(operation.locks for operation in self.operations) + sum(trees.values())
+
+    @property
+    def wanted_locks(self) -> tuple[tuple[int, str], ...]:
+        """The existing relations it locks, each with the mode."""
+        found = {(relation, operation.lock) for operation in self.operations for relation in operation.relations}
+        return tuple(found.union(*(operation.other_locks for operation in self.operations)))
+
+    @property
+    def text(self) -> str:
+        """All its statements."""
+        return ";\n".join(operation.statement.text for operation in self.operations)
+
+
+def merged(steps: list[Step], lock_budget: int) -> list[Step]:
+    """Neighbouring steps in one transaction as far as the locks go; a step is never cut."""
+    found: list[Step] = []
+    for each in steps:
+        joined = Step(found[-1].operations + each.operations, found[-1].is_atomic or each.is_atomic) if found else each
+        if found and joined.locks <= lock_budget:
+            found[-1] = joined
+        else:
+            found.append(each)
+    return found
+
+
+def split(operations: list[Operation], lock_budget: int) -> list[Step]:
+    """One step where the locks fit; else as few as possible, cut between operations."""
+    steps: list[Step] = []
+    current: list[Operation] = []
+    locks = 0
+    trees: dict[int, int] = {}  # locked once in a step
+    for operation in operations:
+        new = {oid: count for oid, count in operation.trees if oid not in trees}
+        if current and locks + operation.locks + sum(new.values()) > lock_budget:
+            steps.append(Step(tuple(current)))
+            current, locks, trees, new = [], 0, {}, dict(operation.trees)
+        current.append(operation)
+        locks += operation.locks + sum(new.values())
+        trees.update(new)
+    steps.append(Step(tuple(current)))
+    return steps

@@ -1,0 +1,1 @@
+"""Planning: pure functions from what is and what shall be to steps of operations."""

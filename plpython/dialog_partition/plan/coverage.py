@@ -1,0 +1,119 @@
+"""Which slices there shall be, and which of them are missing."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import calendars, errors, naming
+from ..calendars import Width
+from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+
+MAX_SLICES_PER_CALL = 20_000
+DEFAULT_SUFFIX = "default"
+
+Span = tuple[Edge, Edge]
+
+
+def calendar_moments(lower: datetime.datetime, upper: datetime.datetime, width: Width) -> list[datetime.datetime]:
+    """Where the aligned slices that cover [lower, upper) begin, and the end of the last."""
+    start = calendars.align(lower, width)
+    _check_count((upper - start).days // max(width.in_days or width.in_months * 28, 1))
+    found = [start]
+    while found[-1] < upper:
+        found.append(calendars.advance(found[-1], width))
+    return found
+
+
+def integer_points(lower: int, upper: int, width: Width) -> list[int]:
+    """The same for integer keys."""
+    start = lower - lower % width.number
+    _check_count((upper - start) // width.number)
+    return list(range(start, upper + (start - upper) % width.number + 1, width.number))
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_SLICES_PER_CALL:
+        raise errors.InvalidParameter(
+            f"the range would be cut into about {count} slices",
+            f"One call creates at most {MAX_SLICES_PER_CALL} slices, because every one costs planning time and locks.",
+            "Check the bounds, or choose a wider slice.",
+        )
+
+
+def spans(edges: list[Edge]) -> list[Span]:
+    """Neighbouring edges as spans."""
+    return list(zip(edges, edges[1:]))
+
+
+def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]:
+    """The parts of candidate spans that no existing slice covers."""
+    found: list[Span] = []
+    for lower, upper in candidates:
+        position: Edge = lower
+        for each in existing:
+            if each.upper is not None and each.upper.point <= position.point:
+                continue
+            if each.lower is not None and each.lower.point >= upper.point:
+                break
+            if each.lower is not None and each.lower.point > position.point:
+                found.append((position, each.lower))
+            if each.upper is None:
+                position = upper
+                break
+            position = each.upper
+        if position.point < upper.point:
+            found.append((position, upper))
+    return found
+
+
+def suffix(lower: Edge, upper: Edge) -> str:
+    """What the names of a slice end with."""
+    if lower.local is None or upper.local is None:
+        return calendars.integer_suffix(lower.point)
+    return calendars.suffix(lower.local, upper.local)
+
+
+def spec_of(existing: Slice) -> SliceSpec | None:
+    """An existing slice of the root as the pattern for its siblings."""
+    if existing.is_default:
+        return SliceSpec(None, None, existing.modulus, DEFAULT_SUFFIX)
+    if existing.lower is None or existing.upper is None:
+        return None  # unbounded: only adopted trees have such slices, and their siblings are the DBA's
+    return SliceSpec(existing.lower, existing.upper, existing.modulus, suffix(existing.lower, existing.upper))
+
+
+def hull(specs: list[SliceSpec]) -> SliceSpec:
+    """One slice from the lowest to the highest bound of some."""
+    lowers = [spec.lower for spec in specs if spec.lower is not None]
+    uppers = [spec.upper for spec in specs if spec.upper is not None]
+    return SliceSpec(min(lowers), max(uppers), 0, "")
+
+
+def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
+    """All slices that every table shall have: those of the root, and the new ones."""
+    root = hierarchy.root
+    found = list(new)
+    for each in hierarchy.slices[root.oid]:
+        spec = spec_of(each)
+        if spec is not None:  # siblings are named alike, also where a clock change blurs what the bounds say
+            found.append(spec._replace(suffix=naming.slice_suffix(root.name, each.name) or spec.suffix))
+    return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
+
+
+def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
+    """The slices that one table lacks; refuses where a sibling has other bounds."""
+    have = {each.span for each in hierarchy.slices[table.oid]}
+    found = []
+    for spec in specs:
+        if spec.span in have:
+            continue
+        if spec.lower is not None and spec.upper is not None:
+            free = uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table))
+            if free != [(spec.lower, spec.upper)]:
+                raise errors.NotInPrerequisiteState(
+                    f"{table.identifier} has slices with other bounds than {hierarchy.root.identifier} has",
+                    f"The slice {spec.suffix} overlaps one of its slices.",
+                    "See SELECT * FROM dp.check(...); the tables of a hierarchy must be cut alike.",
+                )
+        found.append(spec)
+    return found

@@ -1,0 +1,274 @@
+"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import SLICE, Hierarchy, SliceSpec, Table
+from ..sql import SQL, Identifier, Literal, compose
+from . import foreign_keys as plan_keys
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+SEVERITIES = (ERROR, WARNING, NOTICE)
+
+# Minor releases that mend faults which bite hierarchies of this kind.
+FIXED_IN = {
+    15: (
+        (9, "detaching a partition with foreign keys"),
+        (18, "validity after ALTER INDEX ATTACH PARTITION"),
+    ),
+    17: (
+        (1, "detaching a partition with foreign keys"),
+        (10, "validity after ALTER INDEX ATTACH PARTITION"),
+        (11, "pruning that skipped the default partition: rows missing from results"),
+    ),
+    18: (
+        (4, "validity after ALTER INDEX ATTACH PARTITION"),
+        (6, "pruning that skipped the default partition: rows missing from results"),
+    ),
+}
+
+
+class Finding(NamedTuple):
+    """One row of dp.check."""
+
+    severity: str
+    finding: str
+    target: str
+    detail: str
+    statement: str | None
+
+
+def unreadable(root: str, error: Exception) -> Finding:
+    """A hierarchy that nothing can be done with before somebody mends it."""
+    parts = (str(error), getattr(error, "detail", None), getattr(error, "hint", None))
+    return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
+
+
+class Facts(NamedTuple):
+    """What findings need beside the hierarchy itself."""
+
+    current_point: int | None  # None: the range key has no clock
+    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
+    rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
+    invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
+    invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
+    never_analysed: tuple[int, ...]
+    foreign_owners: tuple[tuple[str, str, str], ...]  # schema, relation, owner
+    keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
+    key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
+    pending_keys: tuple[tuple[str, str], ...]  # child, constraint
+    last_failure: str | None
+    lock_table: int
+    partitionwise_join: bool
+    constraint_exclusion: bool
+    server_version: int
+    database: str
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """All findings of one hierarchy, the worst first."""
+    found = [
+        *_missing_slices(hierarchy, facts),
+        *_siblings(hierarchy),
+        *_leaves(hierarchy),
+        *_default(hierarchy, facts),
+        *_keys(hierarchy, facts),
+        *_objects(hierarchy, facts),
+        *_statistics(hierarchy, facts),
+        *_server(hierarchy, facts),
+        *_history(hierarchy, facts),
+    ]
+    return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
+
+
+def _maintain(hierarchy: Hierarchy) -> str:
+    return f"CALL dp.run_maintenance({Literal(hierarchy.root.identifier.text)})"
+
+
+def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    root = hierarchy.root.identifier.text
+    found = []
+    for spec in facts.missing:
+        assert spec.lower is not None and spec.upper is not None
+        point = facts.current_point
+        what = f"No slice {spec.suffix}: "
+        if point is not None and spec.upper.point <= point:
+            text = what + "rows of that time cannot be stored, or go to the default slice."
+            found.append(Finding(WARNING, "gap", root, text, _maintain(hierarchy)))
+        elif point is not None and spec.lower.point <= point:
+            text = what + "rows of now cannot be stored, or go to the default slice."
+            found.append(Finding(ERROR, "missing current slice", root, text, _maintain(hierarchy)))
+        else:
+            text = what + f"{hierarchy.policy.premake} slices shall be ahead."
+            found.append(Finding(WARNING, "missing future slice", root, text, _maintain(hierarchy)))
+    return found
+
+
+def _siblings(hierarchy: Hierarchy) -> list[Finding]:
+    found = []
+    of_root = {each.span: each for each in hierarchy.slices[hierarchy.root.oid]}
+    for table in hierarchy.tables[1:]:
+        target = table.identifier.text
+        own = {each.span: each for each in hierarchy.slices[table.oid]}
+        for span, each in of_root.items():
+            if span not in own:
+                text = (
+                    f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
+                )
+                name = "default slice in some tables only" if each.is_default else "missing slice in child"
+                found.append(Finding(ERROR, name, target, text, _maintain(hierarchy)))
+        for span, each in own.items():
+            if span not in of_root:
+                text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
+                statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
+                found.append(Finding(ERROR, "unequal bounds", target, text, statement))
+            elif each.modulus != of_root[span].modulus:
+                text = (
+                    f"{each.identifier} has {each.modulus} leaves, the root's slice has {of_root[span].modulus}:"
+                    " that slice is not joined leaf by leaf."
+                )
+                found.append(Finding(WARNING, "unequal modulus", target, text, None))
+    return found
+
+
+def _leaves(hierarchy: Hierarchy) -> list[Finding]:
+    found = []
+    for table in hierarchy.tables:
+        for each in hierarchy.slices[table.oid]:
+            target = each.identifier.text
+            if each.missing_remainders:
+                remainders = ", ".join(str(remainder) for remainder in each.missing_remainders)
+                text = f"Hash partitions {remainders} of {each.modulus} are missing: their rows cannot be stored."
+                found.append(Finding(ERROR, "missing leaf", target, text, _maintain(hierarchy)))
+            elif each.is_partitioned and not each.modulus:
+                text = "The slice has no leaves: rows of it cannot be stored."
+                found.append(Finding(ERROR, "missing leaf", target, text, None))
+            if each.detach_pending:
+                statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+                text = "A DETACH CONCURRENTLY was interrupted; queries see the slice no more, writes are refused."
+                found.append(Finding(WARNING, "pending detach", target, text, statement.text))
+    return found
+
+
+def _default(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    holding = dict(facts.rows_in_default)
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if default is not None and table.oid in holding:
+            text = "Rows are in the default slice: no slice can be created for their time, and they are never retired."
+            statement = (
+                f"CALL dp.drain_default({Literal(hierarchy.root.identifier.text)})" if holding[table.oid] else None
+            )
+            if statement is None:
+                text += " They lie outside the range that maintenance keeps: dp.drain_default takes them with bounds."
+            found.append(Finding(WARNING, "rows in default", default.identifier.text, text, statement))
+    if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
+        target = hierarchy.root.identifier.text
+        text = "The configuration wants a default slice."
+        found.append(Finding(WARNING, "missing default slice", target, text, _maintain(hierarchy)))
+    return found
+
+
+def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    early = plan_keys.checked_too_early(hierarchy)
+    for key in hierarchy.foreign_keys:
+        table = hierarchy.table(key.child).identifier
+        if key.on_update != "c" or not set(hierarchy.policy.partition_keys) <= set(key.columns):
+            text = f'Foreign key "{key.name}" does not carry the partition keys ON UPDATE CASCADE: rows cannot follow.'
+            root = Literal(hierarchy.table(key.parent).identifier.text)
+            statement = f"SELECT * FROM dp.register_child({Literal(table.text)}, {root})"
+            found.append(Finding(ERROR, "foreign key does not cascade", table.text, text, statement))
+        elif (key.child, key.name) in early and not key.is_deferred:
+            text = f'Foreign key "{key.name}" is checked before its parent has moved: a change of the keys fails.'
+            alter = compose(
+                "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table, Identifier(key.name)
+            )
+            found.append(Finding(ERROR, "foreign key checked too early", table.text, text, alter.text))
+    for target, column, what in facts.key_differences:
+        text = f'Key column "{column}" is {what}: joins with the root are not partition-wise.'
+        found.append(Finding(ERROR, "key column differs", target, text, None))
+    for child, name, partition in facts.keys_to_partitions:
+        text = f'Foreign key "{name}" points to the partition {partition}: rows that refer to a moving row are lost.'
+        drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(child), Identifier(name))
+        found.append(Finding(ERROR, "foreign key to a partition", child, text, drop.text))
+    for child, name in facts.pending_keys:
+        text = f'Foreign key "{name}" was let go when its parent was made anew, and waits for dp.register_child.'
+        found.append(Finding(WARNING, "foreign key waiting", child, text, None))
+    return found
+
+
+def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    for index, table, is_partitioned in facts.invalid_indexes:
+        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        statement = f"DROP INDEX {index}" if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
+        found.append(Finding(ERROR, "invalid index", table, text, statement))
+    for schema, name, constraint in facts.invalid_constraints:
+        relation = Identifier(schema, name)
+        validate = compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", relation, Identifier(constraint))
+        text = f'Constraint "{constraint}" is NOT VALID: old rows may break it, and the planner does not use it.'
+        found.append(Finding(WARNING, "constraint not valid", relation.text, text, validate.text))
+    for schema, name, owner in facts.foreign_owners:
+        relation = Identifier(schema, name)
+        text = f"The partition belongs to {owner}, its table to {hierarchy.root.owner}."
+        change = compose("ALTER TABLE {} OWNER TO {}", relation, Identifier(hierarchy.root.owner))
+        found.append(Finding(WARNING, "other owner", relation.text, text, change.text))
+    for managed in hierarchy.tables:
+        if managed.template is None:
+            text = "The table has no template: new leaves get no storage parameters."
+            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+    return found
+
+
+def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    text = "The partitioned table was never analysed, and autovacuum does not: joins are planned without statistics."
+    return [
+        Finding(WARNING, "never analysed", table.identifier.text, text, f"ANALYZE {table.identifier}")
+        for table in hierarchy.tables
+        if table.oid in facts.never_analysed
+    ]
+
+
+def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    root = hierarchy.root.identifier.text
+    database = Identifier(facts.database)
+    found = []
+    if not facts.partitionwise_join:
+        text = "enable_partitionwise_join is off: joins are not planned partition with partition."
+        statement = f"ALTER DATABASE {database} SET enable_partitionwise_join = on"
+        found.append(Finding(WARNING, "partitionwise join off", root, text, statement))
+    if hierarchy.policy.key_form == SLICE and not facts.constraint_exclusion:
+        text = "constraint_exclusion is off: a condition on the range key alone does not prune."
+        statement = f"ALTER DATABASE {database} SET constraint_exclusion = partition"
+        found.append(Finding(WARNING, "constraint exclusion off", root, text, statement))
+    widest = max(hierarchy.tables, key=lambda table: locks_without_keys(hierarchy, table))
+    locks = locks_without_keys(hierarchy, widest)
+    if locks > facts.lock_table:
+        text = (
+            f"A statement on {widest.identifier} that binds no partition key takes about {locks} locks; the server has"
+            f" {facts.lock_table} for all sessions."
+        )
+        statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
+        found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
+    major, minor = divmod(facts.server_version, 10000)
+    faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
+    if faults:
+        text = f"PostgreSQL {major}.{minor} has known faults: {'; '.join(faults)}."
+        found.append(Finding(NOTICE, "minor release", root, text, None))
+    return found
+
+
+def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
+    """How many locks a statement takes that binds neither key: every partition and its indexes."""
+    indexes = max(table.relations_per_leaf - 3, 0)
+    return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
+
+
+def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    if facts.last_failure is None:
+        return []
+    root = hierarchy.root.identifier.text
+    return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]

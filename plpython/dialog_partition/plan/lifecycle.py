@@ -1,0 +1,193 @@
+"""Detaching, dropping and attaching slices of a whole hierarchy, and which ones retention retires."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import coverage, self_reference, trees
+from . import slices as plan_slices
+
+
+class DetachedSlice(NamedTuple):
+    """A slice that was detached and is still known."""
+
+    table: int
+    schema: str
+    name: str
+    leaves: tuple[str, ...]
+    lower_bound: str  # as in FOR VALUES FROM (...), quotes included
+    upper_bound: str
+    lower_point: int | None
+    upper_point: int | None
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    def overlaps(self, span: coverage.Span) -> bool:
+        """Whether it would stand in the way of a slice."""
+        begins = self.lower_point is None or self.lower_point < span[1].point
+        return begins and (self.upper_point is None or span[0].point < self.upper_point)
+
+
+def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
+    """The root's slices that end at or before a point; the last slice never expires."""
+    slices = hierarchy.range_slices(hierarchy.root)
+    return [each for each in slices[:-1] if each.upper is not None and each.upper.point <= cutoff]
+
+
+def siblings(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[tuple[Table, Slice]]:
+    """A slice in every table that has it, referenced tables first."""
+    return [(table, each) for table in hierarchy.tables for each in hierarchy.range_slices(table) if each.span == span]
+
+
+def detach_steps(
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    foreign_keys: dict[int, tuple[str, ...]],
+    leaves: dict[int, tuple[Identifier, ...]],
+    to_schema: str | None,
+) -> list[Step]:
+    """Detach a slice from every table, children first, a step a table."""
+    steps = []
+    for table, each in reversed(siblings(hierarchy, span)):
+        operations = self_reference.let_go_operations(hierarchy, table, each, keep=True)
+        operations += _detach(hierarchy, table, each)
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += self_reference.put_back_operations(hierarchy, table, each)
+        if to_schema is not None:
+            for relation in (each.identifier, *leaves.get(each.oid, ())):
+                move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
+                operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+        steps.append(Step(tuple(operations)))
+    return steps
+
+
+def drop_steps(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+    """Drop a slice of every table, children first, a step a table; never with CASCADE."""
+    steps = []
+    for table, each in reversed(siblings(hierarchy, span)):
+        drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
+        let_go = self_reference.let_go_operations(hierarchy, table, each, keep=False)
+        steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+    return steps
+
+
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+    default = hierarchy.default_slice(table)
+    touched = (table.oid, each.oid) + ((default.oid,) if default else ())
+    detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
+    trees = _detach_trees(hierarchy, table)
+    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, _cost(table, each), trees)]
+
+
+def _detach_trees(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
+    """A detach locks all partitions, each with an index, of the tables referred to and of those that refer to it."""
+    found = [(oid, 2 * count) for oid, count in trees.referenced(hierarchy, table)]
+    children = {key.child for key in hierarchy.foreign_keys if key.parent == table.oid}
+    return (*found, *((oid, 2 * trees.size(hierarchy, oid)) for oid in sorted(children)))
+
+
+def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+    """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
+    found = [
+        Operation(
+            each.identifier,
+            compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
+            ACCESS_EXCLUSIVE,
+            tuple(parent.oid for parent in hierarchy.parents(table)),
+            2,
+        )
+        for name in foreign_keys
+    ]
+    return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
+
+
+def _cost(table: Table, each: Slice) -> int:
+    return (1 + len(each.remainders)) * table.relations_per_leaf
+
+
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets."""
+    spec = coverage.spec_of(each)
+    lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
+    upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
+        " {}::regclass, {}, {})",
+        Literal(each.identifier.text),
+        Literal(hierarchy.root.identifier.text),
+        Literal(table.identifier.text),
+        Literal(lower.text),
+        Literal(upper.text),
+    )
+
+
+def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
+    """A detached slice as what it will be again; None where it was unbounded."""
+    if detached.lower_point is None or detached.upper_point is None:
+        return None
+    return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
+
+
+def drop_detached_step(detached: list[DetachedSlice]) -> Step:
+    """Drop a slice that was detached before."""
+    operations = [
+        Operation(each.identifier, compose("DROP TABLE {}", each.identifier), ACCESS_EXCLUSIVE, (), 10)
+        for each in reversed(detached)
+    ]
+    return Step(tuple(operations))
+
+
+def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
+    """Attach a detached slice to every table again, referenced tables first; its foreign keys are checked anew."""
+    by_table = {each.table: each for each in detached}
+    operations: list[Operation] = []
+    for table in hierarchy.tables:
+        each = by_table.get(table.oid)
+        if each is None:
+            continue
+        identifier = Identifier(table.schema, each.name)
+        if each.schema != table.schema:
+            for name in (each.name, *each.leaves):
+                move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
+                operations.append(Operation(Identifier(each.schema, name), move, locks=table.relations_per_leaf))
+        attach = compose(
+            "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
+            table.identifier,
+            identifier,
+            SQL(each.lower_bound),
+            SQL(each.upper_bound),
+        )
+        locks = table.relations_per_leaf * (1 + len(each.leaves))
+        locked = trees.referenced(hierarchy, table)
+        default = hierarchy.default_slice(table)
+        default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
+        operations.append(
+            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
+        )
+        operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
+        forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
+        operations.append(Operation(identifier, forget, locks=2))
+    return Step(tuple(operations))
+
+
+def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
+    """ANALYZE of a parent, which autovacuum never does; 18 and later need not read the leaves twice."""
+    statement = compose("ANALYZE {}{}", SQL("ONLY " if only else ""), table.identifier)
+    leaves = sum(1 + len(each.remainders) for each in slices)
+    locks = leaves * (1 if only else table.relations_per_leaf) + 1
+    return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
+
+
+def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+    """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
+    statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+    trees = _detach_trees(hierarchy, table)
+    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), _cost(table, each), trees)
+    return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))

@@ -1,0 +1,203 @@
+"""Other sessions: what waits for us, what we wait for, and how a call gives up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support import family
+from tests.support.database import Database
+
+LOCK_TIMEOUT = 0.1
+READER_SECONDS = 1.5
+CALLS = {
+    "create_slices": "CALL dp.create_slices('\"Dialog\"', '2026-01-01', '2026-03-01')",
+    "run_maintenance": "CALL dp.run_maintenance()",
+}
+
+
+def hierarchy(db: Database, **options: object) -> psycopg.Connection[Any]:
+    connection = db.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    family.declare(connection, premake=2, lock_timeout=f"{int(LOCK_TIMEOUT * 1000)} ms", **options)
+    connection.execute("CALL dp.create_slices('\"Dialog\"', '2025-05-01', '2025-07-01')")
+    family.fill(connection, "2025-06-10 12:00+00", 1, 5)
+    return connection
+
+
+@contextmanager
+def reading(db: Database, table: str) -> Iterator[psycopg.Connection[Any]]:
+    """A session in a transaction that has read a table."""
+    reader = db.connect()
+    reader.execute("BEGIN")
+    reader.execute(f'SELECT count(*) FROM "{table}"')  # type: ignore[arg-type]
+    yield reader
+    if not reader.closed:
+        reader.execute("COMMIT")
+
+
+def in_background(work: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except psycopg.Error as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, failed
+
+
+def longest_wait(db: Database, until: threading.Thread) -> float:
+    """The slowest of many selects and inserts while a thread works."""
+    other = db.connect()
+    worst, number = 0.0, 1000
+    statements = (
+        'SELECT count(*) FROM "Dialog" WHERE "UpdatedAt" = \'2025-06-10 12:00+00\'',
+        'SELECT count(*) FROM "Actor" WHERE "UpdatedAt" = \'2025-06-10 12:00+00\'',
+        'INSERT INTO "Dialog" ("Id", "Party", "UpdatedAt") VALUES ({n}, \'party 1\', \'2025-06-10 12:00+00\')',
+        'INSERT INTO "Activity" ("Id", "DialogId", "Party", "UpdatedAt")'
+        " VALUES ({n}, {n}, 'party 1', '2025-06-10 12:00+00')",
+    )
+    while until.is_alive():
+        number += 1
+        for statement in statements:
+            begin = time.monotonic()
+            other.execute(statement.format(n=number))  # type: ignore[call-overload]
+            worst = max(worst, time.monotonic() - begin)
+    assert number > 1010
+    return worst
+
+
+@pytest.mark.parametrize("table", ["Dialog", "Actor"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_long_reader_does_not_stop_the_others(db: Database, call: str, table: str) -> None:
+    owner = hierarchy(db)
+    with reading(db, table) as reader:
+        worker, failed = in_background(lambda: owner.execute(CALLS[call]))  # type: ignore[call-overload]
+        stopper = threading.Timer(READER_SECONDS, lambda: reader.execute("COMMIT"))
+        stopper.start()
+        worst = longest_wait(db, worker)
+        stopper.join()
+    assert failed == []
+    assert worst < 2 * LOCK_TIMEOUT + 0.1, "and a margin for a busy machine"
+    assert len(family.slices(owner, "Actor")) == 4
+
+
+def test_a_detach_waits_its_turn_too(db: Database) -> None:
+    owner = hierarchy(db)
+    with reading(db, "Activity") as reader:
+        stopper = threading.Timer(2 * LOCK_TIMEOUT, lambda: reader.execute("COMMIT"))
+        stopper.start()
+        owner.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-05-01')")
+        stopper.join()
+    assert family.slices(owner) == ["2025_06"]
+
+
+def test_giving_up_names_the_blockers_and_changes_nothing(db: Database) -> None:
+    owner = hierarchy(db)
+    with reading(db, "Activity") as reader:
+        with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
+            owner.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-05-01')")
+        detail = str(caught.value.diag.message_detail)
+        assert f"process {reader.info.backend_pid} (owner, idle in transaction" in detail
+        assert "AccessShareLock" in detail
+        assert '"Activity"' in detail
+    assert [family.slices(owner, table) for table in family.TABLES] == [["2025_05", "2025_06"]] * 3
+    assert family.counts(owner) == {"Dialog": 5, "Activity": 10, "Actor": 15}
+
+
+def test_a_reader_of_one_leaf_is_named(db: Database) -> None:
+    owner = hierarchy(db)
+    with reading(db, "Activity_2025_05_h01") as reader:
+        with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
+            owner.execute("SELECT dp.drop_slice('\"Dialog\"', '2025-05-01')")
+        detail = str(caught.value.diag.message_detail)
+        assert f"process {reader.info.backend_pid}" in detail
+        assert "Activity_2025_05_h01" in detail
+
+
+def test_two_calls_on_one_hierarchy(db: Database) -> None:
+    owner = hierarchy(db)
+    second = db.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    with reading(db, "Actor"):
+        worker, failed = in_background(lambda: owner.execute(CALLS["create_slices"]))  # type: ignore[call-overload]
+        pid = None
+        while pid is None and worker.is_alive():
+            pid = db.value("SELECT running_pid FROM dp.hierarchy")
+        assert pid == owner.info.backend_pid
+        for call in (*CALLS.values(), "CALL dp.run_maintenance('\"Dialog\"')", "CALL dp.drain_default('\"Dialog\"')"):
+            if call == "CALL dp.run_maintenance()":
+                second.execute(call)  # type: ignore[call-overload] # leaves it to the other
+                continue
+            with pytest.raises(psycopg.errors.ObjectInUse) as caught:
+                second.execute(call)  # type: ignore[call-overload]
+            assert str(pid) in str(caught.value.diag.message_detail)
+        with pytest.raises(psycopg.errors.ObjectInUse):
+            second.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-05-01')")
+    worker.join()
+    assert failed == []
+    second.execute(CALLS["run_maintenance"])  # type: ignore[call-overload]
+
+
+def test_two_hierarchies_side_by_side(db: Database) -> None:
+    owner = hierarchy(db)
+    other = db.connect()
+    other.execute("CREATE TABLE item (id bigint, at date NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)")
+    other.execute("SELECT dp.create_hierarchy('item', 'at')")
+    with reading(db, "Actor"):
+        worker, failed = in_background(lambda: owner.execute(CALLS["create_slices"]))  # type: ignore[call-overload]
+        while worker.is_alive() and not db.value("SELECT count(running_pid) FROM dp.hierarchy"):
+            pass
+        other.execute("CALL dp.create_slices('item', '2025-01-01', '2025-04-01')")
+        assert worker.is_alive()
+    worker.join()
+    assert failed == []
+    assert db.value("SELECT count(*) FROM dp.slice WHERE root = 'item'::regclass") == 3
+
+
+def test_a_deadlock_with_an_application_is_retried(db: Database) -> None:
+    owner = hierarchy(db)
+    owner.execute("SELECT dp.configure('\"Dialog\"', lock_timeout => '3 s')")
+    application = db.connect()
+    application.execute("BEGIN")
+    application.execute('LOCK TABLE "Actor" IN ACCESS SHARE MODE')
+    worker, failed = in_background(lambda: owner.execute(CALLS["create_slices"]))  # type: ignore[call-overload]
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
+    while worker.is_alive() and not db.value(waiting, owner.info.backend_pid):
+        pass
+    try:
+        application.execute('LOCK TABLE "Activity" IN ACCESS EXCLUSIVE MODE')
+    except psycopg.errors.DeadlockDetected:  # whom the server chooses is its own affair
+        application.execute("ROLLBACK")
+    else:
+        application.execute("COMMIT")
+    worker.join()
+    assert failed == []
+    assert len(family.slices(owner, "Actor")) == 4
+
+
+def test_maintenance_does_not_wait_for_ever_to_look_into_a_default_slice(db: Database) -> None:
+    owner = db.connect()
+    for name in ("locked", "other"):
+        owner.execute(
+            f"CREATE TABLE {name} (id int PRIMARY KEY, at timestamptz NOT NULL);"
+            f"SELECT dp.create_hierarchy('{name}', 'at', default_slice => true, premake => 0, lock_timeout => '100 ms')"
+        )
+    owner.execute("CALL dp.run_maintenance()")
+    owner.execute("SELECT dp.configure('other', premake => 2)")
+    holder = db.connect()
+    holder.autocommit = False
+    holder.execute("LOCK TABLE locked_default IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(psycopg.Error, match=r"maintenance failed for public\.locked\n"):
+        owner.execute("CALL dp.run_maintenance()")
+    assert db.value("SELECT count(*) FROM dp.slice WHERE tbl = 'other'::regclass AND NOT is_default") == 3
+    holder.rollback()
+    owner.execute("CALL dp.run_maintenance()")

@@ -1,0 +1,68 @@
+"""One test's database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.support.server import Server
+
+TEMPLATE = "dp_template"
+
+
+def prepare_template(server: Server) -> None:
+    """A database with the extension, to be copied for each test; roles that own no more than their tables."""
+    with server.connect() as admin:
+        admin.execute("CREATE ROLE owner LOGIN")
+        admin.execute("CREATE ROLE stranger LOGIN")
+        admin.execute("CREATE ROLE reader NOLOGIN")
+        admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    with server.connect(TEMPLATE) as admin:
+        admin.execute("CREATE EXTENSION plpython3u")
+        admin.execute("CREATE EXTENSION dialog_partition")
+
+
+class Database:
+    """A copy of the template, and the connections that a test opened to it."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.connections: list[psycopg.Connection[Any]] = []
+
+    @classmethod
+    def create(cls, server: Server, name: str) -> Database:
+        """Copy the template; the role owner owns the copy and its schema public."""
+        with server.connect() as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER owner")
+        database = cls(server, name)
+        with server.connect(name) as admin:
+            admin.execute("ALTER SCHEMA public OWNER TO owner")
+        return database
+
+    def drop(self) -> None:
+        """Close every connection and drop it."""
+        for connection in self.connections:
+            connection.close()
+        with self.server.connect() as admin:
+            admin.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+    def connect(self, user: str = "owner", **settings: str) -> psycopg.Connection[Any]:
+        """A connection that commits each statement; closed with the test."""
+        connection = self.server.connect(self.name, user)
+        for name, value in settings.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        self.connections.append(connection)
+        return connection
+
+    def rows(self, query: str, *values: object, user: str = "postgres") -> list[dict[str, Any]]:
+        """Rows as dictionaries, asked by a connection of its own."""
+        with self.server.connect(self.name, user) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, values or None).fetchall()
+
+    def value(self, query: str, *values: object, user: str = "postgres") -> Any:
+        """The first column of the first row."""
+        row = self.rows(query, *values, user=user)[0]
+        return next(iter(row.values()))

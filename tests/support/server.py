@@ -1,0 +1,189 @@
+"""A private PostgreSQL server in a temporary folder, with the extension of this tree; nothing is installed.
+
+PostgreSQL finds its share directory relative to its own executable. So a prefix of our own, with copies of the
+executables and links to everything else, has room for our control file and scripts beside the server's, needs no
+privilege, and lets several trees be tested side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEBIAN = Path("/usr/lib/postgresql")
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "100",
+    "max_locks_per_transaction": "64",
+    "shared_buffers": "256MB",
+    "autovacuum": "off",
+    "enable_partitionwise_join": "on",
+    "log_min_messages": "warning",
+    "log_statement": "none",
+}
+
+
+def installed_versions() -> list[int]:
+    """The supported server versions that are installed here with PL/Python."""
+    found = []
+    for path in sorted(DEBIAN.glob("*/bin/postgres")):
+        version = path.parent.parent.name
+        if version.isdigit() and int(version) >= 15 and (path.parent.parent / "lib" / "plpython3.so").exists():
+            found.append(int(version))
+    return sorted(found)
+
+
+class ProgramError(RuntimeError):
+    """A program of PostgreSQL's failed; the message holds what it and the server said."""
+
+
+class Server:
+    """One cluster: started by ``with``, gone afterwards. ``extension=False`` leaves dialog_partition out."""
+
+    def __init__(self, version: int, settings: dict[str, str] | None = None, *, extension: bool = True) -> None:
+        self.version = version
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.extension = extension
+        self.directory = Path(tempfile.mkdtemp(prefix="dp-"))
+        self.data = self.directory / "data"
+        self.log_file = self.directory / "log"
+        self.bin = self.directory / "prefix" / "lib" / "postgresql" / str(version) / "bin"
+        self.socket_directory = self.directory
+        self.port = 5432
+
+    def __enter__(self) -> Server:
+        try:
+            self._prepare()
+            self._create_cluster()
+            self.start()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        self._remove()
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections."""
+        self.run("pg_ctl", "-D", str(self.data), "-l", str(self.log_file), "-w", "-t", "60", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server: at once, or as mode says."""
+        with contextlib.suppress(ProgramError):
+            self.run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
+
+    @property
+    def log(self) -> str:
+        """What the server wrote."""
+        return self._execute(["cat", str(self.log_file)])
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """How to connect from here."""
+        return self.inner_dsn(database, user)
+
+    def inner_dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """How the programs that run() starts connect."""
+        return f"host={self.socket_directory} port={self.port} dbname={database} user={user}"
+
+    def connect(self, database: str = "postgres", user: str = "postgres") -> psycopg.Connection:
+        """A connection that commits each statement."""
+        return psycopg.connect(self.dsn(database, user), autocommit=True)
+
+    def run(self, program: str, *arguments: str, script: str = "") -> str:
+        """Run one of PostgreSQL's programs where the server is; its output. Its failure is a ProgramError."""
+        return self._execute([str(self.bin / program), *arguments], script)
+
+    def psql(self, database: str, script: str, user: str = "postgres") -> str:
+        """Run a script with psql; its output. An error in the script is an error here."""
+        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-")
+        return self.run("psql", *options, "-d", self.inner_dsn(database, user), script=script)
+
+    def pg_dump(self, database: str, *options: str) -> str:
+        """The database as a script."""
+        return self.run("pg_dump", *options, "-d", self.inner_dsn(database))
+
+    def _create_cluster(self) -> None:
+        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self.run("initdb", "-D", str(self.data), *options)
+        settings = {**self.settings, "unix_socket_directories": str(self.socket_directory)}
+        lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
+        self._execute(["tee", "-a", str(self.data / "postgresql.conf")], "".join(lines))
+
+    def _prepare(self) -> None:
+        """Make the prefix."""
+        original = DEBIAN / str(self.version)
+        shutil.copytree(original / "bin", self.bin, symlinks=False)
+        (self.bin.parent / "lib").symlink_to(original / "lib")
+        share = self.directory / "prefix" / "share" / "postgresql" / str(self.version)
+        source = Path("/usr/share/postgresql") / str(self.version)
+        (share / "extension").mkdir(parents=True)
+        for path in source.iterdir():
+            if path.name != "extension":
+                (share / path.name).symlink_to(path)
+        for path in (source / "extension").iterdir():
+            if not path.name.startswith("dialog_partition"):
+                (share / "extension" / path.name).symlink_to(path)
+        if self.extension:
+            shutil.copy(ROOT / "dialog_partition.control", share / "extension")
+            for path in (ROOT / "extension").glob("dialog_partition--*.sql"):
+                shutil.copy(path, share / "extension")
+        if os.geteuid() == 0:
+            self._give(self.directory)
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _execute(self, command: list[str], script: str = "") -> str:
+        """Run a command where the server is, as its account; what it wrote."""
+        options: dict[str, object] = {}
+        if os.geteuid() == 0:
+            account = _unprivileged_account()
+            options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        return self._finish(command, script, **options)
+
+    def _finish(self, command: list[str], script: str, **options: object) -> str:
+        done = subprocess.run(  # type: ignore[call-overload]
+            command, cwd="/", input=script, capture_output=True, text=True, check=False, **options
+        )
+        if done.returncode != 0:
+            said = done.stdout + done.stderr
+            if "pg_ctl" in " ".join(command) and "start" in command:
+                said += self.log
+            raise ProgramError(f"{' '.join(command)} failed: {said}")
+        return done.stdout
+
+    @staticmethod
+    def _give(directory: Path) -> None:
+        account = _unprivileged_account()
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        directory.chmod(0o755)
+
+
+def _unprivileged_account() -> pwd.struct_passwd:
+    """Who runs the server when we are root: initdb refuses root."""
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise RuntimeError("no unprivileged account to run PostgreSQL as")
+
+
+@contextlib.contextmanager
+def running(version: int, settings: dict[str, str] | None = None) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+    with Server(version, settings) as server:
+        yield server

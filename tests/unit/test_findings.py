@@ -1,0 +1,39 @@
+"""Judgements that would need a very large hierarchy on a real server."""
+
+from __future__ import annotations
+
+from dialog_partition.calendars import Width
+from dialog_partition.model import Hierarchy, Policy, Slice, Table
+from dialog_partition.plan import findings as plan
+
+
+def hierarchy(leaves: int) -> Hierarchy:
+    policy = Policy(
+        "at", "Party", "exact", None, None, Width(1, "month"), leaves, 4, None, None, "detach", None, "UTC", False,
+        500, 1, 1,
+    )  # fmt: skip
+    root = Table(
+        1, "public", "Dialog", "owner", "root", "p", "at", "timestamp with time zone", 2, "public", "Dialog_template", 7
+    )
+    one = Slice(3, "public", "Dialog_2025_06", True, False, False, None, None, leaves, tuple(range(leaves)))
+    return Hierarchy(policy, "timestamp with time zone", (root,), (), (), {1: (one,)})
+
+
+def facts(lock_table: int, server_version: int = 150018) -> plan.Facts:
+    return plan.Facts(None, (), (), (), (), (), (), (), (), (), None, lock_table, True, True, server_version, "app")
+
+
+def names(found: list[plan.Finding]) -> list[str]:
+    return [finding.finding for finding in found]
+
+
+def test_more_locks_than_the_server_has_are_foretold() -> None:
+    # 1 slice and 2,000 leaves, each with 4 indexes
+    assert names(plan.findings(hierarchy(2000), facts(6400))) == ["locks beyond the budget"]
+    assert names(plan.findings(hierarchy(1000), facts(6400))) == []
+
+
+def test_minor_releases_with_known_faults_are_named() -> None:
+    assert names(plan.findings(hierarchy(2), facts(6400, 150008))) == ["minor release"]
+    assert names(plan.findings(hierarchy(2), facts(6400, 170009))) == ["minor release"]
+    assert names(plan.findings(hierarchy(2), facts(6400, 180006))) == []
