@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_46e575d10434'
+PACKAGE = 'dialog_partition_0_1_0_e5c8f44af55e'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1053,6 +1053,7 @@ from __future__ import annotations
 
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import DROP, MOVE, Hierarchy
@@ -1085,7 +1086,7 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = analyze_due(hierarchies) | last_failed(hierarchies)
+    due = analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
         maintain_one(hierarchy, due, root is None, dry_run, failures)
     if failures:
@@ -1249,22 +1250,11 @@ def _log_skipped(table: Table, locks: int, call: Context) -> None:
     execute.commit(call)
 
 
-def last_failed(hierarchies: list[Hierarchy]) -> set[int]:
-    """The roots whose last maintenance failed, by dp.log."""
-    rows = database.query(
-        "SELECT roots.oid FROM unnest($1) AS roots (oid) CROSS JOIN LATERAL (SELECT l.status FROM dp.log_entry AS l"
-        " WHERE l.root = roots.oid AND l.call = $2 ORDER BY l.at DESC LIMIT 1) AS last WHERE last.status = 'failed'",
-        ("oid[]", "text"),
-        ([hierarchy.root.oid for hierarchy in hierarchies], CALL),
-    )
-    return {row["oid"] for row in rows}
-
-
 def end_log(hierarchy: Hierarchy, call: Context) -> None:
     """Say that a failure is over, and delete log rows that are older than the hierarchy keeps them."""
     if call.mode == execute.DRY_RUN:
         return
-    if last_failed([hierarchy]):
+    if catalog_log.last_failures([hierarchy.root.oid]):
         execute.log_message(call, "maintained without anything to do, after a failure")
     database.query(
         "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
@@ -2155,6 +2145,7 @@ from .. import database, keys
 from ..model import Hierarchy, SliceSpec
 from ..plan.findings import Facts
 from . import foreign_keys as catalog_keys
+from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
 
@@ -2211,11 +2202,6 @@ _NEVER_ANALYSED = """
                   WHERE p.isleaf AND c.relkind = 'r')
 """
 
-_LAST_FAILURE = """
-    SELECT l.at, l.message, l.status FROM dp.log_entry l
-    WHERE l.root = $1 AND l.call = 'run_maintenance' ORDER BY l.id DESC LIMIT 1
-"""
-
 
 def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None) -> Facts:
     """The facts of one hierarchy.
@@ -2236,7 +2222,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
-        last_failure=_last_failure(hierarchy),
+        last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
@@ -2258,11 +2244,6 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
-
-
-def _last_failure(hierarchy: Hierarchy) -> str | None:
-    rows = database.query(_LAST_FAILURE, ("oid",), (hierarchy.root.oid,))
-    return f"{rows[0]['at']}: {rows[0]['message']}" if rows and rows[0]["status"] == "failed" else None
 
 
 def _current_point(hierarchy: Hierarchy) -> int | None:
@@ -2631,6 +2612,24 @@ def root_of(relation: int) -> int | None:
         (relation, REFERENCE),
     )
     return int(rows[0]["root"]) if rows else None
+''','catalog.log': r'''"""Reading dp.log."""
+
+from __future__ import annotations
+
+from .. import database
+
+_LAST_FAILURES = """
+    SELECT roots.oid, last.at, last.message FROM unnest($1) AS roots (oid)
+    CROSS JOIN LATERAL (SELECT l.at, l.message, l.status FROM dp.log_entry AS l
+                        WHERE l.root = roots.oid AND l.call = 'run_maintenance' ORDER BY l.at DESC LIMIT 1) AS last
+    WHERE last.status = 'failed'
+"""
+
+
+def last_failures(roots: list[int]) -> dict[int, str]:
+    """The roots whose last maintenance failed, with when and why."""
+    rows = database.query(_LAST_FAILURES, ("oid[]",), (roots,))
+    return {row["oid"]: f"{row['at']}: {row['message']}" for row in rows}
 ''','catalog.properties': r'''"""Reading what new leaves must be given: from the parent what it holds, from the template the rest."""
 
 from __future__ import annotations
@@ -8173,10 +8172,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -8195,10 +8194,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -8213,10 +8212,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -8244,10 +8243,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -8279,10 +8278,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -8301,10 +8300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -8322,10 +8321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -8341,10 +8340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -8357,10 +8356,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -8386,10 +8385,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -8407,10 +8406,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_46e575d10434'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -8428,10 +8427,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_46e575d10434'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e5c8f44af55e'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -8449,10 +8448,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_46e575d10434'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e5c8f44af55e'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -8467,10 +8466,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_46e575d10434' not in GD:
+if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_46e575d10434'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e5c8f44af55e'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS

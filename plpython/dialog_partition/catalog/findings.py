@@ -10,6 +10,7 @@ from .. import database, keys
 from ..model import Hierarchy, SliceSpec
 from ..plan.findings import Facts
 from . import foreign_keys as catalog_keys
+from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
 
@@ -86,7 +87,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
-        last_failure=_last_failure(hierarchy),
+        last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
@@ -108,11 +109,6 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
-
-
-def _last_failure(hierarchy: Hierarchy) -> str | None:
-    rows = database.query(_LAST_FAILURE, ("oid",), (hierarchy.root.oid,))
-    return f"{rows[0]['at']}: {rows[0]['message']}" if rows and rows[0]["status"] == "failed" else None
 
 
 def _current_point(hierarchy: Hierarchy) -> int | None:
