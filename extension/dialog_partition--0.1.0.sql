@@ -7696,7 +7696,7 @@ BEGIN
         RAISE EXCEPTION '% is not partitioned and holds rows', relation USING
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = 'Only an empty table can be made anew as a partitioned one.',
-            HINT = 'Declare the hierarchy before rows are loaded; tables that hold rows are converted by dp.convert.';
+            HINT = 'Declare the hierarchy before rows are loaded, or move them aside and insert them again through the root.';
     END IF;
 END
 $plpgsql$;
