@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_e5c8f44af55e'
+PACKAGE = 'dialog_partition_0_1_0_05a2ee4f8021'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1037,6 +1037,60 @@ def report_remaining(hierarchy: Hierarchy, buckets: list[str], lower: object, up
             f"the default slices of {hierarchy.root.identifier} keep rows that lie outside the range {lower} to"
             f" {upper}: {told}"
         )
+''','api.drift': r'''"""drift, sync: what differs from parent and template, and bringing it back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..catalog import drift as catalog_drift
+from ..catalog import hierarchy as catalog_hierarchy
+from ..model import Hierarchy
+from ..operation import merged
+from ..plan import drift as plan
+from . import calls
+
+
+class DriftRow(NamedTuple):
+    """One row of dp.drift."""
+
+    tbl: str
+    relation: str
+    aspect: str
+    part: str
+    expected: str | None
+    actual: str | None
+    statement: str | None
+
+
+def drift(root: int | None) -> list[DriftRow]:
+    """What differs, of one hierarchy or all; see sql/functions/drift.sql.j2."""
+    hierarchies = [catalog_hierarchy.load(root)] if root is not None else catalog_hierarchy.load_all()
+    return [row for hierarchy in hierarchies for row in _rows(hierarchy)]
+
+
+def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
+    return [
+        DriftRow(
+            facts.table.identifier.text,
+            each.relation.text,
+            each.aspect,
+            each.part,
+            each.expected,
+            each.actual,
+            each.statement,
+        )
+        for facts in catalog_drift.read(hierarchy)
+        for each in plan.differences(facts)
+    ]
+
+
+def sync(root: int, rewrite: bool, dry_run: bool) -> None:
+    """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
+    hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    for table in hierarchy.tables:
+        steps = plan.steps(catalog_drift.read_table(table), rewrite)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -2133,6 +2187,137 @@ def partman(schema: str, table: str) -> PartmanSettings | None:
         row["retention_schema"],
         row["keeps"],
     )
+''','catalog.drift': r'''"""Reading what drift is judged by: every slice and leaf of a table in a handful of queries, however many there are."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Hierarchy, Table
+from ..plan.difference import Column, Facts, MissingIndex, Partition, Trigger
+from ..plan.structure import ENABLED_WORDS
+from . import properties as catalog_properties
+
+# A slice goes with its leaves: what is done to it reaches them, too.
+_PARTITIONS = """
+    SELECT tree.relid::oid AS oid, tree.isleaf AND c.relkind <> 'p' AS is_leaf,
+           (SELECT count(*) FROM pg_partition_tree(tree.relid)) AS relations
+    FROM pg_partition_tree($1) AS tree JOIN pg_class c ON c.oid = tree.relid
+    WHERE tree.level > 0 ORDER BY tree.level, c.relname
+"""
+
+_TYPE = (
+    "format_type({0}.atttypid, {0}.atttypmod) || CASE WHEN {0}.attcollation NOT IN (0, {1}.typcollation) THEN"
+    " ' COLLATE ' || {0}.attcollation::regcollation ELSE '' END"
+)
+
+# The columns of the template that differ from the table's: what it lacks, has too much, or has of another type.
+_TEMPLATE_COLUMNS = f"""
+    SELECT $2::oid AS relation, 'column' AS aspect, coalesce(parent.name, own.name) AS name,
+           parent.declaration AS expected, own.declaration AS actual
+    FROM (SELECT a.attname AS name, {_TYPE.format("a", "t")} AS declaration
+          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) AS parent
+    FULL JOIN (SELECT a.attname AS name, {_TYPE.format("a", "t")} AS declaration
+               FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+               WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped) AS own USING (name)
+    WHERE parent.declaration IS DISTINCT FROM own.declaration
+    ORDER BY 3
+"""
+
+_STORAGE_WORDS = (
+    "CASE {0}.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END"
+)
+_COMPRESSION_WORDS = "CASE {0}.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END"
+
+# What partitions have otherwise than the table: ALTER TABLE partition can set these.
+_COLUMNS = f"""
+    SELECT own.attrelid AS relation, found.aspect, own.attname AS name, found.expected, found.actual
+    FROM pg_attribute parent
+    JOIN pg_attribute own ON own.attname = parent.attname AND own.attrelid = ANY ($2) AND NOT own.attisdropped
+    CROSS JOIN LATERAL (
+        SELECT 'column storage' AS aspect, {_STORAGE_WORDS.format("parent")} AS expected,
+               {_STORAGE_WORDS.format("own")} AS actual WHERE own.attstorage <> parent.attstorage
+        UNION ALL
+        SELECT 'compression', {_COMPRESSION_WORDS.format("parent")}, {_COMPRESSION_WORDS.format("own")}
+        WHERE own.attcompression <> parent.attcompression
+        UNION ALL
+        SELECT 'default', d.expected, d.actual
+        FROM (SELECT (SELECT pg_get_expr(p.adbin, p.adrelid) FROM pg_attrdef p
+                      WHERE p.adrelid = parent.attrelid AND p.adnum = parent.attnum) AS expected,
+                     (SELECT pg_get_expr(o.adbin, o.adrelid) FROM pg_attrdef o
+                      WHERE o.adrelid = own.attrelid AND o.adnum = own.attnum) AS actual) AS d
+        WHERE (parent.atthasdef OR own.atthasdef) AND parent.attgenerated = '' AND d.expected IS DISTINCT FROM d.actual
+    ) AS found
+    WHERE parent.attrelid = $1 AND parent.attnum > 0 AND NOT parent.attisdropped
+    ORDER BY own.attrelid, parent.attnum
+"""
+
+_MISSING_INDEXES = """
+    SELECT part.inhrelid AS relation, n.nspname AS schema, x.relname AS parent_index, top.relname AS top_index,
+           i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition,
+           pg_get_constraintdef(k.oid) AS constraint
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'I'
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    JOIN pg_inherits part ON part.inhparent = i.indrelid AND NOT part.inhdetachpending
+    LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u')
+    CROSS JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
+                        JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top
+    WHERE i.indrelid = ANY ($1)
+      AND NOT EXISTS (SELECT FROM pg_inherits own JOIN pg_index o ON o.indexrelid = own.inhrelid
+                      WHERE own.inhparent = i.indexrelid AND o.indrelid = part.inhrelid)
+    ORDER BY x.relname, part.inhrelid
+"""
+
+_TRIGGERS = """
+    SELECT own.tgrelid AS relation, own.tgname AS name, parent.tgenabled AS expected, own.tgenabled AS actual
+    FROM pg_trigger own JOIN pg_trigger parent ON parent.oid = own.tgparentid
+    WHERE own.tgrelid = ANY ($1) AND NOT own.tgisinternal AND own.tgenabled <> parent.tgenabled
+    ORDER BY own.tgrelid, own.tgname
+"""
+
+
+def read(hierarchy: Hierarchy) -> list[Facts]:
+    """What is compared, of every table of a hierarchy."""
+    return [read_table(table) for table in hierarchy.tables]
+
+
+def read_table(table: Table) -> Facts:
+    """What is compared of one table."""
+    rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
+    oids = [row["oid"] for row in rows]
+    states = catalog_properties.states(oids)
+    partitions = tuple(
+        Partition(row["oid"], row["is_leaf"], row["relations"] * table.relations_per_leaf, states[row["oid"]])
+        for row in rows
+    )
+    columns = database.query(_COLUMNS, ("oid", "oid[]"), (table.oid, oids))
+    if table.template_oid is not None:
+        columns += database.query(_TEMPLATE_COLUMNS, ("oid", "oid"), (table.oid, table.template_oid))
+    tree = [table.oid, *oids]
+    return Facts(
+        table,
+        catalog_properties.read(table.oid, table.template_oid),
+        partitions,
+        tuple(Column(row["relation"], row["aspect"], row["name"], row["expected"], row["actual"]) for row in columns),
+        tuple(_missing_index(row) for row in database.query(_MISSING_INDEXES, ("oid[]",), (tree,))),
+        tuple(
+            Trigger(row["relation"], row["name"], ENABLED_WORDS[row["expected"]], ENABLED_WORDS[row["actual"]])
+            for row in database.query(_TRIGGERS, ("oid[]",), (oids,))
+        ),
+    )
+
+
+def _missing_index(row: database.Row) -> MissingIndex:
+    return MissingIndex(
+        row["relation"],
+        row["schema"],
+        row["parent_index"],
+        row["top_index"],
+        row["is_unique"],
+        row["definition"],
+        row["constraint"],
+    )
 ''','catalog.findings': r'''"""Reading what dp.check judges."""
 
 from __future__ import annotations
@@ -2143,7 +2328,9 @@ if TYPE_CHECKING:
 
 from .. import database, keys
 from ..model import Hierarchy, SliceSpec
+from ..plan import drift as plan_drift
 from ..plan.findings import Facts
+from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
 from . import server as catalog_server
@@ -2163,14 +2350,6 @@ _INVALID_CONSTRAINTS = f"""
     JOIN pg_constraint k ON k.conrelid = tree.relid AND NOT k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY 1, 2, 3
-"""
-
-_FOREIGN_OWNERS = f"""
-    SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner
-    FROM ({_TREE}) AS tree
-    JOIN pg_class c ON c.oid = tree.relid JOIN pg_class top ON top.oid = tree.top
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relowner <> top.relowner ORDER BY 1, 2
 """
 
 _KEYS_TO_PARTITIONS = f"""
@@ -2218,7 +2397,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
-        foreign_owners=_found(_FOREIGN_OWNERS, tables, "schema", "name", "owner"),
+        drift=tuple((each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy)),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
@@ -2630,46 +2809,79 @@ def last_failures(roots: list[int]) -> dict[int, str]:
     """The roots whose last maintenance failed, with when and why."""
     rows = database.query(_LAST_FAILURES, ("oid[]",), (roots,))
     return {row["oid"]: f"{row['at']}: {row['message']}" for row in rows}
-''','catalog.properties': r'''"""Reading what new leaves must be given: from the parent what it holds, from the template the rest."""
+''','catalog.properties': r'''"""Reading what relations have that PostgreSQL does not pass on: of a table, its template, its slices and leaves."""
 
 from __future__ import annotations
 
 from .. import database
-from ..plan.properties import Grant, LeafIndex, Properties, RowPolicy, StatisticsObject
+from ..plan.properties import Grant, LeafIndex, Properties, State, StatisticsObject, wanted
+from ..plan.row_policy import RowPolicy
 
-_RELATION = """
-    SELECT c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
-           ARRAY(SELECT d.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS d WHERE c.relacl IS NOT NULL
-                 AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee = c.relowner
-                                 AND a.privilege_type = d.privilege_type) ORDER BY 1) AS owner_lacks,
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Callable
+
+_RELATIONS = """
+    SELECT c.oid AS relation, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           CASE WHEN c.relacl IS NULL THEN '{}' ELSE
+               ARRAY(SELECT d.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS d
+                     WHERE NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee = c.relowner
+                                       AND a.privilege_type = d.privilege_type) ORDER BY 1) END AS owner_lacks,
            c.relpersistence = 'u' AS is_unlogged, c.reloptions AS options, t.reloptions AS toast_options,
            c.relreplident AS replica_identity, c.relrowsecurity AS row_security, c.relforcerowsecurity AS force,
-           obj_description(c.oid, 'pg_class') AS comment, am.amname AS access_method, ts.spcname AS tablespace,
-           (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-             WHERE i.indrelid = c.oid AND i.indisreplident) AS replica_index
+           d.description AS comment, am.amname AS access_method, ts.spcname AS tablespace
     FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
     LEFT JOIN pg_am am ON am.oid = c.relam
     LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
-    WHERE c.oid = $1
+    LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
+    WHERE c.oid = ANY ($1)
 """
 
-_COLUMNS = """
-    SELECT attname AS name, attstattarget AS target, col_description(attrelid, attnum) AS comment,
-           -- some minor releases keep a mark of their own among the options
-           ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE starts_with(o, 'n_distinct')) AS options
-    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+# Of a partition's own copy of an index the topmost one's name.
+_REPLICA_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
+                       JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
+    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+"""
+
+_COLUMN_TARGETS = """
+    SELECT attrelid AS relation, attname AS name, attstattarget AS target FROM pg_attribute
+    WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped
+      AND attstattarget >= 0  -- -1, or NULL from 17 on, stands for the default, 0 for none
+    ORDER BY attrelid, attnum
+"""
+
+_COLUMN_OPTIONS = """
+    SELECT attrelid AS relation, attname AS name, o AS option FROM pg_attribute, unnest(attoptions) AS o
+    WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped
+      AND starts_with(o, 'n_distinct')  -- some minor releases keep a mark of their own among the options
+    ORDER BY attrelid, attnum
+"""
+
+_COLUMN_COMMENTS = """
+    SELECT a.attrelid AS relation, a.attname AS name, d.description AS comment
+    FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+    WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ANY ($1) AND d.objsubid > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
 """
 
 _GRANTS = """
-    SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
-           source.attname AS column, acl.is_grantable
-    FROM (SELECT relacl AS acl, NULL::name AS attname, 0 AS attnum FROM pg_class WHERE oid = $1
+    SELECT source.relation, CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee,
+           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable
+    FROM (SELECT oid AS relation, relacl AS acl, NULL::name AS attname, 0 AS attnum, relowner AS owner FROM pg_class
+          WHERE oid = ANY ($1) AND relacl IS NOT NULL
           UNION ALL
-          SELECT attacl, attname, attnum FROM pg_attribute WHERE attrelid = $1 AND NOT attisdropped) AS source,
+          SELECT a.attrelid, a.attacl, a.attname, a.attnum, c.relowner FROM pg_attribute a
+          JOIN pg_class c ON c.oid = a.attrelid
+          WHERE a.attrelid = ANY ($1) AND a.attacl IS NOT NULL AND NOT a.attisdropped) AS source,
          LATERAL aclexplode(source.acl) AS acl
-    WHERE acl.grantee <> (SELECT relowner FROM pg_class WHERE oid = $1)
-    ORDER BY grantee, source.attnum, privilege
+    WHERE acl.grantee <> source.owner
+    ORDER BY source.relation, grantee, source.attnum, privilege
 """
 
 _DEFAULT_GRANTEES = """
@@ -2681,27 +2893,30 @@ _DEFAULT_GRANTEES = """
 """
 
 _POLICIES = """
-    SELECT p.polname AS name, p.polpermissive AS permissive,
+    SELECT p.polrelid AS relation, p.polname AS name, p.polpermissive AS permissive,
            CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
                          ELSE 'ALL' END AS command,
            ARRAY(SELECT pg_get_userbyid(r) FROM unnest(p.polroles) AS r WHERE r <> 0 ORDER BY 1) AS roles,
            pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS "check"
-    FROM pg_policy p WHERE p.polrelid = $1 ORDER BY p.polname
+    FROM pg_policy p WHERE p.polrelid = ANY ($1) ORDER BY p.polrelid, p.polname
 """
 
 _STATISTICS = """
-    SELECT stxname AS name, stxstattarget AS target, stxrelid AS relation,
+    SELECT stxrelid AS relation, stxname AS name, CASE WHEN stxstattarget >= 0 THEN stxstattarget END AS target,
            CASE WHEN cardinality(stxkind) > 1 OR NOT stxkind @> '{e}' THEN
                '(' || (SELECT string_agg(CASE k WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies'
                                          WHEN 'm' THEN 'mcv' END, ', ')
                        FROM unnest(stxkind) AS k WHERE k <> 'e') || ') ' ELSE '' END
            || 'ON ' || pg_get_statisticsobjdef_columns(oid) AS definition
-    FROM pg_statistic_ext WHERE stxrelid = ANY ($1) ORDER BY stxname
+    FROM pg_statistic_ext WHERE stxrelid = ANY ($1) ORDER BY stxrelid, stxname
 """
 
+# Indexes of a relation's own: neither partitioned nor part of one.
 _INDEXES = """
-    SELECT c.relname AS name, i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 ORDER BY c.relname
+    SELECT i.indrelid AS relation, c.relname AS name, i.indisunique AS is_unique,
+           dp._index_definition(i.indexrelid) AS definition
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indrelid = ANY ($1) AND c.relkind = 'i' AND NOT c.relispartition ORDER BY i.indrelid, c.relname
 """
 
 _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
@@ -2709,56 +2924,71 @@ _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
 
 def read(table: int, template: int | None) -> Properties:
     """The properties for new leaves of a table; without a template the table stands in its place."""
-    parent = _relation(table)
-    model = _relation(template) if template else parent
-    sources = [table] + ([template] if template else [])
-    columns = database.query(_COLUMNS, ("oid",), (table,))
-    model_columns = database.query(_COLUMNS, ("oid",), (template or table,))
-    identity = parent if parent["replica_identity"] != "d" else model
-    return Properties(
-        parent["name"],
-        parent["access_method"],
-        parent["tablespace"],
-        bool(model["is_unlogged"]),
-        _options(model["options"], "") + _options(model["toast_options"], "toast."),
-        tuple((row["name"], row["target"]) for row in model_columns if _is_given(row["target"])),
-        tuple((row["name"], option) for row in model_columns for option in row["options"] or ()),
-        identity["replica_identity"],
-        identity["replica_index"],
-        parent["comment"],
-        tuple((row["name"], row["comment"]) for row in columns if row["comment"] is not None),
-        parent["row_security"],
-        parent["force"],
-        parent["owner"],
-        tuple(
-            RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
-            for row in database.query(_POLICIES, ("oid",), (table,))
-        ),
+    found = states([table] + ([template] if template else []))
+    return wanted(
+        found[table],
+        found[template] if template else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
-        tuple(
-            Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
-            for row in database.query(_GRANTS, ("oid",), (table,))
-        ),
-        tuple(parent["owner_lacks"]),
-        tuple(
-            StatisticsObject(row["name"], row["definition"], row["target"] if _is_given(row["target"]) else None)
-            for row in database.query(_STATISTICS, ("oid[]",), (sources,))
-        ),
-        tuple(
-            LeafIndex(row["name"], row["is_unique"], row["definition"])
-            for row in (database.query(_INDEXES, ("oid",), (template,)) if template else ())
-        ),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
 
 
-def _is_given(target: int | None) -> bool:
-    """Whether a statistics target is one; -1, or NULL from PostgreSQL 17 on, stands for the default, 0 for none."""
-    return target is not None and target >= 0
+def states(relations: list[int]) -> dict[int, State]:
+    """What some relations have, in a handful of queries however many they are."""
+    targets = _grouped(_COLUMN_TARGETS, relations, lambda row: (row["name"], row["target"]))
+    options = _grouped(_COLUMN_OPTIONS, relations, lambda row: (row["name"], row["option"]))
+    comments = _grouped(_COLUMN_COMMENTS, relations, lambda row: (row["name"], row["comment"]))
+    grants = _grouped(
+        _GRANTS, relations, lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+    )
+    policies = _grouped(_POLICIES, relations, _policy)
+    statistics = _grouped(
+        _STATISTICS, relations, lambda row: StatisticsObject(row["name"], row["definition"], row["target"])
+    )
+    indexes = _grouped(_INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"]))
+    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    found = {}
+    for row in _about(_RELATIONS, relations):
+        oid = row["relation"]
+        found[oid] = State(
+            row["schema"],
+            row["name"],
+            row["owner"],
+            tuple(row["owner_lacks"]),
+            row["is_unlogged"],
+            _options(row["options"], "") + _options(row["toast_options"], "toast."),
+            row["replica_identity"],
+            next(iter(replica_indexes.get(oid, ())), None),
+            row["row_security"],
+            row["force"],
+            row["comment"],
+            row["access_method"],
+            row["tablespace"],
+            targets.get(oid, ()),
+            options.get(oid, ()),
+            comments.get(oid, ()),
+            grants.get(oid, ()),
+            policies.get(oid, ()),
+            statistics.get(oid, ()),
+            indexes.get(oid, ()),
+        )
+    return found
 
 
-def _relation(oid: int) -> database.Row:
-    return database.query(_RELATION, ("oid",), (oid,))[0]
+def _about(text: str, relations: Iterable[int]) -> list[database.Row]:
+    return database.query(text, ("oid[]",), (list(relations),))
+
+
+def _grouped(text: str, relations: list[int], value: Callable[[database.Row], Any]) -> dict[int, tuple[Any, ...]]:
+    """What a query tells of some relations, by relation."""
+    found: dict[int, list[Any]] = {}
+    for row in _about(text, relations):
+        found.setdefault(row["relation"], []).append(value(row))
+    return {oid: tuple(values) for oid, values in found.items()}
+
+
+def _policy(row: database.Row) -> RowPolicy:
+    return RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
 
 
 def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
@@ -3555,9 +3785,11 @@ MODULES = {
     "drop_slice": "slices",
     "run_maintenance": "maintenance",
     "check": "check",
+    "drift": "drift",
+    "sync": "drift",
     "last_plan": "looking",
 }
-READING = ("check", "last_plan")  # these leave the last call's plan as it is
+READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
 def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
@@ -5224,6 +5456,509 @@ def days_query(table: Table, default: Slice, time_zone: str, step: int) -> SQL:
         bucket = keys.bucket_expression(key, key_type, keys.DAY, time_zone)
     text = "({})::text" if keys.is_integer(key_type) else "to_char({}, 'YYYY-MM-DD BC')"  # whatever DateStyle there is
     return compose("SELECT DISTINCT {} AS bucket FROM {}", compose(text, bucket), default.identifier)
+''','plan.difference': r'''"""What is compared to find drift, and a difference as a value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Table
+from ..sql import SQL, Identifier
+from .properties import Properties, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+# Who runs the statement of a difference: dp.sync, dp.sync when it may write all rows anew, or nobody but the DBA.
+SYNC, REWRITE, HAND = "sync", "rewrite", "hand"
+OWNER = "owner"  # the aspect that dp.check has a finding of its own for
+
+
+class Partition(NamedTuple):
+    """A slice or a leaf of a managed table, and what it has."""
+
+    oid: int
+    is_leaf: bool
+    locks: int  # entries of the lock table that a statement takes which reaches all of it
+    state: State
+
+
+class Column(NamedTuple):
+    """A column that differs between two relations; None where one of them lacks it."""
+
+    relation: int
+    aspect: str  # "column", "default", "column storage", "compression"
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+class MissingIndex(NamedTuple):
+    """A partition without its part of a partitioned index of its parent."""
+
+    relation: int
+    schema: str
+    parent_index: str  # of the table or slice right above
+    top_index: str  # of the managed table
+    is_unique: bool
+    definition: str  # behind the table's name
+    constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+
+
+class Trigger(NamedTuple):
+    """A row trigger that is enabled otherwise than the parent's."""
+
+    relation: int
+    name: str
+    expected: str  # ENABLE, DISABLE, ENABLE REPLICA, ENABLE ALWAYS
+    actual: str
+
+
+class Facts(NamedTuple):
+    """What of one managed table is compared."""
+
+    table: Table
+    wanted: Properties
+    partitions: tuple[Partition, ...]  # slices before their leaves
+    columns: tuple[Column, ...]  # also of the template
+    missing_indexes: tuple[MissingIndex, ...]
+    triggers: tuple[Trigger, ...]
+
+
+class Difference(NamedTuple):
+    """One aspect of one relation that is not as it should be."""
+
+    relation: Identifier
+    aspect: str  # which of its properties
+    part: str  # the column, policy, index, ... it is about; empty: the relation itself
+    expected: str | None
+    actual: str | None
+    statements: tuple[SQL, ...]  # none: it needs a decision
+    mended_by: str = SYNC
+
+    @property
+    def statement(self) -> str | None:
+        """What mends it, as text."""
+        return ";\n".join(each.text for each in self.statements) or None
+
+
+def unequal(
+    expected: Iterable[tuple[str, str]], actual: Iterable[tuple[str, str]]
+) -> list[tuple[str, str | None, str | None]]:
+    """Keys whose values differ, with both values."""
+    wanted, present = dict(expected), dict(actual)
+    keys = [*wanted, *(key for key in present if key not in wanted)]
+    return [(key, wanted.get(key), present.get(key)) for key in keys if wanted.get(key) != present.get(key)]
+''','plan.drift': r'''"""Where slices, leaves and templates differ from what parent and template say, and what brings them back.
+
+What a new leaf is given stands in ``properties``; here the same properties are compared with what a relation has.
+"""
+
+from __future__ import annotations
+
+from .. import naming
+from ..operation import ACCESS_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, compose
+from . import drift_access, drift_storage
+from .difference import REWRITE, SYNC, Difference, Facts, MissingIndex, Partition
+from .properties import State
+
+
+def differences(facts: Facts) -> list[Difference]:
+    """All of one managed table, its template's first, relation by relation."""
+    found = _template(facts)
+    for partition in facts.partitions:
+        found += drift_access.differences(partition, facts.wanted)
+        found += _columns(partition, facts)
+        found += _triggers(partition, facts)
+        found += _indexes(partition, facts)
+        if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
+            found += drift_storage.differences(partition, facts.wanted)
+    return found
+
+
+def _template(facts: Facts) -> list[Difference]:
+    """The template has the columns of its table."""
+    template = facts.table.template
+    if template is None:
+        return []
+    found = []
+    for column in facts.columns:
+        if column.relation != facts.table.template_oid:
+            continue
+        name = Identifier(column.name)
+        if column.actual is None:
+            action = compose("ADD COLUMN {} {}", name, SQL(str(column.expected)))
+        elif column.expected is None:
+            action = compose("DROP COLUMN {}", name)
+        else:
+            expected = SQL(column.expected)
+            action = compose("ALTER COLUMN {} TYPE {} USING NULL", name, expected)
+        statement = compose("ALTER TABLE {} {}", template, action)
+        found.append(Difference(template, "column", column.name, column.expected, column.actual, (statement,)))
+    return found
+
+
+def _columns(partition: Partition, facts: Facts) -> list[Difference]:
+    found = []
+    relation = partition.state.identifier
+    for column in facts.columns:
+        if column.relation != partition.oid:
+            continue
+        name, expected = Identifier(column.name), SQL(column.expected or "")
+        if column.aspect == "default":
+            action = compose("SET DEFAULT {}", expected) if column.expected is not None else SQL("DROP DEFAULT")
+        elif column.aspect == "compression":
+            action = compose("SET COMPRESSION {}", expected)
+        else:
+            action = compose("SET STORAGE {}", expected)
+        statement = compose("ALTER TABLE {} ALTER COLUMN {} {}", relation, name, action)
+        found.append(Difference(relation, column.aspect, column.name, column.expected, column.actual, (statement,)))
+    return found
+
+
+def _triggers(partition: Partition, facts: Facts) -> list[Difference]:
+    relation = partition.state.identifier
+    return [
+        Difference(
+            relation,
+            "trigger",
+            trigger.name,
+            trigger.expected,
+            trigger.actual,
+            (compose("ALTER TABLE {} {} TRIGGER {}", relation, SQL(trigger.expected), Identifier(trigger.name)),),
+        )
+        for trigger in facts.triggers
+        if trigger.relation == partition.oid
+    ]
+
+
+def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
+    """A partition's parts of its parent's indexes, and a leaf's own."""
+    found = []
+    for missing in facts.missing_indexes:
+        if missing.relation == partition.oid:
+            found.append(_missing_index(partition.state, missing))
+    if not partition.is_leaf:
+        return found
+    wanted = {(each.is_unique, each.definition): each for each in facts.wanted.leaf_indexes}
+    present = {(each.is_unique, each.definition): each for each in partition.state.indexes}
+    relation = partition.state.identifier
+    for kind, index in wanted.items():
+        if kind not in present:
+            name = Identifier(naming.unique_derived_name(partition.state.name, index.name))
+            unique = SQL("UNIQUE " if index.is_unique else "")
+            statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
+            found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
+    for kind, index in present.items():
+        if kind not in wanted:
+            found.append(Difference(relation, "index", index.name, None, index.definition, ()))
+    return found
+
+
+def _missing_index(state: State, missing: MissingIndex) -> Difference:
+    name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
+    if missing.constraint is not None:
+        create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
+    else:
+        unique = SQL("UNIQUE " if missing.is_unique else "")
+        create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
+    attach = compose(
+        "ALTER INDEX {} ATTACH PARTITION {}",
+        Identifier(missing.schema, missing.parent_index),
+        Identifier(state.schema, name.name),
+    )
+    expected = missing.constraint or missing.definition
+    return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
+
+
+def steps(facts: Facts, rewrite: bool) -> list[Step]:
+    """What mends the differences of one managed table, a step a relation; those that rewrite rows on request."""
+    by_relation: dict[Identifier, list[SQL]] = {}
+    for each in differences(facts):
+        if each.mended_by == SYNC or (rewrite and each.mended_by == REWRITE):
+            by_relation.setdefault(each.relation, []).extend(each.statements)
+    partitions = {partition.state.identifier: partition for partition in facts.partitions}
+    return [
+        Step(tuple(_operation(relation, statement, partitions.get(relation)) for statement in statements))
+        for relation, statements in by_relation.items()
+        if statements
+    ]
+
+
+def _operation(relation: Identifier, statement: SQL, partition: Partition | None) -> Operation:
+    if partition is None:  # the template, which nobody uses
+        return Operation(relation, statement)
+    tree = ((partition.oid, partition.locks),)
+    return Operation(relation, statement, ACCESS_EXCLUSIVE, (partition.oid,), 1, tree)
+''','plan.drift_access': r'''"""Drift of who owns and may use a partition, and of what is said about it."""
+
+from __future__ import annotations
+
+from ..sql import SQL, Identifier, Literal, compose, names
+from .difference import HAND, OWNER, Difference, Partition, unequal
+from .properties import Grant, Properties, State, comment_statements, grant_statements, grantee_name
+from .row_policy import policy_statement, requalified
+
+
+def differences(partition: Partition, wanted: Properties) -> list[Difference]:
+    """Owner, privileges, comments, row security."""
+    return [
+        *_ownership(partition, wanted),
+        *_privileges(partition, wanted),
+        *_comments(partition, wanted),
+        *_row_security(partition, wanted),
+    ]
+
+
+def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
+    state = partition.state
+    if state.owner == wanted.owner:
+        return []
+    statement = compose("ALTER TABLE {} OWNER TO {}", state.identifier, Identifier(wanted.owner))
+    # dp.sync works as the owner of the tables, who may not take a partition from another role
+    return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
+
+
+def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
+    """Privileges, one difference a grantee: what one has too much or too little is given anew as a whole."""
+    state = partition.state
+    found = []
+    grantees = {grant.grantee for grant in (*state.grants, *wanted.grants)}
+    for grantee in sorted(grantees, key=lambda each: each or ""):
+        expected = tuple(grant for grant in wanted.grants if grant.grantee == grantee)
+        actual = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        if set(expected) == set(actual):
+            continue
+        statements: list[SQL] = []
+        if set(actual) - set(expected):
+            statements += _revoke_all(state.identifier, grantee, actual)
+        statements += grant_statements(expected, state.identifier)
+        part = "PUBLIC" if grantee is None else grantee
+        found.append(
+            Difference(state.identifier, "privileges", part, _told(expected), _told(actual), tuple(statements))
+        )
+    if set(state.owner_lacks) != set(wanted.owner_lacks):
+        found.append(_owner_privileges(state, wanted))
+    return found
+
+
+def _revoke_all(relation: Identifier, grantee: str | None, actual: tuple[Grant, ...]) -> list[SQL]:
+    """What a grantee has on the table goes with its privileges on columns, and with what it granted to others."""
+    columns = sorted({grant.column for grant in actual if grant.column is not None})
+    found = [compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))]
+    if columns:
+        found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {}", names(columns), relation, grantee_name(grantee)))
+    return found
+
+
+def _told(grants: tuple[Grant, ...]) -> str | None:
+    texts = [
+        grant.privilege
+        + (f" ({grant.column})" if grant.column is not None else "")
+        + (" WITH GRANT OPTION" if grant.is_grantable else "")
+        for grant in grants
+    ]
+    return ", ".join(sorted(texts)) or None
+
+
+def _owner_privileges(state: State, wanted: Properties) -> Difference:
+    owner = Identifier(wanted.owner)
+    statements = [compose("GRANT ALL ON TABLE {} TO {}", state.identifier, owner)]
+    if wanted.owner_lacks:
+        lacking = SQL(", ".join(wanted.owner_lacks))
+        statements.append(compose("REVOKE {} ON TABLE {} FROM {}", lacking, state.identifier, owner))
+
+    def told(lacks: tuple[str, ...]) -> str:
+        return "all but " + ", ".join(lacks) if lacks else "all"
+
+    expected, actual = told(wanted.owner_lacks), told(state.owner_lacks)
+    return Difference(state.identifier, "privileges", wanted.owner, expected, actual, tuple(statements))
+
+
+def _comments(partition: Partition, wanted: Properties) -> list[Difference]:
+    state = partition.state
+    found = []
+    if state.comment != wanted.comment:
+        statement = compose("COMMENT ON TABLE {} IS {}", state.identifier, Literal(wanted.comment))
+        found.append(Difference(state.identifier, "comment", "", wanted.comment, state.comment, (statement,)))
+    for column, expected, actual in unequal(wanted.column_comments, state.column_comments):
+        if expected is None:
+            name = Identifier(column)
+            statements = [compose("COMMENT ON COLUMN {}.{} IS NULL", state.identifier, name)]
+        else:
+            statements = comment_statements(None, ((column, expected),), state.identifier)
+        found.append(Difference(state.identifier, "comment", column, expected, actual, tuple(statements)))
+    return found
+
+
+def _row_security(partition: Partition, wanted: Properties) -> list[Difference]:
+    state = partition.state
+    found = []
+    for what, expected, actual, words in (
+        ("row security", wanted.row_security, state.row_security, ("DISABLE", "ENABLE")),
+        ("forced row security", wanted.force_row_security, state.force_row_security, ("NO FORCE", "FORCE")),
+    ):
+        if expected != actual:
+            statement = compose("ALTER TABLE {} {} ROW LEVEL SECURITY", state.identifier, SQL(words[expected]))
+            told = ("off", "on")
+            found.append(Difference(state.identifier, what, "", told[expected], told[actual], (statement,)))
+    return found + _policies(partition, wanted)
+
+
+def _policies(partition: Partition, wanted: Properties) -> list[Difference]:
+    state = partition.state
+    relation = state.identifier
+    expected = {policy.name: requalified(policy, wanted.name, relation) for policy in wanted.policies}
+    # quoted alike, for PostgreSQL quotes in what it deparses only what needs it
+    actual = {policy.name: requalified(policy, state.name, relation) for policy in state.policies}
+    found = []
+    for name in sorted(expected.keys() | actual.keys()):
+        new, old = expected.get(name), actual.get(name)
+        if new == old:
+            continue
+        statements = [compose("DROP POLICY {} ON {}", Identifier(name), relation)] if old is not None else []
+        statements += [policy_statement(new, relation)] if new is not None else []
+        told = [policy_statement(each, relation).text if each is not None else None for each in (new, old)]
+        found.append(Difference(relation, "policy", name, told[0], told[1], tuple(statements)))
+    return found
+''','plan.drift_storage': r'''"""Drift of how a leaf is stored, and of what is known of its contents."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..sql import SQL, Composable, Identifier, Literal, compose
+from .difference import REWRITE, Difference, Partition, unequal
+from .properties import Properties, State, StatisticsObject, replica_identity_statement, storage_clause
+
+IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
+
+
+def differences(partition: Partition, wanted: Properties) -> list[Difference]:
+    """Storage parameters, column statistics, statistics objects, placement, replica identity."""
+    return [
+        *_storage(partition, wanted),
+        *_column_options(partition.state, wanted),
+        *_statistics(partition.state, wanted),
+        *_placement(partition.state, wanted),
+        *_replica_identity(partition.state, wanted),
+    ]
+
+
+def _storage(partition: Partition, wanted: Properties) -> list[Difference]:
+    """Storage parameters, statistics targets and options of columns."""
+    state = partition.state
+    found = []
+    for name, expected, actual in unequal(wanted.options, state.options):
+        if expected is None:
+            reset = SQL(".".join(Identifier(part).text for part in name.split(".")))
+            action = compose("RESET ({})", reset)
+        else:
+            action = compose("SET ({})", storage_clause(((name, expected),)))
+        statement = compose("ALTER TABLE {} {}", state.identifier, action)
+        found.append(Difference(state.identifier, "storage parameter", name, expected, actual, (statement,)))
+    targets = [[(column, str(target)) for column, target in each.column_targets] for each in (wanted, state)]
+    for column, expected, actual in unequal(*targets):
+        value = Literal(int(expected) if expected is not None else -1)
+        statement = compose(
+            "ALTER TABLE {} ALTER COLUMN {} SET STATISTICS {}", state.identifier, Identifier(column), value
+        )
+        found.append(Difference(state.identifier, "statistics target", column, expected, actual, (statement,)))
+    return found
+
+
+def _column_options(state: State, wanted: Properties) -> list[Difference]:
+    def by_name(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+        return [(f"{column}\0{option.partition('=')[0]}", option.partition("=")[2]) for column, option in options]
+
+    found = []
+    for key, expected, actual in unequal(by_name(wanted.column_options), by_name(state.column_options)):
+        column, _, option = key.partition("\0")
+        action: Composable = (
+            compose("SET ({} = {})", SQL(option), Literal(expected))
+            if expected is not None
+            else compose("RESET ({})", SQL(option))
+        )
+        statement = compose("ALTER TABLE {} ALTER COLUMN {} {}", state.identifier, Identifier(column), action)
+        found.append(Difference(state.identifier, option, column, expected, actual, (statement,)))
+    return found
+
+
+def _statistics(state: State, wanted: Properties) -> list[Difference]:
+    """Statistics objects are told apart by what they are over: their names differ from leaf to leaf."""
+    expected = {each.definition: each for each in wanted.statistics}
+    present = {each.definition: each for each in state.statistics}
+    found = []
+    for definition, each in expected.items():
+        own = present.get(definition)
+        if own is None:
+            name = Identifier(state.schema, naming.unique_derived_name(state.name, each.name))
+            create = compose("CREATE STATISTICS {} {} FROM {}", name, SQL(definition), state.identifier)
+            statements = (create, *_target(name, each)) if each.target is not None else (create,)
+            found.append(Difference(state.identifier, "statistics object", each.name, definition, None, statements))
+        elif own.target != each.target:
+            # a statistics object stands in the schema that its creator chose; those of leaves in the leaf's
+            statements = _target(Identifier(state.schema, own.name), each)
+            told = (_target_told(each), _target_told(own))
+            found.append(Difference(state.identifier, "statistics object", own.name, *told, statements))
+    for definition, own in present.items():
+        if definition not in expected:
+            found.append(Difference(state.identifier, "statistics object", own.name, None, definition, ()))
+    return found
+
+
+def _target(name: Identifier, each: StatisticsObject) -> tuple[SQL, ...]:
+    target = -1 if each.target is None else each.target
+    return (compose("ALTER STATISTICS {} SET STATISTICS {}", name, Literal(target)),)
+
+
+def _target_told(each: StatisticsObject) -> str:
+    return f"{each.definition}, target {'default' if each.target is None else each.target}"
+
+
+def _placement(state: State, wanted: Properties) -> list[Difference]:
+    """Where the rows are and how; every one of these writes all rows anew."""
+    relation = state.identifier
+    found = []
+    if state.tablespace != wanted.tablespace:
+        # the database's own tablespace has no name here
+        statements = (
+            (compose("ALTER TABLE {} SET TABLESPACE {}", relation, Identifier(wanted.tablespace)),)
+            if wanted.tablespace is not None
+            else ()
+        )
+        found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
+    if wanted.access_method is not None and state.access_method != wanted.access_method:
+        change = compose("ALTER TABLE {} SET ACCESS METHOD {}", relation, Identifier(wanted.access_method))
+        found.append(
+            Difference(relation, "access method", "", wanted.access_method, state.access_method, (change,), REWRITE)
+        )
+    if state.is_unlogged != wanted.is_unlogged:
+        words = ("LOGGED", "UNLOGGED")
+        change = compose("ALTER TABLE {} SET {}", relation, SQL(words[wanted.is_unlogged]))
+        told = (words[wanted.is_unlogged].lower(), words[state.is_unlogged].lower())
+        found.append(Difference(relation, "persistence", "", *told, (change,), REWRITE))
+    return found
+
+
+def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
+    expected = (wanted.replica_identity, wanted.replica_index)
+    own_index = wanted.replica_index
+    if own_index in {index.name for index in wanted.leaf_indexes}:
+        own_index = naming.unique_derived_name(state.name, str(own_index))
+    if (state.replica_identity, state.replica_index) == (expected[0], own_index):
+        return []
+    statement = replica_identity_statement(wanted, state.identifier)
+    if statement is None:
+        statement = compose("ALTER TABLE {} REPLICA IDENTITY DEFAULT", state.identifier)
+
+    def told(identity: str, index: str | None) -> str:
+        return IDENTITY_WORDS[identity] + (f" {index}" if index is not None else "")
+
+    shown = (told(*expected), told(state.replica_identity, state.replica_index))
+    return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
 ''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
 
 from __future__ import annotations
@@ -5233,6 +5968,7 @@ from typing import NamedTuple
 from ..model import SLICE, Hierarchy, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
 from . import foreign_keys as plan_keys
+from .difference import OWNER, SYNC, Difference
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -5280,7 +6016,7 @@ class Facts(NamedTuple):
     invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
     invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
     never_analysed: tuple[int, ...]
-    foreign_owners: tuple[tuple[str, str, str], ...]  # schema, relation, owner
+    drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
     keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
@@ -5301,6 +6037,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_default(hierarchy, facts),
         *_keys(hierarchy, facts),
         *_objects(hierarchy, facts),
+        *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *_server(hierarchy, facts),
         *_history(hierarchy, facts),
@@ -5310,6 +6047,10 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 
 def _maintain(hierarchy: Hierarchy) -> str:
     return f"CALL dp.run_maintenance({Literal(hierarchy.root.identifier.text)})"
+
+
+def _synchronise(hierarchy: Hierarchy) -> str:
+    return f"CALL dp.sync({Literal(hierarchy.root.identifier.text)})"
 
 
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
@@ -5430,22 +6171,35 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
         text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
-        statement = f"DROP INDEX {index}" if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
+        statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:
         relation = Identifier(schema, name)
         validate = compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", relation, Identifier(constraint))
         text = f'Constraint "{constraint}" is NOT VALID: old rows may break it, and the planner does not use it.'
         found.append(Finding(WARNING, "constraint not valid", relation.text, text, validate.text))
-    for schema, name, owner in facts.foreign_owners:
-        relation = Identifier(schema, name)
-        text = f"The partition belongs to {owner}, its table to {hierarchy.root.owner}."
-        change = compose("ALTER TABLE {} OWNER TO {}", relation, Identifier(hierarchy.root.owner))
-        found.append(Finding(WARNING, "other owner", relation.text, text, change.text))
     for managed in hierarchy.tables:
         if managed.template is None:
             text = "The table has no template: new leaves get no storage parameters."
             found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+    return found
+
+
+def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    for table, differences in facts.drift:
+        others = [each for each in differences if each.aspect != OWNER]
+        for each in differences:
+            if each.aspect == OWNER:
+                text = f"The partition belongs to {each.actual}, its table to {each.expected}."
+                found.append(Finding(WARNING, "other owner", each.relation.text, text, each.statement))
+        if others:
+            relations = len({each.relation for each in others})
+            aspects = ", ".join(sorted({each.aspect for each in others}))
+            text = f"{relations} relations differ from what parent and template say, in {aspects}: see dp.drift."
+            can_be_mended = any(each.statements and each.mended_by == SYNC for each in others)
+            statement = _synchronise(hierarchy) if can_be_mended else None
+            found.append(Finding(WARNING, "drift", table.identifier.text, text, statement))
     return found
 
 
@@ -5991,6 +6745,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .row_policy import RowPolicy, policy_statement, requalified
 
 
 class Grant(NamedTuple):
@@ -6000,17 +6755,6 @@ class Grant(NamedTuple):
     privilege: str
     column: str | None
     is_grantable: bool
-
-
-class RowPolicy(NamedTuple):
-    """A row security policy."""
-
-    name: str
-    is_permissive: bool
-    command: str  # ALL, SELECT, INSERT, UPDATE, DELETE
-    roles: tuple[str, ...]  # empty: PUBLIC
-    using: str | None
-    check: str | None
 
 
 class StatisticsObject(NamedTuple):
@@ -6029,18 +6773,48 @@ class LeafIndex(NamedTuple):
     definition: str  # "USING btree (a) WHERE ..."
 
 
+class State(NamedTuple):
+    """What the catalog says of one relation: a table, a template, a slice or a leaf."""
+
+    schema: str
+    name: str
+    owner: str
+    owner_lacks: tuple[str, ...]  # privileges that the owner took from itself
+    is_unlogged: bool
+    options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
+    replica_identity: str  # d n f i
+    replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    row_security: bool
+    force_row_security: bool
+    comment: str | None
+    access_method: str | None
+    tablespace: str | None
+    column_targets: tuple[tuple[str, int], ...]
+    column_options: tuple[tuple[str, str], ...]  # column, "n_distinct=-0.5"
+    column_comments: tuple[tuple[str, str], ...]
+    grants: tuple[Grant, ...]
+    policies: tuple[RowPolicy, ...]
+    statistics: tuple[StatisticsObject, ...]
+    indexes: tuple[LeafIndex, ...]  # its own: neither partitioned nor part of one
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
 class Properties(NamedTuple):
-    """All of it, for one managed table."""
+    """What every new slice and leaf of one managed table shall have."""
 
     name: str
     access_method: str | None
     tablespace: str | None
     is_unlogged: bool
-    options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
+    options: tuple[tuple[str, str], ...]
     column_targets: tuple[tuple[str, int], ...]
-    column_options: tuple[tuple[str, str], ...]  # column, "n_distinct=-0.5"
-    replica_identity: str  # d n f i
-    replica_index: str | None  # the parent's index that serves as replica identity
+    column_options: tuple[tuple[str, str], ...]
+    replica_identity: str
+    replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -6049,10 +6823,42 @@ class Properties(NamedTuple):
     policies: tuple[RowPolicy, ...]
     default_grantees: tuple[str | None, ...]  # who gets privileges on new tables by ALTER DEFAULT PRIVILEGES
     grants: tuple[Grant, ...]
-    owner_lacks: tuple[str, ...]  # privileges that the owner took from itself
+    owner_lacks: tuple[str, ...]
     statistics: tuple[StatisticsObject, ...]
     leaf_indexes: tuple[LeafIndex, ...]
     renamed_indexes: bool  # PostgreSQL's own index names would not be predictable
+
+
+def wanted(
+    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+) -> Properties:
+    """Which of its properties come from the parent and which from the template: the one place that says so."""
+    model = template or parent
+    identity = parent if parent.replica_identity != "d" else model
+    statistics = parent.statistics + (template.statistics if template is not None else ())
+    return Properties(
+        parent.name,
+        parent.access_method,
+        parent.tablespace,
+        model.is_unlogged,
+        model.options,
+        model.column_targets,
+        model.column_options,
+        identity.replica_identity,
+        identity.replica_index,
+        parent.comment,
+        parent.column_comments,
+        parent.row_security,
+        parent.force_row_security,
+        parent.owner,
+        parent.policies,
+        default_grantees,
+        parent.grants,
+        parent.owner_lacks,
+        tuple(sorted(statistics, key=lambda each: each.name)),
+        template.indexes if template is not None else (),
+        renamed_indexes,
+    )
 
 
 def grantee_name(grantee: str | None) -> Composable:
@@ -6167,61 +6973,6 @@ def comment_statements(
     for column, text in column_comments:
         found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
     return found
-
-
-def requalified(policy: RowPolicy, table: str, relation: Identifier) -> RowPolicy:
-    """A policy of a table for its partition: a subquery in it names the table when it means the row's columns."""
-
-    def changed(expression: str | None) -> str | None:
-        return replace_qualifier(expression, table, relation.name) if expression is not None else None
-
-    return policy._replace(using=changed(policy.using), check=changed(policy.check))
-
-
-def replace_qualifier(expression: str, old: str, new: str) -> str:
-    """``old.column`` as ``new.column``; not in constants, other names, or behind a schema."""
-    found = ""
-    position = 0
-    while position < len(expression):
-        end = _token_end(expression, position)
-        token = expression[position:end]
-        name = token[1:-1].replace('""', '"') if token.startswith('"') else token
-        is_qualifier = expression[end : end + 1] == "." and expression[position - 1 : position] != "."
-        is_word = token.startswith('"') or token[0].isalpha() or token[0] == "_"
-        found += Identifier(new).text if name == old and is_word and is_qualifier else token
-        position = end
-    return found
-
-
-def _token_end(text: str, start: int) -> int:
-    """Where a quoted name, a constant, a word or a single character ends, in what PostgreSQL deparsed."""
-    quote = text[start]
-    end = start + 1
-    if quote in "\"'":
-        escapes = quote == "'" and text[start - 1 : start] == "E"
-        while text[end : end + 1] != quote or text[end + 1 : end + 2] == quote:
-            end += 2 if text[end : end + 1] == quote or (escapes and text[end : end + 1] == "\\") else 1
-        return end + 1
-    while quote.isalnum() or quote == "_":
-        if end == len(text) or not (text[end].isalnum() or text[end] in "_$"):
-            break
-        end += 1
-    return end
-
-
-def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
-    """CREATE POLICY."""
-    roles = comma_list([Identifier(role) for role in policy.roles]) if policy.roles else SQL("PUBLIC")
-    return compose(
-        "CREATE POLICY {name} ON {relation} AS {kind} FOR {command} TO {roles}{using}{check}",
-        name=Identifier(policy.name),
-        relation=relation,
-        kind=SQL("PERMISSIVE" if policy.is_permissive else "RESTRICTIVE"),
-        command=SQL(policy.command),
-        roles=roles,
-        using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
-        check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
-    )
 ''','plan.remakable': r'''"""Which tables can be made anew as partitioned ones without losing anything."""
 
 from __future__ import annotations
@@ -6542,6 +7293,79 @@ def comment_statements(structure: Structure) -> list[SQL]:
             named = compose("{} {} ON {}", SQL(comment.kind), Identifier(comment.name), structure.identifier)
         found.append(compose("COMMENT ON {} IS {}", named, Literal(comment.text)))
     return found
+''','plan.row_policy': r'''"""Row security policies of partitions: the parent's, with expressions that mean the partition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..sql import SQL, Identifier, comma_list, compose
+
+
+class RowPolicy(NamedTuple):
+    """A row security policy."""
+
+    name: str
+    is_permissive: bool
+    command: str  # ALL, SELECT, INSERT, UPDATE, DELETE
+    roles: tuple[str, ...]  # empty: PUBLIC
+    using: str | None
+    check: str | None
+
+
+def requalified(policy: RowPolicy, table: str, relation: Identifier) -> RowPolicy:
+    """A policy of a table for its partition: a subquery in it names the table when it means the row's columns."""
+
+    def changed(expression: str | None) -> str | None:
+        return replace_qualifier(expression, table, relation.name) if expression is not None else None
+
+    return policy._replace(using=changed(policy.using), check=changed(policy.check))
+
+
+def replace_qualifier(expression: str, old: str, new: str) -> str:
+    """``old.column`` as ``new.column``; not in constants, other names, or behind a schema."""
+    found = ""
+    position = 0
+    while position < len(expression):
+        end = _token_end(expression, position)
+        token = expression[position:end]
+        name = token[1:-1].replace('""', '"') if token.startswith('"') else token
+        is_qualifier = expression[end : end + 1] == "." and expression[position - 1 : position] != "."
+        is_word = token.startswith('"') or token[0].isalpha() or token[0] == "_"
+        found += Identifier(new).text if name == old and is_word and is_qualifier else token
+        position = end
+    return found
+
+
+def _token_end(text: str, start: int) -> int:
+    """Where a quoted name, a constant, a word or a single character ends, in what PostgreSQL deparsed."""
+    quote = text[start]
+    end = start + 1
+    if quote in "\"'":
+        escapes = quote == "'" and text[start - 1 : start] == "E"
+        while text[end : end + 1] != quote or text[end + 1 : end + 2] == quote:
+            end += 2 if text[end : end + 1] == quote or (escapes and text[end : end + 1] == "\\") else 1
+        return end + 1
+    while quote.isalnum() or quote == "_":
+        if end == len(text) or not (text[end].isalnum() or text[end] in "_$"):
+            break
+        end += 1
+    return end
+
+
+def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
+    """CREATE POLICY."""
+    roles = comma_list([Identifier(role) for role in policy.roles]) if policy.roles else SQL("PUBLIC")
+    return compose(
+        "CREATE POLICY {name} ON {relation} AS {kind} FOR {command} TO {roles}{using}{check}",
+        name=Identifier(policy.name),
+        relation=relation,
+        kind=SQL("PERMISSIVE" if policy.is_permissive else "RESTRICTIVE"),
+        command=SQL(policy.command),
+        roles=roles,
+        using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
+        check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
+    )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
 
 PostgreSQL refuses to detach a partition to which rows refer, and counts the partition's own rows among them: a slice
@@ -8172,10 +8996,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -8194,10 +9018,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -8212,10 +9036,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -8243,10 +9067,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -8278,10 +9102,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -8300,16 +9124,43 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
 'Detaches the slice that begins at lower_bound from every table, children first; dp.attach_slice is the way back.
 lower_bound: a date or timestamp in the hierarchy''s time zone, or a number. to_schema: move the detached tables there.
 Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/drift.sql.j2
+CREATE FUNCTION dp.drift(
+    root regclass DEFAULT NULL
+)
+RETURNS TABLE (
+    tbl text,
+    relation text,
+    aspect text,
+    part text,
+    expected text,
+    actual text,
+    statement text
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drift', ('root',), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.drift IS
+'What slices, leaves and templates have otherwise than parent and template say: a row a difference, with the statement that mends it. Empty when nothing differs.
+Locks nothing. Errors: 42704 no hierarchy.';
 
 -- functions/drop_slice.sql.j2
 CREATE FUNCTION dp.drop_slice(
@@ -8321,10 +9172,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -8340,10 +9191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -8356,10 +9207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -8385,10 +9236,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -8406,10 +9257,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e5c8f44af55e'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -8427,10 +9278,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e5c8f44af55e'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_05a2ee4f8021'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -8448,10 +9299,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e5c8f44af55e'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -8466,13 +9317,31 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e5c8f44af55e' not in GD:
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e5c8f44af55e'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_05a2ee4f8021'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: retention, default draining, slices ahead of the clock, gaps, missing leaves, ANALYZE of parents, old log rows.
 Commits step by step; called again after a kill it goes on. One hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
 Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+
+-- procedures/sync.sql.j2
+CREATE PROCEDURE dp.sync(
+    root regclass,
+    rewrite boolean DEFAULT false,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_05a2ee4f8021'].call('sync', ('root',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.sync IS
+'Gives slices, leaves and templates what parent and template say: runs the statements of dp.drift, those that write all rows of a leaf anew only with rewrite.
+Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 owner, 42704, 55006, 55P03.';

@@ -27,9 +27,11 @@ MODULES = {
     "drop_slice": "slices",
     "run_maintenance": "maintenance",
     "check": "check",
+    "drift": "drift",
+    "sync": "drift",
     "last_plan": "looking",
 }
-READING = ("check", "last_plan")  # these leave the last call's plan as it is
+READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
 def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:

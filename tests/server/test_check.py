@@ -144,7 +144,8 @@ def test_what_the_named_statement_mends(
     finding: str,
 ) -> None:
     damage(hierarchy)
-    assert findings(db) == [(severity, finding)]
+    also = [("warning", "drift")] if finding == "invalid index" else []  # some leaves lack what the parent has
+    assert findings(db) == [(severity, finding), *also]
     hierarchy.execute(db.value(f"SELECT statement FROM dp.check({ROOT}) WHERE finding = %s", finding))
     assert findings(db) == []
 
@@ -189,7 +190,7 @@ def test_a_default_slice_with_forced_row_security_can_be_looked_into(
     hierarchy.execute(f"CALL dp.run_maintenance({ROOT})")
     hierarchy.execute('ALTER TABLE "Dialog_default" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY')
     rows = hierarchy.execute("SELECT finding FROM dp.check() WHERE finding <> 'minor release'").fetchall()
-    assert rows == []
+    assert rows == [("drift",)], "the other leaves have no such policy"
     hierarchy.execute("INSERT INTO \"Dialog\" VALUES (1, now() - interval '60 days', 'p')")
     assert ("warning", "rows in default") in findings(db)
 

@@ -71,6 +71,12 @@ CASES = {
     ),
     "forget": (FILLED, "SELECT {columns} FROM dp.forget('event'{dry})"),
     "drain_default": (FILLED + ROWS, "CALL dp.drain_default('event', '2025-01-01', '2026-01-01'{dry})"),
+    "sync": (
+        FILLED + "GRANT UPDATE (body) ON event TO reader; ALTER TABLE event_template SET (fillfactor = 70);"
+        "CREATE INDEX event_body ON ONLY event (body, id); COMMENT ON COLUMN item.kind IS 'it''s'; ALTER TABLE item"
+        " ADD COLUMN note text; ALTER TABLE item_2025_01_h01 ALTER kind SET DEFAULT 3; DROP POLICY own ON event",
+        "CALL dp.sync('event'{dry})",
+    ),
     "run_maintenance": (
         FILLED + "SELECT dp.configure('event', retention => '1 month', retention_action => 'drop');"
         " SET dp.now = '2025-04-10 00:00+00';",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dialog_partition import keys, naming
 from dialog_partition.errors import InvalidParameter
-from dialog_partition.plan.properties import replace_qualifier
+from dialog_partition.plan.row_policy import replace_qualifier
 from dialog_partition.sql import SQL, Identifier, Literal, compose
 
 LONG = ["Dialog", "x" * 38, "x" * 39, "x" * 40, "x" * 63, "é" * 31, "🦜" * 15, "a" + "🦜" * 15]

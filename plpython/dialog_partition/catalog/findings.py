@@ -8,7 +8,9 @@ if TYPE_CHECKING:
 
 from .. import database, keys
 from ..model import Hierarchy, SliceSpec
+from ..plan import drift as plan_drift
 from ..plan.findings import Facts
+from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
 from . import server as catalog_server
@@ -28,14 +30,6 @@ _INVALID_CONSTRAINTS = f"""
     JOIN pg_constraint k ON k.conrelid = tree.relid AND NOT k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY 1, 2, 3
-"""
-
-_FOREIGN_OWNERS = f"""
-    SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner
-    FROM ({_TREE}) AS tree
-    JOIN pg_class c ON c.oid = tree.relid JOIN pg_class top ON top.oid = tree.top
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relowner <> top.relowner ORDER BY 1, 2
 """
 
 _KEYS_TO_PARTITIONS = f"""
@@ -83,7 +77,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
-        foreign_owners=_found(_FOREIGN_OWNERS, tables, "schema", "name", "owner"),
+        drift=tuple((each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy)),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),

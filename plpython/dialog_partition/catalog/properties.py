@@ -1,43 +1,76 @@
-"""Reading what new leaves must be given: from the parent what it holds, from the template the rest."""
+"""Reading what relations have that PostgreSQL does not pass on: of a table, its template, its slices and leaves."""
 
 from __future__ import annotations
 
 from .. import database
-from ..plan.properties import Grant, LeafIndex, Properties, RowPolicy, StatisticsObject
+from ..plan.properties import Grant, LeafIndex, Properties, State, StatisticsObject, wanted
+from ..plan.row_policy import RowPolicy
 
-_RELATION = """
-    SELECT c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
-           ARRAY(SELECT d.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS d WHERE c.relacl IS NOT NULL
-                 AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee = c.relowner
-                                 AND a.privilege_type = d.privilege_type) ORDER BY 1) AS owner_lacks,
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Callable
+
+_RELATIONS = """
+    SELECT c.oid AS relation, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           CASE WHEN c.relacl IS NULL THEN '{}' ELSE
+               ARRAY(SELECT d.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS d
+                     WHERE NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee = c.relowner
+                                       AND a.privilege_type = d.privilege_type) ORDER BY 1) END AS owner_lacks,
            c.relpersistence = 'u' AS is_unlogged, c.reloptions AS options, t.reloptions AS toast_options,
            c.relreplident AS replica_identity, c.relrowsecurity AS row_security, c.relforcerowsecurity AS force,
-           obj_description(c.oid, 'pg_class') AS comment, am.amname AS access_method, ts.spcname AS tablespace,
-           (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-             WHERE i.indrelid = c.oid AND i.indisreplident) AS replica_index
+           d.description AS comment, am.amname AS access_method, ts.spcname AS tablespace
     FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
     LEFT JOIN pg_am am ON am.oid = c.relam
     LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
-    WHERE c.oid = $1
+    LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
+    WHERE c.oid = ANY ($1)
 """
 
-_COLUMNS = """
-    SELECT attname AS name, attstattarget AS target, col_description(attrelid, attnum) AS comment,
-           -- some minor releases keep a mark of their own among the options
-           ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE starts_with(o, 'n_distinct')) AS options
-    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+# Of a partition's own copy of an index the topmost one's name.
+_REPLICA_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
+                       JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
+    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+"""
+
+_COLUMN_TARGETS = """
+    SELECT attrelid AS relation, attname AS name, attstattarget AS target FROM pg_attribute
+    WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped
+      AND attstattarget >= 0  -- -1, or NULL from 17 on, stands for the default, 0 for none
+    ORDER BY attrelid, attnum
+"""
+
+_COLUMN_OPTIONS = """
+    SELECT attrelid AS relation, attname AS name, o AS option FROM pg_attribute, unnest(attoptions) AS o
+    WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped
+      AND starts_with(o, 'n_distinct')  -- some minor releases keep a mark of their own among the options
+    ORDER BY attrelid, attnum
+"""
+
+_COLUMN_COMMENTS = """
+    SELECT a.attrelid AS relation, a.attname AS name, d.description AS comment
+    FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+    WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ANY ($1) AND d.objsubid > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
 """
 
 _GRANTS = """
-    SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
-           source.attname AS column, acl.is_grantable
-    FROM (SELECT relacl AS acl, NULL::name AS attname, 0 AS attnum FROM pg_class WHERE oid = $1
+    SELECT source.relation, CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee,
+           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable
+    FROM (SELECT oid AS relation, relacl AS acl, NULL::name AS attname, 0 AS attnum, relowner AS owner FROM pg_class
+          WHERE oid = ANY ($1) AND relacl IS NOT NULL
           UNION ALL
-          SELECT attacl, attname, attnum FROM pg_attribute WHERE attrelid = $1 AND NOT attisdropped) AS source,
+          SELECT a.attrelid, a.attacl, a.attname, a.attnum, c.relowner FROM pg_attribute a
+          JOIN pg_class c ON c.oid = a.attrelid
+          WHERE a.attrelid = ANY ($1) AND a.attacl IS NOT NULL AND NOT a.attisdropped) AS source,
          LATERAL aclexplode(source.acl) AS acl
-    WHERE acl.grantee <> (SELECT relowner FROM pg_class WHERE oid = $1)
-    ORDER BY grantee, source.attnum, privilege
+    WHERE acl.grantee <> source.owner
+    ORDER BY source.relation, grantee, source.attnum, privilege
 """
 
 _DEFAULT_GRANTEES = """
@@ -49,27 +82,30 @@ _DEFAULT_GRANTEES = """
 """
 
 _POLICIES = """
-    SELECT p.polname AS name, p.polpermissive AS permissive,
+    SELECT p.polrelid AS relation, p.polname AS name, p.polpermissive AS permissive,
            CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
                          ELSE 'ALL' END AS command,
            ARRAY(SELECT pg_get_userbyid(r) FROM unnest(p.polroles) AS r WHERE r <> 0 ORDER BY 1) AS roles,
            pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS "check"
-    FROM pg_policy p WHERE p.polrelid = $1 ORDER BY p.polname
+    FROM pg_policy p WHERE p.polrelid = ANY ($1) ORDER BY p.polrelid, p.polname
 """
 
 _STATISTICS = """
-    SELECT stxname AS name, stxstattarget AS target, stxrelid AS relation,
+    SELECT stxrelid AS relation, stxname AS name, CASE WHEN stxstattarget >= 0 THEN stxstattarget END AS target,
            CASE WHEN cardinality(stxkind) > 1 OR NOT stxkind @> '{e}' THEN
                '(' || (SELECT string_agg(CASE k WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies'
                                          WHEN 'm' THEN 'mcv' END, ', ')
                        FROM unnest(stxkind) AS k WHERE k <> 'e') || ') ' ELSE '' END
            || 'ON ' || pg_get_statisticsobjdef_columns(oid) AS definition
-    FROM pg_statistic_ext WHERE stxrelid = ANY ($1) ORDER BY stxname
+    FROM pg_statistic_ext WHERE stxrelid = ANY ($1) ORDER BY stxrelid, stxname
 """
 
+# Indexes of a relation's own: neither partitioned nor part of one.
 _INDEXES = """
-    SELECT c.relname AS name, i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 ORDER BY c.relname
+    SELECT i.indrelid AS relation, c.relname AS name, i.indisunique AS is_unique,
+           dp._index_definition(i.indexrelid) AS definition
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indrelid = ANY ($1) AND c.relkind = 'i' AND NOT c.relispartition ORDER BY i.indrelid, c.relname
 """
 
 _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
@@ -77,56 +113,71 @@ _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
 
 def read(table: int, template: int | None) -> Properties:
     """The properties for new leaves of a table; without a template the table stands in its place."""
-    parent = _relation(table)
-    model = _relation(template) if template else parent
-    sources = [table] + ([template] if template else [])
-    columns = database.query(_COLUMNS, ("oid",), (table,))
-    model_columns = database.query(_COLUMNS, ("oid",), (template or table,))
-    identity = parent if parent["replica_identity"] != "d" else model
-    return Properties(
-        parent["name"],
-        parent["access_method"],
-        parent["tablespace"],
-        bool(model["is_unlogged"]),
-        _options(model["options"], "") + _options(model["toast_options"], "toast."),
-        tuple((row["name"], row["target"]) for row in model_columns if _is_given(row["target"])),
-        tuple((row["name"], option) for row in model_columns for option in row["options"] or ()),
-        identity["replica_identity"],
-        identity["replica_index"],
-        parent["comment"],
-        tuple((row["name"], row["comment"]) for row in columns if row["comment"] is not None),
-        parent["row_security"],
-        parent["force"],
-        parent["owner"],
-        tuple(
-            RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
-            for row in database.query(_POLICIES, ("oid",), (table,))
-        ),
+    found = states([table] + ([template] if template else []))
+    return wanted(
+        found[table],
+        found[template] if template else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
-        tuple(
-            Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
-            for row in database.query(_GRANTS, ("oid",), (table,))
-        ),
-        tuple(parent["owner_lacks"]),
-        tuple(
-            StatisticsObject(row["name"], row["definition"], row["target"] if _is_given(row["target"]) else None)
-            for row in database.query(_STATISTICS, ("oid[]",), (sources,))
-        ),
-        tuple(
-            LeafIndex(row["name"], row["is_unique"], row["definition"])
-            for row in (database.query(_INDEXES, ("oid",), (template,)) if template else ())
-        ),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
 
 
-def _is_given(target: int | None) -> bool:
-    """Whether a statistics target is one; -1, or NULL from PostgreSQL 17 on, stands for the default, 0 for none."""
-    return target is not None and target >= 0
+def states(relations: list[int]) -> dict[int, State]:
+    """What some relations have, in a handful of queries however many they are."""
+    targets = _grouped(_COLUMN_TARGETS, relations, lambda row: (row["name"], row["target"]))
+    options = _grouped(_COLUMN_OPTIONS, relations, lambda row: (row["name"], row["option"]))
+    comments = _grouped(_COLUMN_COMMENTS, relations, lambda row: (row["name"], row["comment"]))
+    grants = _grouped(
+        _GRANTS, relations, lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+    )
+    policies = _grouped(_POLICIES, relations, _policy)
+    statistics = _grouped(
+        _STATISTICS, relations, lambda row: StatisticsObject(row["name"], row["definition"], row["target"])
+    )
+    indexes = _grouped(_INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"]))
+    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    found = {}
+    for row in _about(_RELATIONS, relations):
+        oid = row["relation"]
+        found[oid] = State(
+            row["schema"],
+            row["name"],
+            row["owner"],
+            tuple(row["owner_lacks"]),
+            row["is_unlogged"],
+            _options(row["options"], "") + _options(row["toast_options"], "toast."),
+            row["replica_identity"],
+            next(iter(replica_indexes.get(oid, ())), None),
+            row["row_security"],
+            row["force"],
+            row["comment"],
+            row["access_method"],
+            row["tablespace"],
+            targets.get(oid, ()),
+            options.get(oid, ()),
+            comments.get(oid, ()),
+            grants.get(oid, ()),
+            policies.get(oid, ()),
+            statistics.get(oid, ()),
+            indexes.get(oid, ()),
+        )
+    return found
 
 
-def _relation(oid: int) -> database.Row:
-    return database.query(_RELATION, ("oid",), (oid,))[0]
+def _about(text: str, relations: Iterable[int]) -> list[database.Row]:
+    return database.query(text, ("oid[]",), (list(relations),))
+
+
+def _grouped(text: str, relations: list[int], value: Callable[[database.Row], Any]) -> dict[int, tuple[Any, ...]]:
+    """What a query tells of some relations, by relation."""
+    found: dict[int, list[Any]] = {}
+    for row in _about(text, relations):
+        found.setdefault(row["relation"], []).append(value(row))
+    return {oid: tuple(values) for oid, values in found.items()}
+
+
+def _policy(row: database.Row) -> RowPolicy:
+    return RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
 
 
 def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..model import SLICE, Hierarchy, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
 from . import foreign_keys as plan_keys
+from .difference import OWNER, SYNC, Difference
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -54,7 +55,7 @@ class Facts(NamedTuple):
     invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
     invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
     never_analysed: tuple[int, ...]
-    foreign_owners: tuple[tuple[str, str, str], ...]  # schema, relation, owner
+    drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
     keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
@@ -75,6 +76,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_default(hierarchy, facts),
         *_keys(hierarchy, facts),
         *_objects(hierarchy, facts),
+        *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *_server(hierarchy, facts),
         *_history(hierarchy, facts),
@@ -84,6 +86,10 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 
 def _maintain(hierarchy: Hierarchy) -> str:
     return f"CALL dp.run_maintenance({Literal(hierarchy.root.identifier.text)})"
+
+
+def _synchronise(hierarchy: Hierarchy) -> str:
+    return f"CALL dp.sync({Literal(hierarchy.root.identifier.text)})"
 
 
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
@@ -204,22 +210,35 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
         text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
-        statement = f"DROP INDEX {index}" if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
+        statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:
         relation = Identifier(schema, name)
         validate = compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", relation, Identifier(constraint))
         text = f'Constraint "{constraint}" is NOT VALID: old rows may break it, and the planner does not use it.'
         found.append(Finding(WARNING, "constraint not valid", relation.text, text, validate.text))
-    for schema, name, owner in facts.foreign_owners:
-        relation = Identifier(schema, name)
-        text = f"The partition belongs to {owner}, its table to {hierarchy.root.owner}."
-        change = compose("ALTER TABLE {} OWNER TO {}", relation, Identifier(hierarchy.root.owner))
-        found.append(Finding(WARNING, "other owner", relation.text, text, change.text))
     for managed in hierarchy.tables:
         if managed.template is None:
             text = "The table has no template: new leaves get no storage parameters."
             found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+    return found
+
+
+def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    found = []
+    for table, differences in facts.drift:
+        others = [each for each in differences if each.aspect != OWNER]
+        for each in differences:
+            if each.aspect == OWNER:
+                text = f"The partition belongs to {each.actual}, its table to {each.expected}."
+                found.append(Finding(WARNING, "other owner", each.relation.text, text, each.statement))
+        if others:
+            relations = len({each.relation for each in others})
+            aspects = ", ".join(sorted({each.aspect for each in others}))
+            text = f"{relations} relations differ from what parent and template say, in {aspects}: see dp.drift."
+            can_be_mended = any(each.statements and each.mended_by == SYNC for each in others)
+            statement = _synchronise(hierarchy) if can_be_mended else None
+            found.append(Finding(WARNING, "drift", table.identifier.text, text, statement))
     return found
 
 

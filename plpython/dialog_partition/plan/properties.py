@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .row_policy import RowPolicy, policy_statement, requalified
 
 
 class Grant(NamedTuple):
@@ -20,17 +21,6 @@ class Grant(NamedTuple):
     privilege: str
     column: str | None
     is_grantable: bool
-
-
-class RowPolicy(NamedTuple):
-    """A row security policy."""
-
-    name: str
-    is_permissive: bool
-    command: str  # ALL, SELECT, INSERT, UPDATE, DELETE
-    roles: tuple[str, ...]  # empty: PUBLIC
-    using: str | None
-    check: str | None
 
 
 class StatisticsObject(NamedTuple):
@@ -49,18 +39,48 @@ class LeafIndex(NamedTuple):
     definition: str  # "USING btree (a) WHERE ..."
 
 
+class State(NamedTuple):
+    """What the catalog says of one relation: a table, a template, a slice or a leaf."""
+
+    schema: str
+    name: str
+    owner: str
+    owner_lacks: tuple[str, ...]  # privileges that the owner took from itself
+    is_unlogged: bool
+    options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
+    replica_identity: str  # d n f i
+    replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    row_security: bool
+    force_row_security: bool
+    comment: str | None
+    access_method: str | None
+    tablespace: str | None
+    column_targets: tuple[tuple[str, int], ...]
+    column_options: tuple[tuple[str, str], ...]  # column, "n_distinct=-0.5"
+    column_comments: tuple[tuple[str, str], ...]
+    grants: tuple[Grant, ...]
+    policies: tuple[RowPolicy, ...]
+    statistics: tuple[StatisticsObject, ...]
+    indexes: tuple[LeafIndex, ...]  # its own: neither partitioned nor part of one
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
 class Properties(NamedTuple):
-    """All of it, for one managed table."""
+    """What every new slice and leaf of one managed table shall have."""
 
     name: str
     access_method: str | None
     tablespace: str | None
     is_unlogged: bool
-    options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
+    options: tuple[tuple[str, str], ...]
     column_targets: tuple[tuple[str, int], ...]
-    column_options: tuple[tuple[str, str], ...]  # column, "n_distinct=-0.5"
-    replica_identity: str  # d n f i
-    replica_index: str | None  # the parent's index that serves as replica identity
+    column_options: tuple[tuple[str, str], ...]
+    replica_identity: str
+    replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -69,10 +89,42 @@ class Properties(NamedTuple):
     policies: tuple[RowPolicy, ...]
     default_grantees: tuple[str | None, ...]  # who gets privileges on new tables by ALTER DEFAULT PRIVILEGES
     grants: tuple[Grant, ...]
-    owner_lacks: tuple[str, ...]  # privileges that the owner took from itself
+    owner_lacks: tuple[str, ...]
     statistics: tuple[StatisticsObject, ...]
     leaf_indexes: tuple[LeafIndex, ...]
     renamed_indexes: bool  # PostgreSQL's own index names would not be predictable
+
+
+def wanted(
+    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+) -> Properties:
+    """Which of its properties come from the parent and which from the template: the one place that says so."""
+    model = template or parent
+    identity = parent if parent.replica_identity != "d" else model
+    statistics = parent.statistics + (template.statistics if template is not None else ())
+    return Properties(
+        parent.name,
+        parent.access_method,
+        parent.tablespace,
+        model.is_unlogged,
+        model.options,
+        model.column_targets,
+        model.column_options,
+        identity.replica_identity,
+        identity.replica_index,
+        parent.comment,
+        parent.column_comments,
+        parent.row_security,
+        parent.force_row_security,
+        parent.owner,
+        parent.policies,
+        default_grantees,
+        parent.grants,
+        parent.owner_lacks,
+        tuple(sorted(statistics, key=lambda each: each.name)),
+        template.indexes if template is not None else (),
+        renamed_indexes,
+    )
 
 
 def grantee_name(grantee: str | None) -> Composable:
@@ -187,58 +239,3 @@ def comment_statements(
     for column, text in column_comments:
         found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
     return found
-
-
-def requalified(policy: RowPolicy, table: str, relation: Identifier) -> RowPolicy:
-    """A policy of a table for its partition: a subquery in it names the table when it means the row's columns."""
-
-    def changed(expression: str | None) -> str | None:
-        return replace_qualifier(expression, table, relation.name) if expression is not None else None
-
-    return policy._replace(using=changed(policy.using), check=changed(policy.check))
-
-
-def replace_qualifier(expression: str, old: str, new: str) -> str:
-    """``old.column`` as ``new.column``; not in constants, other names, or behind a schema."""
-    found = ""
-    position = 0
-    while position < len(expression):
-        end = _token_end(expression, position)
-        token = expression[position:end]
-        name = token[1:-1].replace('""', '"') if token.startswith('"') else token
-        is_qualifier = expression[end : end + 1] == "." and expression[position - 1 : position] != "."
-        is_word = token.startswith('"') or token[0].isalpha() or token[0] == "_"
-        found += Identifier(new).text if name == old and is_word and is_qualifier else token
-        position = end
-    return found
-
-
-def _token_end(text: str, start: int) -> int:
-    """Where a quoted name, a constant, a word or a single character ends, in what PostgreSQL deparsed."""
-    quote = text[start]
-    end = start + 1
-    if quote in "\"'":
-        escapes = quote == "'" and text[start - 1 : start] == "E"
-        while text[end : end + 1] != quote or text[end + 1 : end + 2] == quote:
-            end += 2 if text[end : end + 1] == quote or (escapes and text[end : end + 1] == "\\") else 1
-        return end + 1
-    while quote.isalnum() or quote == "_":
-        if end == len(text) or not (text[end].isalnum() or text[end] in "_$"):
-            break
-        end += 1
-    return end
-
-
-def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
-    """CREATE POLICY."""
-    roles = comma_list([Identifier(role) for role in policy.roles]) if policy.roles else SQL("PUBLIC")
-    return compose(
-        "CREATE POLICY {name} ON {relation} AS {kind} FOR {command} TO {roles}{using}{check}",
-        name=Identifier(policy.name),
-        relation=relation,
-        kind=SQL("PERMISSIVE" if policy.is_permissive else "RESTRICTIVE"),
-        command=SQL(policy.command),
-        roles=roles,
-        using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
-        check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
-    )
