@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_05a2ee4f8021'
+PACKAGE = 'dialog_partition_0_1_0_e0c2b00b5c29'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -153,6 +153,210 @@ def _with_children(root: Structure, settings: plan.Settings) -> list[Structure]:
             return found
         found += new
         database.notice(f"children found: {', '.join(each.identifier.text for each in new)}")
+''','api.alter_table': r'''"""set_storage, alter_table: what has no function of its own."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, execute, fragments
+from ..catalog import alter as catalog_alter
+from ..catalog import drift as catalog_drift
+from ..operation import Operation, Step
+from ..plan import alter as plan
+from ..plan import drift as plan_drift
+from ..sql import SQL, Literal, compose
+from . import calls
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+# What a partitioned table refuses: said of the template, it is for all leaves.
+OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
+# What has a function of its own that knows more, by the first words.
+ELSEWHERE = {
+    ("ADD", "COLUMN"): "add_column",
+    ("DROP", "COLUMN"): "drop_column",
+    ("RENAME", "COLUMN"): "rename_column",
+    ("ADD", "CONSTRAINT"): "add_constraint",
+    ("DROP", "CONSTRAINT"): "drop_constraint",
+}
+# What would take a table out of its hierarchy, or a hierarchy to another role or schema.
+REFUSED = (
+    "ATTACH",
+    "DETACH",
+    "INHERIT",
+    "NO INHERIT",
+    "RENAME TO",
+    "OWNER TO",
+    "SET SCHEMA",
+    "CLUSTER ON",
+    "OF",
+    "NOT OF",
+)
+
+
+def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
+    """Set or reset storage parameters of all leaves; see sql/functions/set_storage.sql.j2."""
+    wanted = json.loads(parameters)
+    if not isinstance(wanted, dict) or not wanted:
+        raise errors.InvalidParameter.of(
+            "parameters", parameters, "It is a JSON object: names with values, null to reset.",
+            """For example '{"fillfactor": 90, "toast.autovacuum_enabled": null}'.""",
+        )  # fmt: skip
+    given = {name: _text(value) for name, value in wanted.items() if value is not None}
+    reset = [name for name, value in wanted.items() if value is None]
+    change = Alteration("set_storage", tbl, dry_run)
+    if not catalog_alter.lacks_storage(change.target.table, given, reset):
+        return change.nothing(f"the leaves of {change.target.identifier} have these storage parameters already")
+    return change.run(plan.set_storage(change.target, given, reset))
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[PlanRow]:
+    """Any other change; see sql/functions/alter_table.sql.j2."""
+    fragments.check("action", action)
+    _refuse(action)
+    change = Alteration("alter_table", tbl, dry_run, search_path)
+    table, template = change.target.table, change.target.table.template
+    if _first_words(action) in OF_LEAVES and template is not None:
+        operations = [Operation(template, plan.alter(template, SQL(action)))]
+    else:
+        statement = plan.alter(change.target.identifier, SQL(action))
+        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+    if dry_run:
+        sync = compose("CALL dp.sync({})", Literal(change.target.hierarchy.root.identifier.text))
+        return change.run([*operations, Operation(change.target.identifier, sync)])
+    before = set(plan_drift.differences(catalog_drift.read_table(table)))
+    change.run(operations)
+    facts = catalog_drift.read_table(table)
+    rest = [each for each in plan_drift.differences(facts) if each not in before]
+    steps = plan_drift.steps_of(facts, rest, rewrite=True)
+    if steps:
+        calls.run_in_function([Step(tuple(one for step in steps for one in step.operations))], change.context)
+    return execute.last_plan()
+
+
+def _first_words(action: str) -> tuple[str, ...]:
+    """What an action begins with, up to a parenthesis."""
+    return fragments.words(action, 2)
+
+
+def _refuse(action: str) -> None:
+    words = _first_words(action)
+    text = " ".join(words)
+    if words in ELSEWHERE:
+        raise errors.InvalidParameter.of(
+            "action", action, f"{text} has a function of its own.", f"Use dp.{ELSEWHERE[words]}(...)."
+        )
+    if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
+        raise errors.InvalidParameter.of(
+            "action", action, f"{text} would take the table out of its hierarchy, or part it from the others.",
+            "Do that by hand, to every table of the hierarchy.",
+        )  # fmt: skip
+''','api.alteration': r'''"""What all schema changes have in common: the table they are about, the caller's search_path, and the last look."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from .. import database, errors, execute
+from ..catalog import alter as catalog_alter
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..operation import Operation, Step
+from ..plan.alter import Target
+from ..plan.structure import Column, Structure
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..execute import Context, PlanRow
+
+
+class Alteration:
+    """A schema change of one managed table, while it is planned and run."""
+
+    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+        """Find the table's hierarchy and take its lock."""
+        root = catalog_hierarchy.root_of(table)
+        if root is None:
+            raise errors.UndefinedObject(
+                f"{catalog_server.relation_name(table)} is no root or child of a hierarchy",
+                "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
+                "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
+            )
+        hierarchy, context = calls.open_function(call, root, dry_run)
+        self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
+        self.context: Context = context._replace(search_path=search_path)
+        self.structure: Structure = catalog_structure.read(table)
+        template = self.target.table.template_oid
+        self._template_columns = catalog_structure.columns(template) if template is not None else ()
+
+    def column(self, name: str) -> Column:
+        """A column of the table that must be there."""
+        found = self.structure.column(name)
+        if found is None:
+            raise errors.UndefinedColumn(
+                f'column "{name}" of {self.target.identifier} does not exist',
+                f"The columns are {', '.join(each.name for each in self.structure.columns)}.",
+                "Write the name as it is in the catalog, without double quotes.",
+            )
+        return found
+
+    def template_has(self, column: str) -> bool:
+        """Whether the template has a column, too."""
+        return any(each.name == column for each in self._template_columns)
+
+    def refuse_keys(self, column: str, what: str) -> None:
+        """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
+        policy = self.target.hierarchy.policy
+        keys = {policy.range_key, *policy.partition_keys}
+        hierarchy_keys = self.target.hierarchy.foreign_keys
+        table = self.target.table.oid
+        linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
+        linked |= {name for key in hierarchy_keys if key.parent == table for name in key.parent_columns}
+        if column not in keys | linked:
+            return
+        role = "is a key of the hierarchy" if column in keys else "is part of a foreign key inside the hierarchy"
+        raise errors.InvalidTableDefinition(
+            f'column "{column}" of {self.target.identifier} {role} and cannot {what}',
+            "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
+            "Another name is given by dp.rename_column(...), in all tables at once.",
+        )
+
+    @contextmanager
+    def callers_names(self) -> Iterator[None]:
+        """Names in SQL of the caller's are looked up where the caller's session looks."""
+        database.set_local("search_path", self.context.search_path or execute.PINNED_PATH)
+        yield
+        database.set_local("search_path", execute.PINNED_PATH)
+
+    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        if kind is None or self.context.mode == execute.DRY_RUN:
+            return rows
+        others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
+        if others:
+            raise errors.NotInPrerequisiteState(
+                f'partitions of {self.target.identifier} differ from it in {kind} "{name}"',
+                f"Among them are {', '.join(others)}.",
+                "See SELECT * FROM dp.drift(...); mend them and call again. Nothing was changed.",
+            )
+        return rows
+
+    def nothing(self, why: str) -> list[PlanRow]:
+        """Called twice: there is nothing left to do."""
+        return calls.nothing_to_do(why)
 ''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
 
 from __future__ import annotations
@@ -582,6 +786,203 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
     foreign_keys = kept + tuple(inside)
     ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
     return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)
+''','api.columns': r'''"""add_column, drop_column, rename_column, alter_column_type, set_default, drop_default, set_not_null, drop_not_null."""
+
+from __future__ import annotations
+
+from .. import errors, fragments
+from ..catalog import alter as catalog_alter
+from ..catalog import server as catalog_server
+from ..operation import Operation
+from ..plan import alter as plan
+from ..plan.declare import slice_key_trigger
+from ..sql import SQL, Identifier, compose
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+IDENTITIES = ("ALWAYS", "BY DEFAULT")
+IDENTITY_SINCE = 170000
+
+
+def add_column(
+    tbl: int,
+    column_name: str,
+    type: str,
+    default_value: str | None,
+    not_null: bool,
+    generated: str | None,
+    identity: str | None,
+    comment: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Add a column; see sql/functions/add_column.sql.j2."""
+    fragments.check("type", type)
+    for parameter, text in (("default_value", default_value), ("generated", generated)):
+        if text is not None:
+            fragments.check(parameter, text)
+    if sum(part is not None for part in (default_value, generated, identity)) > 1:
+        raise errors.InvalidParameter(
+            "a column has a default, or is generated, or is an identity",
+            "More than one of default_value, generated and identity is given.",
+            "Give at most one of them.",
+        )
+    column = plan.NewColumn(column_name, type, default_value, not_null, generated, _identity(identity), comment)
+    change = Alteration("add_column", tbl, dry_run, search_path)
+    present = change.structure.column(column_name)
+    if present is not None:
+        with change.callers_names():
+            is_same = catalog_alter.same_type(tbl, column_name, type)
+        if is_same and present.is_not_null >= not_null and present.is_identity == (identity is not None):
+            return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+        raise errors.DuplicateColumn(
+            f'column "{column_name}" of {change.target.identifier} exists already, and is another',
+            f"It is {present.declaration}{' NOT NULL' if present.is_not_null else ''}.",
+            "Change it with dp.alter_column_type(...), dp.set_not_null(...), or choose another name.",
+        )
+    if column.identity is not None and catalog_server.server().version < IDENTITY_SINCE and change.target.relations[1:]:
+        raise errors.InvalidTableDefinition(
+            f"an identity column cannot be added to {change.target.identifier}, which has partitions",
+            "PostgreSQL 17 and later can; this server is older.",
+            "Create a sequence, and add the column with default_value => 'nextval(...)'.",
+        )
+    return change.run(plan.add_column(change.target, column), "column", column_name)
+
+
+def _identity(text: str | None) -> str | None:
+    if text is None:
+        return None
+    words = " ".join(text.upper().split())
+    if words not in IDENTITIES:
+        raise errors.InvalidParameter.of("identity", text, f"It is one of {', '.join(IDENTITIES)}.")
+    return words
+
+
+def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a column; see sql/functions/drop_column.sql.j2."""
+    change = Alteration("drop_column", tbl, dry_run)
+    of_table = change.structure.column(column_name) is not None
+    of_template = change.template_has(column_name)
+    if not of_table and not of_template:
+        return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
+    change.refuse_keys(column_name, "be dropped")
+    operations = plan.drop_column(change.target, column_name, of_table=of_table, of_template=of_template)
+    return change.run(operations, "column", column_name)
+
+
+def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
+    """Rename a column, a key in all tables; see sql/functions/rename_column.sql.j2."""
+    change = Alteration("rename_column", tbl, dry_run)
+    if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
+        return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
+    change.column(column_name)
+    policy = change.target.hierarchy.policy
+    if column_name not in (policy.range_key, *policy.partition_keys):
+        of_template = change.template_has(column_name)
+        operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
+        return change.run(operations, "column", new_name)
+    return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+
+
+def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
+    """A key gets its new name in every table that carries it, in the configuration, and in what keeps a slice key."""
+    hierarchy = change.target.hierarchy
+    operations: list[Operation] = []
+    for table in hierarchy.tables:
+        other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
+        if other.structure.column(old) is not None:  # children do not carry the range key in the slice form
+            of_template = other.template_has(old)
+            operations += plan.rename_column(other.target, old, new, of_template=of_template)
+    root = hierarchy.root
+    operations.append(Operation(root.identifier, plan.rename_key(hierarchy, old, new)))
+    policy = hierarchy.policy
+    if policy.slice_key is not None and policy.bucket is not None and old in (policy.slice_key, policy.range_key):
+        columns = (
+            new if policy.slice_key == old else policy.slice_key,
+            new if policy.range_key == old else policy.range_key,
+        )
+        trigger = slice_key_trigger(
+            root.schema, root.name, columns, hierarchy.range_type, policy.bucket, policy.time_zone
+        )
+        operations += [Operation(root.identifier, each, relations=(root.oid,)) for each in trigger]
+    return operations
+
+
+def alter_column_type(
+    tbl: int, column_name: str, type: str, using_expression: str | None, search_path: str, dry_run: bool
+) -> list[PlanRow]:
+    """Give a column another type; see sql/functions/alter_column_type.sql.j2."""
+    fragments.check("type", type)
+    if using_expression is not None:
+        fragments.check("using_expression", using_expression)
+    change = Alteration("alter_column_type", tbl, dry_run, search_path)
+    change.column(column_name)
+    with change.callers_names():
+        is_same = catalog_alter.same_type(tbl, column_name, type)
+    if is_same and "COLLATE" not in type.upper():
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
+    change.refuse_keys(column_name, "get another type")
+    operations = plan.alter_column_type(
+        change.target, column_name, type, using_expression, of_template=change.template_has(column_name)
+    )
+    return change.run(operations, "column", column_name)
+
+
+def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
+    """Set a column's default; see sql/functions/set_default.sql.j2."""
+    fragments.check("default_value", default_value)
+    change = Alteration("set_default", tbl, dry_run, search_path)
+    change.column(column_name)
+    _refuse_slice_key(change, column_name)
+    action = compose("SET DEFAULT {}", SQL(default_value))
+    return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
+
+
+def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a column's default; see sql/functions/drop_default.sql.j2."""
+    change = Alteration("drop_default", tbl, dry_run)
+    change.column(column_name)
+    _refuse_slice_key(change, column_name)
+    if catalog_alter.default_of(tbl, column_name) is None:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
+    return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
+
+
+def _refuse_slice_key(change: Alteration, column: str) -> None:
+    """The root's slice key has the default that its trigger and CHECK agree with."""
+    hierarchy = change.target.hierarchy
+    if column == hierarchy.policy.slice_key and change.target.table.oid == hierarchy.root.oid:
+        raise errors.InvalidTableDefinition(
+            f"the default of {Identifier(column)} is the extension's: the current bucket",
+            "It is the slice key of the hierarchy.",
+            "Name the slice key in the INSERT where rows are of another bucket.",
+        )
+
+
+def set_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Forbid NULL; see sql/functions/set_not_null.sql.j2."""
+    change = Alteration("set_not_null", tbl, dry_run)
+    if change.column(column_name).is_not_null:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
+    return change.run(plan.alter_column(change.target, column_name, SQL("SET NOT NULL")), "column", column_name)
+
+
+def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Allow NULL; see sql/functions/drop_not_null.sql.j2."""
+    change = Alteration("drop_not_null", tbl, dry_run)
+    if not change.column(column_name).is_not_null:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
+    policy = change.target.hierarchy.policy
+    if column_name in (policy.range_key, *policy.partition_keys):
+        change.refuse_keys(column_name, "be NULL")
+    of_template = change.template_has(column_name)
+    action = SQL("DROP NOT NULL")
+    return change.run(
+        plan.alter_column(change.target, column_name, action, of_template=of_template), "column", column_name
+    )
 ''','api.configure': r'''"""configure: the policies of a hierarchy."""
 
 from __future__ import annotations
@@ -663,6 +1064,121 @@ def _check_default_slice(hierarchy: Hierarchy, wanted: dict[str, Any]) -> None:
             "The configuration cannot say that there is none while the tables have one.",
             "Drain it with CALL dp.drain_default(...), then drop it in every table, children first.",
         )
+''','api.constraints': r'''"""add_constraint, drop_constraint, create_index, drop_index."""
+
+from __future__ import annotations
+
+from .. import errors, fragments
+from ..catalog import foreign_keys as catalog_keys
+from ..plan import alter as plan
+from ..plan.structure import add_constraint as add_constraint_statement
+from ..sql import SQL, Identifier, compose, names
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+KINDS = ("CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
+
+
+def add_constraint(tbl: int, constraint_name: str, definition: str, search_path: str, dry_run: bool) -> list[PlanRow]:
+    """Add a constraint; see sql/functions/add_constraint.sql.j2."""
+    fragments.check("definition", definition)
+    kind = fragments.words(definition, 1)
+    if kind[:1] not in {(each,) for each in KINDS}:
+        raise errors.InvalidParameter.of(
+            "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
+        )
+    change = Alteration("add_constraint", tbl, dry_run, search_path)
+    if constraint_name in _constraints(change):
+        return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+    if kind[0] in ("UNIQUE", "PRIMARY"):
+        _check_unique(change, constraint_name, definition)
+    statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
+    rows = change.run([plan.on_parent(change.target, statement, 2)], "constraint", constraint_name)
+    _refuse_inner_key(change, constraint_name)
+    return rows
+
+
+def _constraints(change: Alteration) -> set[str]:
+    structure = change.structure
+    indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+    return {*structure.checks, *structure.foreign_key_definitions, *indexes}
+
+
+def _check_unique(change: Alteration, name: str, definition: str) -> None:
+    """A unique rule without the keys would not hold over all partitions, and PostgreSQL has none."""
+    columns = fragments.column_names(definition)
+    keys = change.target.hierarchy.policy.partition_keys
+    lacking = tuple(key for key in keys if columns is None or key not in columns)
+    if lacking:
+        raise errors.InvalidTableDefinition(
+            f'unique rule "{name}" of {change.target.identifier} lacks the partition keys {names(lacking)}',
+            "A unique index of a partitioned table contains them, and so allows equal values in two partitions.",
+            "Add them, if uniqueness within a partition is enough.",
+        )
+
+
+def _refuse_inner_key(change: Alteration, name: str) -> None:
+    """Foreign keys inside a hierarchy carry the keys and cascade: dp.register_child makes them."""
+    managed = {table.oid for table in change.target.hierarchy.tables}
+    for key in catalog_keys.declared_on([change.target.table.oid]):
+        if key.name == name and key.parent in managed:
+            raise errors.InvalidTableDefinition(
+                f'foreign key "{name}" refers to a table of the same hierarchy',
+                "Such a key carries the partition keys and is ON UPDATE CASCADE. Nothing was changed.",
+                "Use dp.register_child(child, parent, parent_key, on_delete).",
+            )
+
+
+def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
+    change = Alteration("drop_constraint", tbl, dry_run)
+    if constraint_name not in _constraints(change):
+        return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
+    primary = change.structure.primary_key
+    inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
+    checks = {plan.slice_key_check(change.target.hierarchy)} if tbl == change.target.hierarchy.root.oid else set()
+    if constraint_name in {primary.name if primary else None, *inside, *checks}:
+        raise errors.InvalidTableDefinition(
+            f'constraint "{constraint_name}" of {change.target.identifier} holds the hierarchy together',
+            "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
+            "SELECT dp.forget(...) gives the hierarchy up.",
+        )
+    action = compose("DROP CONSTRAINT {}", Identifier(constraint_name))
+    statement = plan.alter(change.target.identifier, action)
+    return change.run([plan.on_parent(change.target, statement, 2)])
+
+
+def create_index(
+    tbl: int, index_name: str, definition: str, is_unique: bool, search_path: str, dry_run: bool
+) -> list[PlanRow]:
+    """Create an index on the table and all partitions; see sql/functions/create_index.sql.j2."""
+    fragments.check("definition", definition)
+    change = Alteration("create_index", tbl, dry_run, search_path)
+    if any(index.name == index_name for index in change.structure.indexes):
+        return change.nothing(f'{change.target.identifier} has index "{index_name}" already')
+    if is_unique:
+        _check_unique(change, index_name, definition)
+    operations = plan.create_index(change.target, index_name, definition, is_unique=is_unique)
+    return change.run(operations, "index", index_name)
+
+
+def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop an index of the table and all partitions; see sql/functions/drop_index.sql.j2."""
+    change = Alteration("drop_index", tbl, dry_run)
+    index = next((each for each in change.structure.indexes if each.name == index_name), None)
+    if index is None:
+        return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
+    if index.constraint_type is not None:
+        raise errors.InvalidTableDefinition(
+            f'index "{index_name}" of {change.target.identifier} belongs to a constraint',
+            "It goes with the constraint.",
+            "Use dp.drop_constraint(...).",
+        )
+    statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
+    return change.run([plan.on_parent(change.target, statement, 2)])
 ''','api.creation': r'''"""Creating slices in every table of a hierarchy, and checking beforehand that it can be done."""
 
 from __future__ import annotations
@@ -1089,7 +1605,7 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
     for table in hierarchy.tables:
-        steps = plan.steps(catalog_drift.read_table(table), rewrite)
+        steps = plan.steps(catalog_drift.read_table(table), rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
 ''','api.looking': r'''"""What views ask Python for."""
 
@@ -2187,6 +2703,104 @@ def partman(schema: str, table: str) -> PartmanSettings | None:
         row["retention_schema"],
         row["keeps"],
     )
+''','catalog.alter': r'''"""Reading what schema changes need: the table that is changed, and whether all its partitions agree afterwards."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Hierarchy, Table
+from ..plan.alter import Target
+from . import slices as catalog_slices
+
+MAX_TOLD = 5
+
+# The partitions of a table whose column is not what the table's is; a name that the table lacks must be lacked by all.
+_COLUMN = """
+    SELECT tree.relid::text AS name
+    FROM pg_partition_tree($1) AS tree
+    LEFT JOIN pg_attribute parent ON parent.attrelid = $1 AND parent.attname = $2 AND NOT parent.attisdropped
+    LEFT JOIN pg_attrdef pd ON pd.adrelid = $1 AND pd.adnum = parent.attnum
+    LEFT JOIN pg_attribute own ON own.attrelid = tree.relid AND own.attname = $2 AND NOT own.attisdropped
+    LEFT JOIN pg_attrdef od ON od.adrelid = own.attrelid AND od.adnum = own.attnum
+    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated,
+           pg_get_expr(od.adbin, od.adrelid))
+          IS DISTINCT FROM (parent.atttypid, parent.atttypmod, parent.attcollation, parent.attnotnull,
+                            parent.attgenerated, pg_get_expr(pd.adbin, pd.adrelid))
+    LIMIT $3
+"""
+
+_CONSTRAINT = """
+    SELECT tree.relid::text AS name
+    FROM pg_constraint parent, pg_partition_tree($1) AS tree
+    WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
+      AND NOT EXISTS (SELECT FROM pg_constraint own
+                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
+                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
+                        AND own.convalidated = parent.convalidated)
+    LIMIT $3
+"""
+
+_INDEX = """
+    SELECT x.relname::text AS name FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE i.indrelid = $1 AND x.relname = $2 AND NOT i.indisvalid LIMIT $3
+"""
+
+_QUERIES = {"column": _COLUMN, "constraint": _CONSTRAINT, "index": _INDEX}
+
+
+def target(hierarchy: Hierarchy, table: Table) -> Target:
+    """A managed table with the names of its partitions."""
+    slices = hierarchy.slices[table.oid]
+    leaves = catalog_slices.leaves(list(slices))
+    whole = tuple(each.identifier for each in slices if not each.is_partitioned)
+    below = tuple(leaf for each in slices for leaf in leaves.get(each.oid, ()))
+    upper = tuple((each.oid, each.identifier) for each in slices if each.is_partitioned)
+    return Target(hierarchy, table, upper, whole + below)
+
+
+def disagreeing(kind: str, table: int, name: str) -> list[str]:
+    """Some partitions that are not what their table is, in a column, constraint or index."""
+    rows = database.query(_QUERIES[kind], ("oid", "name", "int"), (table, name, MAX_TOLD))
+    return [row["name"] for row in rows]
+
+
+def same_type(table: int, column: str, type_text: str) -> bool:
+    """Whether a column has the type that a piece of SQL names, modifier and collation included."""
+    oid, modifier = database.result_type(f"SELECT NULL::{type_text} AS value WHERE false")
+    rows = database.query(
+        "SELECT (atttypid, atttypmod) = ($3::oid, $4) AS same FROM pg_attribute"
+        " WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped",
+        ("oid", "name", "oid", "int"),
+        (table, column, oid, modifier),
+    )
+    return bool(rows and rows[0]["same"])
+
+
+def default_of(table: int, column: str) -> str | None:
+    """The default of a column as PostgreSQL deparses it."""
+    rows = database.query(
+        "SELECT pg_get_expr(d.adbin, d.adrelid) AS value FROM pg_attribute a"
+        " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+        " WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped",
+        ("oid", "name"),
+        (table, column),
+    )
+    return rows[0]["value"] if rows else None
+
+
+def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:
+    """Whether the template or a leaf lacks some storage parameters, or has some that shall go."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
+        " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
+        " CROSS JOIN LATERAL (SELECT coalesce(c.reloptions, '{}')"
+        "                            || ARRAY(SELECT 'toast.' || o FROM unnest(t.reloptions) AS o) AS options) AS own"
+        " WHERE NOT own.options @> $3 OR EXISTS (SELECT FROM unnest(own.options) AS o"
+        "                                        WHERE split_part(o, '=', 1) = ANY ($4))) AS found",
+        ("oid", "oid", "text[]", "text[]"),
+        (table.oid, table.template_oid, [f"{name}={value}" for name, value in given.items()], reset),
+    )
+    return bool(rows[0]["found"])
 ''','catalog.drift': r'''"""Reading what drift is judged by: every slice and leaf of a table in a handful of queries, however many there are."""
 
 from __future__ import annotations
@@ -3648,6 +4262,12 @@ def query_once(text: str) -> list[Row]:
     return list(plpy.execute(text))
 
 
+def result_type(text: str) -> tuple[int, int]:
+    """Type and modifier of the only column of a reading statement."""
+    result = plpy.execute(text)
+    return result.coltypes()[0], result.coltypmods()[0]
+
+
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
     plpy.execute(statements)
@@ -3784,6 +4404,20 @@ MODULES = {
     "attach_slice": "slices",
     "drop_slice": "slices",
     "run_maintenance": "maintenance",
+    "add_column": "columns",
+    "drop_column": "columns",
+    "rename_column": "columns",
+    "alter_column_type": "columns",
+    "set_default": "columns",
+    "drop_default": "columns",
+    "set_not_null": "columns",
+    "drop_not_null": "columns",
+    "add_constraint": "constraints",
+    "drop_constraint": "constraints",
+    "create_index": "constraints",
+    "drop_index": "constraints",
+    "set_storage": "alter_table",
+    "alter_table": "alter_table",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -3883,6 +4517,12 @@ class UndefinedColumn(PartitionError):
     """A key column does not exist (42703)."""
 
     sqlstate = "42703"
+
+
+class DuplicateColumn(PartitionError):
+    """A column has the name already, and is another (42701)."""
+
+    sqlstate = "42701"
 
 
 class DatatypeMismatch(PartitionError):
@@ -3992,6 +4632,7 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
+PINNED_PATH = "pg_catalog, pg_temp"
 
 PlanRow = tuple[int, str, str]
 
@@ -4010,6 +4651,7 @@ class Context(NamedTuple):
     lock_timeout_ms: int
     lock_budget: int
     is_superuser: bool = False  # the caller
+    search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
 
 
 class Running(NamedTuple):
@@ -4043,7 +4685,7 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", "pg_catalog, pg_temp")
+    database.set_local("search_path", PINNED_PATH)
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
@@ -4128,14 +4770,26 @@ def _as_owner(statements: str, owner: str, is_committed: bool) -> SQL:
         " CREATE FUNCTION {function}() RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
         " SET search_path = pg_catalog, pg_temp SET row_security = on AS {body};"
         " SELECT {function}();"
-        " SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+        " SELECT pg_catalog.set_config('search_path', {path}, true);"
         " DROP FUNCTION {function}();"
         " SELECT pg_catalog.set_config('role', {role}, true)",
         owner=Literal(owner),
+        path=Literal(PINNED_PATH),
         function=Identifier("pg_temp", f"dp_as_owner_{os.urandom(8).hex()}"),
         body=Literal(compose("BEGIN EXECUTE {}; {}END", Literal(statements), SQL(deferred)).text),
         role=Literal(database.setting("role") or "none"),
     )
+
+
+def _with_search_path(statements: str, path: str) -> str:
+    """Statements in which names mean what they mean to the caller; what runs after them is pinned again."""
+    return compose(
+        "SELECT pg_catalog.set_config('search_path', {}, true); {};"
+        " SELECT pg_catalog.set_config('search_path', {}, true)",
+        Literal(path),
+        SQL(statements),
+        Literal(PINNED_PATH),
+    ).text
 
 
 def check_budget(each: Step, context: Context) -> None:
@@ -4154,6 +4808,8 @@ def check_budget(each: Step, context: Context) -> None:
 def _run_with_retries(each: Step, context: Context) -> None:
     """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
     text = each.text
+    if context.search_path is not None:
+        text = _with_search_path(text, context.search_path)
     if context.owner is not None:
         text = _as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
     attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
@@ -4252,6 +4908,138 @@ def _log(context: Context, status: str, message: str) -> None:
             time.monotonic() - running.since if running else None,
         ),
     )
+''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
+
+They run with the rights of the tables' owner and can do no more than the owner can. What is checked here is that a
+piece stays a piece: that it ends where it should, so that the statement around it says what it was meant to say.
+"""
+
+from __future__ import annotations
+
+from . import errors
+
+_OPENING, _CLOSING = "([", ")]"
+
+
+def check(parameter: str, text: str) -> str:
+    """The text itself; refuses what would not stay one piece of a statement."""
+    problem = _problem(text)
+    if problem is not None:
+        raise errors.InvalidParameter.of(
+            parameter, text, problem, "Give one piece of SQL, as it stands in a statement."
+        )
+    return text
+
+
+def words(text: str, count: int) -> tuple[str, ...]:
+    """The first words of a piece in capitals, up to the first parenthesis."""
+    return tuple(text.partition("(")[0].upper().split()[:count])
+
+
+def column_names(text: str) -> list[str] | None:
+    """The columns of the first list in parentheses; None where one of its items is no plain column."""
+    begin = text.find("(")
+    found: list[str] = []
+    position = begin + 1
+    while 0 < position < len(text):
+        position, name = _identifier(text, position)
+        if name is None:
+            return None
+        found.append(name)
+        position, ending = _item_end(text, position)
+        if ending == ")":
+            return found
+    return None
+
+
+def _identifier(text: str, start: int) -> tuple[int, str | None]:
+    """A column's name at a position, blanks before it left out, and where it ends."""
+    position = start
+    while text[position : position + 1].isspace():
+        position += 1
+    if text[position : position + 1] == '"':
+        end = _quoted_end(text, position, '"')
+        return (end, text[position + 1 : end - 1].replace('""', '"')) if end is not None else (position, None)
+    end = position
+    while end < len(text) and (text[end].isalnum() or text[end] in "_$"):
+        end += 1
+    follows = text[end:].lstrip()[:1]
+    if end == position or follows in ("(", "."):
+        return position, None
+    return end, text[position:end].lower()
+
+
+def _item_end(text: str, start: int) -> tuple[int, str]:
+    """Behind the comma or parenthesis that ends an item of a list, and which it is."""
+    depth = 0
+    for position in range(start, len(text)):
+        character = text[position]
+        if depth == 0 and character in ",)":
+            return position + 1, character
+        depth += (character in _OPENING) - (character in _CLOSING)
+    return len(text), ""
+
+
+def _problem(text: str) -> str | None:
+    if not text.strip():
+        return "It is empty."
+    open_brackets: list[str] = []
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character in "\"'$":
+            end = _constant_end(text, position)
+            if end is None:
+                return f"A {character} in it is not closed."
+            position = end
+            continue
+        problem = _bracket_problem(character, open_brackets)
+        if problem is None and character in ";\0":
+            problem = "It contains a semicolon, which would end the statement." if character == ";" else "A zero byte."
+        if problem is None and text[position : position + 2] in ("--", "/*"):
+            problem = "It contains a comment."
+        if problem is not None:
+            return problem
+        position += 1
+    return f"A {open_brackets[-1]} in it is not closed." if open_brackets else None
+
+
+def _bracket_problem(character: str, open_brackets: list[str]) -> str | None:
+    if character in _OPENING:
+        open_brackets.append(character)
+    elif character in _CLOSING and (
+        not open_brackets or _OPENING.index(open_brackets.pop()) != _CLOSING.index(character)
+    ):
+        return f"A {character} in it was never opened."
+    return None
+
+
+def _constant_end(text: str, start: int) -> int | None:
+    """Where a quoted name or constant ends; None where it does not. A lone $ is an operator's or a name's."""
+    if text[start] == "$":
+        tag_end = text.find("$", start + 1)
+        tag = text[start : tag_end + 1]
+        is_tag = tag_end > 0 and all(character.isalnum() or character == "_" for character in tag[1:-1])
+        if not is_tag or text[start - 1 : start].isalnum():
+            return start + 1
+        end = text.find(tag, tag_end + 1)
+        return end + len(tag) if end >= 0 else None
+    return _quoted_end(text, start, text[start])
+
+
+def _quoted_end(text: str, start: int, quote: str) -> int | None:
+    has_escapes = quote == "'" and text[start - 1 : start] in ("e", "E") and not text[start - 2 : start - 1].isalnum()
+    position = start + 1
+    while position < len(text):
+        if has_escapes and text[position] == "\\":
+            position += 2
+        elif text[position] != quote:
+            position += 1
+        elif text[position + 1 : position + 2] == quote:
+            position += 2
+        else:
+            return position + 1
+    return None
 ''','keys': r'''"""Key types: how the values of a partition column are put on one axis of integers, and back into SQL.
 
 Every bound is a *point*: for calendar types the microseconds since 1970-01-01 (UTC for timestamptz and uuid, the
@@ -4806,6 +5594,199 @@ def _width_of(lower: Edge, upper: Edge) -> Width | None:
 def forget_partman_statement(schema: str, parent_table: str) -> SQL:
     """Take a table away from pg_partman."""
     return compose("DELETE FROM {} WHERE parent_table = {}", Identifier(schema, "part_config"), Literal(parent_table))
+''','plan.alter': r'''"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
+from . import trees
+from .properties import option_name, storage_clause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Target(NamedTuple):
+    """A managed table, and all of its partitions: slices before their leaves."""
+
+    hierarchy: Hierarchy
+    table: Table
+    slices: tuple[tuple[int, Identifier], ...]
+    leaves: tuple[Identifier, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """The table's qualified name."""
+        return self.table.identifier
+
+    @property
+    def relations(self) -> tuple[int, ...]:
+        """What a change locks: the table and its slices, with the leaves under them."""
+        return (self.table.oid, *(oid for oid, _ in self.slices))
+
+
+class NewColumn(NamedTuple):
+    """A column to add; types and expressions as the caller wrote them."""
+
+    name: str
+    type: str
+    default: str | None
+    is_not_null: bool
+    generated: str | None
+    identity: str | None  # ALWAYS, BY DEFAULT
+    comment: str | None
+
+
+def on_parent(target: Target, statement: SQL, relations_each: int = 1) -> Operation:
+    """Step 1: a statement on the parent, which PostgreSQL takes to all partitions; and how many relations it locks."""
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
+    return Operation(target.identifier, statement, ACCESS_EXCLUSIVE, target.relations, 1, tree)
+
+
+def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Operation]:
+    """Step 2: the same on the template, which nobody else uses."""
+    template = target.table.template
+    return [Operation(template, build(template))] if template is not None else []
+
+
+def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+    """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
+    slices = [] if leaves_only else [identifier for _, identifier in target.slices]
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    return [
+        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
+        for relation in (*slices, *target.leaves)
+    ]
+
+
+def slice_key_check(hierarchy: Hierarchy) -> str | None:
+    """The name of the CHECK that keeps the slice key true; None in the exact form."""
+    return naming.derived_name(hierarchy.root.name, "slice_key_check") if hierarchy.policy.slice_key else None
+
+
+def alter(relation: Composable, action: Composable) -> SQL:
+    """``ALTER TABLE ... action``."""
+    return compose("ALTER TABLE {} {}", relation, action)
+
+
+def add_column(target: Target, column: NewColumn) -> list[Operation]:
+    """The column on the parent and the template; its comment everywhere."""
+    name = Identifier(column.name)
+    bare = compose("ADD COLUMN {} {}{}", name, SQL(column.type), _generated(column))
+    full = compose(
+        "{}{}{}{}", bare, _default(column), _identity(column), SQL(" NOT NULL" if column.is_not_null else "")
+    )
+    found = [on_parent(target, alter(target.identifier, full))]
+    found += on_template(target, lambda relation: alter(relation, bare))
+    if column.comment is not None:
+        comment = Literal(column.comment)
+
+        def commented(relation: Identifier) -> SQL:
+            return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, comment)
+
+        found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
+    return found
+
+
+def _generated(column: NewColumn) -> SQL:
+    if column.generated is None:
+        return SQL("")
+    return compose(" GENERATED ALWAYS AS ({}) STORED", SQL(column.generated))
+
+
+def _default(column: NewColumn) -> SQL:
+    return compose(" DEFAULT {}", SQL(column.default)) if column.default is not None else SQL("")
+
+
+def _identity(column: NewColumn) -> SQL:
+    return compose(" GENERATED {} AS IDENTITY", SQL(column.identity)) if column.identity is not None else SQL("")
+
+
+def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool) -> list[Operation]:
+    """The column of the parent and of the template, whichever still has it; never with CASCADE."""
+    action = compose("DROP COLUMN {}", Identifier(column))
+    found = [on_parent(target, alter(target.identifier, action))] if of_table else []
+    return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
+
+
+def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
+    """Another name for a column of one table; keys that wait for dp.register_child follow."""
+    action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
+    found = [on_parent(target, alter(target.identifier, action))]
+    if of_template:
+        found += on_template(target, lambda relation: alter(relation, action))
+    table = Literal(target.identifier.text)
+    for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
+        update = compose(
+            "UPDATE dp.pending_foreign_key SET {columns} = array_replace({columns}, {old}::name, {new}::name)"
+            " WHERE {whose} = {table}::regclass AND {old} = ANY ({columns})",
+            columns=SQL(columns),
+            old=Literal(column),
+            new=Literal(new_name),
+            whose=SQL(whose),
+            table=table,
+        )
+        found.append(Operation(target.identifier, update))
+    return found
+
+
+def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
+    """The configuration of a hierarchy whose key column has another name."""
+    policy = hierarchy.policy
+    keys = {"range_key": policy.range_key, "hash_key": policy.hash_key, "slice_key": policy.slice_key}
+    changes: dict[str, Composable] = {name: Literal(new_name) for name, key in keys.items() if key == column}
+    return compose(
+        "UPDATE dp.hierarchy_config SET {} WHERE root = {}::regclass",
+        assignments(changes),
+        Literal(hierarchy.root.identifier.text),
+    )
+
+
+def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
+    """A change of one column that the parent passes on; on the template where new leaves get it from there."""
+    full = compose("ALTER COLUMN {} {}", Identifier(column), action)
+    found = [on_parent(target, alter(target.identifier, full))]
+    return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
+
+
+def alter_column_type(
+    target: Target, column: str, type_text: str, using: str | None, *, of_template: bool
+) -> list[Operation]:
+    """Another type; rows are written anew where PostgreSQL has to, with all their indexes."""
+    name = Identifier(column)
+    typed = compose("ALTER COLUMN {} TYPE {}", name, SQL(type_text))
+    action = compose("{} USING {}", typed, SQL(using)) if using is not None else typed
+    found = [on_parent(target, alter(target.identifier, action), target.table.relations_per_leaf)]
+    empty = compose("{} USING NULL", typed)  # the template has no rows
+    return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
+
+
+def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
+    """An index on the parent, which PostgreSQL makes on all partitions, too."""
+    unique = SQL("UNIQUE " if is_unique else "")
+    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), target.identifier, SQL(definition))
+    # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
+    table = Literal(target.identifier.text)
+    named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)
+    return [on_parent(target, statement, 2), on_parent(target, named, 2)]
+
+
+def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list[Operation]:
+    """Storage parameters, which the parent cannot hold: on the template, and on all leaves."""
+    actions = []
+    if given:
+        actions.append(compose("SET ({})", storage_clause(tuple(given.items()))))
+    if reset:
+        actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
+    action = comma_list(actions)
+    found = on_template(target, lambda relation: alter(relation, action))
+    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
 from __future__ import annotations
@@ -4934,7 +5915,7 @@ from typing import NamedTuple
 from .. import errors, keys, naming
 from ..calendars import Width
 from ..model import REFERENCE, ROOT, ForeignKey, Hierarchy, Policy, Table
-from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose, names
+from ..sql import SQL, Identifier, Literal, assignments, comma_list, compose, names
 from . import foreign_keys, slice_form
 from .properties import Properties, column_statements, storage_clause
 from .remakable import check_can_be_remade
@@ -5073,28 +6054,30 @@ def check_keys(structure: Structure, needed: tuple[Column, ...], partition_keys:
 def slice_key_statements(structure: Structure, settings: Settings, slice_key: str, bucket: Width) -> list[SQL]:
     """What keeps the slice key true: default, CHECK, and the trigger that sets it when the range key changes."""
     table = structure.identifier
-    range_key = settings.range_column.name
-
-    def expression(value: Composable, value_type: str) -> SQL:
-        return keys.bucket_expression(value, value_type, bucket, settings.time_zone)
-
+    range_key, zone = settings.range_column.name, settings.time_zone
     found = []
     if keys.is_calendar(settings.range_type):
-        default = expression(SQL("now()"), "timestamp with time zone")
+        default = keys.bucket_expression(SQL("now()"), "timestamp with time zone", bucket, zone)
         found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table, Identifier(slice_key), default))
-    check = compose("CHECK ({} = {})", Identifier(slice_key), expression(Identifier(range_key), settings.range_type))
+    value = keys.bucket_expression(Identifier(range_key), settings.range_type, bucket, zone)
+    check = compose("CHECK ({} = {})", Identifier(slice_key), value)
     check_name = naming.derived_name(structure.name, "slice_key_check")
     if check_name in structure.checks:  # declared before, and forgotten; perhaps with another bucket
         found.append(compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(check_name)))
     found.append(add_constraint(table, check_name, check))
-    value = expression(compose("NEW.{}", Identifier(range_key)), settings.range_type)
-    return found + _trigger_statements(structure, slice_key, range_key, value)
+    return found + slice_key_trigger(
+        structure.schema, structure.name, (slice_key, range_key), settings.range_type, bucket, zone
+    )
 
 
-def _trigger_statements(structure: Structure, slice_key: str, range_key: str, value: SQL) -> list[SQL]:
+def slice_key_trigger(
+    schema: str, table: str, columns: tuple[str, str], range_type: str, bucket: Width, time_zone: str
+) -> list[SQL]:
     """The trigger that gives the slice key its value when the range key changes, and its function."""
-    name = naming.derived_name(structure.name, "set_slice_key")
-    function = Identifier(structure.schema, name)
+    slice_key, range_key = columns
+    name = naming.derived_name(table, "set_slice_key")
+    function = Identifier(schema, name)
+    value = keys.bucket_expression(compose("NEW.{}", Identifier(range_key)), range_type, bucket, time_zone)
     body = compose("BEGIN NEW.{} := {}; RETURN NEW; END", Identifier(slice_key), value)
     return [
         compose(
@@ -5107,7 +6090,7 @@ def _trigger_statements(structure: Structure, slice_key: str, range_key: str, va
             "CREATE OR REPLACE TRIGGER {} BEFORE UPDATE OF {} ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
             Identifier(name),
             Identifier(range_key),
-            structure.identifier,
+            Identifier(schema, table),
             function,
         ),
     ]
@@ -5674,10 +6657,15 @@ def _missing_index(state: State, missing: MissingIndex) -> Difference:
     return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
 
 
-def steps(facts: Facts, rewrite: bool) -> list[Step]:
-    """What mends the differences of one managed table, a step a relation; those that rewrite rows on request."""
+def steps(facts: Facts, *, rewrite: bool) -> list[Step]:
+    """What mends the differences of one managed table; those that rewrite rows on request."""
+    return steps_of(facts, differences(facts), rewrite=rewrite)
+
+
+def steps_of(facts: Facts, found: list[Difference], *, rewrite: bool) -> list[Step]:
+    """What mends some of them, a step a relation."""
     by_relation: dict[Identifier, list[SQL]] = {}
-    for each in differences(facts):
+    for each in found:
         if each.mended_by == SYNC or (rewrite and each.mended_by == REWRITE):
             by_relation.setdefault(each.relation, []).extend(each.statements)
     partitions = {partition.state.identifier: partition for partition in facts.partitions}
@@ -5831,7 +6819,7 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, replica_identity_statement, storage_clause
+from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
@@ -5853,8 +6841,7 @@ def _storage(partition: Partition, wanted: Properties) -> list[Difference]:
     found = []
     for name, expected, actual in unequal(wanted.options, state.options):
         if expected is None:
-            reset = SQL(".".join(Identifier(part).text for part in name.split(".")))
-            action = compose("RESET ({})", reset)
+            action = compose("RESET ({})", option_name(name))
         else:
             action = compose("SET ({})", storage_clause(((name, expected),)))
         statement = compose("ALTER TABLE {} {}", state.identifier, action)
@@ -6868,11 +7855,12 @@ def grantee_name(grantee: str | None) -> Composable:
 
 def storage_clause(options: tuple[tuple[str, str], ...]) -> Composable:
     """``fillfactor = '90', toast.autovacuum_enabled = 'false'``."""
-    parts = [
-        compose("{} = {}", SQL(".".join(Identifier(part).text for part in name.split("."))), Literal(value))
-        for name, value in options
-    ]
-    return comma_list(parts)
+    return comma_list([compose("{} = {}", option_name(name), Literal(value)) for name, value in options])
+
+
+def option_name(name: str) -> SQL:
+    """A storage parameter's name, ``toast.autovacuum_enabled`` among them."""
+    return SQL(".".join(Identifier(part).text for part in name.split(".")))
 
 
 def relation_statements(properties: Properties, relation: Identifier) -> list[SQL]:
@@ -8977,6 +9965,55 @@ COMMENT ON VIEW dp.log IS 'What procedures committed, step by step, and what fai
 
 GRANT SELECT ON dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
+-- functions/add_column.sql.j2
+CREATE FUNCTION dp.add_column(
+    tbl regclass,
+    column_name name,
+    type text,
+    default_value text DEFAULT NULL,
+    not_null boolean DEFAULT false,
+    generated text DEFAULT NULL,
+    identity text DEFAULT NULL,
+    comment text DEFAULT NULL,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('add_column', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.add_column IS
+'Adds a column to a root or child, its template and all partitions; type and expressions as in ALTER TABLE, COLLATE in the type.
+Locks the table and all partitions ACCESS EXCLUSIVE. Nothing when the column is there with that type. Errors: 22023, 42701 another column of that name, 42704, 42P16 identity before 17, 53200, 55006, 55P03.';
+
+-- functions/add_constraint.sql.j2
+CREATE FUNCTION dp.add_constraint(
+    tbl regclass,
+    constraint_name name,
+    definition text,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('add_constraint', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.add_constraint IS
+'Adds a CHECK, UNIQUE, FOREIGN KEY or EXCLUDE constraint to a root or child and all partitions; definition as behind ADD CONSTRAINT name.
+Locks the table and all partitions ACCESS EXCLUSIVE, and reads all rows. Errors: 22023, 42704, 42P16 a unique rule without the keys or a foreign key inside the hierarchy, 53200, 55006, 55P03.';
+
 -- functions/adopt.sql.j2
 CREATE FUNCTION dp.adopt(
     root regclass,
@@ -8996,10 +10033,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -9007,6 +10044,50 @@ COMMENT ON FUNCTION dp.adopt IS
 range_key and bucket are needed for a tree in the slice form, whose partition column is the slice key.
 Changes no partition. Width, premake and retention come from pg_partman''s configuration where it has one, which is then deleted.
 Locks nothing but the new templates. Errors: 22023, 42501 not the owner, 42809 not partitioned by RANGE of one column, 42710 known already.';
+
+-- functions/alter_column_type.sql.j2
+CREATE FUNCTION dp.alter_column_type(
+    tbl regclass,
+    column_name name,
+    type text,
+    using_expression text DEFAULT NULL,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('alter_column_type', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.alter_column_type IS
+'Gives a column of a root or child, its template and all partitions another type. Rows are written anew where PostgreSQL has to.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+
+-- functions/alter_table.sql.j2
+CREATE FUNCTION dp.alter_table(
+    tbl regclass,
+    action text,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('alter_table', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.alter_table IS
+'Any other ALTER TABLE of a root or child: the action on the parent (on the template, where a partitioned table refuses it), then what it changed on all slices and leaves.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or breaks the hierarchy, 42704, 53200, 55006, 55P03.';
 
 -- functions/attach_slice.sql.j2
 CREATE FUNCTION dp.attach_slice(
@@ -9018,10 +10099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -9036,10 +10117,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -9067,10 +10148,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -9102,16 +10183,39 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
 'Declares the root of a hierarchy: partitioned by RANGE of range_key (or of the slice key), then by HASH of hash_key.
 A plain empty table is made anew as a partitioned one. Creates no slices: register the children first, then CALL dp.run_maintenance.
 Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys.';
+
+-- functions/create_index.sql.j2
+CREATE FUNCTION dp.create_index(
+    tbl regclass,
+    index_name name,
+    definition text,
+    is_unique boolean DEFAULT false,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_index', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_index IS
+'Creates an index on a root or child and all partitions; definition as behind the table''s name in CREATE INDEX: (a, b DESC) WHERE ...
+Locks the table and all partitions ACCESS EXCLUSIVE while it is built. Nothing when an index has the name. Errors: 22023, 42704, 42P16 unique without the keys, 53200, 55006, 55P03.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -9124,10 +10228,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -9151,16 +10255,116 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drift', ('root',), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.drift IS
 'What slices, leaves and templates have otherwise than parent and template say: a row a difference, with the statement that mends it. Empty when nothing differs.
 Locks nothing. Errors: 42704 no hierarchy.';
+
+-- functions/drop_column.sql.j2
+CREATE FUNCTION dp.drop_column(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_column', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_column IS
+'Drops a column of a root or child, its template and all partitions, never with CASCADE. Nothing when it is gone.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+
+-- functions/drop_constraint.sql.j2
+CREATE FUNCTION dp.drop_constraint(
+    tbl regclass,
+    constraint_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_constraint', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_constraint IS
+'Drops a constraint of a root or child and all partitions. Nothing when it is gone.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 one that holds the hierarchy together, 53200, 55006, 55P03.';
+
+-- functions/drop_default.sql.j2
+CREATE FUNCTION dp.drop_default(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_default', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_default IS
+'Drops the default of a column of a root or child and all partitions.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 the slice key, 53200, 55006, 55P03.';
+
+-- functions/drop_index.sql.j2
+CREATE FUNCTION dp.drop_index(
+    tbl regclass,
+    index_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_index', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_index IS
+'Drops an index of a root or child and all partitions. Nothing when it is gone.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+
+-- functions/drop_not_null.sql.j2
+CREATE FUNCTION dp.drop_not_null(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_not_null', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_not_null IS
+'Allows NULL in a column of a root or child, its template and all partitions.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
 
 -- functions/drop_slice.sql.j2
 CREATE FUNCTION dp.drop_slice(
@@ -9172,10 +10376,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -9191,10 +10395,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -9207,10 +10411,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -9236,10 +10440,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -9257,15 +10461,98 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_05a2ee4f8021'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
 'Registers a table that many root rows share; it stays whole. root NULL: every hierarchy that refers to it by a foreign key.
 Locks nothing. Errors: 22023 no hierarchy refers to it, 42501 not the owner, 42710 it is partitioned in a hierarchy.';
+
+-- functions/rename_column.sql.j2
+CREATE FUNCTION dp.rename_column(
+    tbl regclass,
+    column_name name,
+    new_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('rename_column', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.rename_column IS
+'Renames a column of a root or child, its template and all partitions; a key in all tables of the hierarchy and in its configuration.
+Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+
+-- functions/set_default.sql.j2
+CREATE FUNCTION dp.set_default(
+    tbl regclass,
+    column_name name,
+    default_value text,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_default', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.set_default IS
+'Sets the default of a column of a root or child and all partitions.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 the slice key, 53200, 55006, 55P03.';
+
+-- functions/set_not_null.sql.j2
+CREATE FUNCTION dp.set_not_null(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_not_null', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.set_not_null IS
+'Forbids NULL in a column of a root or child and all partitions; reads all rows under the lock.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+
+-- functions/set_storage.sql.j2
+CREATE FUNCTION dp.set_storage(
+    tbl regclass,
+    parameters jsonb,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_storage', ('tbl',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.set_storage IS
+'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42704, 53200, 55006, 55P03.';
 
 -- procedures/create_slices.sql.j2
 CREATE PROCEDURE dp.create_slices(
@@ -9278,10 +10565,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_05a2ee4f8021'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -9299,10 +10586,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_05a2ee4f8021'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -9317,10 +10604,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_05a2ee4f8021'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -9336,10 +10623,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_05a2ee4f8021' not in GD:
+if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_05a2ee4f8021'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('sync', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

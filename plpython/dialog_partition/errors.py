@@ -49,6 +49,12 @@ class UndefinedColumn(PartitionError):
     sqlstate = "42703"
 
 
+class DuplicateColumn(PartitionError):
+    """A column has the name already, and is another (42701)."""
+
+    sqlstate = "42701"
+
+
 class DatatypeMismatch(PartitionError):
     """A key column has another type or collation than the root's (42804)."""
 

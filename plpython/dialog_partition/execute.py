@@ -20,6 +20,7 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
+PINNED_PATH = "pg_catalog, pg_temp"
 
 PlanRow = tuple[int, str, str]
 
@@ -38,6 +39,7 @@ class Context(NamedTuple):
     lock_timeout_ms: int
     lock_budget: int
     is_superuser: bool = False  # the caller
+    search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
 
 
 class Running(NamedTuple):
@@ -71,7 +73,7 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", "pg_catalog, pg_temp")
+    database.set_local("search_path", PINNED_PATH)
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
@@ -156,14 +158,26 @@ def _as_owner(statements: str, owner: str, is_committed: bool) -> SQL:
         " CREATE FUNCTION {function}() RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
         " SET search_path = pg_catalog, pg_temp SET row_security = on AS {body};"
         " SELECT {function}();"
-        " SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+        " SELECT pg_catalog.set_config('search_path', {path}, true);"
         " DROP FUNCTION {function}();"
         " SELECT pg_catalog.set_config('role', {role}, true)",
         owner=Literal(owner),
+        path=Literal(PINNED_PATH),
         function=Identifier("pg_temp", f"dp_as_owner_{os.urandom(8).hex()}"),
         body=Literal(compose("BEGIN EXECUTE {}; {}END", Literal(statements), SQL(deferred)).text),
         role=Literal(database.setting("role") or "none"),
     )
+
+
+def _with_search_path(statements: str, path: str) -> str:
+    """Statements in which names mean what they mean to the caller; what runs after them is pinned again."""
+    return compose(
+        "SELECT pg_catalog.set_config('search_path', {}, true); {};"
+        " SELECT pg_catalog.set_config('search_path', {}, true)",
+        Literal(path),
+        SQL(statements),
+        Literal(PINNED_PATH),
+    ).text
 
 
 def check_budget(each: Step, context: Context) -> None:
@@ -182,6 +196,8 @@ def check_budget(each: Step, context: Context) -> None:
 def _run_with_retries(each: Step, context: Context) -> None:
     """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
     text = each.text
+    if context.search_path is not None:
+        text = _with_search_path(text, context.search_path)
     if context.owner is not None:
         text = _as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
     attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS

@@ -71,6 +71,24 @@ CASES = {
     ),
     "forget": (FILLED, "SELECT {columns} FROM dp.forget('event'{dry})"),
     "drain_default": (FILLED + ROWS, "CALL dp.drain_default('event', '2025-01-01', '2026-01-01'{dry})"),
+    "add_column": (
+        FILLED,
+        "SELECT {columns} FROM dp.add_column('event', 'note', 'varchar(9)', default_value => '''x''', comment => 'c'"
+        "{dry})",
+    ),
+    "rename_column, a key": (FILLED, "SELECT {columns} FROM dp.rename_column('item', '{key}', 'k '{dry})"),
+    "alter_column_type": (
+        FILLED,
+        "SELECT {columns} FROM dp.alter_column_type('item', 'kind', 'text', 'kind + 1'{dry})",
+    ),
+    "add_constraint": (FILLED, "SELECT {columns} FROM dp.add_constraint('item', 'c', 'CHECK (kind > 0)'{dry})"),
+    "create_index": (FILLED, "SELECT {columns} FROM dp.create_index('item', 'i', '(kind DESC)'{dry})"),
+    "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{dry})"),
+    "set_storage": (
+        FILLED,
+        "SELECT {columns} FROM dp.set_storage('event', '{\"fillfactor\": null, \"parallel_workers\": 2}'{dry})",
+    ),
+    "alter_table": (FILLED, "SELECT {columns} FROM dp.alter_table('event', 'FORCE ROW LEVEL SECURITY'{dry})"),
     "sync": (
         FILLED + "GRANT UPDATE (body) ON event TO reader; ALTER TABLE event_template SET (fillfactor = 70);"
         "CREATE INDEX event_body ON ONLY event (body, id); COMMENT ON COLUMN item.kind IS 'it''s'; ALTER TABLE item"
@@ -122,7 +140,7 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         database.server.psql(database.name, prepared, "owner")
     assert difference(picture(db), picture(twin)) == {}
     clock = "SET dp.now = '2025-04-10 00:00+00';\n"
-    call = statement.replace("{form}", form)
+    call = statement.replace("{form}", form).replace("{key}", places["key"])
     db.server.psql(db.name, clock + call.replace("{columns}", "*").replace("{dry}", "") + ";", "owner")
     dry = call.replace("{columns}", "statement").replace("{dry}", ", dry_run => true")
     start = picture(twin)

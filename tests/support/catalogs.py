@@ -62,7 +62,8 @@ QUERIES = {
 
 def picture(db: Database) -> dict[str, list[str]]:
     """Everything a call may have changed, as sorted text."""
-    return {name: sorted(str(tuple(row.values())) for row in db.rows(query)) for name, query in QUERIES.items()}
+    with db.server.connect(db.name) as connection:  # rows as tuples: some columns of a query have one name
+        return {name: sorted(str(row) for row in connection.execute(query)) for name, query in QUERIES.items()}
 
 
 def difference(one: dict[str, list[str]], other: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str]]]:

@@ -50,5 +50,5 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
     for table in hierarchy.tables:
-        steps = plan.steps(catalog_drift.read_table(table), rewrite)
+        steps = plan.steps(catalog_drift.read_table(table), rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .. import errors, keys, naming
 from ..calendars import Width
 from ..model import REFERENCE, ROOT, ForeignKey, Hierarchy, Policy, Table
-from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose, names
+from ..sql import SQL, Identifier, Literal, assignments, comma_list, compose, names
 from . import foreign_keys, slice_form
 from .properties import Properties, column_statements, storage_clause
 from .remakable import check_can_be_remade
@@ -146,28 +146,30 @@ def check_keys(structure: Structure, needed: tuple[Column, ...], partition_keys:
 def slice_key_statements(structure: Structure, settings: Settings, slice_key: str, bucket: Width) -> list[SQL]:
     """What keeps the slice key true: default, CHECK, and the trigger that sets it when the range key changes."""
     table = structure.identifier
-    range_key = settings.range_column.name
-
-    def expression(value: Composable, value_type: str) -> SQL:
-        return keys.bucket_expression(value, value_type, bucket, settings.time_zone)
-
+    range_key, zone = settings.range_column.name, settings.time_zone
     found = []
     if keys.is_calendar(settings.range_type):
-        default = expression(SQL("now()"), "timestamp with time zone")
+        default = keys.bucket_expression(SQL("now()"), "timestamp with time zone", bucket, zone)
         found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table, Identifier(slice_key), default))
-    check = compose("CHECK ({} = {})", Identifier(slice_key), expression(Identifier(range_key), settings.range_type))
+    value = keys.bucket_expression(Identifier(range_key), settings.range_type, bucket, zone)
+    check = compose("CHECK ({} = {})", Identifier(slice_key), value)
     check_name = naming.derived_name(structure.name, "slice_key_check")
     if check_name in structure.checks:  # declared before, and forgotten; perhaps with another bucket
         found.append(compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(check_name)))
     found.append(add_constraint(table, check_name, check))
-    value = expression(compose("NEW.{}", Identifier(range_key)), settings.range_type)
-    return found + _trigger_statements(structure, slice_key, range_key, value)
+    return found + slice_key_trigger(
+        structure.schema, structure.name, (slice_key, range_key), settings.range_type, bucket, zone
+    )
 
 
-def _trigger_statements(structure: Structure, slice_key: str, range_key: str, value: SQL) -> list[SQL]:
+def slice_key_trigger(
+    schema: str, table: str, columns: tuple[str, str], range_type: str, bucket: Width, time_zone: str
+) -> list[SQL]:
     """The trigger that gives the slice key its value when the range key changes, and its function."""
-    name = naming.derived_name(structure.name, "set_slice_key")
-    function = Identifier(structure.schema, name)
+    slice_key, range_key = columns
+    name = naming.derived_name(table, "set_slice_key")
+    function = Identifier(schema, name)
+    value = keys.bucket_expression(compose("NEW.{}", Identifier(range_key)), range_type, bucket, time_zone)
     body = compose("BEGIN NEW.{} := {}; RETURN NEW; END", Identifier(slice_key), value)
     return [
         compose(
@@ -180,7 +182,7 @@ def _trigger_statements(structure: Structure, slice_key: str, range_key: str, va
             "CREATE OR REPLACE TRIGGER {} BEFORE UPDATE OF {} ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
             Identifier(name),
             Identifier(range_key),
-            structure.identifier,
+            Identifier(schema, table),
             function,
         ),
     ]

@@ -121,10 +121,15 @@ def _missing_index(state: State, missing: MissingIndex) -> Difference:
     return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
 
 
-def steps(facts: Facts, rewrite: bool) -> list[Step]:
-    """What mends the differences of one managed table, a step a relation; those that rewrite rows on request."""
+def steps(facts: Facts, *, rewrite: bool) -> list[Step]:
+    """What mends the differences of one managed table; those that rewrite rows on request."""
+    return steps_of(facts, differences(facts), rewrite=rewrite)
+
+
+def steps_of(facts: Facts, found: list[Difference], *, rewrite: bool) -> list[Step]:
+    """What mends some of them, a step a relation."""
     by_relation: dict[Identifier, list[SQL]] = {}
-    for each in differences(facts):
+    for each in found:
         if each.mended_by == SYNC or (rewrite and each.mended_by == REWRITE):
             by_relation.setdefault(each.relation, []).extend(each.statements)
     partitions = {partition.state.identifier: partition for partition in facts.partitions}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, replica_identity_statement, storage_clause
+from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
@@ -27,8 +27,7 @@ def _storage(partition: Partition, wanted: Properties) -> list[Difference]:
     found = []
     for name, expected, actual in unequal(wanted.options, state.options):
         if expected is None:
-            reset = SQL(".".join(Identifier(part).text for part in name.split(".")))
-            action = compose("RESET ({})", reset)
+            action = compose("RESET ({})", option_name(name))
         else:
             action = compose("SET ({})", storage_clause(((name, expected),)))
         statement = compose("ALTER TABLE {} {}", state.identifier, action)

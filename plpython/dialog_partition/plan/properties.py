@@ -134,11 +134,12 @@ def grantee_name(grantee: str | None) -> Composable:
 
 def storage_clause(options: tuple[tuple[str, str], ...]) -> Composable:
     """``fillfactor = '90', toast.autovacuum_enabled = 'false'``."""
-    parts = [
-        compose("{} = {}", SQL(".".join(Identifier(part).text for part in name.split("."))), Literal(value))
-        for name, value in options
-    ]
-    return comma_list(parts)
+    return comma_list([compose("{} = {}", option_name(name), Literal(value)) for name, value in options])
+
+
+def option_name(name: str) -> SQL:
+    """A storage parameter's name, ``toast.autovacuum_enabled`` among them."""
+    return SQL(".".join(Identifier(part).text for part in name.split(".")))
 
 
 def relation_statements(properties: Properties, relation: Identifier) -> list[SQL]:

@@ -1,0 +1,106 @@
+"""set_storage, alter_table: what has no function of its own."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, execute, fragments
+from ..catalog import alter as catalog_alter
+from ..catalog import drift as catalog_drift
+from ..operation import Operation, Step
+from ..plan import alter as plan
+from ..plan import drift as plan_drift
+from ..sql import SQL, Literal, compose
+from . import calls
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+# What a partitioned table refuses: said of the template, it is for all leaves.
+OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
+# What has a function of its own that knows more, by the first words.
+ELSEWHERE = {
+    ("ADD", "COLUMN"): "add_column",
+    ("DROP", "COLUMN"): "drop_column",
+    ("RENAME", "COLUMN"): "rename_column",
+    ("ADD", "CONSTRAINT"): "add_constraint",
+    ("DROP", "CONSTRAINT"): "drop_constraint",
+}
+# What would take a table out of its hierarchy, or a hierarchy to another role or schema.
+REFUSED = (
+    "ATTACH",
+    "DETACH",
+    "INHERIT",
+    "NO INHERIT",
+    "RENAME TO",
+    "OWNER TO",
+    "SET SCHEMA",
+    "CLUSTER ON",
+    "OF",
+    "NOT OF",
+)
+
+
+def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
+    """Set or reset storage parameters of all leaves; see sql/functions/set_storage.sql.j2."""
+    wanted = json.loads(parameters)
+    if not isinstance(wanted, dict) or not wanted:
+        raise errors.InvalidParameter.of(
+            "parameters", parameters, "It is a JSON object: names with values, null to reset.",
+            """For example '{"fillfactor": 90, "toast.autovacuum_enabled": null}'.""",
+        )  # fmt: skip
+    given = {name: _text(value) for name, value in wanted.items() if value is not None}
+    reset = [name for name, value in wanted.items() if value is None]
+    change = Alteration("set_storage", tbl, dry_run)
+    if not catalog_alter.lacks_storage(change.target.table, given, reset):
+        return change.nothing(f"the leaves of {change.target.identifier} have these storage parameters already")
+    return change.run(plan.set_storage(change.target, given, reset))
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[PlanRow]:
+    """Any other change; see sql/functions/alter_table.sql.j2."""
+    fragments.check("action", action)
+    _refuse(action)
+    change = Alteration("alter_table", tbl, dry_run, search_path)
+    table, template = change.target.table, change.target.table.template
+    if _first_words(action) in OF_LEAVES and template is not None:
+        operations = [Operation(template, plan.alter(template, SQL(action)))]
+    else:
+        statement = plan.alter(change.target.identifier, SQL(action))
+        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+    if dry_run:
+        sync = compose("CALL dp.sync({})", Literal(change.target.hierarchy.root.identifier.text))
+        return change.run([*operations, Operation(change.target.identifier, sync)])
+    before = set(plan_drift.differences(catalog_drift.read_table(table)))
+    change.run(operations)
+    facts = catalog_drift.read_table(table)
+    rest = [each for each in plan_drift.differences(facts) if each not in before]
+    steps = plan_drift.steps_of(facts, rest, rewrite=True)
+    if steps:
+        calls.run_in_function([Step(tuple(one for step in steps for one in step.operations))], change.context)
+    return execute.last_plan()
+
+
+def _first_words(action: str) -> tuple[str, ...]:
+    """What an action begins with, up to a parenthesis."""
+    return fragments.words(action, 2)
+
+
+def _refuse(action: str) -> None:
+    words = _first_words(action)
+    text = " ".join(words)
+    if words in ELSEWHERE:
+        raise errors.InvalidParameter.of(
+            "action", action, f"{text} has a function of its own.", f"Use dp.{ELSEWHERE[words]}(...)."
+        )
+    if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
+        raise errors.InvalidParameter.of(
+            "action", action, f"{text} would take the table out of its hierarchy, or part it from the others.",
+            "Do that by hand, to every table of the hierarchy.",
+        )  # fmt: skip

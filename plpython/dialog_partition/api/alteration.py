@@ -1,0 +1,98 @@
+"""What all schema changes have in common: the table they are about, the caller's search_path, and the last look."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from .. import database, errors, execute
+from ..catalog import alter as catalog_alter
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..operation import Operation, Step
+from ..plan.alter import Target
+from ..plan.structure import Column, Structure
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..execute import Context, PlanRow
+
+
+class Alteration:
+    """A schema change of one managed table, while it is planned and run."""
+
+    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+        """Find the table's hierarchy and take its lock."""
+        root = catalog_hierarchy.root_of(table)
+        if root is None:
+            raise errors.UndefinedObject(
+                f"{catalog_server.relation_name(table)} is no root or child of a hierarchy",
+                "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
+                "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
+            )
+        hierarchy, context = calls.open_function(call, root, dry_run)
+        self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
+        self.context: Context = context._replace(search_path=search_path)
+        self.structure: Structure = catalog_structure.read(table)
+        template = self.target.table.template_oid
+        self._template_columns = catalog_structure.columns(template) if template is not None else ()
+
+    def column(self, name: str) -> Column:
+        """A column of the table that must be there."""
+        found = self.structure.column(name)
+        if found is None:
+            raise errors.UndefinedColumn(
+                f'column "{name}" of {self.target.identifier} does not exist',
+                f"The columns are {', '.join(each.name for each in self.structure.columns)}.",
+                "Write the name as it is in the catalog, without double quotes.",
+            )
+        return found
+
+    def template_has(self, column: str) -> bool:
+        """Whether the template has a column, too."""
+        return any(each.name == column for each in self._template_columns)
+
+    def refuse_keys(self, column: str, what: str) -> None:
+        """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
+        policy = self.target.hierarchy.policy
+        keys = {policy.range_key, *policy.partition_keys}
+        hierarchy_keys = self.target.hierarchy.foreign_keys
+        table = self.target.table.oid
+        linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
+        linked |= {name for key in hierarchy_keys if key.parent == table for name in key.parent_columns}
+        if column not in keys | linked:
+            return
+        role = "is a key of the hierarchy" if column in keys else "is part of a foreign key inside the hierarchy"
+        raise errors.InvalidTableDefinition(
+            f'column "{column}" of {self.target.identifier} {role} and cannot {what}',
+            "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
+            "Another name is given by dp.rename_column(...), in all tables at once.",
+        )
+
+    @contextmanager
+    def callers_names(self) -> Iterator[None]:
+        """Names in SQL of the caller's are looked up where the caller's session looks."""
+        database.set_local("search_path", self.context.search_path or execute.PINNED_PATH)
+        yield
+        database.set_local("search_path", execute.PINNED_PATH)
+
+    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        if kind is None or self.context.mode == execute.DRY_RUN:
+            return rows
+        others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
+        if others:
+            raise errors.NotInPrerequisiteState(
+                f'partitions of {self.target.identifier} differ from it in {kind} "{name}"',
+                f"Among them are {', '.join(others)}.",
+                "See SELECT * FROM dp.drift(...); mend them and call again. Nothing was changed.",
+            )
+        return rows
+
+    def nothing(self, why: str) -> list[PlanRow]:
+        """Called twice: there is nothing left to do."""
+        return calls.nothing_to_do(why)

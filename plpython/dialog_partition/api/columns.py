@@ -1,0 +1,197 @@
+"""add_column, drop_column, rename_column, alter_column_type, set_default, drop_default, set_not_null, drop_not_null."""
+
+from __future__ import annotations
+
+from .. import errors, fragments
+from ..catalog import alter as catalog_alter
+from ..catalog import server as catalog_server
+from ..operation import Operation
+from ..plan import alter as plan
+from ..plan.declare import slice_key_trigger
+from ..sql import SQL, Identifier, compose
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+IDENTITIES = ("ALWAYS", "BY DEFAULT")
+IDENTITY_SINCE = 170000
+
+
+def add_column(
+    tbl: int,
+    column_name: str,
+    type: str,
+    default_value: str | None,
+    not_null: bool,
+    generated: str | None,
+    identity: str | None,
+    comment: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Add a column; see sql/functions/add_column.sql.j2."""
+    fragments.check("type", type)
+    for parameter, text in (("default_value", default_value), ("generated", generated)):
+        if text is not None:
+            fragments.check(parameter, text)
+    if sum(part is not None for part in (default_value, generated, identity)) > 1:
+        raise errors.InvalidParameter(
+            "a column has a default, or is generated, or is an identity",
+            "More than one of default_value, generated and identity is given.",
+            "Give at most one of them.",
+        )
+    column = plan.NewColumn(column_name, type, default_value, not_null, generated, _identity(identity), comment)
+    change = Alteration("add_column", tbl, dry_run, search_path)
+    present = change.structure.column(column_name)
+    if present is not None:
+        with change.callers_names():
+            is_same = catalog_alter.same_type(tbl, column_name, type)
+        if is_same and present.is_not_null >= not_null and present.is_identity == (identity is not None):
+            return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+        raise errors.DuplicateColumn(
+            f'column "{column_name}" of {change.target.identifier} exists already, and is another',
+            f"It is {present.declaration}{' NOT NULL' if present.is_not_null else ''}.",
+            "Change it with dp.alter_column_type(...), dp.set_not_null(...), or choose another name.",
+        )
+    if column.identity is not None and catalog_server.server().version < IDENTITY_SINCE and change.target.relations[1:]:
+        raise errors.InvalidTableDefinition(
+            f"an identity column cannot be added to {change.target.identifier}, which has partitions",
+            "PostgreSQL 17 and later can; this server is older.",
+            "Create a sequence, and add the column with default_value => 'nextval(...)'.",
+        )
+    return change.run(plan.add_column(change.target, column), "column", column_name)
+
+
+def _identity(text: str | None) -> str | None:
+    if text is None:
+        return None
+    words = " ".join(text.upper().split())
+    if words not in IDENTITIES:
+        raise errors.InvalidParameter.of("identity", text, f"It is one of {', '.join(IDENTITIES)}.")
+    return words
+
+
+def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a column; see sql/functions/drop_column.sql.j2."""
+    change = Alteration("drop_column", tbl, dry_run)
+    of_table = change.structure.column(column_name) is not None
+    of_template = change.template_has(column_name)
+    if not of_table and not of_template:
+        return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
+    change.refuse_keys(column_name, "be dropped")
+    operations = plan.drop_column(change.target, column_name, of_table=of_table, of_template=of_template)
+    return change.run(operations, "column", column_name)
+
+
+def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
+    """Rename a column, a key in all tables; see sql/functions/rename_column.sql.j2."""
+    change = Alteration("rename_column", tbl, dry_run)
+    if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
+        return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
+    change.column(column_name)
+    policy = change.target.hierarchy.policy
+    if column_name not in (policy.range_key, *policy.partition_keys):
+        of_template = change.template_has(column_name)
+        operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
+        return change.run(operations, "column", new_name)
+    return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+
+
+def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
+    """A key gets its new name in every table that carries it, in the configuration, and in what keeps a slice key."""
+    hierarchy = change.target.hierarchy
+    operations: list[Operation] = []
+    for table in hierarchy.tables:
+        other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
+        if other.structure.column(old) is not None:  # children do not carry the range key in the slice form
+            of_template = other.template_has(old)
+            operations += plan.rename_column(other.target, old, new, of_template=of_template)
+    root = hierarchy.root
+    operations.append(Operation(root.identifier, plan.rename_key(hierarchy, old, new)))
+    policy = hierarchy.policy
+    if policy.slice_key is not None and policy.bucket is not None and old in (policy.slice_key, policy.range_key):
+        columns = (
+            new if policy.slice_key == old else policy.slice_key,
+            new if policy.range_key == old else policy.range_key,
+        )
+        trigger = slice_key_trigger(
+            root.schema, root.name, columns, hierarchy.range_type, policy.bucket, policy.time_zone
+        )
+        operations += [Operation(root.identifier, each, relations=(root.oid,)) for each in trigger]
+    return operations
+
+
+def alter_column_type(
+    tbl: int, column_name: str, type: str, using_expression: str | None, search_path: str, dry_run: bool
+) -> list[PlanRow]:
+    """Give a column another type; see sql/functions/alter_column_type.sql.j2."""
+    fragments.check("type", type)
+    if using_expression is not None:
+        fragments.check("using_expression", using_expression)
+    change = Alteration("alter_column_type", tbl, dry_run, search_path)
+    change.column(column_name)
+    with change.callers_names():
+        is_same = catalog_alter.same_type(tbl, column_name, type)
+    if is_same and "COLLATE" not in type.upper():
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
+    change.refuse_keys(column_name, "get another type")
+    operations = plan.alter_column_type(
+        change.target, column_name, type, using_expression, of_template=change.template_has(column_name)
+    )
+    return change.run(operations, "column", column_name)
+
+
+def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
+    """Set a column's default; see sql/functions/set_default.sql.j2."""
+    fragments.check("default_value", default_value)
+    change = Alteration("set_default", tbl, dry_run, search_path)
+    change.column(column_name)
+    _refuse_slice_key(change, column_name)
+    action = compose("SET DEFAULT {}", SQL(default_value))
+    return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
+
+
+def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Drop a column's default; see sql/functions/drop_default.sql.j2."""
+    change = Alteration("drop_default", tbl, dry_run)
+    change.column(column_name)
+    _refuse_slice_key(change, column_name)
+    if catalog_alter.default_of(tbl, column_name) is None:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
+    return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
+
+
+def _refuse_slice_key(change: Alteration, column: str) -> None:
+    """The root's slice key has the default that its trigger and CHECK agree with."""
+    hierarchy = change.target.hierarchy
+    if column == hierarchy.policy.slice_key and change.target.table.oid == hierarchy.root.oid:
+        raise errors.InvalidTableDefinition(
+            f"the default of {Identifier(column)} is the extension's: the current bucket",
+            "It is the slice key of the hierarchy.",
+            "Name the slice key in the INSERT where rows are of another bucket.",
+        )
+
+
+def set_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Forbid NULL; see sql/functions/set_not_null.sql.j2."""
+    change = Alteration("set_not_null", tbl, dry_run)
+    if change.column(column_name).is_not_null:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
+    return change.run(plan.alter_column(change.target, column_name, SQL("SET NOT NULL")), "column", column_name)
+
+
+def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
+    """Allow NULL; see sql/functions/drop_not_null.sql.j2."""
+    change = Alteration("drop_not_null", tbl, dry_run)
+    if not change.column(column_name).is_not_null:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
+    policy = change.target.hierarchy.policy
+    if column_name in (policy.range_key, *policy.partition_keys):
+        change.refuse_keys(column_name, "be NULL")
+    of_template = change.template_has(column_name)
+    action = SQL("DROP NOT NULL")
+    return change.run(
+        plan.alter_column(change.target, column_name, action, of_template=of_template), "column", column_name
+    )

@@ -1,0 +1,98 @@
+"""Reading what schema changes need: the table that is changed, and whether all its partitions agree afterwards."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Hierarchy, Table
+from ..plan.alter import Target
+from . import slices as catalog_slices
+
+MAX_TOLD = 5
+
+# The partitions of a table whose column is not what the table's is; a name that the table lacks must be lacked by all.
+_COLUMN = """
+    SELECT tree.relid::text AS name
+    FROM pg_partition_tree($1) AS tree
+    LEFT JOIN pg_attribute parent ON parent.attrelid = $1 AND parent.attname = $2 AND NOT parent.attisdropped
+    LEFT JOIN pg_attrdef pd ON pd.adrelid = $1 AND pd.adnum = parent.attnum
+    LEFT JOIN pg_attribute own ON own.attrelid = tree.relid AND own.attname = $2 AND NOT own.attisdropped
+    LEFT JOIN pg_attrdef od ON od.adrelid = own.attrelid AND od.adnum = own.attnum
+    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated,
+           pg_get_expr(od.adbin, od.adrelid))
+          IS DISTINCT FROM (parent.atttypid, parent.atttypmod, parent.attcollation, parent.attnotnull,
+                            parent.attgenerated, pg_get_expr(pd.adbin, pd.adrelid))
+    LIMIT $3
+"""
+
+_CONSTRAINT = """
+    SELECT tree.relid::text AS name
+    FROM pg_constraint parent, pg_partition_tree($1) AS tree
+    WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
+      AND NOT EXISTS (SELECT FROM pg_constraint own
+                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
+                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
+                        AND own.convalidated = parent.convalidated)
+    LIMIT $3
+"""
+
+_INDEX = """
+    SELECT x.relname::text AS name FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE i.indrelid = $1 AND x.relname = $2 AND NOT i.indisvalid LIMIT $3
+"""
+
+_QUERIES = {"column": _COLUMN, "constraint": _CONSTRAINT, "index": _INDEX}
+
+
+def target(hierarchy: Hierarchy, table: Table) -> Target:
+    """A managed table with the names of its partitions."""
+    slices = hierarchy.slices[table.oid]
+    leaves = catalog_slices.leaves(list(slices))
+    whole = tuple(each.identifier for each in slices if not each.is_partitioned)
+    below = tuple(leaf for each in slices for leaf in leaves.get(each.oid, ()))
+    upper = tuple((each.oid, each.identifier) for each in slices if each.is_partitioned)
+    return Target(hierarchy, table, upper, whole + below)
+
+
+def disagreeing(kind: str, table: int, name: str) -> list[str]:
+    """Some partitions that are not what their table is, in a column, constraint or index."""
+    rows = database.query(_QUERIES[kind], ("oid", "name", "int"), (table, name, MAX_TOLD))
+    return [row["name"] for row in rows]
+
+
+def same_type(table: int, column: str, type_text: str) -> bool:
+    """Whether a column has the type that a piece of SQL names, modifier and collation included."""
+    oid, modifier = database.result_type(f"SELECT NULL::{type_text} AS value WHERE false")
+    rows = database.query(
+        "SELECT (atttypid, atttypmod) = ($3::oid, $4) AS same FROM pg_attribute"
+        " WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped",
+        ("oid", "name", "oid", "int"),
+        (table, column, oid, modifier),
+    )
+    return bool(rows and rows[0]["same"])
+
+
+def default_of(table: int, column: str) -> str | None:
+    """The default of a column as PostgreSQL deparses it."""
+    rows = database.query(
+        "SELECT pg_get_expr(d.adbin, d.adrelid) AS value FROM pg_attribute a"
+        " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+        " WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped",
+        ("oid", "name"),
+        (table, column),
+    )
+    return rows[0]["value"] if rows else None
+
+
+def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:
+    """Whether the template or a leaf lacks some storage parameters, or has some that shall go."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
+        " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
+        " CROSS JOIN LATERAL (SELECT coalesce(c.reloptions, '{}')"
+        "                            || ARRAY(SELECT 'toast.' || o FROM unnest(t.reloptions) AS o) AS options) AS own"
+        " WHERE NOT own.options @> $3 OR EXISTS (SELECT FROM unnest(own.options) AS o"
+        "                                        WHERE split_part(o, '=', 1) = ANY ($4))) AS found",
+        ("oid", "oid", "text[]", "text[]"),
+        (table.oid, table.template_oid, [f"{name}={value}" for name, value in given.items()], reset),
+    )
+    return bool(rows[0]["found"])

@@ -1,0 +1,193 @@
+"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
+from . import trees
+from .properties import option_name, storage_clause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Target(NamedTuple):
+    """A managed table, and all of its partitions: slices before their leaves."""
+
+    hierarchy: Hierarchy
+    table: Table
+    slices: tuple[tuple[int, Identifier], ...]
+    leaves: tuple[Identifier, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """The table's qualified name."""
+        return self.table.identifier
+
+    @property
+    def relations(self) -> tuple[int, ...]:
+        """What a change locks: the table and its slices, with the leaves under them."""
+        return (self.table.oid, *(oid for oid, _ in self.slices))
+
+
+class NewColumn(NamedTuple):
+    """A column to add; types and expressions as the caller wrote them."""
+
+    name: str
+    type: str
+    default: str | None
+    is_not_null: bool
+    generated: str | None
+    identity: str | None  # ALWAYS, BY DEFAULT
+    comment: str | None
+
+
+def on_parent(target: Target, statement: SQL, relations_each: int = 1) -> Operation:
+    """Step 1: a statement on the parent, which PostgreSQL takes to all partitions; and how many relations it locks."""
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
+    return Operation(target.identifier, statement, ACCESS_EXCLUSIVE, target.relations, 1, tree)
+
+
+def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Operation]:
+    """Step 2: the same on the template, which nobody else uses."""
+    template = target.table.template
+    return [Operation(template, build(template))] if template is not None else []
+
+
+def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+    """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
+    slices = [] if leaves_only else [identifier for _, identifier in target.slices]
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    return [
+        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
+        for relation in (*slices, *target.leaves)
+    ]
+
+
+def slice_key_check(hierarchy: Hierarchy) -> str | None:
+    """The name of the CHECK that keeps the slice key true; None in the exact form."""
+    return naming.derived_name(hierarchy.root.name, "slice_key_check") if hierarchy.policy.slice_key else None
+
+
+def alter(relation: Composable, action: Composable) -> SQL:
+    """``ALTER TABLE ... action``."""
+    return compose("ALTER TABLE {} {}", relation, action)
+
+
+def add_column(target: Target, column: NewColumn) -> list[Operation]:
+    """The column on the parent and the template; its comment everywhere."""
+    name = Identifier(column.name)
+    bare = compose("ADD COLUMN {} {}{}", name, SQL(column.type), _generated(column))
+    full = compose(
+        "{}{}{}{}", bare, _default(column), _identity(column), SQL(" NOT NULL" if column.is_not_null else "")
+    )
+    found = [on_parent(target, alter(target.identifier, full))]
+    found += on_template(target, lambda relation: alter(relation, bare))
+    if column.comment is not None:
+        comment = Literal(column.comment)
+
+        def commented(relation: Identifier) -> SQL:
+            return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, comment)
+
+        found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
+    return found
+
+
+def _generated(column: NewColumn) -> SQL:
+    if column.generated is None:
+        return SQL("")
+    return compose(" GENERATED ALWAYS AS ({}) STORED", SQL(column.generated))
+
+
+def _default(column: NewColumn) -> SQL:
+    return compose(" DEFAULT {}", SQL(column.default)) if column.default is not None else SQL("")
+
+
+def _identity(column: NewColumn) -> SQL:
+    return compose(" GENERATED {} AS IDENTITY", SQL(column.identity)) if column.identity is not None else SQL("")
+
+
+def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool) -> list[Operation]:
+    """The column of the parent and of the template, whichever still has it; never with CASCADE."""
+    action = compose("DROP COLUMN {}", Identifier(column))
+    found = [on_parent(target, alter(target.identifier, action))] if of_table else []
+    return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
+
+
+def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
+    """Another name for a column of one table; keys that wait for dp.register_child follow."""
+    action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
+    found = [on_parent(target, alter(target.identifier, action))]
+    if of_template:
+        found += on_template(target, lambda relation: alter(relation, action))
+    table = Literal(target.identifier.text)
+    for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
+        update = compose(
+            "UPDATE dp.pending_foreign_key SET {columns} = array_replace({columns}, {old}::name, {new}::name)"
+            " WHERE {whose} = {table}::regclass AND {old} = ANY ({columns})",
+            columns=SQL(columns),
+            old=Literal(column),
+            new=Literal(new_name),
+            whose=SQL(whose),
+            table=table,
+        )
+        found.append(Operation(target.identifier, update))
+    return found
+
+
+def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
+    """The configuration of a hierarchy whose key column has another name."""
+    policy = hierarchy.policy
+    keys = {"range_key": policy.range_key, "hash_key": policy.hash_key, "slice_key": policy.slice_key}
+    changes: dict[str, Composable] = {name: Literal(new_name) for name, key in keys.items() if key == column}
+    return compose(
+        "UPDATE dp.hierarchy_config SET {} WHERE root = {}::regclass",
+        assignments(changes),
+        Literal(hierarchy.root.identifier.text),
+    )
+
+
+def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
+    """A change of one column that the parent passes on; on the template where new leaves get it from there."""
+    full = compose("ALTER COLUMN {} {}", Identifier(column), action)
+    found = [on_parent(target, alter(target.identifier, full))]
+    return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
+
+
+def alter_column_type(
+    target: Target, column: str, type_text: str, using: str | None, *, of_template: bool
+) -> list[Operation]:
+    """Another type; rows are written anew where PostgreSQL has to, with all their indexes."""
+    name = Identifier(column)
+    typed = compose("ALTER COLUMN {} TYPE {}", name, SQL(type_text))
+    action = compose("{} USING {}", typed, SQL(using)) if using is not None else typed
+    found = [on_parent(target, alter(target.identifier, action), target.table.relations_per_leaf)]
+    empty = compose("{} USING NULL", typed)  # the template has no rows
+    return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
+
+
+def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
+    """An index on the parent, which PostgreSQL makes on all partitions, too."""
+    unique = SQL("UNIQUE " if is_unique else "")
+    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), target.identifier, SQL(definition))
+    # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
+    table = Literal(target.identifier.text)
+    named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)
+    return [on_parent(target, statement, 2), on_parent(target, named, 2)]
+
+
+def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list[Operation]:
+    """Storage parameters, which the parent cannot hold: on the template, and on all leaves."""
+    actions = []
+    if given:
+        actions.append(compose("SET ({})", storage_clause(tuple(given.items()))))
+    if reset:
+        actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
+    action = comma_list(actions)
+    found = on_template(target, lambda relation: alter(relation, action))
+    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)

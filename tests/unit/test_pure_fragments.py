@@ -1,0 +1,72 @@
+"""Pieces of SQL stay pieces."""
+
+from __future__ import annotations
+
+import pytest
+from dialog_partition import errors, fragments
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "integer",
+        "numeric(10, 2)",
+        'character varying(20) COLLATE "C"',
+        "text[]",
+        "'it''s; fine'",
+        "E'it\\'s; fine'",
+        "$$a ; b$$",
+        "$x$a $$ ; b$x$",
+        "(ARRAY[1, 2])[1]",
+        '"odd;name" > 1',
+        "a = '--' AND b = '/*'",
+        "'{}'::jsonb",
+        "lower(party) || '(('",
+    ],
+)
+def test_a_piece_is_taken_as_it_is(text: str) -> None:
+    assert fragments.check("type", text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "integer; DROP TABLE x",
+        "integer -- and so on",
+        "integer /* and so on",
+        "numeric(10",
+        "numeric)10(",
+        "(a]",
+        "'open",
+        '"open',
+        "$$open",
+        "$x$open$$",
+        "E'open\\'",
+        "1) WHERE (true",
+    ],
+)
+def test_what_would_not_stay_a_piece_is_refused(text: str) -> None:
+    with pytest.raises(errors.InvalidParameter):
+        fragments.check("type", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("UNIQUE (a, b)", ["a", "b"]),
+        ('UNIQUE NULLS NOT DISTINCT ("A", "b""c, (", Party DESC)', ["A", 'b"c, (', "party"]),
+        ("USING btree (a text_pattern_ops, b ASC NULLS LAST) INCLUDE (c) WHERE (d > 1)", ["a", "b"]),
+        ("(lower(a))", None),
+        ("(a, lower(b))", None),
+        ("(a, (b + 1))", None),
+        ("UNIQUE", None),
+    ],
+)
+def test_the_columns_of_a_list(text: str, names: list[str] | None) -> None:
+    assert fragments.column_names(text) == names
+
+
+def test_the_first_words() -> None:
+    assert fragments.words("foreign  key(a) references b", 2) == ("FOREIGN", "KEY")
