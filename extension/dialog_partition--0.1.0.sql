@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_e0c2b00b5c29'
+PACKAGE = 'dialog_partition_0_1_0_7c644f71e58b'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2715,17 +2715,22 @@ from . import slices as catalog_slices
 MAX_TOLD = 5
 
 # The partitions of a table whose column is not what the table's is; a name that the table lacks must be lacked by all.
+# OFFSET 0: each column is looked up by its index, however wrong the statistics of the catalog are.
 _COLUMN = """
     SELECT tree.relid::text AS name
-    FROM pg_partition_tree($1) AS tree
-    LEFT JOIN pg_attribute parent ON parent.attrelid = $1 AND parent.attname = $2 AND NOT parent.attisdropped
-    LEFT JOIN pg_attrdef pd ON pd.adrelid = $1 AND pd.adnum = parent.attnum
-    LEFT JOIN pg_attribute own ON own.attrelid = tree.relid AND own.attname = $2 AND NOT own.attisdropped
-    LEFT JOIN pg_attrdef od ON od.adrelid = own.attrelid AND od.adnum = own.attnum
-    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated,
-           pg_get_expr(od.adbin, od.adrelid))
+    FROM (SELECT c.oid AS relid FROM pg_class c WHERE c.oid = $1) AS top
+    CROSS JOIN pg_partition_tree(top.relid) AS tree
+    LEFT JOIN LATERAL (SELECT a.*, pg_get_expr(d.adbin, d.adrelid) AS expression FROM pg_attribute a
+                       LEFT JOIN pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+                       WHERE a.attrelid = top.relid AND a.attname = $2 AND NOT a.attisdropped OFFSET 0) AS parent
+        ON true
+    LEFT JOIN LATERAL (SELECT a.*, pg_get_expr(d.adbin, d.adrelid) AS expression FROM pg_attribute a
+                       LEFT JOIN pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+                       WHERE a.attrelid = tree.relid AND a.attname = $2 AND NOT a.attisdropped OFFSET 0) AS own
+        ON true
+    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated, own.expression)
           IS DISTINCT FROM (parent.atttypid, parent.atttypmod, parent.attcollation, parent.attnotnull,
-                            parent.attgenerated, pg_get_expr(pd.adbin, pd.adrelid))
+                            parent.attgenerated, parent.expression)
     LIMIT $3
 """
 
@@ -9982,10 +9987,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('add_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('add_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10004,10 +10009,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('add_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('add_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10033,10 +10038,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10058,10 +10063,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('alter_column_type', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('alter_column_type', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10079,10 +10084,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('alter_table', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('alter_table', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10099,10 +10104,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10117,10 +10122,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -10148,10 +10153,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10183,10 +10188,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10207,10 +10212,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10228,10 +10233,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10255,10 +10260,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drift', ('root',), False, arguments)
 $python$;
 
 
@@ -10276,10 +10281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10296,10 +10301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10316,10 +10321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10336,10 +10341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10356,10 +10361,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10376,10 +10381,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10395,10 +10400,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10411,10 +10416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10440,10 +10445,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10461,10 +10466,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10482,10 +10487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('rename_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('rename_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10504,10 +10509,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10524,10 +10529,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10544,10 +10549,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('set_storage', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_storage', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10565,10 +10570,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10586,10 +10591,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_7c644f71e58b'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10604,10 +10609,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_7c644f71e58b'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10623,10 +10628,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e0c2b00b5c29' not in GD:
+if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e0c2b00b5c29'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_7c644f71e58b'].call('sync', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -10,17 +10,22 @@ from . import slices as catalog_slices
 MAX_TOLD = 5
 
 # The partitions of a table whose column is not what the table's is; a name that the table lacks must be lacked by all.
+# OFFSET 0: each column is looked up by its index, however wrong the statistics of the catalog are.
 _COLUMN = """
     SELECT tree.relid::text AS name
-    FROM pg_partition_tree($1) AS tree
-    LEFT JOIN pg_attribute parent ON parent.attrelid = $1 AND parent.attname = $2 AND NOT parent.attisdropped
-    LEFT JOIN pg_attrdef pd ON pd.adrelid = $1 AND pd.adnum = parent.attnum
-    LEFT JOIN pg_attribute own ON own.attrelid = tree.relid AND own.attname = $2 AND NOT own.attisdropped
-    LEFT JOIN pg_attrdef od ON od.adrelid = own.attrelid AND od.adnum = own.attnum
-    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated,
-           pg_get_expr(od.adbin, od.adrelid))
+    FROM (SELECT c.oid AS relid FROM pg_class c WHERE c.oid = $1) AS top
+    CROSS JOIN pg_partition_tree(top.relid) AS tree
+    LEFT JOIN LATERAL (SELECT a.*, pg_get_expr(d.adbin, d.adrelid) AS expression FROM pg_attribute a
+                       LEFT JOIN pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+                       WHERE a.attrelid = top.relid AND a.attname = $2 AND NOT a.attisdropped OFFSET 0) AS parent
+        ON true
+    LEFT JOIN LATERAL (SELECT a.*, pg_get_expr(d.adbin, d.adrelid) AS expression FROM pg_attribute a
+                       LEFT JOIN pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+                       WHERE a.attrelid = tree.relid AND a.attname = $2 AND NOT a.attisdropped OFFSET 0) AS own
+        ON true
+    WHERE (own.atttypid, own.atttypmod, own.attcollation, own.attnotnull, own.attgenerated, own.expression)
           IS DISTINCT FROM (parent.atttypid, parent.atttypmod, parent.attcollation, parent.attnotnull,
-                            parent.attgenerated, pg_get_expr(pd.adbin, pd.adrelid))
+                            parent.attgenerated, parent.expression)
     LIMIT $3
 """
 
