@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_7c644f71e58b'
+PACKAGE = 'dialog_partition_0_1_0_a9f5750b4059'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -38,7 +38,7 @@ name that carries the version and the digest of its source.
 
 from __future__ import annotations
 
-from .. import calendars, database, errors, execute
+from .. import calendars, database, errors, execute, keys
 from ..catalog import adoption as catalog_adoption
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -92,6 +92,9 @@ def _check_tree(structure: Structure) -> None:
             "Only such a tree, with or without HASH partitions below, can be taken over.",
             "Declare a new hierarchy with dp.create_hierarchy.",
         )
+    column = structure.column(structure.partition_columns[0])
+    if column is not None:
+        keys.check_range_type(column.name, policy.without_modifier(column.type))
 
 
 def _settings(structure: Structure, options: dict[str, Any], partman: PartmanSettings | None) -> plan.Settings:
@@ -365,6 +368,7 @@ from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import trust
 from ..model import Hierarchy
 from ..operation import Operation, Step
 from ..sql import compose
@@ -378,14 +382,26 @@ _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock th
 
 
 def context(
-    call: str, root: int, root_name: str, owner: str, mode: str, lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS
+    call: str,
+    root: int,
+    root_name: str,
+    owner: str,
+    mode: str,
+    lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS,
+    *,
+    is_for_log: bool = False,
 ) -> Context:
-    """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner."""
+    """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner.
+
+    ``is_for_log``: it only writes to dp.log that something failed, which touches no table of the owner.
+    """
     facts = catalog_server.server()
     if mode != execute.DRY_RUN and facts.is_standby:
         raise errors.NotInPrerequisiteState(
             "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
         )
+    if owner != facts.user and not is_for_log:
+        trust.refuse_code(trust.tables_of(root), root_name, owner)
     return execute.Context(
         call,
         mode,
@@ -407,7 +423,7 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
 
 def is_owner(hierarchy: Hierarchy) -> bool:
     """Whether the caller is a member of the owner."""
-    rows = database.query("SELECT pg_has_role($1::name, 'MEMBER') AS member", ("text",), (hierarchy.root.owner,))
+    rows = database.query("SELECT pg_has_role($1::name, 'USAGE') AS member", ("text",), (hierarchy.root.owner,))
     return bool(rows[0]["member"])
 
 
@@ -447,8 +463,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
             f"{call.call} on {call.root_name} would take about {locks} locks in one transaction, more than the budget"
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
-            "Leave the slices to CALL dp.create_slices(...) or CALL dp.run_maintenance(...), which commit step by step,"
-            " or raise max_locks_per_transaction.",
+            "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
+            " CALL dp.run_maintenance(...), which commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)
@@ -533,6 +549,23 @@ def release_locks() -> None:
         _open.pop()
 
 
+def reading_blocked(error: Exception) -> errors.LockNotAvailable:
+    """A lock stood in the way of reading the catalog: who holds such locks, for no step says which one it was."""
+    rows = database.query(
+        "SELECT l.pid, l.relation::regclass::text AS relation, a.usename, a.state FROM pg_locks l"
+        " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'relation' AND l.granted"
+        " AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid() AND l.relation >= 16384"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " ORDER BY a.xact_start, l.relation LIMIT 5"
+    )
+    told = "; ".join(f"process {row['pid']} ({row['usename']}, {row['state']}): {row['relation']}" for row in rows)
+    return errors.LockNotAvailable(
+        "could not read the tables, because a transaction has locked one of them",
+        f"{error}. ACCESS EXCLUSIVE locks are held by {told or 'nobody any more'}.",
+        "Call again when these transactions have ended; nothing was changed.",
+    )
+
+
 def describe(error: Exception) -> str:
     """One line about a failure."""
     if isinstance(error, errors.PartitionError):
@@ -558,10 +591,12 @@ def record_failure(error: Exception, call: Context | None = None) -> None:
 
 from __future__ import annotations
 
-from .. import database
+from .. import database, errors, keys
 from ..catalog import findings as catalog_findings
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
+from ..catalog import trust
 from ..model import SliceSpec
 from ..plan import findings as plan
 from . import window
@@ -584,8 +619,8 @@ def check(root: int | None) -> list[Finding]:
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
-        except database.ServerError as error:
-            if root is not None or database.is_cancel(error):
+        except (errors.PartitionError, database.ServerError) as error:
+            if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
                 plan.unreadable(hierarchy.root.identifier.text, error)
@@ -595,6 +630,10 @@ def check(root: int | None) -> list[Finding]:
 
 def check_one(hierarchy: Hierarchy) -> list[Finding]:
     """Findings of one hierarchy."""
+    table = hierarchy.root
+    reads_rows = keys.is_integer(hierarchy.range_type) or any(map(hierarchy.default_slice, hierarchy.tables))
+    if reads_rows and table.owner != catalog_server.server().user:
+        trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
     return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
 
@@ -1024,13 +1063,16 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
 
 
 def _current(root: int) -> dict[str, Any]:
-    return database.query(
+    rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
-    )[0]
+    )
+    if not rows:
+        catalog_hierarchy.load(root)  # tells that it is gone
+    return rows[0]
 
 
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -1476,6 +1518,7 @@ def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call
     """Drain one slice after the other; the slices that were filled."""
     if all(hierarchy.default_slice(table) is None for table in hierarchy.tables):
         return []
+    lower, upper = window.rounded(lower, upper, width)
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, [], facts), call)
     buckets = catalog_slices.default_buckets(hierarchy, width.number)
@@ -1519,7 +1562,8 @@ def filled_spans(
     if keys.is_integer(hierarchy.range_type):
         starts = {int(text.split(".")[0]) for text in buckets}
         numbers = sorted(start for start in starts if lower <= start < upper)  # type: ignore[operator]
-        return [(Edge(start), Edge(start + width.number)) for start in numbers]
+        limit = keys.INTEGER_LIMITS[hierarchy.range_type]
+        return [(Edge(max(start, -limit)), Edge(min(start + width.number, limit - 1))) for start in numbers]
     days = [calendar_day(text) for text in buckets]
     moments = sorted({calendars.align(day, width) for day in days if day is not None and lower <= day < upper})  # type: ignore[operator]
     edges = catalog_slices.calendar_edges(
@@ -1634,7 +1678,7 @@ from . import calls, creation, default_slice, slices, window
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import Context
-    from ..model import Table
+    from ..model import Slice, Table
     from ..operation import Step
 
 CALL = "run_maintenance"
@@ -1675,7 +1719,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     found, unreadable = catalog_hierarchy.load_readable([each.oid for each in own])
     for each in own:
         if each.oid in unreadable:
-            call = calls.context(CALL, each.oid, each.name, each.owner, execute.mode_of(dry_run, True))
+            call = _log_context(each.oid, each.name, each.owner, dry_run)
             note_failure(unreadable[each.oid], call, failures)
     return found
 
@@ -1696,11 +1740,14 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        mode = execute.mode_of(dry_run, True)
-        note_failure(error, calls.context(CALL, root.oid, root.identifier.text, root.owner, mode), failures)
+        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner
+
+
+def _log_context(root: int, name: str, owner: str, dry_run: bool) -> Context:
+    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), is_for_log=True)
 
 
 def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:
@@ -1741,8 +1788,9 @@ def maintain(root: int, dry_run: bool) -> None:
     hierarchy, call = calls.open_procedure(CALL, root, dry_run)
     if finish_detaches(hierarchy, call):
         hierarchy = catalog_hierarchy.load(root)
-    if retire(hierarchy, call):
-        hierarchy = catalog_hierarchy.load(root)
+    retired = retire(hierarchy, call)
+    if retired:
+        hierarchy = lifecycle.without(hierarchy, retired) if dry_run else catalog_hierarchy.load(root)
     drained = default_slice.drain(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width, call)
     if drained:
         hierarchy = catalog_hierarchy.load(root)
@@ -1754,7 +1802,7 @@ def maintain(root: int, dry_run: bool) -> None:
     end_log(hierarchy, call)
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> bool:
+def retire(hierarchy: Hierarchy, call: Context) -> list[Slice]:
     """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
     policy = hierarchy.policy
     expired = window.expired(hierarchy)
@@ -1765,7 +1813,7 @@ def retire(hierarchy: Hierarchy, call: Context) -> bool:
             schema = policy.retention_schema if policy.retention_action == MOVE else None
             steps = slices.detach(hierarchy, each.span, schema)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
-    return bool(expired)
+    return expired
 
 
 def finish_detaches(hierarchy: Hierarchy, call: Context) -> bool:
@@ -1879,7 +1927,8 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
         if options[name] is None:
             raise errors.InvalidParameter.of(name, None, "It must have a value; leave it out to have its default.")
     range_column = _column(structure, options["range_key"], "range_key")
-    range_type = _without_modifier(range_column.type)
+    _check_stored(structure, range_column, "range_key")
+    range_type = without_modifier(range_column.type)
     keys.check_range_type(range_column.name, range_type)
     hash_key = options["hash_key"]
     if hash_key is not None:
@@ -1903,7 +1952,7 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
         hash_partitions,
         options["premake"],
         options["start"],
-        str(calendars.parse_width(options["retention"], "retention")) if options["retention"] else None,
+        str(calendars.parse_width(options["retention"], "retention")) if options["retention"] is not None else None,
         options["retention_action"],
         options["retention_schema"],
         options["time_zone"],
@@ -1914,7 +1963,7 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
 
 def _width(text: str | None, range_type: str) -> str:
     """The width of slices: as given, or a month."""
-    if text:
+    if text is not None:
         return text
     if keys.is_calendar(range_type):
         return A_MONTH
@@ -1940,7 +1989,7 @@ def _slice_form(
     return slice_key, options["bucket"] or (A_MONTH if keys.is_calendar(range_type) else width)
 
 
-def _without_modifier(type_name: str) -> str:
+def without_modifier(type_name: str) -> str:
     """``timestamp with time zone`` of ``timestamp(3) with time zone``."""
     before, bracket, rest = type_name.partition("(")
     return before + rest.partition(")")[2] if bracket else type_name
@@ -1975,7 +2024,19 @@ def _check_hash_key(structure: Structure, hash_key: str, range_column: Column) -
     column = _column(structure, hash_key, "hash_key")
     if column.name == range_column.name:
         raise errors.InvalidParameter.of("hash_key", hash_key, "Range key and hash key are two columns.")
+    _check_stored(structure, column, "hash_key")
     _check_hashable(structure, column)
+
+
+def _check_stored(structure: Structure, column: Column, parameter: str) -> None:
+    """PostgreSQL partitions by no generated column."""
+    query = "SELECT attgenerated <> '' AS generated FROM pg_attribute WHERE attrelid = $1 AND attname = $2"
+    if database.query(query, ("oid", "name"), (structure.oid, column.name))[0]["generated"]:
+        raise errors.InvalidTableDefinition(
+            f'column "{column.name}" of {structure.identifier} is generated, and cannot be the {parameter}',
+            "PostgreSQL does not partition by generated columns.",
+            "Choose a column that is stored as it is given, or make this one so: ALTER COLUMN ... DROP EXPRESSION.",
+        )
 
 
 def check_policy(options: dict[str, Any], range_type: str, hash_key: str | None) -> None:
@@ -2000,7 +2061,7 @@ def _check_widths(options: dict[str, Any], range_type: str) -> None:
     widths = {
         parameter: calendars.parse_width(options[parameter], parameter)
         for parameter in ("slice", "bucket", "retention")
-        if options[parameter]
+        if options[parameter] is not None
     }
     for parameter, each in widths.items():
         check_width(parameter, each, range_type, None)
@@ -2076,7 +2137,9 @@ def parse_bound(text: str | None, range_type: str, parameter: str) -> object:
 
 
 def _column(structure: Structure, name: str | None, parameter: str) -> Column:
-    column = structure.column(name) if name is not None else None
+    if name is None:
+        raise errors.InvalidParameter.of(parameter, None, "It names a column.")
+    column = structure.column(name)
     if column is None:
         raise errors.UndefinedColumn(
             f'column "{name}" of {structure.identifier} does not exist',
@@ -2302,12 +2365,29 @@ def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
     if policy.start is not None:
         lower = calendars.align(calendars.parse_moment(policy.start, "start"), policy.width)
     else:
-        slices = hierarchy.range_slices(hierarchy.root)
-        oldest = slices[0].lower.local if slices and slices[0].lower else None
-        lower = min(oldest, current) if oldest is not None else current
+        oldest = _first_edge(hierarchy)
+        lower = min(oldest.local, current) if oldest is not None and oldest.local is not None else current
     if policy.retention is not None:
         lower = max(lower, calendars.align(calendars.subtract(now, policy.retention), policy.width))
     return lower, upper
+
+
+def _first_edge(hierarchy: Hierarchy) -> Edge | None:
+    """Where the oldest slice begins; where it ends, when it has no beginning, or none that a calendar knows."""
+    for each in hierarchy.range_slices(hierarchy.root):
+        for edge in (each.lower, each.upper):
+            if edge is not None and (edge.local is not None or keys.is_integer(hierarchy.range_type)):
+                return edge
+    return None
+
+
+def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]:
+    """A range widened to whole slices."""
+    if isinstance(lower, int) and isinstance(upper, int):
+        return lower - lower % width.number, upper + -upper % width.number
+    assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
+    begin, end = calendars.align(lower, width), calendars.align(upper, width)
+    return begin, end if end == upper else calendars.advance(end, width)
 
 
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
@@ -2319,7 +2399,8 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
-    lower = slices[0].lower.point if policy.start is None and slices and slices[0].lower else start - start % step
+    oldest = _first_edge(hierarchy) if policy.start is None else None
+    lower = oldest.point if oldest is not None else start - start % step
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))
@@ -3242,6 +3323,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
     result = []
     for row in rows:
         own = tables[row["root"]]
+        if all(table.role != ROOT for table in own):
+            continue  # dropped since the configuration was read
         oids = {table.oid for table in own if table.role != REFERENCE}
         inside = tuple(key for key in keys if key.child in oids and key.parent in oids)
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
@@ -3276,11 +3359,12 @@ def _check_keys(row: Row) -> None:
         return
     table, key = Identifier(row["schema"], row["name"]), row["missing_keys"][0]
     partition_column = row["partition_column"]
-    renamed = f"ALTER TABLE {table} RENAME COLUMN {Identifier(partition_column)} TO {Identifier(key)};"
+    by_range = f'; {table} is partitioned by RANGE of "{partition_column}"' if partition_column else ""
     raise errors.UndefinedColumn(
         f'key column "{key}" of {table} does not exist any more',
-        f'The configuration knows it by this name; {table} is partitioned by RANGE of "{partition_column}".',
-        f"If it was renamed, rename it back: {renamed}" if partition_column else "Rename it back.",
+        f"The configuration knows it by this name{by_range}.",
+        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN ... TO {Identifier(key)};"
+        " then dp.rename_column(...) gives it another name everywhere.",
     )
 
 
@@ -3288,7 +3372,7 @@ def roots() -> list[Root]:
     """The roots of all hierarchies."""
     rows = database.query(
         "SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, pg_get_userbyid(c.relowner) AS owner,"
-        " pg_has_role(c.relowner, 'MEMBER') AS is_own"
+        " pg_has_role(c.relowner, 'USAGE') AS is_own"
         " FROM dp.hierarchy_config h JOIN pg_class c ON c.oid = h.root JOIN pg_namespace n ON n.oid = c.relnamespace"
         " ORDER BY c.oid"
     )
@@ -3432,7 +3516,7 @@ def last_failures(roots: list[int]) -> dict[int, str]:
 
 from __future__ import annotations
 
-from .. import database
+from .. import database, errors
 from ..plan.properties import Grant, LeafIndex, Properties, State, StatisticsObject, wanted
 from ..plan.row_policy import RowPolicy
 
@@ -3544,6 +3628,10 @@ _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
 def read(table: int, template: int | None) -> Properties:
     """The properties for new leaves of a table; without a template the table stands in its place."""
     found = states([table] + ([template] if template else []))
+    if table not in found or (template and template not in found):
+        raise errors.UndefinedObject(
+            f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
+        )
     return wanted(
         found[table],
         found[template] if template else None,
@@ -3623,7 +3711,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
-from .. import database
+from .. import database, errors
 
 LOCK_BUDGET_SHARE = 0.75  # of the lock table, which is somewhat larger than it says; the rest is for everybody else
 
@@ -3663,7 +3751,11 @@ def server() -> Server:
 def local_now(time_zone: str) -> datetime.datetime:
     """The time in a zone; dp.now sets the clock for tests and rehearsals."""
     query = "SELECT to_char(dp._now($1), 'YYYY-MM-DD HH24:MI:SS.US') AS now"  # whatever DateStyle the session has
-    return datetime.datetime.fromisoformat(database.query(query, ("text",), (time_zone,))[0]["now"])
+    text = database.query(query, ("text",), (time_zone,))[0]["now"]
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise errors.InvalidParameter.of("dp.now", text, "Plans are made for the years 1 to 9999.") from None
 
 
 _points: dict[tuple[str, str, str], int] = {}  # what was asked before: hierarchies cut alike ask the same
@@ -3721,7 +3813,8 @@ def resolve_relation(text: str) -> int:
 
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
-    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    return f"relation {name}, which does not exist," if name.isdigit() else name
 
 
 def existing_relations(schema: str, names: list[str]) -> set[str]:
@@ -3965,6 +4058,8 @@ from ..plan.structure import (
     Trigger,
 )
 from . import foreign_keys as catalog_keys
+from . import server as catalog_server
+from . import trust
 
 _RELATION = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, c.relkind AS kind,
@@ -4109,6 +4204,8 @@ def read(oid: int) -> Structure:
         )
     row = rows[0]
     _check_relation(row, row["text"])
+    if row["owner"] != catalog_server.server().user:
+        trust.refuse_code([oid], row["text"], row["owner"])
     return Structure(
         row["oid"],
         row["schema"],
@@ -4231,6 +4328,70 @@ def _index(row: database.Row) -> Index:
 def _option(option: str) -> tuple[str, str]:
     name, _, value = option.partition("=")
     return name, value
+''','catalog.trust': r'''"""Code that comes with tables: it would run with the rights of whoever reads them or works on them.
+
+An expression of an index, a CHECK, a default or a policy may call a function of the tables' owner. PostgreSQL evaluates
+some of them when a statement is planned, and what a deferred trigger does happens at the commit: no change of role is a
+wall against that. So where the caller is not the owner, tables with such code are refused.
+"""
+
+from __future__ import annotations
+
+from .. import database, errors
+from ..sql import Identifier
+
+MAX_TOLD = 5
+
+# Functions, operators and types that a table or a part of it needs, and that belong neither to a superuser, who may do
+# everything already, nor to the caller. Triggers are left out: those of users do not fire in what we do.
+_CODE = """
+    WITH relation AS (
+        SELECT t.oid FROM unnest($1) AS t (oid)
+        UNION SELECT tree.relid FROM unnest($1) AS t (oid), pg_partition_tree(t.oid) AS tree
+    ), part (class, oid) AS (
+        SELECT 'pg_class'::regclass, oid FROM relation
+        UNION ALL SELECT 'pg_class', i.indexrelid FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+        UNION ALL SELECT 'pg_constraint', k.oid FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
+        UNION ALL SELECT 'pg_attrdef', d.oid FROM relation r JOIN pg_attrdef d ON d.adrelid = r.oid
+        UNION ALL SELECT 'pg_policy', p.oid FROM relation r JOIN pg_policy p ON p.polrelid = r.oid
+        UNION ALL SELECT 'pg_statistic_ext', s.oid FROM relation r JOIN pg_statistic_ext s ON s.stxrelid = r.oid
+    ), needed (class, oid, owner) AS (
+        SELECT d.refclassid, d.refobjid, coalesce(f.proowner, o.oprowner, u.typowner)
+        FROM part JOIN pg_depend d ON d.classid = part.class AND d.objid = part.oid
+        LEFT JOIN pg_proc f ON d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
+        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+        LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+        LEFT JOIN pg_type u ON u.oid = CASE t.typcategory WHEN 'A' THEN t.typelem ELSE t.oid END
+                           AND u.typtype IN ('c', 'd', 'm', 'r')  -- those that may need functions of users
+        UNION ALL
+        SELECT 'pg_rewrite'::regclass, w.oid, c.relowner
+        FROM relation r JOIN pg_class c ON c.oid = r.oid JOIN pg_rewrite w ON w.ev_class = r.oid
+    )
+    SELECT DISTINCT pg_describe_object(needed.class, needed.oid, 0) AS name
+    FROM needed JOIN pg_roles role ON role.oid = needed.owner
+    WHERE NOT role.rolsuper AND role.rolname <> current_user
+    ORDER BY 1
+"""
+
+_TABLES = "SELECT $1 AS oid UNION SELECT tbl::oid FROM dp.table_config WHERE root = $1 AND role <> 'reference'"
+
+
+def tables_of(root: int) -> list[int]:
+    """The tables of a hierarchy, or the table that is to be its root."""
+    return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
+
+
+def refuse_code(tables: list[int], name: object, owner: str) -> None:
+    """Refuse tables with code of others than the caller; for callers who are not the owner."""
+    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    if found:
+        told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
+        raise errors.InsufficientPrivilege(
+            f"{name} brings code of {owner} along, which would run with your rights",
+            f"Constraints, indexes, defaults, policies or rules of its tables need {told}.",
+            f"Call in a session of {owner}; or, if you trust that code with all that you may do,"
+            f" SET ROLE {Identifier(owner)} first.",
+        )
 ''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
 
 from __future__ import annotations
@@ -4378,6 +4539,11 @@ def is_worth_a_retry(error: Exception) -> bool:
     return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
 
 
+def is_lock_timeout(error: Exception) -> bool:
+    """Whether the server gave up waiting for a lock."""
+    return isinstance(error, ServerError) and sqlstate(error) == LOCK_NOT_AVAILABLE
+
+
 def is_cancel(error: Exception) -> bool:
     """Whether somebody wants us to stop: a cancel, a timeout of the statement, a shutdown."""
     return isinstance(error, ServerError) and sqlstate(error)[:2] == "57"
@@ -4428,6 +4594,7 @@ MODULES = {
     "sync": "drift",
     "last_plan": "looking",
 }
+SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call pins, and gives back
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
@@ -4451,28 +4618,34 @@ def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: d
 
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    if "dry_run" in arguments and arguments["dry_run"] is None:  # it must not be taken for false
+        raise errors.InvalidParameter.of("dry_run", None, "It is true or false.")
     for relation in relations:
         if arguments[relation] is not None:
             arguments[relation] = server.resolve_relation(arguments[relation])
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
-    if not is_procedure:
-        return function(**arguments)
-    calls.release_locks()  # none but after an error in giving them back
-    saved = {name: database.setting(name) or "" for name in ("search_path", "lock_timeout")}
+    if is_procedure:
+        calls.release_locks()  # none but after an error in giving them back
+    saved = {setting: database.setting(setting) or "" for setting in execute.PINNED}
     execute.begin(None)
     try:
         result = function(**arguments)
-        execute.finish_plan()
+        if is_procedure:
+            execute.finish_plan()
     except (errors.PartitionError, database.ServerError) as error:
-        calls.record_failure(error)
+        if is_procedure:
+            calls.record_failure(error)
+        if database.is_lock_timeout(error):
+            raise calls.reading_blocked(error) from None
         raise
     finally:
-        calls.release_locks()
+        if is_procedure:
+            calls.release_locks()
     for setting, value in saved.items():  # a dry run may stand in a transaction of the caller's
         database.set_local(setting, value)
-    return result
+    return None if is_procedure else result
 ''','errors': r'''"""The errors a user can meet, each with its SQLSTATE.
 
 Message: lower case, no full stop, names the object. Detail and hint: sentences.
@@ -4565,7 +4738,7 @@ class InsufficientPrivilege(PartitionError):
         return cls(
             f"must be owner of table {table}",
             f"It belongs to {owner}.",
-            f"Call as {owner}, or as a member of that role.",
+            f"Call as {owner}, or as a member of that role who inherits its privileges.",
         )
 
 
@@ -4638,6 +4811,7 @@ MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
 PINNED_PATH = "pg_catalog, pg_temp"
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
 PlanRow = tuple[int, str, str]
 
@@ -4691,6 +4865,7 @@ def last_plan() -> list[PlanRow]:
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", PINNED_PATH)
+    database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
@@ -6013,6 +6188,8 @@ def root_statements(
         check_unique_rules(structure, partition_keys, [], allow_weaker_unique)
         own = [key for key in structure.foreign_keys if key.parent == structure.oid]
         kept = tuple(key.name for key in structure.foreign_keys if key.parent != structure.oid)
+        for key in (*own, *structure.incoming):
+            foreign_keys.check_pairs(key, partition_keys)
         found += guard_statements(structure, properties)
         found += foreign_keys.drop_incoming_statements(structure)
         found += remake_statements(structure, properties, settings.partition_column, needed, partition_keys, kept)
@@ -7146,6 +7323,10 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table, Identifier(key.name)
             )
             found.append(Finding(ERROR, "foreign key checked too early", table.text, text, alter.text))
+    for managed in hierarchy.tables[1:]:
+        if not hierarchy.parents(managed):
+            text = "No foreign key ties the table to the hierarchy: orphans are accepted, and rows do not follow."
+            found.append(Finding(ERROR, "no foreign key", managed.identifier.text, text, None))
     for target, column, what in facts.key_differences:
         text = f'Key column "{column}" is {what}: joins with the root are not partition-wise.'
         found.append(Finding(ERROR, "key column differs", target, text, None))
@@ -7418,12 +7599,27 @@ def inside_keys(
     by_name = {key.name: key for key in [*structure.foreign_keys, *pending] if key.parent in managed}
     by_name.update({key.name: key for key in links})
     found = list(by_name.values()) + [key for key in structure.incoming if key.child in managed]
+    for key in found:
+        check_pairs(key, hierarchy.policy.partition_keys)
     return [
         composite(_with_obligation(key, structure), hierarchy.policy.partition_keys)
         if key.child == structure.oid
         else composite(key, hierarchy.policy.partition_keys)
         for key in found
     ]
+
+
+def check_pairs(key: ForeignKey, partition_keys: tuple[str, ...]) -> None:
+    """A partition key is one column, of one name, in all tables; a key may not pair it with another."""
+    for column, referenced in zip(key.columns, key.parent_columns):
+        if referenced in partition_keys and column != referenced:
+            raise errors.InvalidTableDefinition(
+                f'foreign key "{key.name}" of {key.child_text or "the child"} refers to the partition key'
+                f' "{referenced}" by a column of another name, "{column}"',
+                "Every table carries the partition keys under the names that they have in the root.",
+                f"Rename the column: ALTER TABLE ... RENAME COLUMN {Identifier(column)} TO {Identifier(referenced)},"
+                f" and name it: parent_key => ARRAY[{Literal(referenced)}].",
+            )
 
 
 def _with_obligation(key: ForeignKey, structure: Structure) -> ForeignKey:
@@ -7572,6 +7768,16 @@ def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
     """The root's slices that end at or before a point; the last slice never expires."""
     slices = hierarchy.range_slices(hierarchy.root)
     return [each for each in slices[:-1] if each.upper is not None and each.upper.point <= cutoff]
+
+
+def without(hierarchy: Hierarchy, retired: list[Slice]) -> Hierarchy:
+    """The hierarchy as it will be without some slices, for plans that are only printed."""
+    spans = {each.span for each in retired}
+    slices = {
+        table: tuple(each for each in found if each.is_default or each.span not in spans)
+        for table, found in hierarchy.slices.items()
+    }
+    return hierarchy._replace(slices=slices)
 
 
 def siblings(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[tuple[Table, Slice]]:
@@ -9987,10 +10193,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('add_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('add_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10009,10 +10215,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('add_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('add_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10038,10 +10244,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10063,10 +10269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('alter_column_type', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('alter_column_type', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10084,10 +10290,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('alter_table', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('alter_table', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10104,10 +10310,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10122,10 +10328,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -10153,10 +10359,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10188,10 +10394,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10212,10 +10418,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10233,10 +10439,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10260,10 +10466,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drift', ('root',), False, arguments)
 $python$;
 
 
@@ -10281,10 +10487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10301,10 +10507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10321,10 +10527,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10341,10 +10547,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10361,10 +10567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10381,10 +10587,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10400,10 +10606,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10416,10 +10622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10445,10 +10651,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10466,10 +10672,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10487,10 +10693,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('rename_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('rename_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10509,10 +10715,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10529,10 +10735,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10549,10 +10755,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7c644f71e58b'].call('set_storage', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_storage', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10570,10 +10776,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7c644f71e58b'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10591,10 +10797,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7c644f71e58b'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_a9f5750b4059'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10609,10 +10815,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7c644f71e58b'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_a9f5750b4059'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10628,10 +10834,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7c644f71e58b' not in GD:
+if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7c644f71e58b'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_a9f5750b4059'].call('sync', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

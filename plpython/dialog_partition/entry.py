@@ -45,6 +45,7 @@ MODULES = {
     "sync": "drift",
     "last_plan": "looking",
 }
+SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call pins, and gives back
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
@@ -68,25 +69,31 @@ def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: d
 
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+    if "dry_run" in arguments and arguments["dry_run"] is None:  # it must not be taken for false
+        raise errors.InvalidParameter.of("dry_run", None, "It is true or false.")
     for relation in relations:
         if arguments[relation] is not None:
             arguments[relation] = server.resolve_relation(arguments[relation])
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
-    if not is_procedure:
-        return function(**arguments)
-    calls.release_locks()  # none but after an error in giving them back
-    saved = {name: database.setting(name) or "" for name in ("search_path", "lock_timeout")}
+    if is_procedure:
+        calls.release_locks()  # none but after an error in giving them back
+    saved = {setting: database.setting(setting) or "" for setting in execute.PINNED}
     execute.begin(None)
     try:
         result = function(**arguments)
-        execute.finish_plan()
+        if is_procedure:
+            execute.finish_plan()
     except (errors.PartitionError, database.ServerError) as error:
-        calls.record_failure(error)
+        if is_procedure:
+            calls.record_failure(error)
+        if database.is_lock_timeout(error):
+            raise calls.reading_blocked(error) from None
         raise
     finally:
-        calls.release_locks()
+        if is_procedure:
+            calls.release_locks()
     for setting, value in saved.items():  # a dry run may stand in a transaction of the caller's
         database.set_local(setting, value)
-    return result
+    return None if is_procedure else result

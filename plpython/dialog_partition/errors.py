@@ -90,7 +90,7 @@ class InsufficientPrivilege(PartitionError):
         return cls(
             f"must be owner of table {table}",
             f"It belongs to {owner}.",
-            f"Call as {owner}, or as a member of that role.",
+            f"Call as {owner}, or as a member of that role who inherits its privileges.",
         )
 
 

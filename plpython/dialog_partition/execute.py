@@ -21,6 +21,7 @@ MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
 PINNED_PATH = "pg_catalog, pg_temp"
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
 PlanRow = tuple[int, str, str]
 
@@ -74,6 +75,7 @@ def last_plan() -> list[PlanRow]:
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", PINNED_PATH)
+    database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:

@@ -121,17 +121,10 @@ END $$;
 GRANT INSERT ON seen TO PUBLIC;
 CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM public.remember(TG_NAME); RETURN coalesce(NEW, OLD); END $$;
-CREATE FUNCTION as_expression(value text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN PERFORM public.remember('index'); RETURN value; EXCEPTION WHEN OTHERS THEN RETURN value; END $$;
-CREATE FUNCTION as_check(value text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN RETURN public.remember('check'); END $$;
-CREATE FUNCTION as_policy(value text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
-BEGIN RETURN public.remember('policy'); EXCEPTION WHEN OTHERS THEN RETURN true; END $$;
-CREATE TABLE d (id int PRIMARY KEY, at timestamptz, p text CHECK (as_check(p)));
-CREATE INDEX ON d (as_expression(p));
-CREATE TRIGGER deferred AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION on_row();
+CREATE TABLE d (id int PRIMARY KEY, at timestamptz, p text, up int REFERENCES d ON DELETE SET NULL);
+CREATE TRIGGER deferred AFTER INSERT OR UPDATE ON d FOR EACH ROW EXECUTE FUNCTION on_row();
 ALTER TABLE d ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY p ON d USING (as_policy(p));
+CREATE POLICY p ON d USING (p <> 'z');
 """
 
 
@@ -139,7 +132,7 @@ CREATE POLICY p ON d USING (as_policy(p));
     "trigger", ["TRIGGER immediate BEFORE INSERT OR DELETE", "CONSTRAINT TRIGGER late AFTER INSERT OR DELETE"]
 )
 def test_what_a_superuser_maintains_cannot_become_the_superuser(db: Database, trigger: str) -> None:
-    """Triggers, checks, policies and index expressions of the owner run with the owner's rights, and stay there."""
+    """Triggers of the owner do not fire; tables with other code of theirs are refused, see test_other_caller.py."""
     deferrable = "DEFERRABLE INITIALLY DEFERRED" if "CONSTRAINT" in trigger else ""
     with db.connect() as owner:
         owner.execute("GRANT CREATE ON SCHEMA public TO stranger")
@@ -150,14 +143,14 @@ def test_what_a_superuser_maintains_cannot_become_the_superuser(db: Database, tr
         admin.execute("SELECT dp.create_hierarchy('d', 'at', 'p', hash_partitions => 2, default_slice => true)")
         admin.execute("SET dp.now = '2025-06-15 00:00+00'")
         admin.execute("CALL dp.run_maintenance('d')")
-        stranger.execute("INSERT INTO d VALUES (1, '2025-03-03', 'x'), (2, '2025-03-04', 'y')")
+        stranger.execute("INSERT INTO d VALUES (1, '2025-03-03', 'x', NULL), (2, '2025-03-03', 'x', 1)")
         stranger.execute("TRUNCATE seen")
         admin.execute("CALL dp.drain_default('d', '2025-03-01', '2025-04-01')")
         admin.execute("CALL dp.run_maintenance()")
         admin.execute("SELECT dp.detach_slice('d', '2025-03-01')")
         admin.execute("SELECT dp.attach_slice('d', '2025-03-01')")
         assert admin.execute("SELECT current_user, session_user").fetchall() == [("postgres", "postgres")]
-    assert {row["who"] for row in db.rows("SELECT DISTINCT who FROM seen")} == {"stranger"}
+    assert db.rows("SELECT who FROM seen") == []
     assert not db.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'stranger'")
     owners = db.rows(
         "SELECT DISTINCT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relnamespace = 'public'::regnamespace"

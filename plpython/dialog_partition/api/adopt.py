@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import calendars, database, errors, execute
+from .. import calendars, database, errors, execute, keys
 from ..catalog import adoption as catalog_adoption
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -56,6 +56,9 @@ def _check_tree(structure: Structure) -> None:
             "Only such a tree, with or without HASH partitions below, can be taken over.",
             "Declare a new hierarchy with dp.create_hierarchy.",
         )
+    column = structure.column(structure.partition_columns[0])
+    if column is not None:
+        keys.check_range_type(column.name, policy.without_modifier(column.type))
 
 
 def _settings(structure: Structure, options: dict[str, Any], partman: PartmanSettings | None) -> plan.Settings:

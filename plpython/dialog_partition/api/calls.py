@@ -6,6 +6,7 @@ from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import trust
 from ..model import Hierarchy
 from ..operation import Operation, Step
 from ..sql import compose
@@ -19,14 +20,26 @@ _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock th
 
 
 def context(
-    call: str, root: int, root_name: str, owner: str, mode: str, lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS
+    call: str,
+    root: int,
+    root_name: str,
+    owner: str,
+    mode: str,
+    lock_timeout_ms: int = execute.DEFAULT_LOCK_TIMEOUT_MS,
+    *,
+    is_for_log: bool = False,
 ) -> Context:
-    """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner."""
+    """How a call runs. It works as the owner of the tables, so that everything new belongs to the owner.
+
+    ``is_for_log``: it only writes to dp.log that something failed, which touches no table of the owner.
+    """
     facts = catalog_server.server()
     if mode != execute.DRY_RUN and facts.is_standby:
         raise errors.NotInPrerequisiteState(
             "the server is a standby", "Nothing can be changed here.", "Call on the primary server."
         )
+    if owner != facts.user and not is_for_log:
+        trust.refuse_code(trust.tables_of(root), root_name, owner)
     return execute.Context(
         call,
         mode,
@@ -48,7 +61,7 @@ def hierarchy_context(call: str, hierarchy: Hierarchy, mode: str) -> Context:
 
 def is_owner(hierarchy: Hierarchy) -> bool:
     """Whether the caller is a member of the owner."""
-    rows = database.query("SELECT pg_has_role($1::name, 'MEMBER') AS member", ("text",), (hierarchy.root.owner,))
+    rows = database.query("SELECT pg_has_role($1::name, 'USAGE') AS member", ("text",), (hierarchy.root.owner,))
     return bool(rows[0]["member"])
 
 
@@ -88,8 +101,8 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
             f"{call.call} on {call.root_name} would take about {locks} locks in one transaction, more than the budget"
             f" of {call.lock_budget}",
             "A function works inside the caller's transaction and cannot commit its steps.",
-            "Leave the slices to CALL dp.create_slices(...) or CALL dp.run_maintenance(...), which commit step by step,"
-            " or raise max_locks_per_transaction.",
+            "Raise max_locks_per_transaction; new slices are left to CALL dp.create_slices(...) or"
+            " CALL dp.run_maintenance(...), which commit step by step.",
         )
     lock_hierarchy(call, for_session=False)
     saved = _begin(call)
@@ -172,6 +185,23 @@ def release_locks() -> None:
             catalog_server.unlock(_open.pop().root)
             raise
         _open.pop()
+
+
+def reading_blocked(error: Exception) -> errors.LockNotAvailable:
+    """A lock stood in the way of reading the catalog: who holds such locks, for no step says which one it was."""
+    rows = database.query(
+        "SELECT l.pid, l.relation::regclass::text AS relation, a.usename, a.state FROM pg_locks l"
+        " LEFT JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'relation' AND l.granted"
+        " AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid() AND l.relation >= 16384"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " ORDER BY a.xact_start, l.relation LIMIT 5"
+    )
+    told = "; ".join(f"process {row['pid']} ({row['usename']}, {row['state']}): {row['relation']}" for row in rows)
+    return errors.LockNotAvailable(
+        "could not read the tables, because a transaction has locked one of them",
+        f"{error}. ACCESS EXCLUSIVE locks are held by {told or 'nobody any more'}.",
+        "Call again when these transactions have ended; nothing was changed.",
+    )
 
 
 def describe(error: Exception) -> str:

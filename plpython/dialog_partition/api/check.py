@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from .. import database
+from .. import database, errors, keys
 from ..catalog import findings as catalog_findings
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
+from ..catalog import trust
 from ..model import SliceSpec
 from ..plan import findings as plan
 from . import window
@@ -28,8 +30,8 @@ def check(root: int | None) -> list[Finding]:
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
-        except database.ServerError as error:
-            if root is not None or database.is_cancel(error):
+        except (errors.PartitionError, database.ServerError) as error:
+            if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
                 plan.unreadable(hierarchy.root.identifier.text, error)
@@ -39,6 +41,10 @@ def check(root: int | None) -> list[Finding]:
 
 def check_one(hierarchy: Hierarchy) -> list[Finding]:
     """Findings of one hierarchy."""
+    table = hierarchy.root
+    reads_rows = keys.is_integer(hierarchy.range_type) or any(map(hierarchy.default_slice, hierarchy.tables))
+    if reads_rows and table.owner != catalog_server.server().user:
+        trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
     return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
 

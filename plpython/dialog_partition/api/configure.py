@@ -39,13 +39,16 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
 
 
 def _current(root: int) -> dict[str, Any]:
-    return database.query(
+    rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
-    )[0]
+    )
+    if not rows:
+        catalog_hierarchy.load(root)  # tells that it is gone
+    return rows[0]
 
 
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

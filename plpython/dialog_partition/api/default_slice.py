@@ -35,6 +35,7 @@ def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call
     """Drain one slice after the other; the slices that were filled."""
     if all(hierarchy.default_slice(table) is None for table in hierarchy.tables):
         return []
+    lower, upper = window.rounded(lower, upper, width)
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, [], facts), call)
     buckets = catalog_slices.default_buckets(hierarchy, width.number)
@@ -78,7 +79,8 @@ def filled_spans(
     if keys.is_integer(hierarchy.range_type):
         starts = {int(text.split(".")[0]) for text in buckets}
         numbers = sorted(start for start in starts if lower <= start < upper)  # type: ignore[operator]
-        return [(Edge(start), Edge(start + width.number)) for start in numbers]
+        limit = keys.INTEGER_LIMITS[hierarchy.range_type]
+        return [(Edge(max(start, -limit)), Edge(min(start + width.number, limit - 1))) for start in numbers]
     days = [calendar_day(text) for text in buckets]
     moments = sorted({calendars.align(day, width) for day in days if day is not None and lower <= day < upper})  # type: ignore[operator]
     edges = catalog_slices.calendar_edges(

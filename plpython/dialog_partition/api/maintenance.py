@@ -15,7 +15,7 @@ from . import calls, creation, default_slice, slices, window
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import Context
-    from ..model import Table
+    from ..model import Slice, Table
     from ..operation import Step
 
 CALL = "run_maintenance"
@@ -56,7 +56,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     found, unreadable = catalog_hierarchy.load_readable([each.oid for each in own])
     for each in own:
         if each.oid in unreadable:
-            call = calls.context(CALL, each.oid, each.name, each.owner, execute.mode_of(dry_run, True))
+            call = _log_context(each.oid, each.name, each.owner, dry_run)
             note_failure(unreadable[each.oid], call, failures)
     return found
 
@@ -77,11 +77,14 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        mode = execute.mode_of(dry_run, True)
-        note_failure(error, calls.context(CALL, root.oid, root.identifier.text, root.owner, mode), failures)
+        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner
+
+
+def _log_context(root: int, name: str, owner: str, dry_run: bool) -> Context:
+    return calls.context(CALL, root, name, owner, execute.mode_of(dry_run, True), is_for_log=True)
 
 
 def note_failure(error: Exception, call: Context, failures: list[Failure]) -> None:
@@ -122,8 +125,9 @@ def maintain(root: int, dry_run: bool) -> None:
     hierarchy, call = calls.open_procedure(CALL, root, dry_run)
     if finish_detaches(hierarchy, call):
         hierarchy = catalog_hierarchy.load(root)
-    if retire(hierarchy, call):
-        hierarchy = catalog_hierarchy.load(root)
+    retired = retire(hierarchy, call)
+    if retired:
+        hierarchy = lifecycle.without(hierarchy, retired) if dry_run else catalog_hierarchy.load(root)
     drained = default_slice.drain(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width, call)
     if drained:
         hierarchy = catalog_hierarchy.load(root)
@@ -135,7 +139,7 @@ def maintain(root: int, dry_run: bool) -> None:
     end_log(hierarchy, call)
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> bool:
+def retire(hierarchy: Hierarchy, call: Context) -> list[Slice]:
     """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
     policy = hierarchy.policy
     expired = window.expired(hierarchy)
@@ -146,7 +150,7 @@ def retire(hierarchy: Hierarchy, call: Context) -> bool:
             schema = policy.retention_schema if policy.retention_action == MOVE else None
             steps = slices.detach(hierarchy, each.span, schema)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
-    return bool(expired)
+    return expired
 
 
 def finish_detaches(hierarchy: Hierarchy, call: Context) -> bool:

@@ -45,7 +45,8 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
         if options[name] is None:
             raise errors.InvalidParameter.of(name, None, "It must have a value; leave it out to have its default.")
     range_column = _column(structure, options["range_key"], "range_key")
-    range_type = _without_modifier(range_column.type)
+    _check_stored(structure, range_column, "range_key")
+    range_type = without_modifier(range_column.type)
     keys.check_range_type(range_column.name, range_type)
     hash_key = options["hash_key"]
     if hash_key is not None:
@@ -69,7 +70,7 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
         hash_partitions,
         options["premake"],
         options["start"],
-        str(calendars.parse_width(options["retention"], "retention")) if options["retention"] else None,
+        str(calendars.parse_width(options["retention"], "retention")) if options["retention"] is not None else None,
         options["retention_action"],
         options["retention_schema"],
         options["time_zone"],
@@ -80,7 +81,7 @@ def check_settings(structure: Structure, options: dict[str, Any]) -> Settings:
 
 def _width(text: str | None, range_type: str) -> str:
     """The width of slices: as given, or a month."""
-    if text:
+    if text is not None:
         return text
     if keys.is_calendar(range_type):
         return A_MONTH
@@ -106,7 +107,7 @@ def _slice_form(
     return slice_key, options["bucket"] or (A_MONTH if keys.is_calendar(range_type) else width)
 
 
-def _without_modifier(type_name: str) -> str:
+def without_modifier(type_name: str) -> str:
     """``timestamp with time zone`` of ``timestamp(3) with time zone``."""
     before, bracket, rest = type_name.partition("(")
     return before + rest.partition(")")[2] if bracket else type_name
@@ -141,7 +142,19 @@ def _check_hash_key(structure: Structure, hash_key: str, range_column: Column) -
     column = _column(structure, hash_key, "hash_key")
     if column.name == range_column.name:
         raise errors.InvalidParameter.of("hash_key", hash_key, "Range key and hash key are two columns.")
+    _check_stored(structure, column, "hash_key")
     _check_hashable(structure, column)
+
+
+def _check_stored(structure: Structure, column: Column, parameter: str) -> None:
+    """PostgreSQL partitions by no generated column."""
+    query = "SELECT attgenerated <> '' AS generated FROM pg_attribute WHERE attrelid = $1 AND attname = $2"
+    if database.query(query, ("oid", "name"), (structure.oid, column.name))[0]["generated"]:
+        raise errors.InvalidTableDefinition(
+            f'column "{column.name}" of {structure.identifier} is generated, and cannot be the {parameter}',
+            "PostgreSQL does not partition by generated columns.",
+            "Choose a column that is stored as it is given, or make this one so: ALTER COLUMN ... DROP EXPRESSION.",
+        )
 
 
 def check_policy(options: dict[str, Any], range_type: str, hash_key: str | None) -> None:
@@ -166,7 +179,7 @@ def _check_widths(options: dict[str, Any], range_type: str) -> None:
     widths = {
         parameter: calendars.parse_width(options[parameter], parameter)
         for parameter in ("slice", "bucket", "retention")
-        if options[parameter]
+        if options[parameter] is not None
     }
     for parameter, each in widths.items():
         check_width(parameter, each, range_type, None)
@@ -242,7 +255,9 @@ def parse_bound(text: str | None, range_type: str, parameter: str) -> object:
 
 
 def _column(structure: Structure, name: str | None, parameter: str) -> Column:
-    column = structure.column(name) if name is not None else None
+    if name is None:
+        raise errors.InvalidParameter.of(parameter, None, "It names a column.")
+    column = structure.column(name)
     if column is None:
         raise errors.UndefinedColumn(
             f'column "{name}" of {structure.identifier} does not exist',

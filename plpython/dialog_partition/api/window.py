@@ -23,12 +23,29 @@ def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
     if policy.start is not None:
         lower = calendars.align(calendars.parse_moment(policy.start, "start"), policy.width)
     else:
-        slices = hierarchy.range_slices(hierarchy.root)
-        oldest = slices[0].lower.local if slices and slices[0].lower else None
-        lower = min(oldest, current) if oldest is not None else current
+        oldest = _first_edge(hierarchy)
+        lower = min(oldest.local, current) if oldest is not None and oldest.local is not None else current
     if policy.retention is not None:
         lower = max(lower, calendars.align(calendars.subtract(now, policy.retention), policy.width))
     return lower, upper
+
+
+def _first_edge(hierarchy: Hierarchy) -> Edge | None:
+    """Where the oldest slice begins; where it ends, when it has no beginning, or none that a calendar knows."""
+    for each in hierarchy.range_slices(hierarchy.root):
+        for edge in (each.lower, each.upper):
+            if edge is not None and (edge.local is not None or keys.is_integer(hierarchy.range_type)):
+                return edge
+    return None
+
+
+def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]:
+    """A range widened to whole slices."""
+    if isinstance(lower, int) and isinstance(upper, int):
+        return lower - lower % width.number, upper + -upper % width.number
+    assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
+    begin, end = calendars.align(lower, width), calendars.align(upper, width)
+    return begin, end if end == upper else calendars.advance(end, width)
 
 
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
@@ -40,7 +57,8 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
-    lower = slices[0].lower.point if policy.start is None and slices and slices[0].lower else start - start % step
+    oldest = _first_edge(hierarchy) if policy.start is None else None
+    lower = oldest.point if oldest is not None else start - start % step
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))

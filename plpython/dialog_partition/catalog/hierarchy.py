@@ -100,6 +100,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
     result = []
     for row in rows:
         own = tables[row["root"]]
+        if all(table.role != ROOT for table in own):
+            continue  # dropped since the configuration was read
         oids = {table.oid for table in own if table.role != REFERENCE}
         inside = tuple(key for key in keys if key.child in oids and key.parent in oids)
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
@@ -134,11 +136,12 @@ def _check_keys(row: Row) -> None:
         return
     table, key = Identifier(row["schema"], row["name"]), row["missing_keys"][0]
     partition_column = row["partition_column"]
-    renamed = f"ALTER TABLE {table} RENAME COLUMN {Identifier(partition_column)} TO {Identifier(key)};"
+    by_range = f'; {table} is partitioned by RANGE of "{partition_column}"' if partition_column else ""
     raise errors.UndefinedColumn(
         f'key column "{key}" of {table} does not exist any more',
-        f'The configuration knows it by this name; {table} is partitioned by RANGE of "{partition_column}".',
-        f"If it was renamed, rename it back: {renamed}" if partition_column else "Rename it back.",
+        f"The configuration knows it by this name{by_range}.",
+        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN ... TO {Identifier(key)};"
+        " then dp.rename_column(...) gives it another name everywhere.",
     )
 
 
@@ -146,7 +149,7 @@ def roots() -> list[Root]:
     """The roots of all hierarchies."""
     rows = database.query(
         "SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, pg_get_userbyid(c.relowner) AS owner,"
-        " pg_has_role(c.relowner, 'MEMBER') AS is_own"
+        " pg_has_role(c.relowner, 'USAGE') AS is_own"
         " FROM dp.hierarchy_config h JOIN pg_class c ON c.oid = h.root JOIN pg_namespace n ON n.oid = c.relnamespace"
         " ORDER BY c.oid"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database
+from .. import database, errors
 from ..plan.properties import Grant, LeafIndex, Properties, State, StatisticsObject, wanted
 from ..plan.row_policy import RowPolicy
 
@@ -114,6 +114,10 @@ _NAMES_NEED_HELP = "SELECT dp._index_names_need_help($1) AS help"
 def read(table: int, template: int | None) -> Properties:
     """The properties for new leaves of a table; without a template the table stands in its place."""
     found = states([table] + ([template] if template else []))
+    if table not in found or (template and template not in found):
+        raise errors.UndefinedObject(
+            f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
+        )
     return wanted(
         found[table],
         found[template] if template else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
-from .. import database
+from .. import database, errors
 
 LOCK_BUDGET_SHARE = 0.75  # of the lock table, which is somewhat larger than it says; the rest is for everybody else
 
@@ -45,7 +45,11 @@ def server() -> Server:
 def local_now(time_zone: str) -> datetime.datetime:
     """The time in a zone; dp.now sets the clock for tests and rehearsals."""
     query = "SELECT to_char(dp._now($1), 'YYYY-MM-DD HH24:MI:SS.US') AS now"  # whatever DateStyle the session has
-    return datetime.datetime.fromisoformat(database.query(query, ("text",), (time_zone,))[0]["now"])
+    text = database.query(query, ("text",), (time_zone,))[0]["now"]
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise errors.InvalidParameter.of("dp.now", text, "Plans are made for the years 1 to 9999.") from None
 
 
 _points: dict[tuple[str, str, str], int] = {}  # what was asked before: hierarchies cut alike ask the same
@@ -103,7 +107,8 @@ def resolve_relation(text: str) -> int:
 
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
-    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+    return f"relation {name}, which does not exist," if name.isdigit() else name
 
 
 def existing_relations(schema: str, names: list[str]) -> set[str]:

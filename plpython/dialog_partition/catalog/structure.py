@@ -16,6 +16,8 @@ from ..plan.structure import (
     Trigger,
 )
 from . import foreign_keys as catalog_keys
+from . import server as catalog_server
+from . import trust
 
 _RELATION = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, c.relkind AS kind,
@@ -160,6 +162,8 @@ def read(oid: int) -> Structure:
         )
     row = rows[0]
     _check_relation(row, row["text"])
+    if row["owner"] != catalog_server.server().user:
+        trust.refuse_code([oid], row["text"], row["owner"])
     return Structure(
         row["oid"],
         row["schema"],

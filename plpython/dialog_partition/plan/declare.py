@@ -100,6 +100,8 @@ def root_statements(
         check_unique_rules(structure, partition_keys, [], allow_weaker_unique)
         own = [key for key in structure.foreign_keys if key.parent == structure.oid]
         kept = tuple(key.name for key in structure.foreign_keys if key.parent != structure.oid)
+        for key in (*own, *structure.incoming):
+            foreign_keys.check_pairs(key, partition_keys)
         found += guard_statements(structure, properties)
         found += foreign_keys.drop_incoming_statements(structure)
         found += remake_statements(structure, properties, settings.partition_column, needed, partition_keys, kept)

@@ -193,6 +193,10 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table, Identifier(key.name)
             )
             found.append(Finding(ERROR, "foreign key checked too early", table.text, text, alter.text))
+    for managed in hierarchy.tables[1:]:
+        if not hierarchy.parents(managed):
+            text = "No foreign key ties the table to the hierarchy: orphans are accepted, and rows do not follow."
+            found.append(Finding(ERROR, "no foreign key", managed.identifier.text, text, None))
     for target, column, what in facts.key_differences:
         text = f'Key column "{column}" is {what}: joins with the root are not partition-wise.'
         found.append(Finding(ERROR, "key column differs", target, text, None))

@@ -172,12 +172,27 @@ def inside_keys(
     by_name = {key.name: key for key in [*structure.foreign_keys, *pending] if key.parent in managed}
     by_name.update({key.name: key for key in links})
     found = list(by_name.values()) + [key for key in structure.incoming if key.child in managed]
+    for key in found:
+        check_pairs(key, hierarchy.policy.partition_keys)
     return [
         composite(_with_obligation(key, structure), hierarchy.policy.partition_keys)
         if key.child == structure.oid
         else composite(key, hierarchy.policy.partition_keys)
         for key in found
     ]
+
+
+def check_pairs(key: ForeignKey, partition_keys: tuple[str, ...]) -> None:
+    """A partition key is one column, of one name, in all tables; a key may not pair it with another."""
+    for column, referenced in zip(key.columns, key.parent_columns):
+        if referenced in partition_keys and column != referenced:
+            raise errors.InvalidTableDefinition(
+                f'foreign key "{key.name}" of {key.child_text or "the child"} refers to the partition key'
+                f' "{referenced}" by a column of another name, "{column}"',
+                "Every table carries the partition keys under the names that they have in the root.",
+                f"Rename the column: ALTER TABLE ... RENAME COLUMN {Identifier(column)} TO {Identifier(referenced)},"
+                f" and name it: parent_key => ARRAY[{Literal(referenced)}].",
+            )
 
 
 def _with_obligation(key: ForeignKey, structure: Structure) -> ForeignKey:

@@ -41,6 +41,16 @@ def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
     return [each for each in slices[:-1] if each.upper is not None and each.upper.point <= cutoff]
 
 
+def without(hierarchy: Hierarchy, retired: list[Slice]) -> Hierarchy:
+    """The hierarchy as it will be without some slices, for plans that are only printed."""
+    spans = {each.span for each in retired}
+    slices = {
+        table: tuple(each for each in found if each.is_default or each.span not in spans)
+        for table, found in hierarchy.slices.items()
+    }
+    return hierarchy._replace(slices=slices)
+
+
 def siblings(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[tuple[Table, Slice]]:
     """A slice in every table that has it, referenced tables first."""
     return [(table, each) for table in hierarchy.tables for each in hierarchy.range_slices(table) if each.span == span]
