@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_a9f5750b4059'
+PACKAGE = 'dialog_partition_0_1_0_8a7f72d7a9b7'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -598,13 +598,14 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from . import window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
-    from ..plan.findings import Finding
+    from ..plan.finding import Finding
 
 
 def check(root: int | None) -> list[Finding]:
@@ -615,7 +616,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -623,7 +624,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, error)
             )  # the others are looked at all the same
     return found
 
@@ -727,7 +728,8 @@ def _form(
         plan.check_keys(structure, key_columns, hierarchy.policy.partition_keys)
         return []
     plan.check_child(structure, hierarchy.policy, inside, allow_weaker_unique, catalog_server.server().version)
-    for text in remake.repairs(structure, key_columns):
+    told = remake.repairs(structure, key_columns) + remake.taken_for_keys(structure, key_columns, inside)
+    for text in told:
         database.notice(text)
     managed = {table.oid for table in hierarchy.tables}
     tell_pending(tuple(key for key in structure.incoming if key.child not in managed))
@@ -3029,7 +3031,7 @@ if TYPE_CHECKING:
 from .. import database, keys
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
-from ..plan.findings import Facts
+from ..plan.finding import Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
@@ -3103,6 +3105,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
+        lock_budget=server.lock_budget,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
@@ -7128,36 +7131,17 @@ def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
 
     shown = (told(*expected), told(state.replica_identity, state.replica_index))
     return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
-''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
+''','plan.finding': r'''"""A finding of dp.check as a value, and the facts that it is judged by."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import SLICE, Hierarchy, SliceSpec, Table
-from ..sql import SQL, Identifier, Literal, compose
-from . import foreign_keys as plan_keys
-from .difference import OWNER, SYNC, Difference
+from ..model import SliceSpec, Table
+from .difference import Difference
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
-
-# Minor releases that mend faults which bite hierarchies of this kind.
-FIXED_IN = {
-    15: (
-        (9, "detaching a partition with foreign keys"),
-        (18, "validity after ALTER INDEX ATTACH PARTITION"),
-    ),
-    17: (
-        (1, "detaching a partition with foreign keys"),
-        (10, "validity after ALTER INDEX ATTACH PARTITION"),
-        (11, "pruning that skipped the default partition: rows missing from results"),
-    ),
-    18: (
-        (4, "validity after ALTER INDEX ATTACH PARTITION"),
-        (6, "pruning that skipped the default partition: rows missing from results"),
-    ),
-}
 
 
 class Finding(NamedTuple):
@@ -7191,10 +7175,21 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     last_failure: str | None
     lock_table: int
+    lock_budget: int
     partitionwise_join: bool
     constraint_exclusion: bool
     server_version: int
     database: str
+''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..sql import SQL, Identifier, Literal, compose
+from . import findings_server
+from . import foreign_keys as plan_keys
+from .difference import OWNER, SYNC
+from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
@@ -7208,7 +7203,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
-        *_server(hierarchy, facts),
+        *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
@@ -7385,7 +7380,40 @@ def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     ]
 
 
-def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    if facts.last_failure is None:
+        return []
+    root = hierarchy.root.identifier.text
+    return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
+''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
+
+from __future__ import annotations
+
+from ..model import SLICE, Hierarchy, Table
+from ..sql import Identifier
+from . import lifecycle
+from .finding import NOTICE, WARNING, Facts, Finding
+
+# Minor releases that mend faults which bite hierarchies of this kind.
+FIXED_IN = {
+    15: (
+        (9, "detaching a partition with foreign keys"),
+        (18, "validity after ALTER INDEX ATTACH PARTITION"),
+    ),
+    17: (
+        (1, "detaching a partition with foreign keys"),
+        (10, "validity after ALTER INDEX ATTACH PARTITION"),
+        (11, "pruning that skipped the default partition: rows missing from results"),
+    ),
+    18: (
+        (4, "validity after ALTER INDEX ATTACH PARTITION"),
+        (6, "pruning that skipped the default partition: rows missing from results"),
+    ),
+}
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Settings, the size of the lock table, and known faults of this release."""
     root = hierarchy.root.identifier.text
     database = Identifier(facts.database)
     found = []
@@ -7406,6 +7434,7 @@ def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         )
         statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
         found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
+    found += _retirement(hierarchy, facts)
     major, minor = divmod(facts.server_version, 10000)
     faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
     if faults:
@@ -7414,17 +7443,24 @@ def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
+def _retirement(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Whether the step that retires a slice fits into a transaction: else retention will fail some day."""
+    slices = hierarchy.range_slices(hierarchy.root)
+    if hierarchy.policy.retention is None or not slices:
+        return []
+    locks = max(step.locks for step in lifecycle.drop_steps(hierarchy, slices[0].span))
+    if locks <= facts.lock_budget:
+        return []
+    root = hierarchy.root.identifier.text
+    text = f"Retiring a slice takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
+    statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-2 * locks // facts.lock_budget)}"
+    return [Finding(WARNING, "locks beyond the budget", root, text, statement)]
+
+
 def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
     """How many locks a statement takes that binds neither key: every partition and its indexes."""
     indexes = max(table.relations_per_leaf - 3, 0)
     return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
-
-
-def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    if facts.last_failure is None:
-        return []
-    root = hierarchy.root.identifier.text
-    return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
 ''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
 
 from __future__ import annotations
@@ -8238,12 +8274,38 @@ def _check_parts(structure: Structure, partition_keys: tuple[str, ...], version:
                 f" ({names(partition_keys)}) with =, earlier versions none.",
                 "Drop it first.",
             )
+    _check_keys(structure)
     for name in structure.uninherited_checks:
         raise errors.InvalidTableDefinition(
             f'check constraint "{name}" of {table} is NO INHERIT, which a partitioned table cannot have',
             "All rows are in partitions.",
             "Drop it, or add it again without NO INHERIT.",
         )
+
+
+def _check_keys(structure: Structure) -> None:
+    """Keys that PostgreSQL has, and that cannot be widened by the partition keys or referred to with them."""
+    table = structure.identifier
+    for index in structure.indexes:
+        if index.constraint_type in ("p", "u") and "WITHOUT OVERLAPS" in index.definition:
+            raise errors.InvalidTableDefinition(
+                f'constraint "{index.name}" of {table} is WITHOUT OVERLAPS, and cannot hold over all partitions',
+                "Equal values could overlap in two partitions.",
+                "Drop it first.",
+            )
+        if index.constraint_type == "p" and index.definition.endswith(("DEFERRABLE", "INITIALLY DEFERRED")):
+            raise errors.InvalidTableDefinition(
+                f'the primary key "{index.name}" of {table} is deferrable',
+                "No foreign key can refer to it, those of children in the hierarchy among them.",
+                "Make it one that is checked at once.",
+            )
+    for name, definition in structure.foreign_key_definitions.items():
+        if definition.endswith("NOT ENFORCED") or "PERIOD " in definition:
+            raise errors.InvalidTableDefinition(
+                f'foreign key "{name}" of {table} is NOT ENFORCED, or refers to a PERIOD',
+                "Foreign keys inside a hierarchy are enforced, and carry the partition keys.",
+                "Drop it first.",
+            )
 
 
 def _check_publications(structure: Structure) -> None:
@@ -8267,6 +8329,7 @@ def _check_publications(structure: Structure) -> None:
 
 from __future__ import annotations
 
+from ..model import ForeignKey
 from ..sql import SQL, Identifier, Literal, compose, names
 from .properties import (
     Grant,
@@ -8323,6 +8386,19 @@ def repairs(structure: Structure, wanted: tuple[Column, ...]) -> list[str]:
                 f" it was {present.declaration}"
             )
     return found
+
+
+def taken_for_keys(structure: Structure, wanted: tuple[Column, ...], inside: list[ForeignKey]) -> list[str]:
+    """What is told of columns that a child has already under the names of the keys, and no foreign key says why."""
+    linked = {
+        column for key in structure.foreign_keys for column in key.columns if key.name in {k.name for k in inside}
+    }
+    return [
+        f'column "{column.name}" of {structure.identifier} is taken for the partition key of that name: it holds the'
+        " value of the parent's"
+        for column in wanted
+        if structure.column(column.name) is not None and column.name not in linked
+    ]
 
 
 def remake_statements(
@@ -10193,10 +10269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('add_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('add_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10215,10 +10291,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('add_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('add_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10244,10 +10320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10269,10 +10345,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('alter_column_type', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('alter_column_type', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10290,10 +10366,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('alter_table', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('alter_table', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10310,10 +10386,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10328,10 +10404,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -10359,10 +10435,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10394,10 +10470,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10418,10 +10494,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10439,10 +10515,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10466,10 +10542,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drift', ('root',), False, arguments)
 $python$;
 
 
@@ -10487,10 +10563,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10507,10 +10583,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10527,10 +10603,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10547,10 +10623,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10567,10 +10643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10587,10 +10663,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10606,10 +10682,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10622,10 +10698,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10651,10 +10727,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10672,10 +10748,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10693,10 +10769,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('rename_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('rename_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10715,10 +10791,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10735,10 +10811,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10755,10 +10831,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a9f5750b4059'].call('set_storage', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_storage', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10776,10 +10852,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a9f5750b4059'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10797,10 +10873,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a9f5750b4059'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10815,10 +10891,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a9f5750b4059'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10834,10 +10910,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a9f5750b4059' not in GD:
+if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a9f5750b4059'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('sync', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

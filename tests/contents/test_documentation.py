@@ -148,10 +148,10 @@ def test_every_error_class_is_documented() -> None:
 
 
 def findings() -> set[tuple[str, str]]:
-    """The names and severities of plan/findings.py, read from its calls of Finding."""
-    tree = ast.parse((PACKAGE / "plan" / "findings.py").read_text(encoding="utf-8"))
+    """The names and severities of the modules plan/finding*.py, read from their calls of Finding."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.glob("plan/finding*.py"))]
     found = set()
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+    for function in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         assigned = {
             target.id: node.value
             for node in ast.walk(function)

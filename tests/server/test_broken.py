@@ -300,3 +300,21 @@ def test_code_of_a_superuser_is_no_obstacle(db: Database) -> None:
         owner.execute("ALTER TABLE event ADD COLUMN m mood")
         admin.execute("CALL dp.run_maintenance('event')")
         assert [row[0] for row in admin.execute("SELECT finding FROM dp.check()") if "unreadable" in row[0]] == []
+
+
+@pytest.mark.parametrize(("table", "why"), [("(id int PRIMARY KEY DEFERRABLE, at date NOT NULL)", "is deferrable")])
+def test_keys_that_nothing_can_refer_to_are_refused(db: Database, table: str, why: str) -> None:
+    owner = db.connect()
+    owner.execute(f"CREATE TABLE n {table}")  # type: ignore[call-overload]
+    with pytest.raises(psycopg.errors.InvalidTableDefinition, match=why):
+        owner.execute("SELECT dp.create_hierarchy('n', 'at')")
+
+
+def test_a_column_that_is_taken_for_a_key_is_told(db: Database) -> None:
+    owner = db.connect()
+    declare(owner, child=False)
+    owner.execute("CREATE TABLE item (id int PRIMARY KEY, event_id bigint, at timestamptz DEFAULT now())")
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    owner.execute("SELECT dp.register_child('item', 'event', '{event_id}')")
+    assert any('column "at" of' in text and "taken for the partition key" in text for text in told)

@@ -47,7 +47,7 @@ CREATE TABLE taken_template (id int);
 """
 CASES = [
     ("d", "'nope'", errors.UndefinedColumn, 'column "nope" of "public"."d" does not exist'),
-    ("d", "NULL", errors.UndefinedColumn, 'column "None" of'),
+    ("d", "NULL", errors.InvalidParameterValue, "range_key"),
     ("d", "'at', 'nope'", errors.UndefinedColumn, 'column "nope"'),
     ("d", "'t'", errors.DatatypeMismatch, "which cannot be a range key"),
     ("d", "'at', 'j'", errors.DatatypeMismatch, "cannot be hashed"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dialog_partition.calendars import Width
 from dialog_partition.model import Hierarchy, Policy, Slice, Table
+from dialog_partition.plan import finding as plan_finding
 from dialog_partition.plan import findings as plan
 
 
@@ -19,11 +20,13 @@ def hierarchy(leaves: int) -> Hierarchy:
     return Hierarchy(policy, "timestamp with time zone", (root,), (), (), {1: (one,)})
 
 
-def facts(lock_table: int, server_version: int = 150018) -> plan.Facts:
-    return plan.Facts(None, (), (), (), (), (), (), (), (), (), None, lock_table, True, True, server_version, "app")
+def facts(lock_table: int, server_version: int = 150018) -> plan_finding.Facts:
+    return plan_finding.Facts(
+        None, (), (), (), (), (), (), (), (), (), None, lock_table, lock_table, True, True, server_version, "app"
+    )
 
 
-def names(found: list[plan.Finding]) -> list[str]:
+def names(found: list[plan_finding.Finding]) -> list[str]:
     return [finding.finding for finding in found]
 
 
@@ -31,6 +34,15 @@ def test_more_locks_than_the_server_has_are_foretold() -> None:
     # 1 slice and 2,000 leaves, each with 4 indexes
     assert names(plan.findings(hierarchy(2000), facts(6400))) == ["locks beyond the budget"]
     assert names(plan.findings(hierarchy(1000), facts(6400))) == []
+
+
+def test_retention_that_will_not_fit_into_a_transaction_is_foretold() -> None:
+    kept = hierarchy(500)
+    retired = kept._replace(policy=kept.policy._replace(retention=Width(1, "year")))
+    assert names(plan.findings(kept, facts(3000))) == []
+    found = plan.findings(retired, facts(3000))
+    assert names(found) == ["locks beyond the budget"]
+    assert found[0].statement == "ALTER SYSTEM SET max_locks_per_transaction = 320"
 
 
 def test_minor_releases_with_known_faults_are_named() -> None:

@@ -9,13 +9,14 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from . import window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
-    from ..plan.findings import Finding
+    from ..plan.finding import Finding
 
 
 def check(root: int | None) -> list[Finding]:
@@ -26,7 +27,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -34,7 +35,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, error)
             )  # the others are looked at all the same
     return found
 

@@ -81,7 +81,8 @@ def _form(
         plan.check_keys(structure, key_columns, hierarchy.policy.partition_keys)
         return []
     plan.check_child(structure, hierarchy.policy, inside, allow_weaker_unique, catalog_server.server().version)
-    for text in remake.repairs(structure, key_columns):
+    told = remake.repairs(structure, key_columns) + remake.taken_for_keys(structure, key_columns, inside)
+    for text in told:
         database.notice(text)
     managed = {table.oid for table in hierarchy.tables}
     tell_pending(tuple(key for key in structure.incoming if key.child not in managed))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 from .. import database, keys
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
-from ..plan.findings import Facts
+from ..plan.finding import Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
@@ -83,6 +83,7 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
+        lock_budget=server.lock_budget,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,

@@ -2,69 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from ..model import SLICE, Hierarchy, SliceSpec, Table
+from ..model import Hierarchy
 from ..sql import SQL, Identifier, Literal, compose
+from . import findings_server
 from . import foreign_keys as plan_keys
-from .difference import OWNER, SYNC, Difference
-
-ERROR, WARNING, NOTICE = "error", "warning", "notice"
-SEVERITIES = (ERROR, WARNING, NOTICE)
-
-# Minor releases that mend faults which bite hierarchies of this kind.
-FIXED_IN = {
-    15: (
-        (9, "detaching a partition with foreign keys"),
-        (18, "validity after ALTER INDEX ATTACH PARTITION"),
-    ),
-    17: (
-        (1, "detaching a partition with foreign keys"),
-        (10, "validity after ALTER INDEX ATTACH PARTITION"),
-        (11, "pruning that skipped the default partition: rows missing from results"),
-    ),
-    18: (
-        (4, "validity after ALTER INDEX ATTACH PARTITION"),
-        (6, "pruning that skipped the default partition: rows missing from results"),
-    ),
-}
-
-
-class Finding(NamedTuple):
-    """One row of dp.check."""
-
-    severity: str
-    finding: str
-    target: str
-    detail: str
-    statement: str | None
-
-
-def unreadable(root: str, error: Exception) -> Finding:
-    """A hierarchy that nothing can be done with before somebody mends it."""
-    parts = (str(error), getattr(error, "detail", None), getattr(error, "hint", None))
-    return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
-
-
-class Facts(NamedTuple):
-    """What findings need beside the hierarchy itself."""
-
-    current_point: int | None  # None: the range key has no clock
-    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
-    rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
-    invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
-    invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
-    never_analysed: tuple[int, ...]
-    drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
-    keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
-    key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
-    pending_keys: tuple[tuple[str, str], ...]  # child, constraint
-    last_failure: str | None
-    lock_table: int
-    partitionwise_join: bool
-    constraint_exclusion: bool
-    server_version: int
-    database: str
+from .difference import OWNER, SYNC
+from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
@@ -78,7 +21,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
-        *_server(hierarchy, facts),
+        *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
@@ -253,41 +196,6 @@ def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         for table in hierarchy.tables
         if table.oid in facts.never_analysed
     ]
-
-
-def _server(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    root = hierarchy.root.identifier.text
-    database = Identifier(facts.database)
-    found = []
-    if not facts.partitionwise_join:
-        text = "enable_partitionwise_join is off: joins are not planned partition with partition."
-        statement = f"ALTER DATABASE {database} SET enable_partitionwise_join = on"
-        found.append(Finding(WARNING, "partitionwise join off", root, text, statement))
-    if hierarchy.policy.key_form == SLICE and not facts.constraint_exclusion:
-        text = "constraint_exclusion is off: a condition on the range key alone does not prune."
-        statement = f"ALTER DATABASE {database} SET constraint_exclusion = partition"
-        found.append(Finding(WARNING, "constraint exclusion off", root, text, statement))
-    widest = max(hierarchy.tables, key=lambda table: locks_without_keys(hierarchy, table))
-    locks = locks_without_keys(hierarchy, widest)
-    if locks > facts.lock_table:
-        text = (
-            f"A statement on {widest.identifier} that binds no partition key takes about {locks} locks; the server has"
-            f" {facts.lock_table} for all sessions."
-        )
-        statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
-        found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
-    major, minor = divmod(facts.server_version, 10000)
-    faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
-    if faults:
-        text = f"PostgreSQL {major}.{minor} has known faults: {'; '.join(faults)}."
-        found.append(Finding(NOTICE, "minor release", root, text, None))
-    return found
-
-
-def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
-    """How many locks a statement takes that binds neither key: every partition and its indexes."""
-    indexes = max(table.relations_per_leaf - 3, 0)
-    return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
 
 
 def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:

@@ -64,12 +64,38 @@ def _check_parts(structure: Structure, partition_keys: tuple[str, ...], version:
                 f" ({names(partition_keys)}) with =, earlier versions none.",
                 "Drop it first.",
             )
+    _check_keys(structure)
     for name in structure.uninherited_checks:
         raise errors.InvalidTableDefinition(
             f'check constraint "{name}" of {table} is NO INHERIT, which a partitioned table cannot have',
             "All rows are in partitions.",
             "Drop it, or add it again without NO INHERIT.",
         )
+
+
+def _check_keys(structure: Structure) -> None:
+    """Keys that PostgreSQL has, and that cannot be widened by the partition keys or referred to with them."""
+    table = structure.identifier
+    for index in structure.indexes:
+        if index.constraint_type in ("p", "u") and "WITHOUT OVERLAPS" in index.definition:
+            raise errors.InvalidTableDefinition(
+                f'constraint "{index.name}" of {table} is WITHOUT OVERLAPS, and cannot hold over all partitions',
+                "Equal values could overlap in two partitions.",
+                "Drop it first.",
+            )
+        if index.constraint_type == "p" and index.definition.endswith(("DEFERRABLE", "INITIALLY DEFERRED")):
+            raise errors.InvalidTableDefinition(
+                f'the primary key "{index.name}" of {table} is deferrable',
+                "No foreign key can refer to it, those of children in the hierarchy among them.",
+                "Make it one that is checked at once.",
+            )
+    for name, definition in structure.foreign_key_definitions.items():
+        if definition.endswith("NOT ENFORCED") or "PERIOD " in definition:
+            raise errors.InvalidTableDefinition(
+                f'foreign key "{name}" of {table} is NOT ENFORCED, or refers to a PERIOD',
+                "Foreign keys inside a hierarchy are enforced, and carry the partition keys.",
+                "Drop it first.",
+            )
 
 
 def _check_publications(structure: Structure) -> None:

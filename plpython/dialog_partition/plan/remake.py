@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..model import ForeignKey
 from ..sql import SQL, Identifier, Literal, compose, names
 from .properties import (
     Grant,
@@ -58,6 +59,19 @@ def repairs(structure: Structure, wanted: tuple[Column, ...]) -> list[str]:
                 f" it was {present.declaration}"
             )
     return found
+
+
+def taken_for_keys(structure: Structure, wanted: tuple[Column, ...], inside: list[ForeignKey]) -> list[str]:
+    """What is told of columns that a child has already under the names of the keys, and no foreign key says why."""
+    linked = {
+        column for key in structure.foreign_keys for column in key.columns if key.name in {k.name for k in inside}
+    }
+    return [
+        f'column "{column.name}" of {structure.identifier} is taken for the partition key of that name: it holds the'
+        " value of the parent's"
+        for column in wanted
+        if structure.column(column.name) is not None and column.name not in linked
+    ]
 
 
 def remake_statements(

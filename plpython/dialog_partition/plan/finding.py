@@ -1,0 +1,49 @@
+"""A finding of dp.check as a value, and the facts that it is judged by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import SliceSpec, Table
+from .difference import Difference
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+SEVERITIES = (ERROR, WARNING, NOTICE)
+
+
+class Finding(NamedTuple):
+    """One row of dp.check."""
+
+    severity: str
+    finding: str
+    target: str
+    detail: str
+    statement: str | None
+
+
+def unreadable(root: str, error: Exception) -> Finding:
+    """A hierarchy that nothing can be done with before somebody mends it."""
+    parts = (str(error), getattr(error, "detail", None), getattr(error, "hint", None))
+    return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
+
+
+class Facts(NamedTuple):
+    """What findings need beside the hierarchy itself."""
+
+    current_point: int | None  # None: the range key has no clock
+    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
+    rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
+    invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
+    invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
+    never_analysed: tuple[int, ...]
+    drift: tuple[tuple[Table, tuple[Difference, ...]], ...]
+    keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
+    key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
+    pending_keys: tuple[tuple[str, str], ...]  # child, constraint
+    last_failure: str | None
+    lock_table: int
+    lock_budget: int
+    partitionwise_join: bool
+    constraint_exclusion: bool
+    server_version: int
+    database: str
