@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_8a7f72d7a9b7'
+PACKAGE = 'dialog_partition_0_1_0_c0354f6e385e'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -3260,6 +3260,7 @@ _TABLES = """
     SELECT t.root::oid AS root, t.role, c.oid, n.nspname AS schema, c.relname AS name,
            pg_get_userbyid(c.relowner) AS owner,
            c.relkind AS kind, a.attname AS partition_column, format_type(a.atttypid, NULL) AS partition_type,
+           coalesce(h.slice_key, h.range_key) AS first_key,
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
@@ -3363,11 +3364,11 @@ def _check_keys(row: Row) -> None:
     table, key = Identifier(row["schema"], row["name"]), row["missing_keys"][0]
     partition_column = row["partition_column"]
     by_range = f'; {table} is partitioned by RANGE of "{partition_column}"' if partition_column else ""
+    now = Identifier(partition_column).text if key == row["first_key"] and partition_column else "..."
     raise errors.UndefinedColumn(
         f'key column "{key}" of {table} does not exist any more',
         f"The configuration knows it by this name{by_range}.",
-        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN ... TO {Identifier(key)};"
-        " then dp.rename_column(...) gives it another name everywhere.",
+        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN {now} TO {Identifier(key)};",
     )
 
 
@@ -10269,10 +10270,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('add_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('add_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10291,10 +10292,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('add_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('add_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10320,10 +10321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('adopt', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10345,10 +10346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('alter_column_type', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('alter_column_type', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10366,10 +10367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('alter_table', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('alter_table', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10386,10 +10387,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('attach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10404,10 +10405,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('check', ('root',), False, arguments)
 $python$;
 
 
@@ -10435,10 +10436,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('configure', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10470,10 +10471,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_hierarchy', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10494,10 +10495,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10515,10 +10516,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('detach_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10542,10 +10543,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drift', ('root',), False, arguments)
 $python$;
 
 
@@ -10563,10 +10564,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10583,10 +10584,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_constraint', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10603,10 +10604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10623,10 +10624,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_index', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10643,10 +10644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10663,10 +10664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_slice', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10682,10 +10683,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('forget', ('root',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10698,10 +10699,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('last_plan', (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10727,10 +10728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('register_child', ('child', 'parent'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10748,10 +10749,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('register_reference', ('tbl', 'root'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10769,10 +10770,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('rename_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('rename_column', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10791,10 +10792,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_default', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10811,10 +10812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_not_null', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10831,10 +10832,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('set_storage', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_storage', ('tbl',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10852,10 +10853,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_slices', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10873,10 +10874,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_c0354f6e385e'].call('drain_default', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10891,10 +10892,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_c0354f6e385e'].call('run_maintenance', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10910,10 +10911,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8a7f72d7a9b7' not in GD:
+if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8a7f72d7a9b7'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_c0354f6e385e'].call('sync', ('root',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

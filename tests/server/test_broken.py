@@ -318,3 +318,12 @@ def test_a_column_that_is_taken_for_a_key_is_told(db: Database) -> None:
     owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
     owner.execute("SELECT dp.register_child('item', 'event', '{event_id}')")
     assert any('column "at" of' in text and "taken for the partition key" in text for text in told)
+
+
+def test_a_hash_key_renamed_by_hand_is_not_mistaken_for_the_range_key(db: Database) -> None:
+    owner = db.connect()
+    declare(owner)
+    owner.execute("ALTER TABLE item RENAME COLUMN party TO partei")
+    found = call(owner, "SELECT dp.check", "event")
+    assert [row[1] for row in found] == ["unreadable hierarchy"]
+    assert 'RENAME COLUMN ... TO "party"' in found[0][3]

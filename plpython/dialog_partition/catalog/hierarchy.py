@@ -34,6 +34,7 @@ _TABLES = """
     SELECT t.root::oid AS root, t.role, c.oid, n.nspname AS schema, c.relname AS name,
            pg_get_userbyid(c.relowner) AS owner,
            c.relkind AS kind, a.attname AS partition_column, format_type(a.atttypid, NULL) AS partition_type,
+           coalesce(h.slice_key, h.range_key) AS first_key,
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
@@ -137,11 +138,11 @@ def _check_keys(row: Row) -> None:
     table, key = Identifier(row["schema"], row["name"]), row["missing_keys"][0]
     partition_column = row["partition_column"]
     by_range = f'; {table} is partitioned by RANGE of "{partition_column}"' if partition_column else ""
+    now = Identifier(partition_column).text if key == row["first_key"] and partition_column else "..."
     raise errors.UndefinedColumn(
         f'key column "{key}" of {table} does not exist any more',
         f"The configuration knows it by this name{by_range}.",
-        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN ... TO {Identifier(key)};"
-        " then dp.rename_column(...) gives it another name everywhere.",
+        f"If it was renamed, rename it back: ALTER TABLE {table} RENAME COLUMN {now} TO {Identifier(key)};",
     )
 
 
