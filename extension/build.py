@@ -82,6 +82,16 @@ def relation_names(parameters: str) -> str:
     return repr(tuple(names))
 
 
+def required_names(parameters: str) -> str:
+    """The names of the parameters that must have a value, as a Python tuple; tables are judged by what reads them."""
+    names = [
+        line.split()[0]
+        for line in parameters.splitlines()
+        if line.strip() and line.split()[1].rstrip(",") != "regclass" and "DEFAULT NULL" not in line
+    ]
+    return repr(tuple(names))
+
+
 def source_files() -> list[str]:
     """The templates in the order of installation."""
     return [path.relative_to(SQL).as_posix() for pattern in ORDER for path in sorted(SQL.glob(pattern))]
@@ -105,6 +115,7 @@ def render() -> str:
         python_sources=sources,
         parameter_names=parameter_names,
         relation_names=relation_names,
+        required_names=required_names,
     )
     macros = environment.get_template("macros.sql.j2").module
     environment.globals.update({name: getattr(macros, name) for name in ("body", "operations", "procedure")})

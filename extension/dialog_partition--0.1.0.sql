@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c0354f6e385e'
+PACKAGE = 'dialog_partition_0_1_0_e72525261bdc'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -178,13 +178,11 @@ if TYPE_CHECKING:
 
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
-# What has a function of its own that knows more, by the first words.
+# What has a function of its own that knows more, by the first word; the second may be left out.
 ELSEWHERE = {
-    ("ADD", "COLUMN"): "add_column",
-    ("DROP", "COLUMN"): "drop_column",
-    ("RENAME", "COLUMN"): "rename_column",
-    ("ADD", "CONSTRAINT"): "add_constraint",
-    ("DROP", "CONSTRAINT"): "drop_constraint",
+    "ADD": "add_column(...) or dp.add_constraint(...)",
+    "DROP": "drop_column(...) or dp.drop_constraint(...)",
+    "RENAME": "rename_column(...)",
 }
 # What would take a table out of its hierarchy, or a hierarchy to another role or schema.
 REFUSED = (
@@ -227,8 +225,11 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     _refuse(action)
     change = Alteration("alter_table", tbl, dry_run, search_path)
     table, template = change.target.table, change.target.table.template
-    if _first_words(action) in OF_LEAVES and template is not None:
+    if template is not None and _is_of_leaves(action):
         operations = [Operation(template, plan.alter(template, SQL(action)))]
+        if fragments.words(action, 1) == ("ALTER",):  # of a column: ANALYZE of the parent goes by the parent's own
+            statement = plan.alter(change.target.identifier, SQL(action))
+            operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
         operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
@@ -250,12 +251,20 @@ def _first_words(action: str) -> tuple[str, ...]:
     return fragments.words(action, 2)
 
 
+def _is_of_leaves(action: str) -> bool:
+    """Whether new leaves get it from the template: storage parameters, statistics targets and options of columns."""
+    words = fragments.words(action, 100)
+    return words[:2] in OF_LEAVES or (
+        words[:1] == ("ALTER",) and (words[-1] in ("SET", "RESET") or "STATISTICS" in words)
+    )
+
+
 def _refuse(action: str) -> None:
     words = _first_words(action)
     text = " ".join(words)
-    if words in ELSEWHERE:
+    if words[:1] and words[0] in ELSEWHERE:
         raise errors.InvalidParameter.of(
-            "action", action, f"{text} has a function of its own.", f"Use dp.{ELSEWHERE[words]}(...)."
+            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
         )
     if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
         raise errors.InvalidParameter.of(
@@ -319,17 +328,21 @@ class Alteration:
         """Whether the template has a column, too."""
         return any(each.name == column for each in self._template_columns)
 
+    def is_key(self, column: str) -> bool:
+        """Whether a column is a key of this table; the range key of the slice form is the root's alone."""
+        policy = self.target.hierarchy.policy
+        is_root = self.target.table.oid == self.target.hierarchy.root.oid
+        return column in policy.partition_keys or (is_root and column == policy.range_key)
+
     def refuse_keys(self, column: str, what: str) -> None:
         """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
-        policy = self.target.hierarchy.policy
-        keys = {policy.range_key, *policy.partition_keys}
         hierarchy_keys = self.target.hierarchy.foreign_keys
         table = self.target.table.oid
         linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
         linked |= {name for key in hierarchy_keys if key.parent == table for name in key.parent_columns}
-        if column not in keys | linked:
+        if not self.is_key(column) and column not in linked:
             return
-        role = "is a key of the hierarchy" if column in keys else "is part of a foreign key inside the hierarchy"
+        role = "is a key of the hierarchy" if self.is_key(column) else "is part of a foreign key inside the hierarchy"
         raise errors.InvalidTableDefinition(
             f'column "{column}" of {self.target.identifier} {role} and cannot {what}',
             "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
@@ -339,7 +352,9 @@ class Alteration:
     @contextmanager
     def callers_names(self) -> Iterator[None]:
         """Names in SQL of the caller's are looked up where the caller's session looks."""
-        database.set_local("search_path", self.context.search_path or execute.PINNED_PATH)
+        database.set_local(
+            "search_path", execute.PINNED_PATH if self.context.search_path is None else self.context.search_path
+        )
         yield
         database.set_local("search_path", execute.PINNED_PATH)
 
@@ -846,6 +861,7 @@ if TYPE_CHECKING:
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
 IDENTITY_SINCE = 170000
+SERIAL_TYPES = ("serial", "bigserial", "smallserial", "serial2", "serial4", "serial8")
 
 
 def add_column(
@@ -862,6 +878,13 @@ def add_column(
 ) -> list[PlanRow]:
     """Add a column; see sql/functions/add_column.sql.j2."""
     fragments.check("type", type)
+    if type.strip().lower() in SERIAL_TYPES:
+        raise errors.InvalidParameter.of(
+            "type",
+            type,
+            "It is no type, but a sequence and a default.",
+            "Use identity, or default_value => 'nextval(...)'.",
+        )
     for parameter, text in (("default_value", default_value), ("generated", generated)):
         if text is not None:
             fragments.check(parameter, text)
@@ -920,8 +943,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
-    policy = change.target.hierarchy.policy
-    if column_name not in (policy.range_key, *policy.partition_keys):
+    if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
         return change.run(operations, "column", new_name)
@@ -934,7 +956,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     operations: list[Operation] = []
     for table in hierarchy.tables:
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
-        if other.structure.column(old) is not None:  # children do not carry the range key in the slice form
+        if other.is_key(old):  # children do not carry the range key in the slice form
             of_template = other.template_has(old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)
     root = hierarchy.root
@@ -1016,8 +1038,7 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_not_null", tbl, dry_run)
     if not change.column(column_name).is_not_null:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
-    policy = change.target.hierarchy.policy
-    if column_name in (policy.range_key, *policy.partition_keys):
+    if change.is_key(column_name):
         change.refuse_keys(column_name, "be NULL")
     of_template = change.template_has(column_name)
     action = SQL("DROP NOT NULL")
@@ -1627,7 +1648,9 @@ class DriftRow(NamedTuple):
 
 def drift(root: int | None) -> list[DriftRow]:
     """What differs, of one hierarchy or all; see sql/functions/drift.sql.j2."""
-    hierarchies = [catalog_hierarchy.load(root)] if root is not None else catalog_hierarchy.load_all()
+    if root is not None:
+        return _rows(catalog_hierarchy.load(root))
+    hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
     return [row for hierarchy in hierarchies for row in _rows(hierarchy)]
 
 
@@ -1810,7 +1833,7 @@ def retire(hierarchy: Hierarchy, call: Context) -> list[Slice]:
     expired = window.expired(hierarchy)
     for each in expired:
         if policy.retention_action == DROP:
-            steps = lifecycle.drop_steps(hierarchy, each.span)
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
         else:
             schema = policy.retention_schema if policy.retention_action == MOVE else None
             steps = slices.detach(hierarchy, each.span, schema)
@@ -2274,7 +2297,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
     detached = find_detached(hierarchy, lower_bound)
     span = find_span(hierarchy, lower_bound)
-    steps = lifecycle.drop_steps(hierarchy, span) if span is not None else []
+    steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
         steps.insert(0, lifecycle.drop_detached_step(detached))
     if not steps:
@@ -2341,7 +2364,14 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.inside_foreign_keys(hierarchy, found),
         catalog_slices.leaves(found),
         to_schema,
+        forced(hierarchy, span),
     )
+
+
+def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozenset[int]:
+    """The parts of a slice, one a table, on whose owner row security is forced."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    return frozenset(each.oid for each in found if catalog_slices.forces_row_security(each))
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -4543,6 +4573,11 @@ def is_worth_a_retry(error: Exception) -> bool:
     return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
 
 
+def is_out_of_locks(error: Exception) -> bool:
+    """Whether the lock table of the server is full."""
+    return isinstance(error, ServerError) and sqlstate(error) == OUT_OF_MEMORY
+
+
 def is_lock_timeout(error: Exception) -> bool:
     """Whether the server gave up waiting for a lock."""
     return isinstance(error, ServerError) and sqlstate(error) == LOCK_NOT_AVAILABLE
@@ -4602,13 +4637,18 @@ SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a ca
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
-def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+def call(
+    name: str, relations: tuple[str, ...], required: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]
+) -> Any:
     """The error boundary: the only place that catches everything.
 
     A server's own error, a cancel among them, reaches the client with its SQLSTATE, DETAIL and HINT; an error of ours
     likewise; anything else is a defect and shows its traceback.
     """
     try:
+        for parameter in required:
+            if arguments[parameter] is None:  # of dry_run it must not be taken for false
+                raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
         return _call(name, relations, is_procedure, arguments)
     except errors.PartitionError as error:
         raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
@@ -4622,8 +4662,6 @@ def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: d
 
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
-    if "dry_run" in arguments and arguments["dry_run"] is None:  # it must not be taken for false
-        raise errors.InvalidParameter.of("dry_run", None, "It is true or false.")
     for relation in relations:
         if arguments[relation] is not None:
             arguments[relation] = server.resolve_relation(arguments[relation])
@@ -5004,6 +5042,12 @@ def _run_with_retries(each: Step, context: Context) -> None:
         except database.ServerError as error:
             if not database.is_worth_a_retry(error):
                 raise
+            if database.is_out_of_locks(error) and not _holders(each):
+                raise errors.OutOfLocks(
+                    f"the lock table is full: the step on {each.operations[0].target} needs more of it than is free",
+                    f"{error}. The step was estimated at {each.locks} locks; all sessions together share the table.",
+                    "Raise max_locks_per_transaction, or call again when fewer sessions hold locks.",
+                ) from None
             if attempt == attempts:
                 raise errors.LockNotAvailable(
                     f"could not lock what the step on {each.operations[0].target} needs",
@@ -5180,6 +5224,8 @@ def _problem(text: str) -> str | None:
         problem = _bracket_problem(character, open_brackets)
         if problem is None and character in ";\0":
             problem = "It contains a semicolon, which would end the statement." if character == ";" else "A zero byte."
+        if problem is None and character == "," and not open_brackets:
+            problem = "It contains a comma outside parentheses, behind which another action would begin."
         if problem is None and text[position : position + 2] in ("--", "/*"):
             problem = "It contains a comment."
         if problem is not None:
@@ -7828,14 +7874,15 @@ def detach_steps(
     foreign_keys: dict[int, tuple[str, ...]],
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
+    forced: frozenset[int],
 ) -> list[Step]:
     """Detach a slice from every table, children first, a step a table."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, keep=True)
+        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
-        operations += self_reference.put_back_operations(hierarchy, table, each)
+        operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
@@ -7844,12 +7891,14 @@ def detach_steps(
     return steps
 
 
-def drop_steps(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+def drop_steps(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
+) -> list[Step]:
     """Drop a slice of every table, children first, a step a table; never with CASCADE."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
-        let_go = self_reference.let_go_operations(hierarchy, table, each, keep=False)
+        let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
         steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
     return steps
 
@@ -8656,9 +8705,14 @@ from ..operation import ACCESS_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, assignments, compose, conjunction, names
 
 
-def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: bool) -> list[Operation]:
-    """Set the references inside a slice to NULL; remember them when they are to be kept."""
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: bool, is_forced: bool) -> list[Operation]:
+    """Set the references inside a slice to NULL; remember them when they are to be kept.
+
+    ``is_forced``: row security is forced on its owner; policies must not keep references from being let go or put back.
+    """
     found = []
+    if is_forced and _references(hierarchy, table, each):
+        found.append(compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", each.identifier))
     for key, remembered in _references(hierarchy, table, each):
         own = _own_columns(hierarchy, key)
         if keep:
@@ -8678,7 +8732,7 @@ def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: boo
     return _operations(each, found)
 
 
-def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice, is_forced: bool) -> list[Operation]:
     """Give the detached slice its references again."""
     found = []
     for key, remembered in _references(hierarchy, table, each):
@@ -8690,6 +8744,8 @@ def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice) -> list
         found.append(compose("UPDATE {} AS s SET {} FROM {} AS r WHERE {}", each.identifier, back, remembered, same))
         found.append(compose("ALTER TABLE {} ENABLE TRIGGER USER", each.identifier))
         found.append(compose("DROP TABLE {}", remembered))
+    if is_forced and found:
+        found.append(compose("ALTER TABLE {} FORCE ROW LEVEL SECURITY", each.identifier))
     return _operations(each, found)
 
 
@@ -9502,7 +9558,8 @@ RETURN CASE
     WHEN bound IS NULL OR bound IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
     WHEN key_type = 'uuid' THEN ('x' || left(translate(bound, '-', ''), 12))::bit(48)::bigint * 1000
     WHEN key_type IN ('smallint', 'integer', 'bigint') THEN bound::bigint
-    ELSE (extract(EPOCH FROM bound::timestamptz) * 1000000)::bigint
+    WHEN key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
+        THEN (extract(EPOCH FROM bound::timestamptz) * 1000000)::bigint
 END;
 
 COMMENT ON FUNCTION dp._point(text, text) IS
@@ -9609,13 +9666,15 @@ points AS MATERIALIZED (
             WHEN b.lower_text IS NULL OR b.lower_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
             WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.lower_text, '-', ''), 12))::bit(48)::bigint * 1000
             WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.lower_text::bigint
-            ELSE (extract(EPOCH FROM b.lower_text::timestamptz) * 1000000)::bigint
+            WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
+                THEN (extract(EPOCH FROM b.lower_text::timestamptz) * 1000000)::bigint
         END AS lower_point,
         CASE
             WHEN b.upper_text IS NULL OR b.upper_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
             WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.upper_text, '-', ''), 12))::bit(48)::bigint * 1000
             WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.upper_text::bigint
-            ELSE (extract(EPOCH FROM b.upper_text::timestamptz) * 1000000)::bigint
+            WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
+                THEN (extract(EPOCH FROM b.upper_text::timestamptz) * 1000000)::bigint
         END AS upper_point
     FROM bounds AS b
 )
@@ -10042,12 +10101,14 @@ DECLARE
 BEGIN
     -- what is said of a relation that was dropped may be cleared away by whoever dropped it
     FOREACH argument IN ARRAY TG_ARGV LOOP
+        argument := ltrim(argument, '-');
         EXECUTE format('SELECT ($1).%I::oid', argument) INTO relation USING CASE WHEN TG_OP <> 'INSERT' THEN OLD END;
         IF dp._is_gone(relation) AND (TG_OP = 'DELETE' OR named = was || jsonb_build_object(argument, NULL)) THEN
             RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
         END IF;
     END LOOP;
     FOREACH argument IN ARRAY TG_ARGV LOOP
+        CONTINUE WHEN starts_with(argument, '-');
         FOR relation IN EXECUTE format('SELECT ($1).%1$I::oid UNION SELECT ($2).%1$I::oid', argument) USING
             CASE WHEN TG_OP <> 'DELETE' THEN NEW END,
             CASE WHEN TG_OP <> 'INSERT' THEN OLD END
@@ -10065,14 +10126,14 @@ END
 $plpgsql$;
 
 COMMENT ON FUNCTION dp._check_ownership() IS
-'Internal: everyone may write to dp''s tables, but only about tables of their own. Arguments: the columns to look at.';
+'Internal: everyone may write to dp''s tables, but only about tables of their own. Arguments: the columns to look at; behind "-" one whose table anybody may own, but whose end ends the row.';
 
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.hierarchy_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.table_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.pending_foreign_key
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child');
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child', '-parent');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_slice
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
@@ -10270,10 +10331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('add_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10292,10 +10353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('add_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10321,10 +10382,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('adopt', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10346,10 +10407,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('alter_column_type', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10367,10 +10428,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('alter_table', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10387,10 +10448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('attach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10405,10 +10466,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('check', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10436,10 +10497,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('configure', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10471,10 +10532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_hierarchy', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10495,10 +10556,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10516,10 +10577,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('detach_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10543,10 +10604,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drift', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10564,10 +10625,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10584,10 +10645,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_constraint', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10604,10 +10665,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10624,10 +10685,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_index', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10644,10 +10705,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10664,10 +10725,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('drop_slice', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10683,10 +10744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('forget', ('root',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10699,10 +10760,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('last_plan', (), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10728,10 +10789,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('register_child', ('child', 'parent'), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10749,10 +10810,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('register_reference', ('tbl', 'root'), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10770,10 +10831,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('rename_column', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10792,10 +10853,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_default', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10812,10 +10873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_not_null', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10832,10 +10893,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c0354f6e385e'].call('set_storage', ('tbl',), False, arguments)
+return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10853,10 +10914,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c0354f6e385e'].call('create_slices', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e72525261bdc'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10874,10 +10935,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c0354f6e385e'].call('drain_default', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e72525261bdc'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10892,10 +10953,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c0354f6e385e'].call('run_maintenance', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e72525261bdc'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10911,10 +10972,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c0354f6e385e' not in GD:
+if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c0354f6e385e'].call('sync', ('root',), True, arguments)
+GD['dialog_partition_0_1_0_e72525261bdc'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -145,6 +145,11 @@ def is_worth_a_retry(error: Exception) -> bool:
     return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
 
 
+def is_out_of_locks(error: Exception) -> bool:
+    """Whether the lock table of the server is full."""
+    return isinstance(error, ServerError) and sqlstate(error) == OUT_OF_MEMORY
+
+
 def is_lock_timeout(error: Exception) -> bool:
     """Whether the server gave up waiting for a lock."""
     return isinstance(error, ServerError) and sqlstate(error) == LOCK_NOT_AVAILABLE

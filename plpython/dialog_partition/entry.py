@@ -49,13 +49,18 @@ SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a ca
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
-def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
+def call(
+    name: str, relations: tuple[str, ...], required: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]
+) -> Any:
     """The error boundary: the only place that catches everything.
 
     A server's own error, a cancel among them, reaches the client with its SQLSTATE, DETAIL and HINT; an error of ours
     likewise; anything else is a defect and shows its traceback.
     """
     try:
+        for parameter in required:
+            if arguments[parameter] is None:  # of dry_run it must not be taken for false
+                raise errors.InvalidParameter.of(parameter, None, "It must have a value.")
         return _call(name, relations, is_procedure, arguments)
     except errors.PartitionError as error:
         raised = database.client_error(error.message, error.sqlstate, error.detail, error.hint)
@@ -69,8 +74,6 @@ def call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: d
 
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
-    if "dry_run" in arguments and arguments["dry_run"] is None:  # it must not be taken for false
-        raise errors.InvalidParameter.of("dry_run", None, "It is true or false.")
     for relation in relations:
         if arguments[relation] is not None:
             arguments[relation] = server.resolve_relation(arguments[relation])

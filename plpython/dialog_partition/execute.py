@@ -210,6 +210,12 @@ def _run_with_retries(each: Step, context: Context) -> None:
         except database.ServerError as error:
             if not database.is_worth_a_retry(error):
                 raise
+            if database.is_out_of_locks(error) and not _holders(each):
+                raise errors.OutOfLocks(
+                    f"the lock table is full: the step on {each.operations[0].target} needs more of it than is free",
+                    f"{error}. The step was estimated at {each.locks} locks; all sessions together share the table.",
+                    "Raise max_locks_per_transaction, or call again when fewer sessions hold locks.",
+                ) from None
             if attempt == attempts:
                 raise errors.LockNotAvailable(
                     f"could not lock what the step on {each.operations[0].target} needs",

@@ -86,6 +86,8 @@ def _problem(text: str) -> str | None:
         problem = _bracket_problem(character, open_brackets)
         if problem is None and character in ";\0":
             problem = "It contains a semicolon, which would end the statement." if character == ";" else "A zero byte."
+        if problem is None and character == "," and not open_brackets:
+            problem = "It contains a comma outside parentheses, behind which another action would begin."
         if problem is None and text[position : position + 2] in ("--", "/*"):
             problem = "It contains a comment."
         if problem is not None:

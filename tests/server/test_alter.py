@@ -121,6 +121,8 @@ SMALL_CHANGES = [
     "dp.alter_table('event', 'ALTER body SET STORAGE EXTERNAL')",
     "dp.alter_table('event', 'REPLICA IDENTITY FULL')",
     "dp.alter_table('event', 'SET (autovacuum_vacuum_scale_factor = 0.01)')",
+    "dp.alter_table('event', 'ALTER COLUMN body SET STATISTICS 500')",
+    "dp.alter_table('event', 'ALTER body SET (n_distinct = -0.5)')",
 ]
 
 
@@ -221,6 +223,21 @@ REFUSED = {
     "dp.alter_table('event', 'DETACH PARTITION event_2025_01')": "22023",
     "dp.alter_table('event', 'OWNER TO stranger')": "22023",
     "dp.alter_table('event', 'nonsense')": "42601",
+    "dp.alter_table('event', 'RENAME party TO p')": "22023",
+    "dp.alter_table('item', 'DROP event_id')": "22023",
+    "dp.alter_table('item', 'ADD FOREIGN KEY (event_id) REFERENCES event')": "22023",
+    "dp.alter_table('event', 'ALTER kind SET DEFAULT 1, DROP CONSTRAINT event_pkey')": "22023",
+    "dp.add_column('event', 'x', 'int, DROP COLUMN kind')": "22023",
+    "dp.add_constraint('event', 'c', 'CHECK (true), DROP COLUMN kind')": "22023",
+    "dp.set_default('event', 'kind', '1, DROP COLUMN body')": "22023",
+    "dp.add_column('event', 'x', 'bigserial')": "22023",
+    "dp.add_column('event', 'x', NULL)": "22023",
+    "dp.add_column('event', 'kind', 'int', not_null => NULL)": "22023",
+    "dp.set_storage('event', NULL)": "22023",
+    "dp.create_index('event', NULL, '(id)')": "22023",
+    "dp.rename_column('event', 'kind', NULL)": "22023",
+    "dp.drop_column('event', NULL)": "22023",
+    "dp.set_default('event', 'kind', NULL)": "22023",
 }
 
 
@@ -298,3 +315,28 @@ def test_what_pins_the_layout_is_not_touched_by_other_changes(db: Database, owne
     with pytest.raises(psycopg.Error):
         owner.execute("SELECT dp.add_constraint('event', 'positive', 'CHECK (kind > 0)')")
     assert catalogs.difference(before, catalogs.picture(db)) == {}
+
+
+def test_statistics_of_a_column_are_those_that_were_asked_for(owner: psycopg.Connection[Any]) -> None:
+    owner.execute("SELECT dp.alter_table('event', 'ALTER COLUMN body SET STATISTICS 500')")
+    rows = owner.execute(
+        "SELECT DISTINCT a.attstattarget FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relname ~ '^event(_2025_.*h..|_template|$)' AND c.relkind IN ('r', 'p') AND a.attname = 'body'"
+    )
+    assert rows.fetchall() == [(500,)]
+
+
+def test_a_child_s_own_column_is_no_key_though_the_root_s_range_key_has_its_name(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(
+        "CREATE TABLE d (id int PRIMARY KEY, updated_at timestamptz NOT NULL, party text NOT NULL);"
+        "CREATE TABLE a (id int PRIMARY KEY, d_id int NOT NULL REFERENCES d, updated_at timestamptz);"
+        "SELECT dp.create_hierarchy('d', 'updated_at', 'party', key_form => 'slice', hash_partitions => 1);"
+        "SELECT dp.register_child('a', 'd')"
+    )
+    owner.execute("SELECT dp.rename_column('a', 'updated_at', 'changed_at')")
+    assert db.value("SELECT range_key FROM dp.hierarchy") == "updated_at"
+    owner.execute("SELECT dp.alter_column_type('a', 'changed_at', 'timestamp'), dp.drop_column('a', 'changed_at')")
+    create_slices(owner, "2025-01-01", "2025-02-01", "d")
+    owner.execute("INSERT INTO d VALUES (1, '2025-01-05', 'p', '2025-01-01')")
+    owner.execute("UPDATE d SET updated_at = '2025-01-06'")

@@ -327,3 +327,59 @@ def test_a_hash_key_renamed_by_hand_is_not_mistaken_for_the_range_key(db: Databa
     found = call(owner, "SELECT dp.check", "event")
     assert [row[1] for row in found] == ["unreadable hierarchy"]
     assert 'RENAME COLUMN ... TO "party"' in found[0][3]
+
+
+@pytest.mark.parametrize("to_schema", [None, "archive"])
+def test_references_survive_a_detach_under_forced_row_security(db: Database, to_schema: str | None) -> None:
+    owner = db.connect()
+    owner.execute("CREATE SCHEMA archive")
+    owner.execute("CREATE TABLE t (id int PRIMARY KEY, at date NOT NULL, up int REFERENCES t ON DELETE SET NULL)")
+    owner.execute("SELECT dp.create_hierarchy('t', 'at')")
+    create_slices(owner, "2025-01-01", "2025-03-01", "t")
+    owner.execute("INSERT INTO t VALUES (1, '2025-01-02', NULL), (2, '2025-01-02', 1)")
+    for relation in ("t", "t_2025_01"):
+        owner.execute(
+            f"ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"  # type: ignore[call-overload]
+            f"CREATE POLICY s ON {relation} FOR SELECT USING (true);"
+            f"CREATE POLICY i ON {relation} FOR INSERT WITH CHECK (true);"
+            f"CREATE POLICY u ON {relation} FOR UPDATE USING (up IS NOT NULL) WITH CHECK (true)"
+        )
+    call(owner, "SELECT dp.detach_slice", "t", "2025-01-01", to_schema=to_schema)
+    place = f"{to_schema or 'public'}.t_2025_01"
+    assert db.rows(f"SELECT id, up FROM {place} ORDER BY id") == [{"id": 1, "up": None}, {"id": 2, "up": 1}]
+    assert db.value("SELECT relforcerowsecurity FROM pg_class WHERE oid = %s::regclass", place)
+    call(owner, "SELECT dp.attach_slice", "t", "2025-01-01")
+    call(owner, "SELECT dp.drop_slice", "t", "2025-01-01")
+    assert db.value("SELECT count(*) FROM t") == 0
+
+
+def test_a_stranger_s_row_does_not_keep_a_table_from_being_dropped(db: Database) -> None:
+    owner, stranger = db.connect(), db.connect("stranger")
+    owner.execute("GRANT CREATE ON SCHEMA public TO stranger")
+    declare(owner)
+    stranger.execute("CREATE TABLE mine (id int)")
+    stranger.execute(
+        "INSERT INTO dp.pending_foreign_key (child, name, parent, columns, parent_columns, on_delete, delete_columns,"
+        " is_deferrable, is_deferred) VALUES ('mine', 'x', 'event', '{id}', '{id}', 'a', '{}', false, false)"
+    )
+    owner.execute("DROP TABLE item, event")
+    assert db.value("SELECT count(*) FROM dp.pending_foreign_key") == 0
+
+
+def test_a_stranger_s_configuration_does_not_spoil_what_others_see(db: Database) -> None:
+    owner, stranger = db.connect(), db.connect("stranger")
+    owner.execute("GRANT CREATE ON SCHEMA public TO stranger")
+    declare(owner)
+    create_slices(owner, "2025-01-01", "2025-02-01")
+    stranger.execute("CREATE TABLE words (at text NOT NULL) PARTITION BY RANGE (at)")
+    stranger.execute("CREATE TABLE words_a PARTITION OF words FOR VALUES FROM ('a') TO ('b')")
+    stranger.execute(
+        "INSERT INTO dp.hierarchy_config (root, range_key, key_form, slice, hash_partitions, premake, retention_action,"
+        " time_zone, default_slice) VALUES ('words', 'at', 'exact', '1 month', 0, 1, 'detach', 'UTC', false)"
+    )
+    stranger.execute("INSERT INTO dp.table_config (root, tbl, role) VALUES ('words', 'words', 'root')")
+    assert owner.execute("SELECT count(*) FROM dp.slice WHERE root = 'event'::regclass").fetchone() == (2,)
+    assert owner.execute("SELECT count(*) FROM dp.leaf WHERE root = 'event'::regclass").fetchone() == (4,)
+    assert owner.execute("SELECT count(*) FROM dp.drift()").fetchone() is not None
+    assert "missing current slice" in findings(owner)
+    owner.execute("CALL dp.run_maintenance()")

@@ -45,6 +45,8 @@ def test_a_piece_is_taken_as_it_is(text: str) -> None:
         "$x$open$$",
         "E'open\\'",
         "1) WHERE (true",
+        "int, DROP COLUMN x",
+        "CHECK (true), DROP CONSTRAINT y",
     ],
 )
 def test_what_would_not_stay_a_piece_is_refused(text: str) -> None:

@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
-# What has a function of its own that knows more, by the first words.
+# What has a function of its own that knows more, by the first word; the second may be left out.
 ELSEWHERE = {
-    ("ADD", "COLUMN"): "add_column",
-    ("DROP", "COLUMN"): "drop_column",
-    ("RENAME", "COLUMN"): "rename_column",
-    ("ADD", "CONSTRAINT"): "add_constraint",
-    ("DROP", "CONSTRAINT"): "drop_constraint",
+    "ADD": "add_column(...) or dp.add_constraint(...)",
+    "DROP": "drop_column(...) or dp.drop_constraint(...)",
+    "RENAME": "rename_column(...)",
 }
 # What would take a table out of its hierarchy, or a hierarchy to another role or schema.
 REFUSED = (
@@ -69,8 +67,11 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     _refuse(action)
     change = Alteration("alter_table", tbl, dry_run, search_path)
     table, template = change.target.table, change.target.table.template
-    if _first_words(action) in OF_LEAVES and template is not None:
+    if template is not None and _is_of_leaves(action):
         operations = [Operation(template, plan.alter(template, SQL(action)))]
+        if fragments.words(action, 1) == ("ALTER",):  # of a column: ANALYZE of the parent goes by the parent's own
+            statement = plan.alter(change.target.identifier, SQL(action))
+            operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
         operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
@@ -92,12 +93,20 @@ def _first_words(action: str) -> tuple[str, ...]:
     return fragments.words(action, 2)
 
 
+def _is_of_leaves(action: str) -> bool:
+    """Whether new leaves get it from the template: storage parameters, statistics targets and options of columns."""
+    words = fragments.words(action, 100)
+    return words[:2] in OF_LEAVES or (
+        words[:1] == ("ALTER",) and (words[-1] in ("SET", "RESET") or "STATISTICS" in words)
+    )
+
+
 def _refuse(action: str) -> None:
     words = _first_words(action)
     text = " ".join(words)
-    if words in ELSEWHERE:
+    if words[:1] and words[0] in ELSEWHERE:
         raise errors.InvalidParameter.of(
-            "action", action, f"{text} has a function of its own.", f"Use dp.{ELSEWHERE[words]}(...)."
+            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
         )
     if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
         raise errors.InvalidParameter.of(

@@ -55,17 +55,21 @@ class Alteration:
         """Whether the template has a column, too."""
         return any(each.name == column for each in self._template_columns)
 
+    def is_key(self, column: str) -> bool:
+        """Whether a column is a key of this table; the range key of the slice form is the root's alone."""
+        policy = self.target.hierarchy.policy
+        is_root = self.target.table.oid == self.target.hierarchy.root.oid
+        return column in policy.partition_keys or (is_root and column == policy.range_key)
+
     def refuse_keys(self, column: str, what: str) -> None:
         """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
-        policy = self.target.hierarchy.policy
-        keys = {policy.range_key, *policy.partition_keys}
         hierarchy_keys = self.target.hierarchy.foreign_keys
         table = self.target.table.oid
         linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
         linked |= {name for key in hierarchy_keys if key.parent == table for name in key.parent_columns}
-        if column not in keys | linked:
+        if not self.is_key(column) and column not in linked:
             return
-        role = "is a key of the hierarchy" if column in keys else "is part of a foreign key inside the hierarchy"
+        role = "is a key of the hierarchy" if self.is_key(column) else "is part of a foreign key inside the hierarchy"
         raise errors.InvalidTableDefinition(
             f'column "{column}" of {self.target.identifier} {role} and cannot {what}',
             "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
@@ -75,7 +79,9 @@ class Alteration:
     @contextmanager
     def callers_names(self) -> Iterator[None]:
         """Names in SQL of the caller's are looked up where the caller's session looks."""
-        database.set_local("search_path", self.context.search_path or execute.PINNED_PATH)
+        database.set_local(
+            "search_path", execute.PINNED_PATH if self.context.search_path is None else self.context.search_path
+        )
         yield
         database.set_local("search_path", execute.PINNED_PATH)
 

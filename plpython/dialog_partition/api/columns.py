@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
 IDENTITY_SINCE = 170000
+SERIAL_TYPES = ("serial", "bigserial", "smallserial", "serial2", "serial4", "serial8")
 
 
 def add_column(
@@ -33,6 +34,13 @@ def add_column(
 ) -> list[PlanRow]:
     """Add a column; see sql/functions/add_column.sql.j2."""
     fragments.check("type", type)
+    if type.strip().lower() in SERIAL_TYPES:
+        raise errors.InvalidParameter.of(
+            "type",
+            type,
+            "It is no type, but a sequence and a default.",
+            "Use identity, or default_value => 'nextval(...)'.",
+        )
     for parameter, text in (("default_value", default_value), ("generated", generated)):
         if text is not None:
             fragments.check(parameter, text)
@@ -91,8 +99,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
-    policy = change.target.hierarchy.policy
-    if column_name not in (policy.range_key, *policy.partition_keys):
+    if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
         return change.run(operations, "column", new_name)
@@ -105,7 +112,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     operations: list[Operation] = []
     for table in hierarchy.tables:
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
-        if other.structure.column(old) is not None:  # children do not carry the range key in the slice form
+        if other.is_key(old):  # children do not carry the range key in the slice form
             of_template = other.template_has(old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)
     root = hierarchy.root
@@ -187,8 +194,7 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_not_null", tbl, dry_run)
     if not change.column(column_name).is_not_null:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
-    policy = change.target.hierarchy.policy
-    if column_name in (policy.range_key, *policy.partition_keys):
+    if change.is_key(column_name):
         change.refuse_keys(column_name, "be NULL")
     of_template = change.template_has(column_name)
     action = SQL("DROP NOT NULL")

@@ -26,7 +26,9 @@ class DriftRow(NamedTuple):
 
 def drift(root: int | None) -> list[DriftRow]:
     """What differs, of one hierarchy or all; see sql/functions/drift.sql.j2."""
-    hierarchies = [catalog_hierarchy.load(root)] if root is not None else catalog_hierarchy.load_all()
+    if root is not None:
+        return _rows(catalog_hierarchy.load(root))
+    hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
     return [row for hierarchy in hierarchies for row in _rows(hierarchy)]
 
 

@@ -145,7 +145,7 @@ def retire(hierarchy: Hierarchy, call: Context) -> list[Slice]:
     expired = window.expired(hierarchy)
     for each in expired:
         if policy.retention_action == DROP:
-            steps = lifecycle.drop_steps(hierarchy, each.span)
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
         else:
             schema = policy.retention_schema if policy.retention_action == MOVE else None
             steps = slices.detach(hierarchy, each.span, schema)

@@ -65,7 +65,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
     detached = find_detached(hierarchy, lower_bound)
     span = find_span(hierarchy, lower_bound)
-    steps = lifecycle.drop_steps(hierarchy, span) if span is not None else []
+    steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
         steps.insert(0, lifecycle.drop_detached_step(detached))
     if not steps:
@@ -132,4 +132,11 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.inside_foreign_keys(hierarchy, found),
         catalog_slices.leaves(found),
         to_schema,
+        forced(hierarchy, span),
     )
+
+
+def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozenset[int]:
+    """The parts of a slice, one a table, on whose owner row security is forced."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    return frozenset(each.oid for each in found if catalog_slices.forces_row_security(each))

@@ -62,14 +62,15 @@ def detach_steps(
     foreign_keys: dict[int, tuple[str, ...]],
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
+    forced: frozenset[int],
 ) -> list[Step]:
     """Detach a slice from every table, children first, a step a table."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, keep=True)
+        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
-        operations += self_reference.put_back_operations(hierarchy, table, each)
+        operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
@@ -78,12 +79,14 @@ def detach_steps(
     return steps
 
 
-def drop_steps(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+def drop_steps(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
+) -> list[Step]:
     """Drop a slice of every table, children first, a step a table; never with CASCADE."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
-        let_go = self_reference.let_go_operations(hierarchy, table, each, keep=False)
+        let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
         steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
     return steps
 

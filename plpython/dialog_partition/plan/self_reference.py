@@ -12,9 +12,14 @@ from ..operation import ACCESS_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, assignments, compose, conjunction, names
 
 
-def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: bool) -> list[Operation]:
-    """Set the references inside a slice to NULL; remember them when they are to be kept."""
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: bool, is_forced: bool) -> list[Operation]:
+    """Set the references inside a slice to NULL; remember them when they are to be kept.
+
+    ``is_forced``: row security is forced on its owner; policies must not keep references from being let go or put back.
+    """
     found = []
+    if is_forced and _references(hierarchy, table, each):
+        found.append(compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", each.identifier))
     for key, remembered in _references(hierarchy, table, each):
         own = _own_columns(hierarchy, key)
         if keep:
@@ -34,7 +39,7 @@ def let_go_operations(hierarchy: Hierarchy, table: Table, each: Slice, keep: boo
     return _operations(each, found)
 
 
-def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice, is_forced: bool) -> list[Operation]:
     """Give the detached slice its references again."""
     found = []
     for key, remembered in _references(hierarchy, table, each):
@@ -46,6 +51,8 @@ def put_back_operations(hierarchy: Hierarchy, table: Table, each: Slice) -> list
         found.append(compose("UPDATE {} AS s SET {} FROM {} AS r WHERE {}", each.identifier, back, remembered, same))
         found.append(compose("ALTER TABLE {} ENABLE TRIGGER USER", each.identifier))
         found.append(compose("DROP TABLE {}", remembered))
+    if is_forced and found:
+        found.append(compose("ALTER TABLE {} FORCE ROW LEVEL SECURITY", each.identifier))
     return _operations(each, found)
 
 
