@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_e72525261bdc'
+PACKAGE = 'dialog_partition_0_1_0_cca52fe125aa'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -385,7 +385,7 @@ from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import trust
 from ..model import Hierarchy
-from ..operation import Operation, Step
+from ..operation import Operation, Step, together
 from ..sql import compose
 
 TYPE_CHECKING = False
@@ -471,8 +471,7 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
         execute.execute(steps, call)
         execute.finish_plan()
         return execute.last_plan()
-    # trees are counted for each step: what one transaction holds for all of them is more than each of them says
-    locks = sum(step.locks for step in steps)
+    locks = together(steps).locks
     if locks > call.lock_budget:
         raise errors.OutOfLocks(
             f"{call.call} on {call.root_name} would take about {locks} locks in one transaction, more than the budget"
@@ -613,9 +612,10 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import default_slice as plan_default
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
-from . import window
+from . import creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -651,7 +651,8 @@ def check_one(hierarchy: Hierarchy) -> list[Finding]:
     if reads_rows and table.owner != catalog_server.server().user:
         trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
-    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
+    kept = maintained(hierarchy)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, kept, drain_locks(hierarchy, kept)))
 
 
 def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
@@ -660,6 +661,16 @@ def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
         return None
     spans = window.candidates(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width)
     return SliceSpec(spans[0][0], spans[-1][1], 0, "") if spans else None
+
+
+def drain_locks(hierarchy: Hierarchy, kept: SliceSpec | None) -> int:
+    """How many locks it takes to drain one slice of the default slice."""
+    if kept is None:
+        return 0
+    spec = kept._replace(modulus=hierarchy.policy.hash_partitions)
+    facts = catalog_slices.default_facts(hierarchy)
+    tables = [table for table in hierarchy.tables if table.oid in facts]
+    return plan_default.drain_step(hierarchy, spec, tables, creation.all_properties(hierarchy), facts).locks
 ''','api.children': r'''"""register_child, register_reference: the tables below and beside a root."""
 
 from __future__ import annotations
@@ -2237,7 +2248,7 @@ from __future__ import annotations
 from .. import errors
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from ..operation import merged
+from ..operation import together
 from ..plan import lifecycle
 from . import calls, creation, policy, window
 from .policy import parse_bound
@@ -2272,7 +2283,7 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
         policy.check_schema("to_schema", to_schema)
     if span is None:
         return nothing_there(hierarchy, lower_bound)
-    return calls.run_in_function(merged(detach(hierarchy, span, to_schema), call.lock_budget), call)
+    return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
 
 
 def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
@@ -2299,10 +2310,10 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     span = find_span(hierarchy, lower_bound)
     steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
-        steps.insert(0, lifecycle.drop_detached_step(detached))
+        steps.insert(0, lifecycle.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
-    return calls.run_in_function(merged(steps, call.lock_budget), call)
+    return calls.run_in_function([together(steps)], call)
 
 
 def bounds(hierarchy: Hierarchy, lower_bound: str, upper_bound: str) -> tuple[object, object]:
@@ -3114,11 +3125,11 @@ _NEVER_ANALYSED = """
 """
 
 
-def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None) -> Facts:
+def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None, drain_locks: int) -> Facts:
     """The facts of one hierarchy.
 
     ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
-    keeps, as if it were one slice.
+    keeps, as if it were one slice; ``drain_locks`` are those of draining one slice of the default slice.
     """
     tables = [table.oid for table in hierarchy.tables]
     server = catalog_server.server()
@@ -3136,6 +3147,8 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
+        lock_slots=server.lock_slots,
+        drain_locks=drain_locks,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
@@ -3294,6 +3307,11 @@ _TABLES = """
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
+           2 + (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conparentid = 0)
+           + (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgparentid = 0)
+           + (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid)
+           + (SELECT count(*) FROM pg_policy y WHERE y.polrelid = c.oid)
+           + (SELECT count(*) FROM pg_statistic_ext s WHERE s.stxrelid = tc.oid) AS objects_per_leaf,
            ARRAY(SELECT k.name FROM unnest(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key,
                                                  CASE t.role WHEN 'root' THEN h.range_key END]) AS k (name)
                  WHERE t.role <> 'reference' AND k.name IS NOT NULL
@@ -3457,6 +3475,7 @@ def _table(row: Row) -> Table:
         row["template_name"],
         int(row["relations_per_leaf"]),
         row["has_identity"],
+        int(row["objects_per_leaf"]),
     )
 
 
@@ -3755,10 +3774,16 @@ class Server(NamedTuple):
 
     version: int
     is_standby: bool
-    lock_table: int
+    max_locks: int  # max_locks_per_transaction
+    lock_slots: int  # transactions that the lock table has room for, so many locks each
     partitionwise_join: bool
     user: str
     is_superuser: bool
+
+    @property
+    def lock_table(self) -> int:
+        """How many entries the lock table has, for all sessions."""
+        return self.max_locks * self.lock_slots
 
     @property
     def lock_budget(self) -> int:
@@ -3771,14 +3796,20 @@ def server() -> Server:
     row = database.query(
         """
         SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby,
-               current_setting('max_locks_per_transaction')::int
-               * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
+               current_setting('max_locks_per_transaction')::int AS max_locks,
+               current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int AS slots,
                current_setting('enable_partitionwise_join')::bool AS partitionwise, current_user AS name,
                (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
         """
     )[0]
     return Server(
-        row["version"], row["is_standby"], row["locks"], row["partitionwise"], row["name"], row["is_superuser"]
+        row["version"],
+        row["is_standby"],
+        row["max_locks"],
+        row["slots"],
+        row["partitionwise"],
+        row["name"],
+        row["is_superuser"],
     )
 
 
@@ -5424,6 +5455,7 @@ from typing import NamedTuple
 from .calendars import Width
 from .sql import Identifier
 
+RELATIONS_BESIDE_INDEXES = 3  # a leaf, its TOAST table, and the index of that
 ROOT, CHILD, REFERENCE = "root", "child", "reference"
 EXACT, SLICE = "exact", "slice"
 DETACH, DROP, MOVE = "detach", "drop", "move"  # what retention does
@@ -5525,11 +5557,17 @@ class Table(NamedTuple):
     template_name: str | None
     relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
     has_identity: bool = False  # a column GENERATED AS IDENTITY
+    objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
 
     @property
     def identifier(self) -> Identifier:
         """Its qualified name."""
         return Identifier(self.schema, self.name)
+
+    @property
+    def indexes(self) -> int:
+        """How many indexes a leaf has."""
+        return max(self.relations_per_leaf - RELATIONS_BESIDE_INDEXES, 0)
 
     @property
     def template(self) -> Identifier | None:
@@ -5729,7 +5767,9 @@ class Step(NamedTuple):
     @property
     def locks(self) -> int:
         """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
-        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        trees: dict[int, int] = {}
+        for operation in self.operations:
+            _lock_trees(trees, operation)
         return sum(operation.locks for operation in self.operations) + sum(trees.values())
 
     @property
@@ -5742,6 +5782,11 @@ class Step(NamedTuple):
     def text(self) -> str:
         """All its statements."""
         return ";\n".join(operation.statement.text for operation in self.operations)
+
+
+def together(steps: list[Step]) -> Step:
+    """What one transaction does in which all steps run."""
+    return Step(tuple(operation for each in steps for operation in each.operations))
 
 
 def merged(steps: list[Step], lock_budget: int) -> list[Step]:
@@ -5761,17 +5806,29 @@ def split(operations: list[Operation], lock_budget: int) -> list[Step]:
     steps: list[Step] = []
     current: list[Operation] = []
     locks = 0
-    trees: dict[int, int] = {}  # locked once in a step
+    trees: dict[int, int] = {}
     for operation in operations:
-        new = {oid: count for oid, count in operation.trees if oid not in trees}
-        if current and locks + operation.locks + sum(new.values()) > lock_budget:
+        more = operation.locks + _lock_trees(trees, operation)
+        if current and locks + more > lock_budget:
             steps.append(Step(tuple(current)))
-            current, locks, trees, new = [], 0, {}, dict(operation.trees)
+            current, locks, trees = [], 0, {}
+            more = operation.locks + _lock_trees(trees, operation)
         current.append(operation)
-        locks += operation.locks + sum(new.values())
-        trees.update(new)
+        locks += more
     steps.append(Step(tuple(current)))
     return steps
+
+
+def _lock_trees(locked: dict[int, int], operation: Operation) -> int:
+    """Add the trees that an operation locks to those that are locked; how many more entries that takes.
+
+    A tree is locked once in a step, with its indexes or without.
+    """
+    more = 0
+    for oid, count in operation.trees:
+        more += max(count - locked.get(oid, 0), 0)
+        locked[oid] = max(count, locked.get(oid, 0))
+    return more
 ''','plan.__init__': r'''"""Planning: pure functions from what is and what shall be to steps of operations."""
 ''','plan.adoption': r'''"""What an existing tree of partitions says of its own policies."""
 
@@ -6627,9 +6684,8 @@ def _attach(
         identifier,
         plan_slices.bounds_clause(spec, str(table.partition_type)),
     )
-    cost = (1 + spec.modulus) * table.relations_per_leaf
-    locked = trees.referenced(hierarchy, table)
-    operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), cost, locked)]
+    locks, locked = trees.attaching(hierarchy, table, 1 + spec.modulus)
+    operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.replica_identity_operations(table, properties, leaves)
@@ -7223,6 +7279,8 @@ class Facts(NamedTuple):
     last_failure: str | None
     lock_table: int
     lock_budget: int
+    lock_slots: int  # transactions that the lock table has room for
+    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     partitionwise_join: bool
     constraint_exclusion: bool
     server_version: int
@@ -7436,9 +7494,9 @@ def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 
 from __future__ import annotations
 
-from ..model import SLICE, Hierarchy, Table
+from ..model import DROP, SLICE, Hierarchy
 from ..sql import Identifier
-from . import lifecycle
+from . import lifecycle, trees
 from .finding import NOTICE, WARNING, Facts, Finding
 
 # Minor releases that mend faults which bite hierarchies of this kind.
@@ -7458,6 +7516,8 @@ FIXED_IN = {
     ),
 }
 
+SESSIONS_WITHOUT_KEYS = 4  # that the lock table shall have room for, where it has not even for one
+
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """Settings, the size of the lock table, and known faults of this release."""
@@ -7472,16 +7532,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         text = "constraint_exclusion is off: a condition on the range key alone does not prune."
         statement = f"ALTER DATABASE {database} SET constraint_exclusion = partition"
         found.append(Finding(WARNING, "constraint exclusion off", root, text, statement))
-    widest = max(hierarchy.tables, key=lambda table: locks_without_keys(hierarchy, table))
-    locks = locks_without_keys(hierarchy, widest)
-    if locks > facts.lock_table:
-        text = (
-            f"A statement on {widest.identifier} that binds no partition key takes about {locks} locks; the server has"
-            f" {facts.lock_table} for all sessions."
-        )
-        statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
-        found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
-    found += _retirement(hierarchy, facts)
+    found += _locks(hierarchy, facts)
     major, minor = divmod(facts.server_version, 10000)
     faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
     if faults:
@@ -7490,24 +7541,46 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
-def _retirement(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    """Whether the step that retires a slice fits into a transaction: else retention will fail some day."""
+def _locks(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """What will not fit into the lock table: statements of clients, and steps of maintenance that fail some day."""
+    widest = max(hierarchy.tables, key=lambda table: trees.planned(hierarchy, table))
+    unbound = trees.planned(hierarchy, widest)
+    found = []
+    if unbound > facts.lock_table:
+        text = (
+            f"A statement on {widest.identifier} that binds no partition key takes about {unbound} locks; the server"
+            f" has {facts.lock_table} for all sessions."
+        )
+        found.append((text, SESSIONS_WITHOUT_KEYS * unbound))
+    for what, locks in (("Retiring a slice", _retiring(hierarchy)), ("Draining a default slice", facts.drain_locks)):
+        if locks > facts.lock_budget:
+            text = f"{what} takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
+            found.append((text, locks * facts.lock_table // facts.lock_budget))
+    root = hierarchy.root.identifier.text
+    return [
+        Finding(
+            WARNING,
+            "locks beyond the budget",
+            root,
+            text,
+            f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-entries // (64 * facts.lock_slots))}",
+        )
+        for text, entries in found
+    ]
+
+
+def _retiring(hierarchy: Hierarchy) -> int:
+    """The locks of the largest step that retires the oldest slice; 0 where nothing is retired."""
     slices = hierarchy.range_slices(hierarchy.root)
     if hierarchy.policy.retention is None or not slices:
-        return []
-    locks = max(step.locks for step in lifecycle.drop_steps(hierarchy, slices[0].span))
-    if locks <= facts.lock_budget:
-        return []
-    root = hierarchy.root.identifier.text
-    text = f"Retiring a slice takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
-    statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-2 * locks // facts.lock_budget)}"
-    return [Finding(WARNING, "locks beyond the budget", root, text, statement)]
-
-
-def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
-    """How many locks a statement takes that binds neither key: every partition and its indexes."""
-    indexes = max(table.relations_per_leaf - 3, 0)
-    return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
+        return 0
+    span = slices[0].span
+    if hierarchy.policy.retention_action == DROP:
+        steps = lifecycle.drop_steps(hierarchy, span)
+    else:
+        keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
+        steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
+    return max(step.locks for step in steps)
 ''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
 
 from __future__ import annotations
@@ -7894,28 +7967,36 @@ def detach_steps(
 def drop_steps(
     hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
 ) -> list[Step]:
-    """Drop a slice of every table, children first, a step a table; never with CASCADE."""
+    """Drop a slice of every table, children first, a step a table; never with CASCADE.
+
+    A slice that others refer to must be detached first, which gives it foreign keys of its own, one for every partition
+    that it refers to. Where nothing refers to it, all that is spared.
+    """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
-        let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
-        steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+        statement = compose("DROP TABLE {}", each.identifier)
+        if trees.is_referenced(hierarchy, table):
+            let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
+            drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
+            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+        else:
+            locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
+            touched = _touched(hierarchy, table, each)
+            steps.append(Step((Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks),)))
     return steps
 
 
 def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
-    default = hierarchy.default_slice(table)
-    touched = (table.oid, each.oid) + ((default.oid,) if default else ())
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
-    trees = _detach_trees(hierarchy, table)
-    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, _cost(table, each), trees)]
+    locks, locked = trees.detaching(hierarchy, table, each)
+    touched = _touched(hierarchy, table, each)
+    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)]
 
 
-def _detach_trees(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
-    """A detach locks all partitions, each with an index, of the tables referred to and of those that refer to it."""
-    found = [(oid, 2 * count) for oid, count in trees.referenced(hierarchy, table)]
-    children = {key.child for key in hierarchy.foreign_keys if key.parent == table.oid}
-    return (*found, *((oid, 2 * trees.size(hierarchy, oid)) for oid in sorted(children)))
+def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]:
+    """What a slice that goes away locks: the table, the slice, and the default slice, whose bound changes."""
+    default = hierarchy.default_slice(table)
+    return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
 def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
@@ -7926,15 +8007,11 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
             ACCESS_EXCLUSIVE,
             tuple(parent.oid for parent in hierarchy.parents(table)),
-            2,
+            trees.dropping_key(hierarchy, table, each),
         )
         for name in foreign_keys
     ]
     return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
-
-
-def _cost(table: Table, each: Slice) -> int:
-    return (1 + len(each.remainders)) * table.relations_per_leaf
 
 
 def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
@@ -7960,12 +8037,12 @@ def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
     return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
 
 
-def drop_detached_step(detached: list[DetachedSlice]) -> Step:
+def drop_detached_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     """Drop a slice that was detached before."""
-    operations = [
-        Operation(each.identifier, compose("DROP TABLE {}", each.identifier), ACCESS_EXCLUSIVE, (), 10)
-        for each in reversed(detached)
-    ]
+    operations = []
+    for each in reversed(detached):
+        locks = trees.dropping(hierarchy.table(each.table), 1 + len(each.leaves))
+        operations.append(Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=locks))
     return Step(tuple(operations))
 
 
@@ -7989,8 +8066,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.lower_bound),
             SQL(each.upper_bound),
         )
-        locks = table.relations_per_leaf * (1 + len(each.leaves))
-        locked = trees.referenced(hierarchy, table)
+        locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
         default = hierarchy.default_slice(table)
         default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
         operations.append(
@@ -8005,7 +8081,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     """ANALYZE of a parent, which autovacuum never does; 18 and later need not read the leaves twice."""
     statement = compose("ANALYZE {}{}", SQL("ONLY " if only else ""), table.identifier)
-    leaves = sum(1 + len(each.remainders) for each in slices)
+    leaves = sum(trees.parts(each) for each in slices)
     locks = leaves * (1 if only else table.relations_per_leaf) + 1
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
@@ -8013,8 +8089,8 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
 def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
-    trees = _detach_trees(hierarchy, table)
-    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), _cost(table, each), trees)
+    locks, locked = trees.detaching(hierarchy, table, each)
+    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
     return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
 ''','plan.properties': r'''"""What a leaf must have that PostgreSQL does not pass on from the parent, and the statements that give it.
 
@@ -9223,28 +9299,104 @@ class Structure(NamedTuple):
 def add_constraint(table: Composable, name: str, clause: Composable) -> SQL:
     """``ALTER TABLE ... ADD CONSTRAINT``."""
     return compose("ALTER TABLE {} ADD CONSTRAINT {} {}", table, Identifier(name), clause)
-''','plan.trees': r'''"""Tables that a statement locks with all their partitions."""
+''','plan.trees': r'''"""How much of the lock table statements take that touch whole trees of partitions.
+
+Every relation is an entry, and so is every constraint and trigger that is dropped. The figures are upper bounds, taken
+from what PostgreSQL 15 to 18 hold in pg_locks.
+"""
 
 from __future__ import annotations
 
-from ..model import Hierarchy, Table
+from ..model import ForeignKey, Hierarchy, Slice, Table
+
+Trees = tuple[tuple[int, int], ...]  # tables that are locked with all their partitions, and how many entries those are
+
+BOOKKEEPING = 20  # relations of the catalog and of schema dp that a step touches besides
 
 
-def referenced(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
+def referenced(hierarchy: Hierarchy, table: Table) -> Trees:
     """The tables that a new partition of this table locks through its foreign keys, all their partitions included."""
     found = [(reference.oid, 1) for reference in hierarchy.references]
-    for parent in hierarchy.parents(table) + (table,) * _refers_to_itself(hierarchy, table):
+    for parent in hierarchy.parents(table) + (table,) * bool(_own_keys(hierarchy, table)):
         found.append((parent.oid, size(hierarchy, parent.oid)))
     return tuple(found)
 
 
 def size(hierarchy: Hierarchy, table: int) -> int:
     """How many relations a table is: itself, its slices, their leaves."""
-    return 1 + sum(1 + len(each.remainders) for each in hierarchy.slices[table])
+    return 1 + sum(parts(each) for each in hierarchy.slices[table])
 
 
-def _refers_to_itself(hierarchy: Hierarchy, table: Table) -> int:
-    return int(any(key.child == table.oid == key.parent for key in hierarchy.foreign_keys))
+def parts(each: Slice) -> int:
+    """How many relations a slice is: itself and its leaves."""
+    return 1 + len(each.remainders)
+
+
+def planned(hierarchy: Hierarchy, table: Table) -> int:
+    """What planning a query over all of a table locks: every leaf with its indexes, every slice with a unique one."""
+    slices = hierarchy.slices[table.oid]
+    return 2 + sum(2 + max(len(each.remainders), 1) * (1 + table.indexes) for each in slices)
+
+
+def detaching(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, Trees]:
+    """Entries of ``DETACH PARTITION``, besides those of trees.
+
+    The slice gets foreign keys of its own, each with a constraint for every partition that it refers to, and loses the
+    constraint and the triggers that foreign keys to it have on each of its parts. Whether rows still refer to it is
+    looked up in the tables that do, whole.
+    """
+    outward, inward = _keys(hierarchy, table)
+    cloned = sum(size(hierarchy, key.parent) for key in outward)
+    locks = parts(each) * (table.relations_per_leaf + 3 * len(inward)) + cloned + BOOKKEEPING
+    locked = [(oid, 2 * count) for oid, count in referenced(hierarchy, table)]
+    locked += [(key.child, planned(hierarchy, hierarchy.table(key.child))) for key in inward]
+    return locks, tuple(locked)
+
+
+def dropping_key(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
+    """Entries of dropping one foreign key of a detached slice: two triggers on every partition that it refers to."""
+    outward, _ = _keys(hierarchy, table)
+    return 2 * max((size(hierarchy, key.parent) for key in outward), default=0) + 3 * parts(each)
+
+
+def dropping(table: Table, number_of_parts: int) -> int:
+    """Entries of ``DROP TABLE`` of a slice without foreign keys of its own to the hierarchy."""
+    return number_of_parts * (table.relations_per_leaf + table.objects_per_leaf)
+
+
+def dropping_detached(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
+    """Entries of ``DROP TABLE`` of a slice that was detached just before, with the foreign keys it was given then."""
+    outward, _ = _keys(hierarchy, table)
+    return dropping(table, parts(each)) + sum(dropping_key(hierarchy, table, each) for _ in outward)
+
+
+def attaching(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> tuple[int, Trees]:
+    """Entries of ``ATTACH PARTITION``, besides those of trees; its foreign keys are checked against whole tables."""
+    outward, inward = _keys(hierarchy, table)
+    locks = number_of_parts * (table.relations_per_leaf + 2 + len(outward) + len(inward)) + BOOKKEEPING
+    locked = [(reference.oid, 1) for reference in hierarchy.references]
+    locked += [(key.parent, planned(hierarchy, hierarchy.table(key.parent))) for key in outward]
+    return locks, tuple(locked)
+
+
+def key_names(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
+    """The names of a table's foreign keys inside the hierarchy."""
+    return tuple(key.name for key in _keys(hierarchy, table)[0])
+
+
+def is_referenced(hierarchy: Hierarchy, table: Table) -> bool:
+    """Whether foreign keys of the hierarchy point to a table, its own included."""
+    return any(key.parent == table.oid for key in hierarchy.foreign_keys)
+
+
+def _keys(hierarchy: Hierarchy, table: Table) -> tuple[list[ForeignKey], list[ForeignKey]]:
+    """The foreign keys of a table, and those to it; one to itself is both."""
+    keys = hierarchy.foreign_keys
+    return [key for key in keys if key.child == table.oid], [key for key in keys if key.parent == table.oid]
+
+
+def _own_keys(hierarchy: Hierarchy, table: Table) -> list[ForeignKey]:
+    return [key for key in hierarchy.foreign_keys if key.child == table.oid == key.parent]
 ''','plan.unique': r'''"""Unique rules of a table that is partitioned: what they become, and which cannot be kept."""
 
 from __future__ import annotations
@@ -10331,10 +10483,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10353,10 +10505,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10382,10 +10534,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10407,10 +10559,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10428,10 +10580,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10448,10 +10600,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10466,10 +10618,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10497,10 +10649,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10532,10 +10684,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10556,10 +10708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10577,10 +10729,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10604,10 +10756,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10625,10 +10777,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10645,10 +10797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10665,10 +10817,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10685,10 +10837,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10705,10 +10857,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10725,10 +10877,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10744,10 +10896,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10760,10 +10912,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10789,10 +10941,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10810,10 +10962,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10831,10 +10983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -10853,10 +11005,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -10873,10 +11025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -10893,10 +11045,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e72525261bdc'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -10914,10 +11066,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e72525261bdc'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -10935,10 +11087,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e72525261bdc'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_cca52fe125aa'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -10953,10 +11105,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e72525261bdc'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_cca52fe125aa'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -10972,10 +11124,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e72525261bdc' not in GD:
+if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e72525261bdc'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cca52fe125aa'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .calendars import Width
 from .sql import Identifier
 
+RELATIONS_BESIDE_INDEXES = 3  # a leaf, its TOAST table, and the index of that
 ROOT, CHILD, REFERENCE = "root", "child", "reference"
 EXACT, SLICE = "exact", "slice"
 DETACH, DROP, MOVE = "detach", "drop", "move"  # what retention does
@@ -109,11 +110,17 @@ class Table(NamedTuple):
     template_name: str | None
     relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
     has_identity: bool = False  # a column GENERATED AS IDENTITY
+    objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
 
     @property
     def identifier(self) -> Identifier:
         """Its qualified name."""
         return Identifier(self.schema, self.name)
+
+    @property
+    def indexes(self) -> int:
+        """How many indexes a leaf has."""
+        return max(self.relations_per_leaf - RELATIONS_BESIDE_INDEXES, 0)
 
     @property
     def template(self) -> Identifier | None:

@@ -57,7 +57,9 @@ class Step(NamedTuple):
     @property
     def locks(self) -> int:
         """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
-        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        trees: dict[int, int] = {}
+        for operation in self.operations:
+            _lock_trees(trees, operation)
         return sum(operation.locks for operation in self.operations) + sum(trees.values())
 
     @property
@@ -70,6 +72,11 @@ class Step(NamedTuple):
     def text(self) -> str:
         """All its statements."""
         return ";\n".join(operation.statement.text for operation in self.operations)
+
+
+def together(steps: list[Step]) -> Step:
+    """What one transaction does in which all steps run."""
+    return Step(tuple(operation for each in steps for operation in each.operations))
 
 
 def merged(steps: list[Step], lock_budget: int) -> list[Step]:
@@ -89,14 +96,26 @@ def split(operations: list[Operation], lock_budget: int) -> list[Step]:
     steps: list[Step] = []
     current: list[Operation] = []
     locks = 0
-    trees: dict[int, int] = {}  # locked once in a step
+    trees: dict[int, int] = {}
     for operation in operations:
-        new = {oid: count for oid, count in operation.trees if oid not in trees}
-        if current and locks + operation.locks + sum(new.values()) > lock_budget:
+        more = operation.locks + _lock_trees(trees, operation)
+        if current and locks + more > lock_budget:
             steps.append(Step(tuple(current)))
-            current, locks, trees, new = [], 0, {}, dict(operation.trees)
+            current, locks, trees = [], 0, {}
+            more = operation.locks + _lock_trees(trees, operation)
         current.append(operation)
-        locks += operation.locks + sum(new.values())
-        trees.update(new)
+        locks += more
     steps.append(Step(tuple(current)))
     return steps
+
+
+def _lock_trees(locked: dict[int, int], operation: Operation) -> int:
+    """Add the trees that an operation locks to those that are locked; how many more entries that takes.
+
+    A tree is locked once in a step, with its indexes or without.
+    """
+    more = 0
+    for oid, count in operation.trees:
+        more += max(count - locked.get(oid, 0), 0)
+        locked[oid] = max(count, locked.get(oid, 0))
+    return more

@@ -77,9 +77,9 @@ class Server:
         self.stop()
         self._remove()
 
-    def start(self) -> None:
-        """Start the server and wait until it takes connections."""
-        self.run("pg_ctl", "-D", str(self.data), "-l", str(self.log_file), "-w", "-t", "60", "start")
+    def start(self, options: str = "") -> None:
+        """Start the server, with options of its command line, and wait until it takes connections."""
+        self.run("pg_ctl", "-D", str(self.data), "-l", str(self.log_file), "-o", options, "-w", "-t", "60", "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server: at once, or as mode says."""

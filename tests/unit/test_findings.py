@@ -20,9 +20,27 @@ def hierarchy(leaves: int) -> Hierarchy:
     return Hierarchy(policy, "timestamp with time zone", (root,), (), (), {1: (one,)})
 
 
-def facts(lock_table: int, server_version: int = 150018) -> plan_finding.Facts:
+def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -> plan_finding.Facts:
     return plan_finding.Facts(
-        None, (), (), (), (), (), (), (), (), (), None, lock_table, lock_table, True, True, server_version, "app"
+        current_point=None,
+        missing=(),
+        rows_in_default=(),
+        invalid_indexes=(),
+        invalid_constraints=(),
+        never_analysed=(),
+        drift=(),
+        keys_to_partitions=(),
+        key_differences=(),
+        pending_keys=(),
+        last_failure=None,
+        lock_table=lock_table,
+        lock_budget=lock_table,
+        lock_slots=lock_table // 64,
+        drain_locks=drain_locks,
+        partitionwise_join=True,
+        constraint_exclusion=True,
+        server_version=server_version,
+        database="app",
     )
 
 
@@ -42,7 +60,14 @@ def test_retention_that_will_not_fit_into_a_transaction_is_foretold() -> None:
     assert names(plan.findings(kept, facts(3000))) == []
     found = plan.findings(retired, facts(3000))
     assert names(found) == ["locks beyond the budget"]
-    assert found[0].statement == "ALTER SYSTEM SET max_locks_per_transaction = 320"
+    assert found[0].statement == "ALTER SYSTEM SET max_locks_per_transaction = 128"
+
+
+def test_draining_that_will_not_fit_into_a_transaction_is_foretold() -> None:
+    assert names(plan.findings(hierarchy(2), facts(6400, drain_locks=6400))) == []
+    found = plan.findings(hierarchy(2), facts(6400, drain_locks=6401))
+    assert names(found) == ["locks beyond the budget"]
+    assert found[0].statement == "ALTER SYSTEM SET max_locks_per_transaction = 128"
 
 
 def test_minor_releases_with_known_faults_are_named() -> None:

@@ -8,7 +8,7 @@ from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import trust
 from ..model import Hierarchy
-from ..operation import Operation, Step
+from ..operation import Operation, Step, together
 from ..sql import compose
 
 TYPE_CHECKING = False
@@ -94,8 +94,7 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
         execute.execute(steps, call)
         execute.finish_plan()
         return execute.last_plan()
-    # trees are counted for each step: what one transaction holds for all of them is more than each of them says
-    locks = sum(step.locks for step in steps)
+    locks = together(steps).locks
     if locks > call.lock_budget:
         raise errors.OutOfLocks(
             f"{call.call} on {call.root_name} would take about {locks} locks in one transaction, more than the budget"

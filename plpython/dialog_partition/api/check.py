@@ -9,9 +9,10 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import default_slice as plan_default
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
-from . import window
+from . import creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def check_one(hierarchy: Hierarchy) -> list[Finding]:
     if reads_rows and table.owner != catalog_server.server().user:
         trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
-    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, maintained(hierarchy)))
+    kept = maintained(hierarchy)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, kept, drain_locks(hierarchy, kept)))
 
 
 def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
@@ -56,3 +58,13 @@ def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
         return None
     spans = window.candidates(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width)
     return SliceSpec(spans[0][0], spans[-1][1], 0, "") if spans else None
+
+
+def drain_locks(hierarchy: Hierarchy, kept: SliceSpec | None) -> int:
+    """How many locks it takes to drain one slice of the default slice."""
+    if kept is None:
+        return 0
+    spec = kept._replace(modulus=hierarchy.policy.hash_partitions)
+    facts = catalog_slices.default_facts(hierarchy)
+    tables = [table for table in hierarchy.tables if table.oid in facts]
+    return plan_default.drain_step(hierarchy, spec, tables, creation.all_properties(hierarchy), facts).locks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import errors
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from ..operation import merged
+from ..operation import together
 from ..plan import lifecycle
 from . import calls, creation, policy, window
 from .policy import parse_bound
@@ -40,7 +40,7 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
         policy.check_schema("to_schema", to_schema)
     if span is None:
         return nothing_there(hierarchy, lower_bound)
-    return calls.run_in_function(merged(detach(hierarchy, span, to_schema), call.lock_budget), call)
+    return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
 
 
 def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
@@ -67,10 +67,10 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     span = find_span(hierarchy, lower_bound)
     steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
-        steps.insert(0, lifecycle.drop_detached_step(detached))
+        steps.insert(0, lifecycle.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
-    return calls.run_in_function(merged(steps, call.lock_budget), call)
+    return calls.run_in_function([together(steps)], call)
 
 
 def bounds(hierarchy: Hierarchy, lower_bound: str, upper_bound: str) -> tuple[object, object]:

@@ -62,11 +62,11 @@ _NEVER_ANALYSED = """
 """
 
 
-def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None) -> Facts:
+def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None, drain_locks: int) -> Facts:
     """The facts of one hierarchy.
 
     ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
-    keeps, as if it were one slice.
+    keeps, as if it were one slice; ``drain_locks`` are those of draining one slice of the default slice.
     """
     tables = [table.oid for table in hierarchy.tables]
     server = catalog_server.server()
@@ -84,6 +84,8 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
+        lock_slots=server.lock_slots,
+        drain_locks=drain_locks,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,

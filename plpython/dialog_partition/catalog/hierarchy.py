@@ -38,6 +38,11 @@ _TABLES = """
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
+           2 + (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conparentid = 0)
+           + (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgparentid = 0)
+           + (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid)
+           + (SELECT count(*) FROM pg_policy y WHERE y.polrelid = c.oid)
+           + (SELECT count(*) FROM pg_statistic_ext s WHERE s.stxrelid = tc.oid) AS objects_per_leaf,
            ARRAY(SELECT k.name FROM unnest(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key,
                                                  CASE t.role WHEN 'root' THEN h.range_key END]) AS k (name)
                  WHERE t.role <> 'reference' AND k.name IS NOT NULL
@@ -201,6 +206,7 @@ def _table(row: Row) -> Table:
         row["template_name"],
         int(row["relations_per_leaf"]),
         row["has_identity"],
+        int(row["objects_per_leaf"]),
     )
 
 

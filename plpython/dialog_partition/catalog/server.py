@@ -15,10 +15,16 @@ class Server(NamedTuple):
 
     version: int
     is_standby: bool
-    lock_table: int
+    max_locks: int  # max_locks_per_transaction
+    lock_slots: int  # transactions that the lock table has room for, so many locks each
     partitionwise_join: bool
     user: str
     is_superuser: bool
+
+    @property
+    def lock_table(self) -> int:
+        """How many entries the lock table has, for all sessions."""
+        return self.max_locks * self.lock_slots
 
     @property
     def lock_budget(self) -> int:
@@ -31,14 +37,20 @@ def server() -> Server:
     row = database.query(
         """
         SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby,
-               current_setting('max_locks_per_transaction')::int
-               * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
+               current_setting('max_locks_per_transaction')::int AS max_locks,
+               current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int AS slots,
                current_setting('enable_partitionwise_join')::bool AS partitionwise, current_user AS name,
                (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
         """
     )[0]
     return Server(
-        row["version"], row["is_standby"], row["locks"], row["partitionwise"], row["name"], row["is_superuser"]
+        row["version"],
+        row["is_standby"],
+        row["max_locks"],
+        row["slots"],
+        row["partitionwise"],
+        row["name"],
+        row["is_superuser"],
     )
 
 

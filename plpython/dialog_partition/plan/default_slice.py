@@ -187,9 +187,8 @@ def _attach(
         identifier,
         plan_slices.bounds_clause(spec, str(table.partition_type)),
     )
-    cost = (1 + spec.modulus) * table.relations_per_leaf
-    locked = trees.referenced(hierarchy, table)
-    operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), cost, locked)]
+    locks, locked = trees.attaching(hierarchy, table, 1 + spec.modulus)
+    operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.replica_identity_operations(table, properties, leaves)

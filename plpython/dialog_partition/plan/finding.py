@@ -43,6 +43,8 @@ class Facts(NamedTuple):
     last_failure: str | None
     lock_table: int
     lock_budget: int
+    lock_slots: int  # transactions that the lock table has room for
+    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     partitionwise_join: bool
     constraint_exclusion: bool
     server_version: int

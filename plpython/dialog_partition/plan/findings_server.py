@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..model import SLICE, Hierarchy, Table
+from ..model import DROP, SLICE, Hierarchy
 from ..sql import Identifier
-from . import lifecycle
+from . import lifecycle, trees
 from .finding import NOTICE, WARNING, Facts, Finding
 
 # Minor releases that mend faults which bite hierarchies of this kind.
@@ -24,6 +24,8 @@ FIXED_IN = {
     ),
 }
 
+SESSIONS_WITHOUT_KEYS = 4  # that the lock table shall have room for, where it has not even for one
+
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """Settings, the size of the lock table, and known faults of this release."""
@@ -38,16 +40,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         text = "constraint_exclusion is off: a condition on the range key alone does not prune."
         statement = f"ALTER DATABASE {database} SET constraint_exclusion = partition"
         found.append(Finding(WARNING, "constraint exclusion off", root, text, statement))
-    widest = max(hierarchy.tables, key=lambda table: locks_without_keys(hierarchy, table))
-    locks = locks_without_keys(hierarchy, widest)
-    if locks > facts.lock_table:
-        text = (
-            f"A statement on {widest.identifier} that binds no partition key takes about {locks} locks; the server has"
-            f" {facts.lock_table} for all sessions."
-        )
-        statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-4 * locks // facts.lock_table)}"
-        found.append(Finding(WARNING, "locks beyond the budget", root, text, statement))
-    found += _retirement(hierarchy, facts)
+    found += _locks(hierarchy, facts)
     major, minor = divmod(facts.server_version, 10000)
     faults = [what for fixed, what in FIXED_IN.get(major, ()) if minor < fixed]
     if faults:
@@ -56,21 +49,43 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
-def _retirement(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    """Whether the step that retires a slice fits into a transaction: else retention will fail some day."""
+def _locks(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """What will not fit into the lock table: statements of clients, and steps of maintenance that fail some day."""
+    widest = max(hierarchy.tables, key=lambda table: trees.planned(hierarchy, table))
+    unbound = trees.planned(hierarchy, widest)
+    found = []
+    if unbound > facts.lock_table:
+        text = (
+            f"A statement on {widest.identifier} that binds no partition key takes about {unbound} locks; the server"
+            f" has {facts.lock_table} for all sessions."
+        )
+        found.append((text, SESSIONS_WITHOUT_KEYS * unbound))
+    for what, locks in (("Retiring a slice", _retiring(hierarchy)), ("Draining a default slice", facts.drain_locks)):
+        if locks > facts.lock_budget:
+            text = f"{what} takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
+            found.append((text, locks * facts.lock_table // facts.lock_budget))
+    root = hierarchy.root.identifier.text
+    return [
+        Finding(
+            WARNING,
+            "locks beyond the budget",
+            root,
+            text,
+            f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-entries // (64 * facts.lock_slots))}",
+        )
+        for text, entries in found
+    ]
+
+
+def _retiring(hierarchy: Hierarchy) -> int:
+    """The locks of the largest step that retires the oldest slice; 0 where nothing is retired."""
     slices = hierarchy.range_slices(hierarchy.root)
     if hierarchy.policy.retention is None or not slices:
-        return []
-    locks = max(step.locks for step in lifecycle.drop_steps(hierarchy, slices[0].span))
-    if locks <= facts.lock_budget:
-        return []
-    root = hierarchy.root.identifier.text
-    text = f"Retiring a slice takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
-    statement = f"ALTER SYSTEM SET max_locks_per_transaction = {64 * -(-2 * locks // facts.lock_budget)}"
-    return [Finding(WARNING, "locks beyond the budget", root, text, statement)]
-
-
-def locks_without_keys(hierarchy: Hierarchy, table: Table) -> int:
-    """How many locks a statement takes that binds neither key: every partition and its indexes."""
-    indexes = max(table.relations_per_leaf - 3, 0)
-    return sum((1 + len(each.remainders)) * (1 + indexes) for each in hierarchy.slices[table.oid])
+        return 0
+    span = slices[0].span
+    if hierarchy.policy.retention_action == DROP:
+        steps = lifecycle.drop_steps(hierarchy, span)
+    else:
+        keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
+        steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
+    return max(step.locks for step in steps)

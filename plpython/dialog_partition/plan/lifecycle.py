@@ -82,28 +82,36 @@ def detach_steps(
 def drop_steps(
     hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
 ) -> list[Step]:
-    """Drop a slice of every table, children first, a step a table; never with CASCADE."""
+    """Drop a slice of every table, children first, a step a table; never with CASCADE.
+
+    A slice that others refer to must be detached first, which gives it foreign keys of its own, one for every partition
+    that it refers to. Where nothing refers to it, all that is spared.
+    """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        drop = Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=_cost(table, each))
-        let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
-        steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+        statement = compose("DROP TABLE {}", each.identifier)
+        if trees.is_referenced(hierarchy, table):
+            let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
+            drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
+            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+        else:
+            locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
+            touched = _touched(hierarchy, table, each)
+            steps.append(Step((Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks),)))
     return steps
 
 
 def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
-    default = hierarchy.default_slice(table)
-    touched = (table.oid, each.oid) + ((default.oid,) if default else ())
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
-    trees = _detach_trees(hierarchy, table)
-    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, _cost(table, each), trees)]
+    locks, locked = trees.detaching(hierarchy, table, each)
+    touched = _touched(hierarchy, table, each)
+    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)]
 
 
-def _detach_trees(hierarchy: Hierarchy, table: Table) -> tuple[tuple[int, int], ...]:
-    """A detach locks all partitions, each with an index, of the tables referred to and of those that refer to it."""
-    found = [(oid, 2 * count) for oid, count in trees.referenced(hierarchy, table)]
-    children = {key.child for key in hierarchy.foreign_keys if key.parent == table.oid}
-    return (*found, *((oid, 2 * trees.size(hierarchy, oid)) for oid in sorted(children)))
+def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]:
+    """What a slice that goes away locks: the table, the slice, and the default slice, whose bound changes."""
+    default = hierarchy.default_slice(table)
+    return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
 def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
@@ -114,15 +122,11 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
             ACCESS_EXCLUSIVE,
             tuple(parent.oid for parent in hierarchy.parents(table)),
-            2,
+            trees.dropping_key(hierarchy, table, each),
         )
         for name in foreign_keys
     ]
     return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
-
-
-def _cost(table: Table, each: Slice) -> int:
-    return (1 + len(each.remainders)) * table.relations_per_leaf
 
 
 def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
@@ -148,12 +152,12 @@ def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
     return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
 
 
-def drop_detached_step(detached: list[DetachedSlice]) -> Step:
+def drop_detached_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     """Drop a slice that was detached before."""
-    operations = [
-        Operation(each.identifier, compose("DROP TABLE {}", each.identifier), ACCESS_EXCLUSIVE, (), 10)
-        for each in reversed(detached)
-    ]
+    operations = []
+    for each in reversed(detached):
+        locks = trees.dropping(hierarchy.table(each.table), 1 + len(each.leaves))
+        operations.append(Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=locks))
     return Step(tuple(operations))
 
 
@@ -177,8 +181,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.lower_bound),
             SQL(each.upper_bound),
         )
-        locks = table.relations_per_leaf * (1 + len(each.leaves))
-        locked = trees.referenced(hierarchy, table)
+        locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
         default = hierarchy.default_slice(table)
         default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
         operations.append(
@@ -193,7 +196,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     """ANALYZE of a parent, which autovacuum never does; 18 and later need not read the leaves twice."""
     statement = compose("ANALYZE {}{}", SQL("ONLY " if only else ""), table.identifier)
-    leaves = sum(1 + len(each.remainders) for each in slices)
+    leaves = sum(trees.parts(each) for each in slices)
     locks = leaves * (1 if only else table.relations_per_leaf) + 1
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
@@ -201,6 +204,6 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
 def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
-    trees = _detach_trees(hierarchy, table)
-    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), _cost(table, each), trees)
+    locks, locked = trees.detaching(hierarchy, table, each)
+    finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
     return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
