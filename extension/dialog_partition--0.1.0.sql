@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_cca52fe125aa'
+PACKAGE = 'dialog_partition_0_1_0_480b37c4a83c'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -375,6 +375,92 @@ class Alteration:
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
         return calls.nothing_to_do(why)
+''','api.attach': r'''"""attach_slice: a slice that was detached comes back, whoever detached it."""
+
+from __future__ import annotations
+
+from .. import errors, naming
+from ..catalog import detached as catalog_detached
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, SliceSpec, Table
+from ..plan import coverage
+from ..plan import detached as plan
+from . import calls, obstacles, slices, window
+from .policy import parse_bound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+
+def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: bool) -> list[PlanRow]:
+    """Attach a detached slice again; see sql/functions/attach_slice.sql.j2."""
+    hierarchy, call = calls.open_function("attach_slice", root, dry_run)
+    remembered = slices.find_detached(hierarchy, lower_bound)
+    spec = _remembered_spec(hierarchy, remembered) if remembered else _spec(hierarchy, lower_bound, upper_bound)
+    lacking = [table for table in hierarchy.tables if not _has(hierarchy, table, spec)]
+    if not lacking:
+        return slices.nothing_there(hierarchy, lower_bound, "is attached already")
+    known = {each.table for each in remembered}
+    by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
+    if not remembered and not by_hand:
+        raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
+    if not spec.is_default:
+        obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
+    return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
+
+
+def _remembered_spec(hierarchy: Hierarchy, remembered: list[plan.DetachedSlice]) -> SliceSpec:
+    """What a call detached, as it will be again; without bounds where it had only one."""
+    first = remembered[0]
+    suffix = naming.slice_suffix(hierarchy.table(first.table).name, first.name)
+    spec = plan.spec_of(first) or SliceSpec(None, None, 0, "")
+    return spec._replace(suffix=suffix or first.name)
+
+
+def _spec(hierarchy: Hierarchy, lower_bound: str, upper_bound: str | None) -> SliceSpec:
+    """The slice that is meant: as tables have it that it is still attached to; else as wide as new slices are."""
+    slices.find_span(hierarchy, lower_bound)  # refuses a bound inside a slice
+    point = slices.point_of(hierarchy, lower_bound)
+    for table in hierarchy.tables:
+        for each in hierarchy.range_slices(table):
+            if each.lower is not None and each.lower.point == point:
+                return _like(hierarchy, table, each.span)
+    if upper_bound is not None:
+        lower, upper = slices.bounds(hierarchy, lower_bound, upper_bound)
+    else:
+        lower = parse_bound(lower_bound, hierarchy.range_type, "lower_bound")
+        upper = window.next_bound(lower, hierarchy.policy.width)
+    edges = window.edges(hierarchy, [lower, upper])
+    return catalog_slices.specs(hierarchy, [(edges[0], edges[1])], 0)[0]
+
+
+def _like(hierarchy: Hierarchy, table: Table, span: tuple[int | None, int | None]) -> SliceSpec:
+    """The slice of a span as the tables that have it name it."""
+    narrowed = hierarchy._replace(tables=(table,))
+    return next(spec for spec in coverage.wanted(narrowed, []) if spec.span == span)
+
+
+def _has(hierarchy: Hierarchy, table: Table, spec: SliceSpec) -> bool:
+    return not spec.is_default and any(each.span == spec.span for each in hierarchy.range_slices(table))
+
+
+def _nothing_to_attach(
+    hierarchy: Hierarchy, lower_bound: str, lacking: list[Table], spec: SliceSpec
+) -> errors.UndefinedObject:
+    names = ", ".join(table.identifier.text for table in lacking)
+    if len(lacking) < len(hierarchy.tables):
+        return errors.UndefinedObject(
+            f"nothing was found that can be attached to {names} as its slice {spec.suffix}",
+            "No row of dp.detached_slice names one, and no table of the slice's name with the columns of its table"
+            " stands by itself.",
+            "CALL dp.run_maintenance(...) creates what is missing, empty.",
+        )
+    return errors.UndefinedObject(
+        f"no detached slice of {hierarchy.root.identifier} begins at {lower_bound}",
+        f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
+        "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
+    )
 ''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
 
 from __future__ import annotations
@@ -606,20 +692,25 @@ def record_failure(error: Exception, call: Context | None = None) -> None:
 from __future__ import annotations
 
 from .. import database, errors, keys
+from ..catalog import detached as catalog_detached
 from ..catalog import findings as catalog_findings
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import coverage
 from ..plan import default_slice as plan_default
+from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
+from ..plan.finding import Expected
 from . import creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
+    from ..plan.detached import DetachedSlice
     from ..plan.finding import Finding
 
 
@@ -650,9 +741,37 @@ def check_one(hierarchy: Hierarchy) -> list[Finding]:
     reads_rows = keys.is_integer(hierarchy.range_type) or any(map(hierarchy.default_slice, hierarchy.tables))
     if reads_rows and table.owner != catalog_server.server().user:
         trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
+    point = window.current_point(hierarchy)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, expected(hierarchy, point), point))
+
+
+def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
+    """What there should be, and is not; the clock is at a point of the axis."""
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
+    lacking = creation.lacking_slices(hierarchy, coverage.wanted(hierarchy, missing))
+    pairs = [(table, spec) for table in hierarchy.tables for spec in lacking[table.oid]]
     kept = maintained(hierarchy)
-    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, kept, drain_locks(hierarchy, kept)))
+    return Expected(
+        tuple(missing),
+        tuple(detached_ahead(hierarchy, point)),
+        tuple(catalog_detached.by_hand(hierarchy, pairs)),
+        kept,
+        drain_locks(hierarchy, kept),
+    )
+
+
+def detached_ahead(hierarchy: Hierarchy, point: int | None) -> list[DetachedSlice]:
+    """The root's slices that were detached and would hold rows of now or later, where nothing else does."""
+    reached = point if point is not None else window.highest_point(hierarchy)
+    found = []
+    for each in catalog_detached.remembered(hierarchy):
+        spec = plan_detached.spec_of(each)
+        if each.table != hierarchy.root.oid or spec is None or spec.lower is None or spec.upper is None:
+            continue
+        is_ahead = reached is None or spec.upper.point > reached
+        if is_ahead and coverage.uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(hierarchy.root)):
+            found.append(each)
+    return found
 
 
 def maintained(hierarchy: Hierarchy) -> SliceSpec | None:
@@ -1259,8 +1378,11 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
 
 from __future__ import annotations
 
-from .. import calendars, errors, execute, naming
+from typing import NamedTuple
+
+from .. import calendars, errors, execute
 from ..calendars import Width
+from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec
@@ -1268,8 +1390,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
-from ..sql import Literal
-from . import calls, policy, requirements
+from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1279,27 +1400,56 @@ if TYPE_CHECKING:
 Lacking = dict[int, set[SliceSpec]]
 
 
+class Creation(NamedTuple):
+    """What creating slices comes to: the slices that tables lack, and what stands in the way of others."""
+
+    needed: list[SliceSpec]  # those of now and of the future first
+    lacking: Lacking
+    repairs: bool  # whether leaves of existing slices are missing
+    refused: list[errors.PartitionError]
+
+
 def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
     """Create new slices in all tables, and what existing slices lack in some; whether there was anything to do.
 
     Everything that can be refused is refused before the first step.
     """
+    creation = judge(hierarchy, new)
+    if creation.refused:
+        raise creation.refused[0]
+    return run(hierarchy, creation, call)
+
+
+def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+    """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
+    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    refused = list(in_the_way.values())
+    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
+    if leaf_in_the_way is not None:
+        refused.append(leaf_in_the_way)
+    now = window.current_point(hierarchy)
+    possible = [spec for spec in needed if spec not in in_the_way]
+    possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
+    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+
+
+def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
+    """Create what can be; whether there was anything to do."""
+    needed, lacking, repairs, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
-    repair = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    if needed or repair:
-        check_free_names(hierarchy, needed, lacking)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repair:
+    if not needed and not repairs:
         return False
-    refuse_rows_in_default(hierarchy, [spec for spec in needed if not spec.is_default])
     properties = all_properties(hierarchy)
     check_locks(hierarchy, needed, lacking, properties, call)
-    calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
+    if repairs:
+        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -1315,7 +1465,7 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
 def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     """The wanted slices that each table lacks, but those that were detached from it and may be attached again."""
-    detached = {(each.table, each.lower_point, each.upper_point) for each in catalog_slices.detached(hierarchy)}
+    detached = {(each.table, each.lower_point, each.upper_point) for each in catalog_detached.remembered(hierarchy)}
     existing = {each.span for each in hierarchy.slices[hierarchy.root.oid]}
     found: Lacking = {}
     for table in hierarchy.tables:
@@ -1362,44 +1512,6 @@ def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
         return hierarchy.policy.hash_partitions
     policy.check_hash_partitions(hash_partitions, hierarchy.policy.hash_key)
     return hash_partitions
-
-
-def check_free_names(hierarchy: Hierarchy, specs: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> None:
-    """Refuse when a relation that is no partition of ours has a name that a new slice or leaf needs."""
-    by_schema: dict[str, list[str]] = {}
-    for table in hierarchy.tables:
-        needed = by_schema.setdefault(table.schema, [])
-        for each in hierarchy.slices[table.oid]:
-            needed += [naming.leaf_name(each.name, each.modulus, missing) for missing in each.missing_remainders]
-        for spec in specs:
-            if spec in lacking[table.oid]:
-                name = naming.slice_name(table.name, spec.suffix)
-                needed += [name, *naming.leaf_names(name, spec.modulus)]
-    for schema, names in by_schema.items():
-        requirements.check_free(
-            schema,
-            names,
-            "A new slice needs this name. It may be a slice that was detached, or a table of somebody else.",
-            "Attach it with dp.attach_slice, or rename or drop it.",
-        )
-
-
-def refuse_rows_in_default(hierarchy: Hierarchy, specs: list[SliceSpec]) -> None:
-    """A slice cannot be created while the default slice holds its rows."""
-    if not specs:
-        return
-    for table in hierarchy.tables:
-        default = hierarchy.default_slice(table)
-        if default is None or not catalog_slices.holds_rows(default, table, coverage.hull(specs)):
-            continue
-        found = next((spec for spec in specs if catalog_slices.holds_rows(default, table, spec)), None)
-        if found is not None:
-            raise errors.NotInPrerequisiteState(
-                f"the default slice {default.identifier} holds rows of the new slice {found.suffix}",
-                "PostgreSQL refuses a partition whose rows are in the default partition.",
-                f"Move them with CALL dp.drain_default({Literal(hierarchy.root.identifier.text)}), with bounds if"
-                " they lie outside the maintained range.",
-            )
 ''','api.declare': r'''"""create_hierarchy, forget."""
 
 from __future__ import annotations
@@ -1527,7 +1639,7 @@ from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, SliceSpec
 from ..plan import coverage
 from ..plan import default_slice as plan_default
-from . import calls, creation, window
+from . import calls, creation, obstacles, window
 from .policy import parse_bound
 
 TYPE_CHECKING = False
@@ -1569,7 +1681,7 @@ def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call
     if not specs:
         return []
     properties = creation.all_properties(hierarchy)
-    creation.check_free_names(hierarchy, specs, lacking)
+    obstacles.refuse(obstacles.taken_names(hierarchy, specs, lacking))
     for spec in specs:
         receiving = [table for table in hierarchy.tables if spec in lacking[table.oid]]
         calls.run_in_procedure([plan_default.drain_step(hierarchy, spec, receiving, properties, facts)], call)
@@ -1637,12 +1749,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..catalog import adoption as catalog_adoption
 from ..catalog import drift as catalog_drift
 from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import properties as catalog_properties
+from ..catalog import structure as catalog_structure
 from ..model import Hierarchy
-from ..operation import merged
+from ..operation import Operation, Step, merged
+from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls
+from . import calls, requirements
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Table
 
 
 class DriftRow(NamedTuple):
@@ -1685,8 +1806,25 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
     for table in hierarchy.tables:
-        steps = plan.steps(catalog_drift.read_table(table), rewrite=rewrite)
+        facts = catalog_drift.read_table(_with_template(table, call))
+        steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
+
+
+def _with_template(table: Table, call: Context) -> Table:
+    """A table whose template is there. A lost one is made anew as the newest leaf is, which stands for it from then on.
+
+    The leaf stands for it because a dry run makes none.
+    """
+    if table.template_oid is not None:
+        return table
+    structure = catalog_structure.read(table.oid)
+    requirements.check_template(structure)
+    leaf = catalog_adoption.newest_leaf(table.oid)
+    statements = plan_declare.template_statements(structure, catalog_properties.read(table.oid, leaf))
+    statements.append(plan_declare.new_template_statement(structure))
+    calls.run_in_procedure([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
+    return table._replace(template_oid=leaf)
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -1706,19 +1844,14 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
-from ..model import DROP, MOVE, Hierarchy
-from ..operation import merged
-from ..plan import lifecycle
-from . import calls, creation, default_slice, slices, window
+from ..model import Hierarchy
+from . import calls, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import Context
-    from ..model import Slice, Table
-    from ..operation import Step
 
 CALL = "run_maintenance"
-ANALYZE_ONLY_SINCE = 180000
 
 Failure = tuple[str, str]
 
@@ -1736,14 +1869,14 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
+    due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
         maintain_one(hierarchy, due, root is None, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
             " ".join(f"{name}: {text}." for name, text in failures),
-            "The others were maintained. See dp.log; mend what it names and call again.",
+            ("The others were maintained. " if root is None else "") + "See dp.log; mend what it names and call again.",
         )
 
 
@@ -1768,7 +1901,9 @@ def maintain_one(
     try:
         if not has_work(hierarchy, due):
             return
-        maintain(root.oid, dry_run)
+        upkeep.maintain(CALL, root.oid, dry_run)
+    except upkeep.Failed as error:
+        failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:
         if not is_one_of_many:
             raise
@@ -1817,105 +1952,109 @@ def default_has_work(hierarchy: Hierarchy) -> bool:
     if any(default is not None and catalog_slices.holds_rows(default, table) for table, default in defaults):
         return True
     return any(facts.exclusions for facts in catalog_slices.default_facts(hierarchy).values())
+''','api.obstacles': r'''"""What stands in the way of slices and leaves that are to be created."""
+
+from __future__ import annotations
+
+from .. import errors, naming
+from ..catalog import detached as catalog_detached
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, SliceSpec
+from ..plan import coverage
+from ..plan import detached as plan_detached
+from ..sql import Identifier, Literal
+
+Obstacles = dict[SliceSpec, errors.PartitionError]
 
 
-def maintain(root: int, dry_run: bool) -> None:
-    """Maintain one hierarchy: pending detaches, retention, default slice, missing slices, statistics, old log rows."""
-    hierarchy, call = calls.open_procedure(CALL, root, dry_run)
-    if finish_detaches(hierarchy, call):
-        hierarchy = catalog_hierarchy.load(root)
-    retired = retire(hierarchy, call)
-    if retired:
-        hierarchy = lifecycle.without(hierarchy, retired) if dry_run else catalog_hierarchy.load(root)
-    drained = default_slice.drain(hierarchy, *window.maintained(hierarchy), hierarchy.policy.width, call)
-    if drained:
-        hierarchy = catalog_hierarchy.load(root)
-    specs = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
-    filled = {spec.span for spec in drained}  # a dry run still finds them missing
-    if creation.create(hierarchy, [spec for spec in specs if spec.span not in filled], call):
-        hierarchy = catalog_hierarchy.load(root)
-    analyze(hierarchy, call)
-    end_log(hierarchy, call)
+def of_slices(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+    """For every slice that cannot be created, why."""
+    found = _overlaps(hierarchy, needed, lacking)
+    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking))
+    found.update(rows_in_default(hierarchy, [spec for spec in needed if spec not in found and not spec.is_default]))
+    return found
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> list[Slice]:
-    """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
-    policy = hierarchy.policy
-    expired = window.expired(hierarchy)
-    for each in expired:
-        if policy.retention_action == DROP:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-        else:
-            schema = policy.retention_schema if policy.retention_action == MOVE else None
-            steps = slices.detach(hierarchy, each.span, schema)
-        calls.run_in_procedure(merged(steps, call.lock_budget), call)
-    return expired
-
-
-def finish_detaches(hierarchy: Hierarchy, call: Context) -> bool:
-    """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
-    steps: list[Step] = []
-    for table in reversed(hierarchy.tables):
-        pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
-        keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
-        steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
-    calls.run_in_procedure(steps, call)
-    return bool(steps)
-
-
-def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
-    """The parents that were never analysed, or too long ago; autovacuum does not."""
-    due: set[int] = set()
-    interval = {
-        table.oid: each.policy.analyze_interval_ms
-        for each in hierarchies
-        for table in each.tables
-        if any(found.remainders or not found.is_partitioned for found in each.slices[table.oid])
-    }
-    rows = database.query(
-        "SELECT oid, (extract(epoch FROM dp._clock() - pg_stat_get_last_analyze_time(oid)) * 1000)::bigint AS age"
-        " FROM unnest($1) AS oid",
-        ("oid[]",),
-        (list(interval),),
-    )
-    for row in rows:
-        if row["age"] is None or row["age"] > interval[row["oid"]]:
-            due.add(row["oid"])
-    return due
-
-
-def analyze(hierarchy: Hierarchy, call: Context) -> None:
-    """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
-    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
-    due = analyze_due([hierarchy])
+def of_leaves(hierarchy: Hierarchy) -> errors.PartitionError | None:
+    """Why the leaves that existing slices lack cannot be created."""
     for table in hierarchy.tables:
-        if table.oid in due:
-            step = lifecycle.analyze_step(table, hierarchy.slices[table.oid], only)
-            if step.locks <= call.lock_budget:
-                calls.run_in_procedure([step], call)
-            elif call.mode != execute.DRY_RUN:
-                _log_skipped(table, step.locks, call)
+        names = [
+            naming.leaf_name(each.name, each.modulus, missing)
+            for each in hierarchy.slices[table.oid]
+            for missing in each.missing_remainders
+        ]
+        taken = catalog_server.existing_relations(table.schema, names)
+        if taken:
+            return errors.DuplicateTable(
+                f"relation {Identifier(table.schema, min(taken))} already exists",
+                "A leaf that is missing needs this name. It may be one that was detached, or a table of somebody else.",
+                "Attach it with ALTER TABLE ... ATTACH PARTITION, or rename or drop it.",
+            )
+    return None
 
 
-def _log_skipped(table: Table, locks: int, call: Context) -> None:
-    execute.log_message(
-        call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
-    )
-    execute.commit(call)
+def _overlaps(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+    found: Obstacles = {}
+    for table in hierarchy.tables:
+        for spec in needed:
+            if spec in lacking[table.oid] and not coverage.has_room(hierarchy, table, spec):
+                found[spec] = errors.NotInPrerequisiteState(
+                    f"{table.identifier} has slices with other bounds than {hierarchy.root.identifier} has",
+                    f"The slice {spec.suffix} overlaps one of its slices.",
+                    "See SELECT * FROM dp.check(...); the tables of a hierarchy must be cut alike.",
+                )
+    return found
 
 
-def end_log(hierarchy: Hierarchy, call: Context) -> None:
-    """Say that a failure is over, and delete log rows that are older than the hierarchy keeps them."""
-    if call.mode == execute.DRY_RUN:
-        return
-    if catalog_log.last_failures([hierarchy.root.oid]):
-        execute.log_message(call, "maintained without anything to do, after a failure")
-    database.query(
-        "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
-        ("oid", "float8"),
-        (hierarchy.root.oid, hierarchy.policy.log_retention_ms),
-    )
-    execute.commit(call)
+def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+    """Relations that are no partitions of ours and have names that new slices or leaves need."""
+    found: Obstacles = {}
+    for table in hierarchy.tables:
+        by_name = {}
+        for spec in needed:
+            if spec in lacking[table.oid]:
+                name = naming.slice_name(table.name, spec.suffix)
+                by_name.update(dict.fromkeys((name, *naming.leaf_names(name, spec.modulus)), spec))
+        for taken in sorted(catalog_server.existing_relations(table.schema, list(by_name))):
+            spec = by_name[taken]
+            by_hand = catalog_detached.by_hand(hierarchy, [(table, spec)])
+            hint = "Rename or drop it."
+            if by_hand:
+                hint = f"{plan_detached.attach_call(hierarchy.root.identifier, by_hand[0])} attaches it; or rename it."
+            found.setdefault(
+                spec,
+                errors.DuplicateTable(
+                    f"relation {Identifier(table.schema, taken)} already exists",
+                    "A new slice needs this name. It may be a slice that was detached, or a table of somebody else.",
+                    hint,
+                ),
+            )
+    return found
+
+
+def rows_in_default(hierarchy: Hierarchy, specs: list[SliceSpec]) -> Obstacles:
+    """A slice cannot be created while a default slice holds its rows."""
+    found: Obstacles = {}
+    for table in hierarchy.tables:
+        default = hierarchy.default_slice(table)
+        if not specs or default is None or not catalog_slices.holds_rows(default, table, coverage.hull(specs)):
+            continue
+        for spec in specs:
+            if spec not in found and catalog_slices.holds_rows(default, table, spec):
+                found[spec] = errors.NotInPrerequisiteState(
+                    f"the default slice {default.identifier} holds rows of the new slice {spec.suffix}",
+                    "PostgreSQL refuses a partition whose rows are in the default partition.",
+                    f"Move them with CALL dp.drain_default({Literal(hierarchy.root.identifier.text)}), with bounds if"
+                    " they lie outside the maintained range.",
+                )
+    return found
+
+
+def refuse(found: Obstacles) -> None:
+    """Raise the first of them."""
+    for error in found.values():
+        raise error
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -2241,14 +2380,16 @@ def check_same_owner(child: Structure, root: Identifier, owner: str) -> None:
             f"They belong to {child.owner} and {owner}; new slices are created by one role.",
             "Give all tables of a hierarchy the same owner.",
         )
-''','api.slices': r'''"""create_slices, detach_slice, attach_slice, drop_slice."""
+''','api.slices': r'''"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
 
 from .. import errors
+from ..catalog import detached as catalog_detached
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..operation import together
+from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from . import calls, creation, policy, window
 from .policy import parse_bound
@@ -2286,23 +2427,6 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
     return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
 
 
-def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
-    """Attach a detached slice again; see sql/functions/attach_slice.sql.j2."""
-    hierarchy, call = calls.open_function("attach_slice", root, dry_run)
-    detached = find_detached(hierarchy, lower_bound)
-    if not detached:
-        if find_span(hierarchy, lower_bound) is not None:
-            return nothing_there(hierarchy, lower_bound, "is attached already")
-        raise errors.UndefinedObject(
-            f"no detached slice of {hierarchy.root.identifier} begins at {lower_bound}",
-            "No row of dp.detached_slice names one.",
-            "See dp.slice where is_attached is false.",
-        )
-    spec = lifecycle.spec_of_detached(detached[0])
-    creation.refuse_rows_in_default(hierarchy, [spec] if spec else [])
-    return calls.run_in_function([lifecycle.attach_step(hierarchy, detached)], call)
-
-
 def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     """Drop a slice of every table; see sql/functions/drop_slice.sql.j2."""
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
@@ -2310,7 +2434,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     span = find_span(hierarchy, lower_bound)
     steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
-        steps.insert(0, lifecycle.drop_detached_step(hierarchy, detached))
+        steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
     return calls.run_in_function([together(steps)], call)
@@ -2355,10 +2479,10 @@ def find_span(hierarchy: Hierarchy, lower_bound: str) -> tuple[int | None, int |
     return None
 
 
-def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[lifecycle.DetachedSlice]:
-    """The detached slices, one a table, that began at a bound."""
+def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[plan_detached.DetachedSlice]:
+    """The slices, one a table, that calls detached and that began at a bound."""
     point = point_of(hierarchy, lower_bound)
-    return [each for each in catalog_slices.detached(hierarchy) if each.lower_point == point]
+    return [each for each in catalog_detached.remembered(hierarchy) if each.lower_point == point]
 
 
 def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not exist") -> list[PlanRow]:
@@ -2383,6 +2507,182 @@ def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozens
     """The parts of a slice, one a table, on whose owner row security is forced."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return frozenset(each.oid for each in found if catalog_slices.forces_row_security(each))
+''','api.upkeep': r'''"""The maintenance of one hierarchy."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import log as catalog_log
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DROP, MOVE, Hierarchy
+from ..operation import merged
+from ..plan import lifecycle
+from . import calls, creation, default_slice, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..execute import Context
+    from ..model import SliceSpec, Table
+    from ..operation import Step
+
+ANALYZE_ONLY_SINCE = 180000
+
+
+class Failed(Exception):
+    """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
+
+
+def maintain(name: str, root: int, dry_run: bool) -> None:
+    """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
+
+    What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
+    """
+    hierarchy, call = calls.open_procedure(name, root, dry_run)
+    upkeep = Upkeep(hierarchy, call)
+    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+        upkeep.attempt(part)
+    upkeep.end_log()
+    if upkeep.failures:
+        raise Failed("; ".join(upkeep.failures))
+
+
+class Upkeep:
+    """The parts of maintenance, the hierarchy as it is between them, and what failed."""
+
+    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+        self.hierarchy = hierarchy
+        self.call = call
+        self.failures: list[str] = []
+        self.filled: set[tuple[int | None, int | None]] = set()  # the slices that drained rows went to
+
+    def attempt(self, part: Callable[[], None]) -> None:
+        """Do one part. A failure is recorded and kept for the end."""
+        try:
+            part()
+        except (errors.PartitionError, database.ServerError) as error:
+            if database.is_cancel(error):
+                raise
+            self._keep(error)
+            self._read_again()
+
+    def finish_detaches(self) -> None:
+        """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
+        hierarchy = self.hierarchy
+        steps: list[Step] = []
+        for table in reversed(hierarchy.tables):
+            pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
+            keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
+            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+        if steps:
+            calls.run_in_procedure(steps, self.call)
+            self._read_again()
+
+    def drain(self) -> None:
+        """Rows of the default slices go to slices of the range that is maintained."""
+        bounds = window.maintained(self.hierarchy)
+        drained = default_slice.drain(self.hierarchy, *bounds, self.hierarchy.policy.width, self.call)
+        self.filled = {spec.span for spec in drained}
+        if drained:
+            self._read_again()
+
+    def create(self) -> None:
+        """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
+        specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
+        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        if creation.run(self.hierarchy, wanted, self.call):
+            self._read_again()
+        for error in wanted.refused:
+            self._keep(error)
+
+    def retire(self) -> None:
+        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
+        policy = self.hierarchy.policy
+        expired = window.expired(self.hierarchy)
+        for each in expired:
+            if policy.retention_action == DROP:
+                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
+            else:
+                schema = policy.retention_schema if policy.retention_action == MOVE else None
+                steps = slices.detach(self.hierarchy, each.span, schema)
+            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        if self.call.mode == execute.DRY_RUN:
+            self.hierarchy = lifecycle.without(self.hierarchy, expired)
+        elif expired:
+            self._read_again()
+
+    def analyze(self) -> None:
+        """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
+        only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+        due = analyze_due([self.hierarchy])
+        for table in self.hierarchy.tables:
+            if table.oid in due:
+                step = lifecycle.analyze_step(table, self.hierarchy.slices[table.oid], only)
+                if step.locks <= self.call.lock_budget:
+                    calls.run_in_procedure([step], self.call)
+                elif self.call.mode != execute.DRY_RUN:
+                    _log_skipped(table, step.locks, self.call)
+
+    def end_log(self) -> None:
+        """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""
+        if self.call.mode == execute.DRY_RUN:
+            return
+        root = self.hierarchy.root.oid
+        if not self.failures and catalog_log.last_failures([root]):
+            execute.log_message(self.call, "maintained without anything to do, after a failure")
+        database.query(
+            "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
+            ("oid", "float8"),
+            (root, self.hierarchy.policy.log_retention_ms),
+        )
+        execute.commit(self.call)
+
+    def _is_filled(self, spec: SliceSpec) -> bool:
+        """Whether draining has created a slice, or would have: a dry run still finds it missing."""
+        return spec.span in self.filled
+
+    def _keep(self, error: Exception) -> None:
+        """Record a failure, and go on as if a transaction began."""
+        self.failures.append(calls.describe(error))
+        if self.call.mode != execute.DRY_RUN:
+            calls.record_failure(error, self.call)
+            execute.begin(self.call)
+
+    def _read_again(self) -> None:
+        """Read the hierarchy after a change; a dry run has changed nothing."""
+        if self.call.mode != execute.DRY_RUN:
+            self.hierarchy = catalog_hierarchy.load(self.hierarchy.root.oid)
+
+
+def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
+    """The parents that were never analysed, or too long ago; autovacuum does not."""
+    due: set[int] = set()
+    interval = {
+        table.oid: each.policy.analyze_interval_ms
+        for each in hierarchies
+        for table in each.tables
+        if any(found.remainders or not found.is_partitioned for found in each.slices[table.oid])
+    }
+    rows = database.query(
+        "SELECT oid, (extract(epoch FROM dp._clock() - pg_stat_get_last_analyze_time(oid)) * 1000)::bigint AS age"
+        " FROM unnest($1) AS oid",
+        ("oid[]",),
+        (list(interval),),
+    )
+    for row in rows:
+        if row["age"] is None or row["age"] > interval[row["oid"]]:
+            due.add(row["oid"])
+    return due
+
+
+def _log_skipped(table: Table, locks: int, call: Context) -> None:
+    execute.log_message(
+        call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
+    )
+    execute.commit(call)
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -2391,6 +2691,7 @@ import datetime
 
 from .. import calendars, keys
 from ..calendars import Width
+from ..catalog import detached as catalog_detached
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, Slice
@@ -2486,6 +2787,13 @@ def expired(hierarchy: Hierarchy) -> list[Slice]:
     return lifecycle.expired(hierarchy, point) if point is not None else []
 
 
+def current_point(hierarchy: Hierarchy) -> int | None:
+    """The clock on the partition column's axis; integers have none."""
+    if keys.is_integer(hierarchy.range_type):
+        return None
+    return catalog_slices.calendar_edges(hierarchy, [local_now(hierarchy)])[0].point
+
+
 def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
     """What no slice covers of the maintained range; neither what was retired nor what was detached counts."""
     lower, upper = maintained(hierarchy)
@@ -2493,7 +2801,7 @@ def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
     if not found:
         return []
     point = cutoff(hierarchy)
-    detached = [each for each in catalog_slices.detached(hierarchy) if each.table == hierarchy.root.oid]
+    detached = [each for each in catalog_detached.remembered(hierarchy) if each.table == hierarchy.root.oid]
     return [
         span
         for span in found
@@ -2508,6 +2816,20 @@ def uncovered(hierarchy: Hierarchy, lower: object, upper: object, width: Width) 
     found = coverage.uncovered(candidates(hierarchy, lower, upper, width), hierarchy.range_slices(hierarchy.root))
     first, last = catalog_slices.axis_points(hierarchy, [lower, upper]) if found else (0, 0)
     return [span for span in found if span[0].point < last and first < span[1].point]
+
+
+def next_bound(lower: object, width: Width) -> object:
+    """Where a slice ends that begins at a bound."""
+    if isinstance(lower, int):
+        return lower + width.number
+    assert isinstance(lower, datetime.datetime)
+    return calendars.advance(lower, width)
+
+
+def edges(hierarchy: Hierarchy, bounds: list[object]) -> list[Edge]:
+    """Bounds as edges on the partition column's axis."""
+    moments = [bound for bound in bounds if isinstance(bound, datetime.datetime)]
+    return catalog_slices.calendar_edges(hierarchy, moments) or [Edge(b) for b in bounds if isinstance(b, int)]
 
 
 def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:
@@ -2930,6 +3252,115 @@ def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool
         (table.oid, table.template_oid, [f"{name}={value}" for name, value in given.items()], reset),
     )
     return bool(rows[0]["found"])
+''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
+
+from __future__ import annotations
+
+from .. import database, keys, naming
+from ..model import Hierarchy, SliceSpec, Table
+from ..plan.detached import DetachedSlice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+_RELATION = """
+    n.nspname AS schema, c.relname AS name,
+    ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid WHERE i.inhparent = c.oid
+          ORDER BY 1) AS leaves,
+    ARRAY(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0
+          AND k.confrelid = ANY ($2) ORDER BY 1) AS foreign_keys
+"""
+
+_REMEMBERED = f"""
+    SELECT d.tbl::oid AS table, d.lower_bound, d.upper_bound, p.lower_point, p.upper_point,
+           dp._local_name(p.lower_point, $3, $4) AS lower_local, {_RELATION}
+    FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
+                         dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
+    WHERE d.root = $1
+"""
+
+# A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
+_BY_HAND = f"""
+    SELECT w.number, dp._local_name(w.lower_point, $6, $7) AS lower_local, {_RELATION}
+    FROM unnest($1, $3, $4, $5) WITH ORDINALITY AS w (tbl, schema_name, slice_name, lower_point, number)
+    JOIN pg_class parent ON parent.oid = w.tbl
+    JOIN pg_namespace n ON n.nspname = w.schema_name
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
+      AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
+           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
+           FROM pg_attribute a WHERE a.attrelid = w.tbl AND a.attnum > 0 AND NOT a.attisdropped)
+    ORDER BY w.number
+"""
+
+
+def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
+    """The slices that calls detached and that are still there, in the order of the tables."""
+    rows = database.query(
+        _REMEMBERED,
+        ("oid", "oid[]", "text", "text"),
+        (hierarchy.root.oid, _tables(hierarchy), hierarchy.root.partition_type, hierarchy.policy.time_zone),
+    )
+    found = [
+        _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
+        for row in rows
+    ]
+    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
+    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+
+
+def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> list[DetachedSlice]:
+    """The tables that stand where tables of the hierarchy lack slices, in the same order."""
+    wanted = [(table, spec) for table, spec in lacking if spec.lower is not None and spec.upper is not None]
+    if not wanted:
+        return []
+    rows = database.query(
+        _BY_HAND,
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        (
+            [table.oid for table, _ in wanted],
+            _tables(hierarchy),
+            [table.schema for table, _ in wanted],
+            [naming.slice_name(table.name, spec.suffix) for table, spec in wanted],
+            [spec.span[0] for _, spec in wanted],
+            hierarchy.root.partition_type,
+            hierarchy.policy.time_zone,
+        ),
+    )
+    found = []
+    for row in rows:
+        table, spec = wanted[row["number"] - 1]
+        assert spec.lower is not None and spec.upper is not None
+        lower, upper = spec.lower.point, spec.upper.point
+        key_type = str(table.partition_type)
+        texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
+        found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
+    return found
+
+
+def _tables(hierarchy: Hierarchy) -> list[int]:
+    return [table.oid for table in hierarchy.tables]
+
+
+def _detached(
+    row: Row, table: int, lower_bound: str, upper_bound: str, lower_point: int | None, upper_point: int | None
+) -> DetachedSlice:
+    return DetachedSlice(
+        table,
+        row["schema"],
+        row["name"],
+        tuple(row["leaves"]),
+        lower_bound,
+        upper_bound,
+        lower_point,
+        upper_point,
+        row["lower_local"],
+        tuple(row["foreign_keys"]),
+    )
 ''','catalog.drift': r'''"""Reading what drift is judged by: every slice and leaf of a table in a handful of queries, however many there are."""
 
 from __future__ import annotations
@@ -3069,10 +3500,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-from .. import database, keys
+from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
-from ..plan.finding import Facts
+from ..plan.finding import Expected, Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
@@ -3125,18 +3556,14 @@ _NEVER_ANALYSED = """
 """
 
 
-def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None, drain_locks: int) -> Facts:
-    """The facts of one hierarchy.
-
-    ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
-    keeps, as if it were one slice; ``drain_locks`` are those of draining one slice of the default slice.
-    """
+def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) -> Facts:
+    """The facts of one hierarchy."""
     tables = [table.oid for table in hierarchy.tables]
     server = catalog_server.server()
     return Facts(
-        current_point=_current_point(hierarchy),
-        missing=tuple(missing),
-        rows_in_default=_rows_in_default(hierarchy, maintained),
+        expected=expected,
+        current_point=current_point,
+        rows_in_default=_rows_in_default(hierarchy, expected.maintained),
         invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
@@ -3148,7 +3575,6 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
         lock_slots=server.lock_slots,
-        drain_locks=drain_locks,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
@@ -3169,13 +3595,6 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
-
-
-def _current_point(hierarchy: Hierarchy) -> int | None:
-    if keys.is_integer(hierarchy.range_type):
-        return None
-    now = catalog_server.local_now(hierarchy.policy.time_zone)
-    return catalog_slices.calendar_edges(hierarchy, [now])[0].point
 
 
 def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:
@@ -3307,6 +3726,7 @@ _TABLES = """
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
+           EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f') AS is_referenced,
            2 + (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conparentid = 0)
            + (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgparentid = 0)
            + (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid)
@@ -3475,6 +3895,7 @@ def _table(row: Row) -> Table:
         row["template_name"],
         int(row["relations_per_leaf"]),
         row["has_identity"],
+        row["is_referenced"],
         int(row["objects_per_leaf"]),
     )
 
@@ -3904,7 +4325,6 @@ from ..model import SLICE, Edge, Hierarchy, Slice, SliceSpec, Table
 from ..plan import default_slice as plan_default
 from ..plan.coverage import Span, suffix
 from ..plan.default_slice import DefaultFacts
-from ..plan.lifecycle import DetachedSlice
 from ..sql import SQL, Identifier, compose
 from . import server as catalog_server
 
@@ -4075,36 +4495,6 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
-
-
-def detached(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that were detached and are still there, in the order of the tables."""
-    rows = database.query(
-        "SELECT d.tbl::oid AS table, n.nspname AS schema, c.relname AS name, d.lower_bound, d.upper_bound,"
-        " dp._point(trim(BOTH chr(39) FROM d.lower_bound), $2) AS lower_point,"
-        " dp._point(trim(BOTH chr(39) FROM d.upper_bound), $2) AS upper_point,"
-        " ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid WHERE i.inhparent = c.oid"
-        " ORDER BY 1) AS leaves"
-        " FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE d.root = $1",
-        ("oid", "text"),
-        (hierarchy.root.oid, hierarchy.root.partition_type),
-    )
-    order = {table.oid: position for position, table in enumerate(hierarchy.tables)}
-    found = [
-        DetachedSlice(
-            row["table"],
-            row["schema"],
-            row["name"],
-            tuple(row["leaves"]),
-            row["lower_bound"],
-            row["upper_bound"],
-            row["lower_point"],
-            row["upper_point"],
-        )
-        for row in rows
-    ]
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))
 ''','catalog.structure': r'''"""Reading the structure of one table."""
 
 from __future__ import annotations
@@ -4642,7 +5032,7 @@ MODULES = {
     "create_slices": "slices",
     "drain_default": "default_slice",
     "detach_slice": "slices",
-    "attach_slice": "slices",
+    "attach_slice": "attach",
     "drop_slice": "slices",
     "run_maintenance": "maintenance",
     "add_column": "columns",
@@ -5557,6 +5947,7 @@ class Table(NamedTuple):
     template_name: str | None
     relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
     has_identity: bool = False  # a column GENERATED AS IDENTITY
+    is_referenced: bool = False  # by a foreign key, from wherever
     objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
 
     @property
@@ -6177,22 +6568,16 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
 
 
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
-    """The slices that one table lacks; refuses where a sibling has other bounds."""
+    """The slices that one table lacks."""
     have = {each.span for each in hierarchy.slices[table.oid]}
-    found = []
-    for spec in specs:
-        if spec.span in have:
-            continue
-        if spec.lower is not None and spec.upper is not None:
-            free = uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table))
-            if free != [(spec.lower, spec.upper)]:
-                raise errors.NotInPrerequisiteState(
-                    f"{table.identifier} has slices with other bounds than {hierarchy.root.identifier} has",
-                    f"The slice {spec.suffix} overlaps one of its slices.",
-                    "See SELECT * FROM dp.check(...); the tables of a hierarchy must be cut alike.",
-                )
-        found.append(spec)
-    return found
+    return [spec for spec in specs if spec.span not in have]
+
+
+def has_room(hierarchy: Hierarchy, table: Table, spec: SliceSpec) -> bool:
+    """Whether none of a table's slices overlaps one that it lacks: a sibling may have other bounds."""
+    if spec.lower is None or spec.upper is None:
+        return True
+    return uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table)) == [(spec.lower, spec.upper)]
 ''','plan.declare': r'''"""The statements that declare hierarchies, children and references."""
 
 from __future__ import annotations
@@ -6441,6 +6826,16 @@ def table_statement(structure: Structure, root: Identifier, role: str) -> SQL:
         Literal(root.text),
         Literal(role),
         template if role != REFERENCE else SQL("NULL"),
+    )
+
+
+def new_template_statement(structure: Structure) -> SQL:
+    """The row of dp.table_config names the template that was made anew."""
+    return compose(
+        "UPDATE dp.table_config SET template = {}::regclass WHERE tbl = {}::regclass AND role <> {}",
+        Literal(Identifier(structure.schema, naming.template_name(structure.name)).text),
+        Literal(structure.identifier.text),
+        Literal(REFERENCE),
     )
 
 
@@ -6727,6 +7122,133 @@ def days_query(table: Table, default: Slice, time_zone: str, step: int) -> SQL:
         bucket = keys.bucket_expression(key, key_type, keys.DAY, time_zone)
     text = "({})::text" if keys.is_integer(key_type) else "to_char({}, 'YYYY-MM-DD BC')"  # whatever DateStyle there is
     return compose("SELECT DISTINCT {} AS bucket FROM {}", compose(text, bucket), default.identifier)
+''','plan.detached': r'''"""Slices that were detached: what is remembered of them, and attaching or dropping them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import coverage, trees
+from . import slices as plan_slices
+
+
+class DetachedSlice(NamedTuple):
+    """A slice that was detached: by a call, which remembers it, or by hand."""
+
+    table: int
+    schema: str
+    name: str
+    leaves: tuple[str, ...]
+    lower_bound: str  # as in FOR VALUES FROM (...), quotes included
+    upper_bound: str
+    lower_point: int | None
+    upper_point: int | None
+    lower_local: str | None = None  # what a call names it by: a date, or a timestamp, in the hierarchy's time zone
+    foreign_keys: tuple[str, ...] = ()  # to tables of the hierarchy, which it has when somebody else detached it
+    is_remembered: bool = True  # whether dp.detached_slice names it
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def lower_name(self) -> str:
+        """What a call names it by."""
+        return self.lower_local or self.lower_bound.strip("'")
+
+    def overlaps(self, span: coverage.Span) -> bool:
+        """Whether it would stand in the way of a slice."""
+        begins = self.lower_point is None or self.lower_point < span[1].point
+        return begins and (self.upper_point is None or span[0].point < self.upper_point)
+
+
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets."""
+    spec = coverage.spec_of(each)
+    lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
+    upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
+        " {}::regclass, {}, {})",
+        Literal(each.identifier.text),
+        Literal(hierarchy.root.identifier.text),
+        Literal(table.identifier.text),
+        Literal(lower.text),
+        Literal(upper.text),
+    )
+
+
+def spec_of(detached: DetachedSlice) -> SliceSpec | None:
+    """A detached slice as what it will be again; None where it was unbounded."""
+    if detached.lower_point is None or detached.upper_point is None:
+        return None
+    return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
+
+
+def drop_detached_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
+    """Drop a slice that was detached before."""
+    operations = []
+    for each in reversed(detached):
+        locks = trees.dropping(hierarchy.table(each.table), 1 + len(each.leaves))
+        operations.append(Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=locks))
+    return Step(tuple(operations))
+
+
+def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
+    """Attach a detached slice to every table again, referenced tables first; its foreign keys are checked anew."""
+    by_table = {each.table: each for each in detached}
+    operations: list[Operation] = []
+    for table in hierarchy.tables:
+        each = by_table.get(table.oid)
+        if each is None:
+            continue
+        identifier = Identifier(table.schema, each.name)
+        operations += _let_go_operations(hierarchy, table, each)
+        if each.schema != table.schema:
+            for name in (each.name, *each.leaves):
+                move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
+                operations.append(Operation(Identifier(each.schema, name), move, locks=table.relations_per_leaf))
+        attach = compose(
+            "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
+            table.identifier,
+            identifier,
+            SQL(each.lower_bound),
+            SQL(each.upper_bound),
+        )
+        locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
+        default = hierarchy.default_slice(table)
+        default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
+        operations.append(
+            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
+        )
+        operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
+        if each.is_remembered:
+            forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
+            operations.append(Operation(identifier, forget, locks=2))
+    return Step(tuple(operations))
+
+
+def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+    """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
+    locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
+    return [
+        Operation(
+            each.identifier,
+            compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
+            locks=locks,
+        )
+        for name in each.foreign_keys
+    ]
+
+
+def attach_call(root: Identifier, each: DetachedSlice) -> str:
+    """The call that attaches it again."""
+    return f"SELECT dp.attach_slice({Literal(root.text)}, {Literal(each.lower_name)})"
 ''','plan.difference': r'''"""What is compared to find drift, and a difference as a value."""
 
 from __future__ import annotations
@@ -7241,6 +7763,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from .detached import DetachedSlice
 from .difference import Difference
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -7263,11 +7786,26 @@ def unreadable(root: str, error: Exception) -> Finding:
     return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
 
 
+class Expected(NamedTuple):
+    """What there should be by the policy and the clock, and is not."""
+
+    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
+    detached: tuple[DetachedSlice, ...]  # the root's slices of now and of the future that a call detached
+    by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
+    maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
+    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+
+    def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
+        """The table that stands where a table lacks a slice."""
+        found = (each for each in self.by_hand if (each.table, each.lower_point) == (table.oid, lower_point))
+        return next(found, None)
+
+
 class Facts(NamedTuple):
     """What findings need beside the hierarchy itself."""
 
+    expected: Expected
     current_point: int | None  # None: the range key has no clock
-    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
     rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
     invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
     invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
@@ -7280,7 +7818,6 @@ class Facts(NamedTuple):
     lock_table: int
     lock_budget: int
     lock_slots: int  # transactions that the lock table has room for
-    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     partitionwise_join: bool
     constraint_exclusion: bool
     server_version: int
@@ -7289,10 +7826,11 @@ class Facts(NamedTuple):
 
 from __future__ import annotations
 
-from ..model import Hierarchy
+from ..model import Hierarchy, Slice, Table
 from ..sql import SQL, Identifier, Literal, compose
 from . import findings_server
 from . import foreign_keys as plan_keys
+from .detached import attach_call
 from .difference import OWNER, SYNC
 from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
@@ -7301,7 +7839,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """All findings of one hierarchy, the worst first."""
     found = [
         *_missing_slices(hierarchy, facts),
-        *_siblings(hierarchy),
+        *_siblings(hierarchy, facts),
         *_leaves(hierarchy),
         *_default(hierarchy, facts),
         *_keys(hierarchy, facts),
@@ -7323,42 +7861,46 @@ def _synchronise(hierarchy: Hierarchy) -> str:
 
 
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    root = hierarchy.root.identifier.text
+    root = hierarchy.root
     found = []
-    for spec in facts.missing:
+    for spec in facts.expected.missing:
         assert spec.lower is not None and spec.upper is not None
-        point = facts.current_point
-        what = f"No slice {spec.suffix}: "
-        if point is not None and spec.upper.point <= point:
-            text = what + "rows of that time cannot be stored, or go to the default slice."
-            found.append(Finding(WARNING, "gap", root, text, _maintain(hierarchy)))
-        elif point is not None and spec.lower.point <= point:
-            text = what + "rows of now cannot be stored, or go to the default slice."
-            found.append(Finding(ERROR, "missing current slice", root, text, _maintain(hierarchy)))
-        else:
-            text = what + f"{hierarchy.policy.premake} slices shall be ahead."
-            found.append(Finding(WARNING, "missing future slice", root, text, _maintain(hierarchy)))
+        standing = [facts.expected.standing(table, spec.lower.point) for table in hierarchy.tables]
+        by_hand = next((each for each in standing if each is not None), None)
+        statement, why = _maintain(hierarchy), ""
+        if by_hand is not None:
+            statement = attach_call(root.identifier, by_hand)
+            why = f" {by_hand.identifier} is there, which somebody detached."
+        severity, name, text = _missing(hierarchy, facts, spec.lower.point, spec.upper.point)
+        found.append(Finding(severity, name, root.identifier.text, f"No slice {spec.suffix}: {text}{why}", statement))
+    for each in facts.expected.detached:
+        severity, name, text = _missing(hierarchy, facts, each.lower_point, each.upper_point)
+        text = f"{each.identifier} was detached: {text}"
+        statement = attach_call(root.identifier, each)
+        found.append(Finding(severity, name, root.identifier.text, text, statement))
     return found
 
 
-def _siblings(hierarchy: Hierarchy) -> list[Finding]:
+def _missing(hierarchy: Hierarchy, facts: Facts, lower: int | None, upper: int | None) -> tuple[str, str, str]:
+    """Severity, name and consequence of a slice that is not there, by the clock."""
+    now = facts.current_point
+    if now is not None and upper is not None and upper <= now:
+        return WARNING, "gap", "rows of that time cannot be stored, or go to the default slice."
+    if now is not None and (lower is None or lower <= now):
+        return ERROR, "missing current slice", "rows of now cannot be stored, or go to the default slice."
+    return WARNING, "missing future slice", f"{hierarchy.policy.premake} slices shall be ahead."
+
+
+def _siblings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     of_root = {each.span: each for each in hierarchy.slices[hierarchy.root.oid]}
     for table in hierarchy.tables[1:]:
-        target = table.identifier.text
         own = {each.span: each for each in hierarchy.slices[table.oid]}
-        for span, each in of_root.items():
-            if span not in own:
-                text = (
-                    f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
-                )
-                name = "default slice in some tables only" if each.is_default else "missing slice in child"
-                found.append(Finding(ERROR, name, target, text, _maintain(hierarchy)))
+        found += [_missing_sibling(hierarchy, facts, table, each) for span, each in of_root.items() if span not in own]
+        target = table.identifier.text
         for span, each in own.items():
             if span not in of_root:
-                text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
-                statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
-                found.append(Finding(ERROR, "unequal bounds", target, text, statement))
+                found.append(_unequal_bounds(hierarchy, facts, table, each))
             elif each.modulus != of_root[span].modulus:
                 text = (
                     f"{each.identifier} has {each.modulus} leaves, the root's slice has {of_root[span].modulus}:"
@@ -7366,6 +7908,29 @@ def _siblings(hierarchy: Hierarchy) -> list[Finding]:
                 )
                 found.append(Finding(WARNING, "unequal modulus", target, text, None))
     return found
+
+
+def _missing_sibling(hierarchy: Hierarchy, facts: Facts, table: Table, each: Slice) -> Finding:
+    target = table.identifier.text
+    text = f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
+    name = "default slice in some tables only" if each.is_default else "missing slice in child"
+    statement = _maintain(hierarchy)
+    by_hand = facts.expected.standing(table, each.span[0]) if not each.is_default else None
+    if by_hand is not None:
+        text += f" {by_hand.identifier} is there, which somebody detached."
+        statement = attach_call(hierarchy.root.identifier, by_hand)
+    return Finding(ERROR, name, target, text, statement)
+
+
+def _unequal_bounds(hierarchy: Hierarchy, facts: Facts, table: Table, each: Slice) -> Finding:
+    target = table.identifier.text
+    text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
+    statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
+    of_root = facts.expected.standing(hierarchy.root, each.span[0])
+    if of_root is not None:
+        text = f"{each.identifier} has no sibling in the root: {of_root.identifier} is there, which somebody detached."
+        statement = attach_call(hierarchy.root.identifier, of_root)
+    return Finding(ERROR, "unequal bounds", target, text, statement)
 
 
 def _leaves(hierarchy: Hierarchy) -> list[Finding]:
@@ -7454,7 +8019,7 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     for managed in hierarchy.tables:
         if managed.template is None:
             text = "The table has no template: new leaves get no storage parameters."
-            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, _synchronise(hierarchy)))
     return found
 
 
@@ -7552,7 +8117,10 @@ def _locks(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
             f" has {facts.lock_table} for all sessions."
         )
         found.append((text, SESSIONS_WITHOUT_KEYS * unbound))
-    for what, locks in (("Retiring a slice", _retiring(hierarchy)), ("Draining a default slice", facts.drain_locks)):
+    for what, locks in (
+        ("Retiring a slice", _retiring(hierarchy)),
+        ("Draining a default slice", facts.expected.drain_locks),
+    ):
         if locks > facts.lock_budget:
             text = f"{what} takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
             found.append((text, locks * facts.lock_table // facts.lock_budget))
@@ -7883,41 +8451,14 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
         "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
     )
     return [Operation(table.identifier, statement, relations=(table.oid,))]
-''','plan.lifecycle': r'''"""Detaching, dropping and attaching slices of a whole hierarchy, and which ones retention retires."""
+''','plan.lifecycle': r'''"""Detaching and dropping slices of a whole hierarchy, and which ones retention retires."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from .. import keys
-from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+from ..model import Hierarchy, Slice, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
-from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, self_reference, trees
-from . import slices as plan_slices
-
-
-class DetachedSlice(NamedTuple):
-    """A slice that was detached and is still known."""
-
-    table: int
-    schema: str
-    name: str
-    leaves: tuple[str, ...]
-    lower_bound: str  # as in FOR VALUES FROM (...), quotes included
-    upper_bound: str
-    lower_point: int | None
-    upper_point: int | None
-
-    @property
-    def identifier(self) -> Identifier:
-        """Its qualified name."""
-        return Identifier(self.schema, self.name)
-
-    def overlaps(self, span: coverage.Span) -> bool:
-        """Whether it would stand in the way of a slice."""
-        begins = self.lower_point is None or self.lower_point < span[1].point
-        return begins and (self.upper_point is None or span[0].point < self.upper_point)
+from ..sql import SQL, Identifier, compose
+from . import detached, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -7975,7 +8516,7 @@ def drop_steps(
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         statement = compose("DROP TABLE {}", each.identifier)
-        if trees.is_referenced(hierarchy, table):
+        if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
             steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
@@ -8007,75 +8548,11 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
             ACCESS_EXCLUSIVE,
             tuple(parent.oid for parent in hierarchy.parents(table)),
-            trees.dropping_key(hierarchy, table, each),
+            trees.dropping_key(hierarchy, table, trees.parts(each)),
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
-
-
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
-    spec = coverage.spec_of(each)
-    lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
-    upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
-    return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
-        Literal(each.identifier.text),
-        Literal(hierarchy.root.identifier.text),
-        Literal(table.identifier.text),
-        Literal(lower.text),
-        Literal(upper.text),
-    )
-
-
-def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
-    """A detached slice as what it will be again; None where it was unbounded."""
-    if detached.lower_point is None or detached.upper_point is None:
-        return None
-    return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
-
-
-def drop_detached_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
-    """Drop a slice that was detached before."""
-    operations = []
-    for each in reversed(detached):
-        locks = trees.dropping(hierarchy.table(each.table), 1 + len(each.leaves))
-        operations.append(Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=locks))
-    return Step(tuple(operations))
-
-
-def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
-    """Attach a detached slice to every table again, referenced tables first; its foreign keys are checked anew."""
-    by_table = {each.table: each for each in detached}
-    operations: list[Operation] = []
-    for table in hierarchy.tables:
-        each = by_table.get(table.oid)
-        if each is None:
-            continue
-        identifier = Identifier(table.schema, each.name)
-        if each.schema != table.schema:
-            for name in (each.name, *each.leaves):
-                move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
-                operations.append(Operation(Identifier(each.schema, name), move, locks=table.relations_per_leaf))
-        attach = compose(
-            "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
-            table.identifier,
-            identifier,
-            SQL(each.lower_bound),
-            SQL(each.upper_bound),
-        )
-        locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
-        default = hierarchy.default_slice(table)
-        default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
-        operations.append(
-            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
-        )
-        operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
-        forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
-        operations.append(Operation(identifier, forget, locks=2))
-    return Step(tuple(operations))
+    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -9353,10 +9830,10 @@ def detaching(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, Tre
     return locks, tuple(locked)
 
 
-def dropping_key(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
+def dropping_key(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> int:
     """Entries of dropping one foreign key of a detached slice: two triggers on every partition that it refers to."""
     outward, _ = _keys(hierarchy, table)
-    return 2 * max((size(hierarchy, key.parent) for key in outward), default=0) + 3 * parts(each)
+    return 2 * max((size(hierarchy, key.parent) for key in outward), default=0) + 3 * number_of_parts
 
 
 def dropping(table: Table, number_of_parts: int) -> int:
@@ -9367,7 +9844,7 @@ def dropping(table: Table, number_of_parts: int) -> int:
 def dropping_detached(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
     """Entries of ``DROP TABLE`` of a slice that was detached just before, with the foreign keys it was given then."""
     outward, _ = _keys(hierarchy, table)
-    return dropping(table, parts(each)) + sum(dropping_key(hierarchy, table, each) for _ in outward)
+    return dropping(table, parts(each)) + sum(dropping_key(hierarchy, table, parts(each)) for _ in outward)
 
 
 def attaching(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> tuple[int, Trees]:
@@ -9382,11 +9859,6 @@ def attaching(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> tuple
 def key_names(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
     """The names of a table's foreign keys inside the hierarchy."""
     return tuple(key.name for key in _keys(hierarchy, table)[0])
-
-
-def is_referenced(hierarchy: Hierarchy, table: Table) -> bool:
-    """Whether foreign keys of the hierarchy point to a table, its own included."""
-    return any(key.parent == table.oid for key in hierarchy.foreign_keys)
 
 
 def _keys(hierarchy: Hierarchy, table: Table) -> tuple[list[ForeignKey], list[ForeignKey]]:
@@ -9757,6 +10229,24 @@ $sql$;
 
 COMMENT ON FUNCTION dp._moment_range(timestamp, text, text) IS
 'Internal: the first and the last point at which a clock shows a moment; they differ when it is set back over that moment.';
+
+CREATE FUNCTION dp._local_name(point bigint, key_type text, time_zone text)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+RETURN (
+    SELECT CASE WHEN l.moment IS NULL THEN point::text WHEN l.moment = l.moment::date THEN l.moment::date::text ELSE l.moment::text END
+    FROM (SELECT CASE
+        WHEN key_type IN ('timestamp with time zone', 'uuid')
+            THEN ('1970-01-01 00:00:00+00'::timestamptz + point * interval '1 microsecond') AT TIME ZONE time_zone
+        WHEN key_type IN ('smallint', 'integer', 'bigint') THEN NULL
+        ELSE '1970-01-01'::timestamp + point * interval '1 microsecond'
+    END AS moment) AS l
+);
+
+COMMENT ON FUNCTION dp._local_name(bigint, text, text) IS
+'Internal: what a call names a bound by: a date or a timestamp in the hierarchy''s time zone, or a number.';
 
 CREATE FUNCTION dp._slices(parents oid[], time_zone text)
 RETURNS TABLE (
@@ -10483,10 +10973,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10505,10 +10995,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10534,10 +11024,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10559,10 +11049,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10580,10 +11070,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10594,20 +11084,22 @@ Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action tha
 CREATE FUNCTION dp.attach_slice(
     root regclass,
     lower_bound text,
+    upper_bound text DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
+One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
 Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 23503, 42501, 53200, 55P03.';
 
 -- functions/check.sql.j2
@@ -10618,10 +11110,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10649,10 +11141,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10684,10 +11176,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10708,10 +11200,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10729,10 +11221,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10756,10 +11248,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10777,10 +11269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10797,10 +11289,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10817,10 +11309,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -10837,10 +11329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -10857,10 +11349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -10877,10 +11369,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -10896,10 +11388,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -10912,10 +11404,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -10941,10 +11433,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -10962,10 +11454,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -10983,10 +11475,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11005,10 +11497,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11025,10 +11517,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11045,10 +11537,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cca52fe125aa'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_480b37c4a83c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -11066,10 +11558,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cca52fe125aa'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_480b37c4a83c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -11087,10 +11579,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cca52fe125aa'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_480b37c4a83c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -11105,10 +11597,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cca52fe125aa'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_480b37c4a83c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -11124,10 +11616,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cca52fe125aa' not in GD:
+if 'dialog_partition_0_1_0_480b37c4a83c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cca52fe125aa'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_480b37c4a83c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -23,7 +23,7 @@ MODULES = {
     "create_slices": "slices",
     "drain_default": "default_slice",
     "detach_slice": "slices",
-    "attach_slice": "slices",
+    "attach_slice": "attach",
     "drop_slice": "slices",
     "run_maintenance": "maintenance",
     "add_column": "columns",

@@ -110,6 +110,7 @@ class Table(NamedTuple):
     template_name: str | None
     relations_per_leaf: int  # the leaf, its indexes, its TOAST table and index
     has_identity: bool = False  # a column GENERATED AS IDENTITY
+    is_referenced: bool = False  # by a foreign key, from wherever
     objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
 
     @property

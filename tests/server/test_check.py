@@ -150,9 +150,18 @@ def test_what_the_named_statement_mends(
     assert findings(db) == []
 
 
-def test_a_lost_template_is_noticed(db: Database, hierarchy: psycopg.Connection) -> None:
+def test_a_lost_template_is_made_anew_as_the_newest_leaf_is(db: Database, hierarchy: psycopg.Connection) -> None:
+    hierarchy.execute("SELECT dp.set_storage('part', '{\"fillfactor\": 70}')")
     lose_template(hierarchy)
     assert findings(db) == [("warning", "missing template")]
+    hierarchy.execute(db.value(f"SELECT statement FROM dp.check({ROOT}) WHERE finding = 'missing template'"))
+    assert findings(db) == []
+    assert db.rows("SELECT * FROM dp.drift()") == []
+    hierarchy.execute(f"CALL dp.create_slices({ROOT}, '2001-02-01', '2001-03-01')")
+    options = db.rows(
+        "SELECT DISTINCT reloptions FROM pg_class c JOIN dp.leaf l ON l.leaf = c.oid WHERE l.tbl = 'part'::regclass"
+    )
+    assert options == [{"reloptions": ["fillfactor=70"]}]
 
 
 def test_rows_in_the_default_slice_are_noticed_and_drained(db: Database, hierarchy: psycopg.Connection) -> None:

@@ -235,3 +235,77 @@ def test_leaves_share_the_identity_of_their_table_through_detach_and_attach(db: 
         owner.execute("SELECT dp.attach_slice('event', %s)", (lower_bound,))
     owner.execute("INSERT INTO event (at, p) VALUES ('2025-01-07', 'd')")
     assert [row["id"] for row in db.rows("SELECT id FROM event ORDER BY id")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("tables", [("Actor",), ("Actor", "Activity"), ("Actor", "Activity", "Dialog")])
+@pytest.mark.parametrize("key_form", ["exact", "slice"])
+def test_a_slice_detached_by_hand_comes_back(db: Database, key_form: str, tables: tuple[str, ...]) -> None:
+    owner = db.connect()
+    family.declare(owner, key_form, start="2025-01-01")
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-04-01')")
+    family.fill(owner, "2025-02-10 12:00+00", 1, 20)
+    before = [db.value(f'SELECT count(*) FROM "{table}"') for table in family.TABLES]
+    foreign_keys = (
+        "SELECT conrelid::regclass::text, count(*) FROM pg_constraint WHERE contype = 'f' GROUP BY 1 ORDER BY 1"
+    )
+    keys = owner.execute(foreign_keys).fetchall()
+    for table in tables:
+        own = owner.execute(
+            "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = %s::regclass", [f'"{table}_2025_02"']
+        ).fetchall()
+        owner.execute(f'ALTER TABLE "{table}" DETACH PARTITION "{table}_2025_02"')
+        if len(tables) > 1:  # else their parents could not be detached
+            for (name,) in own:
+                owner.execute(f'ALTER TABLE "{table}_2025_02" DROP CONSTRAINT "{name}"')
+    found = db.rows("SELECT DISTINCT statement FROM dp.check('\"Dialog\"') WHERE statement LIKE '%%attach_slice%%'")
+    assert [row["statement"] for row in found] == ["SELECT dp.attach_slice('\"public\".\"Dialog\"', '2025-02-01')"]
+    owner.execute(found[0]["statement"])
+    assert [db.value(f'SELECT count(*) FROM "{table}"') for table in family.TABLES] == before
+    assert owner.execute(foreign_keys).fetchall() == keys
+    assert owner.execute("SELECT * FROM dp.attach_slice('\"Dialog\"', '2025-02-01')").fetchall() == []
+
+
+def test_a_wider_slice_detached_by_hand_needs_its_upper_bound(db: Database) -> None:
+    owner = db.connect()
+    family.declare(owner)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2020-01-01', '2021-01-01', slice => '1 year')")
+    for table in reversed(family.TABLES):
+        owner.execute(f'ALTER TABLE "{table}" DETACH PARTITION "{table}_2020"')
+    with pytest.raises(psycopg.errors.UndefinedObject) as caught:
+        owner.execute("SELECT dp.attach_slice('\"Dialog\"', '2020-01-01')")
+    assert "upper_bound" in str(caught.value.diag.message_hint)
+    owner.execute("SELECT dp.attach_slice('\"Dialog\"', '2020-01-01', '2021-01-01')")
+    assert [family.slices(owner, table) for table in family.TABLES] == [["2020"]] * 3
+
+
+def test_a_table_that_only_has_the_name_of_a_slice_is_left_alone(db: Database) -> None:
+    owner = db.connect()
+    family.declare(owner)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-03-01')")
+    owner.execute('DROP TABLE "Actor_2025_02"')
+    owner.execute('CREATE TABLE "Actor_2025_02" (body text)')
+    with pytest.raises(psycopg.errors.UndefinedObject) as caught:
+        owner.execute("SELECT dp.attach_slice('\"Dialog\"', '2025-02-01')")
+    assert "Actor" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("month", "severity", "finding"),
+    [("2025-06-01", "error", "missing current slice"), ("2025-07-01", "warning", "missing future slice")],
+)
+@pytest.mark.parametrize("key_form", ["exact", "slice"])
+def test_a_detached_slice_of_now_or_of_the_future_is_a_finding(
+    db: Database, key_form: str, month: str, severity: str, finding: str
+) -> None:
+    owner = db.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    family.declare(owner, key_form, premake=1)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-05-01', '2025-06-01')")
+    owner.execute("CALL dp.run_maintenance()")
+    owner.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-05-01')")
+    findings = "SELECT severity, finding, statement FROM dp.check('\"Dialog\"') WHERE finding LIKE 'missing%%slice'"
+    assert owner.execute(findings).fetchall() == [], "what was put away of the past is not missing"
+    owner.execute("SELECT dp.detach_slice('\"Dialog\"', %s)", [month])
+    rows = owner.execute(findings).fetchall()
+    assert [row[:2] for row in rows] == [(severity, finding)]
+    owner.execute(rows[0][2])
+    assert owner.execute(findings).fetchall() == []

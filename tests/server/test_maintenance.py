@@ -188,3 +188,65 @@ def test_a_rehearsal_prints_and_changes_nothing(db: Database) -> None:
     assert any("Dialog_2025_06" in row[0] for row in planned)
     assert family.slices(owner) == []
     assert owner.execute("SELECT count(*) FROM dp.log").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("key_form", ["exact", "slice"])
+def test_an_old_slice_detached_by_hand_does_not_keep_new_ones_from_being_made(db: Database, key_form: str) -> None:
+    owner = kept_until_june(db, key_form)
+    owner.execute('ALTER TABLE "Actor" DETACH PARTITION "Actor_2025_02"')
+    owner.execute("SET dp.now = '2025-08-15 12:00+00'")
+    with pytest.raises(psycopg.errors.RaiseException) as caught:
+        owner.execute("CALL dp.run_maintenance('\"Dialog\"')")
+    assert "Actor_2025_02" in str(caught.value.diag.message_detail)
+    assert "others" not in str(caught.value.diag.message_hint)
+    for table in family.TABLES:
+        assert [f"2025_0{month}" for month in (7, 8, 9)] == family.slices(owner, table)[-3:]
+    failed = db.rows("SELECT message FROM dp.log WHERE status = 'failed'")
+    assert len(failed) == 1
+    assert "(42P07)" in failed[0]["message"]
+    statement = db.value("SELECT statement FROM dp.check('\"Dialog\"') WHERE finding = 'missing slice in child'")
+    owner.execute(statement)
+    owner.execute("CALL dp.run_maintenance()")
+    assert owner.execute("SELECT finding FROM dp.check() WHERE severity = 'error'").fetchall() == []
+
+
+def test_other_bounds_in_one_child_do_not_keep_new_slices_from_being_made(db: Database) -> None:
+    owner = kept_until_june(db, "exact")
+    owner.execute('DROP TABLE "Actor_2025_02"')
+    owner.execute(
+        'CREATE TABLE "Actor_other" PARTITION OF "Actor" FOR VALUES FROM (\'2025-02-01 00:00+00\')'
+        " TO ('2025-02-15 00:00+00')"
+    )
+    owner.execute("SET dp.now = '2025-08-15 12:00+00'")
+    with pytest.raises(psycopg.errors.RaiseException) as caught:
+        owner.execute("CALL dp.run_maintenance()")
+    assert "(55000)" in str(caught.value.diag.message_detail)
+    for table in family.TABLES:
+        assert family.slices(owner, table)[-1] == "2025_09"
+
+
+def test_a_failing_retention_does_not_keep_new_slices_from_being_made(db: Database) -> None:
+    owner = kept_until_june(db, "exact", retention="4 months", retention_action="drop")
+    columns = '"Id", "UpdatedAt", "Party"'
+    owner.execute(
+        "CREATE TABLE outside (id bigint, at timestamptz, party text,"
+        f' FOREIGN KEY (id, at, party) REFERENCES "Dialog" ({columns}))'
+    )
+    owner.execute("INSERT INTO outside VALUES (1, '2025-02-10 12:00+00', 'party 1')")
+    owner.execute("SET dp.now = '2025-08-15 12:00+00'")
+    with pytest.raises(psycopg.errors.RaiseException) as caught:
+        owner.execute("CALL dp.run_maintenance()")
+    assert "(23503)" in str(caught.value.diag.message_detail)
+    assert family.slices(owner)[-1] == "2025_09"
+    owner.execute("DELETE FROM outside")
+    owner.execute("CALL dp.run_maintenance()")
+    assert family.slices(owner)[0] == "2025_04"
+
+
+def kept_until_june(db: Database, key_form: str, **options: object) -> psycopg.Connection:
+    """A hierarchy from February to July 2025, with rows in February."""
+    owner = db.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    family.declare(owner, key_form, premake=1, start="2025-02-01", **options)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-02-01', '2025-07-01')")
+    family.fill(owner, "2025-02-10 12:00+00", 1, 5)
+    return owner

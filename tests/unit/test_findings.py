@@ -22,8 +22,8 @@ def hierarchy(leaves: int) -> Hierarchy:
 
 def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -> plan_finding.Facts:
     return plan_finding.Facts(
+        expected=plan_finding.Expected((), (), (), None, drain_locks),
         current_point=None,
-        missing=(),
         rows_in_default=(),
         invalid_indexes=(),
         invalid_constraints=(),
@@ -36,7 +36,6 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         lock_table=lock_table,
         lock_budget=lock_table,
         lock_slots=lock_table // 64,
-        drain_locks=drain_locks,
         partitionwise_join=True,
         constraint_exclusion=True,
         server_version=server_version,

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from .. import database, errors, keys
+from ..catalog import detached as catalog_detached
 from ..catalog import findings as catalog_findings
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..catalog import trust
 from ..model import SliceSpec
+from ..plan import coverage
 from ..plan import default_slice as plan_default
+from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
+from ..plan.finding import Expected
 from . import creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
+    from ..plan.detached import DetachedSlice
     from ..plan.finding import Finding
 
 
@@ -47,9 +52,37 @@ def check_one(hierarchy: Hierarchy) -> list[Finding]:
     reads_rows = keys.is_integer(hierarchy.range_type) or any(map(hierarchy.default_slice, hierarchy.tables))
     if reads_rows and table.owner != catalog_server.server().user:
         trust.refuse_code(trust.tables_of(table.oid), table.identifier, table.owner)
+    point = window.current_point(hierarchy)
+    return plan.findings(hierarchy, catalog_findings.read(hierarchy, expected(hierarchy, point), point))
+
+
+def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
+    """What there should be, and is not; the clock is at a point of the axis."""
     missing = catalog_slices.specs(hierarchy, window.gaps(hierarchy), hierarchy.policy.hash_partitions)
+    lacking = creation.lacking_slices(hierarchy, coverage.wanted(hierarchy, missing))
+    pairs = [(table, spec) for table in hierarchy.tables for spec in lacking[table.oid]]
     kept = maintained(hierarchy)
-    return plan.findings(hierarchy, catalog_findings.read(hierarchy, missing, kept, drain_locks(hierarchy, kept)))
+    return Expected(
+        tuple(missing),
+        tuple(detached_ahead(hierarchy, point)),
+        tuple(catalog_detached.by_hand(hierarchy, pairs)),
+        kept,
+        drain_locks(hierarchy, kept),
+    )
+
+
+def detached_ahead(hierarchy: Hierarchy, point: int | None) -> list[DetachedSlice]:
+    """The root's slices that were detached and would hold rows of now or later, where nothing else does."""
+    reached = point if point is not None else window.highest_point(hierarchy)
+    found = []
+    for each in catalog_detached.remembered(hierarchy):
+        spec = plan_detached.spec_of(each)
+        if each.table != hierarchy.root.oid or spec is None or spec.lower is None or spec.upper is None:
+            continue
+        is_ahead = reached is None or spec.upper.point > reached
+        if is_ahead and coverage.uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(hierarchy.root)):
+            found.append(each)
+    return found
 
 
 def maintained(hierarchy: Hierarchy) -> SliceSpec | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .. import calendars, errors, execute, naming
+from typing import NamedTuple
+
+from .. import calendars, errors, execute
 from ..calendars import Width
+from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec
@@ -11,8 +14,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
-from ..sql import Literal
-from . import calls, policy, requirements
+from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,27 +24,56 @@ if TYPE_CHECKING:
 Lacking = dict[int, set[SliceSpec]]
 
 
+class Creation(NamedTuple):
+    """What creating slices comes to: the slices that tables lack, and what stands in the way of others."""
+
+    needed: list[SliceSpec]  # those of now and of the future first
+    lacking: Lacking
+    repairs: bool  # whether leaves of existing slices are missing
+    refused: list[errors.PartitionError]
+
+
 def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
     """Create new slices in all tables, and what existing slices lack in some; whether there was anything to do.
 
     Everything that can be refused is refused before the first step.
     """
+    creation = judge(hierarchy, new)
+    if creation.refused:
+        raise creation.refused[0]
+    return run(hierarchy, creation, call)
+
+
+def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+    """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
+    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    refused = list(in_the_way.values())
+    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
+    if leaf_in_the_way is not None:
+        refused.append(leaf_in_the_way)
+    now = window.current_point(hierarchy)
+    possible = [spec for spec in needed if spec not in in_the_way]
+    possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
+    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+
+
+def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
+    """Create what can be; whether there was anything to do."""
+    needed, lacking, repairs, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
-    repair = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    if needed or repair:
-        check_free_names(hierarchy, needed, lacking)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repair:
+    if not needed and not repairs:
         return False
-    refuse_rows_in_default(hierarchy, [spec for spec in needed if not spec.is_default])
     properties = all_properties(hierarchy)
     check_locks(hierarchy, needed, lacking, properties, call)
-    calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
+    if repairs:
+        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -58,7 +89,7 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
 def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     """The wanted slices that each table lacks, but those that were detached from it and may be attached again."""
-    detached = {(each.table, each.lower_point, each.upper_point) for each in catalog_slices.detached(hierarchy)}
+    detached = {(each.table, each.lower_point, each.upper_point) for each in catalog_detached.remembered(hierarchy)}
     existing = {each.span for each in hierarchy.slices[hierarchy.root.oid]}
     found: Lacking = {}
     for table in hierarchy.tables:
@@ -105,41 +136,3 @@ def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
         return hierarchy.policy.hash_partitions
     policy.check_hash_partitions(hash_partitions, hierarchy.policy.hash_key)
     return hash_partitions
-
-
-def check_free_names(hierarchy: Hierarchy, specs: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> None:
-    """Refuse when a relation that is no partition of ours has a name that a new slice or leaf needs."""
-    by_schema: dict[str, list[str]] = {}
-    for table in hierarchy.tables:
-        needed = by_schema.setdefault(table.schema, [])
-        for each in hierarchy.slices[table.oid]:
-            needed += [naming.leaf_name(each.name, each.modulus, missing) for missing in each.missing_remainders]
-        for spec in specs:
-            if spec in lacking[table.oid]:
-                name = naming.slice_name(table.name, spec.suffix)
-                needed += [name, *naming.leaf_names(name, spec.modulus)]
-    for schema, names in by_schema.items():
-        requirements.check_free(
-            schema,
-            names,
-            "A new slice needs this name. It may be a slice that was detached, or a table of somebody else.",
-            "Attach it with dp.attach_slice, or rename or drop it.",
-        )
-
-
-def refuse_rows_in_default(hierarchy: Hierarchy, specs: list[SliceSpec]) -> None:
-    """A slice cannot be created while the default slice holds its rows."""
-    if not specs:
-        return
-    for table in hierarchy.tables:
-        default = hierarchy.default_slice(table)
-        if default is None or not catalog_slices.holds_rows(default, table, coverage.hull(specs)):
-            continue
-        found = next((spec for spec in specs if catalog_slices.holds_rows(default, table, spec)), None)
-        if found is not None:
-            raise errors.NotInPrerequisiteState(
-                f"the default slice {default.identifier} holds rows of the new slice {found.suffix}",
-                "PostgreSQL refuses a partition whose rows are in the default partition.",
-                f"Move them with CALL dp.drain_default({Literal(hierarchy.root.identifier.text)}), with bounds if"
-                " they lie outside the maintained range.",
-            )

@@ -1,11 +1,13 @@
-"""create_slices, detach_slice, attach_slice, drop_slice."""
+"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
 
 from .. import errors
+from ..catalog import detached as catalog_detached
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..operation import together
+from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from . import calls, creation, policy, window
 from .policy import parse_bound
@@ -43,23 +45,6 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
     return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
 
 
-def attach_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
-    """Attach a detached slice again; see sql/functions/attach_slice.sql.j2."""
-    hierarchy, call = calls.open_function("attach_slice", root, dry_run)
-    detached = find_detached(hierarchy, lower_bound)
-    if not detached:
-        if find_span(hierarchy, lower_bound) is not None:
-            return nothing_there(hierarchy, lower_bound, "is attached already")
-        raise errors.UndefinedObject(
-            f"no detached slice of {hierarchy.root.identifier} begins at {lower_bound}",
-            "No row of dp.detached_slice names one.",
-            "See dp.slice where is_attached is false.",
-        )
-    spec = lifecycle.spec_of_detached(detached[0])
-    creation.refuse_rows_in_default(hierarchy, [spec] if spec else [])
-    return calls.run_in_function([lifecycle.attach_step(hierarchy, detached)], call)
-
-
 def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     """Drop a slice of every table; see sql/functions/drop_slice.sql.j2."""
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
@@ -67,7 +52,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     span = find_span(hierarchy, lower_bound)
     steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
     if detached:  # from some tables only, or from all
-        steps.insert(0, lifecycle.drop_detached_step(hierarchy, detached))
+        steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
     return calls.run_in_function([together(steps)], call)
@@ -112,10 +97,10 @@ def find_span(hierarchy: Hierarchy, lower_bound: str) -> tuple[int | None, int |
     return None
 
 
-def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[lifecycle.DetachedSlice]:
-    """The detached slices, one a table, that began at a bound."""
+def find_detached(hierarchy: Hierarchy, lower_bound: str) -> list[plan_detached.DetachedSlice]:
+    """The slices, one a table, that calls detached and that began at a bound."""
     point = point_of(hierarchy, lower_bound)
-    return [each for each in catalog_slices.detached(hierarchy) if each.lower_point == point]
+    return [each for each in catalog_detached.remembered(hierarchy) if each.lower_point == point]
 
 
 def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not exist") -> list[PlanRow]:

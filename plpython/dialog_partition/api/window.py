@@ -6,6 +6,7 @@ import datetime
 
 from .. import calendars, keys
 from ..calendars import Width
+from ..catalog import detached as catalog_detached
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, Slice
@@ -101,6 +102,13 @@ def expired(hierarchy: Hierarchy) -> list[Slice]:
     return lifecycle.expired(hierarchy, point) if point is not None else []
 
 
+def current_point(hierarchy: Hierarchy) -> int | None:
+    """The clock on the partition column's axis; integers have none."""
+    if keys.is_integer(hierarchy.range_type):
+        return None
+    return catalog_slices.calendar_edges(hierarchy, [local_now(hierarchy)])[0].point
+
+
 def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
     """What no slice covers of the maintained range; neither what was retired nor what was detached counts."""
     lower, upper = maintained(hierarchy)
@@ -108,7 +116,7 @@ def gaps(hierarchy: Hierarchy) -> list[coverage.Span]:
     if not found:
         return []
     point = cutoff(hierarchy)
-    detached = [each for each in catalog_slices.detached(hierarchy) if each.table == hierarchy.root.oid]
+    detached = [each for each in catalog_detached.remembered(hierarchy) if each.table == hierarchy.root.oid]
     return [
         span
         for span in found
@@ -123,6 +131,20 @@ def uncovered(hierarchy: Hierarchy, lower: object, upper: object, width: Width) 
     found = coverage.uncovered(candidates(hierarchy, lower, upper, width), hierarchy.range_slices(hierarchy.root))
     first, last = catalog_slices.axis_points(hierarchy, [lower, upper]) if found else (0, 0)
     return [span for span in found if span[0].point < last and first < span[1].point]
+
+
+def next_bound(lower: object, width: Width) -> object:
+    """Where a slice ends that begins at a bound."""
+    if isinstance(lower, int):
+        return lower + width.number
+    assert isinstance(lower, datetime.datetime)
+    return calendars.advance(lower, width)
+
+
+def edges(hierarchy: Hierarchy, bounds: list[object]) -> list[Edge]:
+    """Bounds as edges on the partition column's axis."""
+    moments = [bound for bound in bounds if isinstance(bound, datetime.datetime)]
+    return catalog_slices.calendar_edges(hierarchy, moments) or [Edge(b) for b in bounds if isinstance(b, int)]
 
 
 def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width) -> list[coverage.Span]:

@@ -6,10 +6,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-from .. import database, keys
+from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
-from ..plan.finding import Facts
+from ..plan.finding import Expected, Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import log as catalog_log
@@ -62,18 +62,14 @@ _NEVER_ANALYSED = """
 """
 
 
-def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec | None, drain_locks: int) -> Facts:
-    """The facts of one hierarchy.
-
-    ``missing`` are the slices that the policy wants and nobody made, ``maintained`` is the range that maintenance
-    keeps, as if it were one slice; ``drain_locks`` are those of draining one slice of the default slice.
-    """
+def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) -> Facts:
+    """The facts of one hierarchy."""
     tables = [table.oid for table in hierarchy.tables]
     server = catalog_server.server()
     return Facts(
-        current_point=_current_point(hierarchy),
-        missing=tuple(missing),
-        rows_in_default=_rows_in_default(hierarchy, maintained),
+        expected=expected,
+        current_point=current_point,
+        rows_in_default=_rows_in_default(hierarchy, expected.maintained),
         invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
@@ -85,7 +81,6 @@ def read(hierarchy: Hierarchy, missing: list[SliceSpec], maintained: SliceSpec |
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
         lock_slots=server.lock_slots,
-        drain_locks=drain_locks,
         partitionwise_join=server.partitionwise_join,
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
@@ -106,13 +101,6 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
-
-
-def _current_point(hierarchy: Hierarchy) -> int | None:
-    if keys.is_integer(hierarchy.range_type):
-        return None
-    now = catalog_server.local_now(hierarchy.policy.time_zone)
-    return catalog_slices.calendar_edges(hierarchy, [now])[0].point
 
 
 def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:

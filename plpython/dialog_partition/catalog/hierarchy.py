@@ -38,6 +38,7 @@ _TABLES = """
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
            EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
+           EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f') AS is_referenced,
            2 + (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conparentid = 0)
            + (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgparentid = 0)
            + (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid)
@@ -206,6 +207,7 @@ def _table(row: Row) -> Table:
         row["template_name"],
         int(row["relations_per_leaf"]),
         row["has_identity"],
+        row["is_referenced"],
         int(row["objects_per_leaf"]),
     )
 

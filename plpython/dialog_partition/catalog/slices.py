@@ -9,7 +9,6 @@ from ..model import SLICE, Edge, Hierarchy, Slice, SliceSpec, Table
 from ..plan import default_slice as plan_default
 from ..plan.coverage import Span, suffix
 from ..plan.default_slice import DefaultFacts
-from ..plan.lifecycle import DetachedSlice
 from ..sql import SQL, Identifier, compose
 from . import server as catalog_server
 
@@ -180,33 +179,3 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
-
-
-def detached(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that were detached and are still there, in the order of the tables."""
-    rows = database.query(
-        "SELECT d.tbl::oid AS table, n.nspname AS schema, c.relname AS name, d.lower_bound, d.upper_bound,"
-        " dp._point(trim(BOTH chr(39) FROM d.lower_bound), $2) AS lower_point,"
-        " dp._point(trim(BOTH chr(39) FROM d.upper_bound), $2) AS upper_point,"
-        " ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid WHERE i.inhparent = c.oid"
-        " ORDER BY 1) AS leaves"
-        " FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE d.root = $1",
-        ("oid", "text"),
-        (hierarchy.root.oid, hierarchy.root.partition_type),
-    )
-    order = {table.oid: position for position, table in enumerate(hierarchy.tables)}
-    found = [
-        DetachedSlice(
-            row["table"],
-            row["schema"],
-            row["name"],
-            tuple(row["leaves"]),
-            row["lower_bound"],
-            row["upper_bound"],
-            row["lower_point"],
-            row["upper_point"],
-        )
-        for row in rows
-    ]
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))

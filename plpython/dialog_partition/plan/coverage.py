@@ -101,19 +101,13 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
 
 
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
-    """The slices that one table lacks; refuses where a sibling has other bounds."""
+    """The slices that one table lacks."""
     have = {each.span for each in hierarchy.slices[table.oid]}
-    found = []
-    for spec in specs:
-        if spec.span in have:
-            continue
-        if spec.lower is not None and spec.upper is not None:
-            free = uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table))
-            if free != [(spec.lower, spec.upper)]:
-                raise errors.NotInPrerequisiteState(
-                    f"{table.identifier} has slices with other bounds than {hierarchy.root.identifier} has",
-                    f"The slice {spec.suffix} overlaps one of its slices.",
-                    "See SELECT * FROM dp.check(...); the tables of a hierarchy must be cut alike.",
-                )
-        found.append(spec)
-    return found
+    return [spec for spec in specs if spec.span not in have]
+
+
+def has_room(hierarchy: Hierarchy, table: Table, spec: SliceSpec) -> bool:
+    """Whether none of a table's slices overlaps one that it lacks: a sibling may have other bounds."""
+    if spec.lower is None or spec.upper is None:
+        return True
+    return uncovered([(spec.lower, spec.upper)], hierarchy.range_slices(table)) == [(spec.lower, spec.upper)]

@@ -249,6 +249,16 @@ def table_statement(structure: Structure, root: Identifier, role: str) -> SQL:
     )
 
 
+def new_template_statement(structure: Structure) -> SQL:
+    """The row of dp.table_config names the template that was made anew."""
+    return compose(
+        "UPDATE dp.table_config SET template = {}::regclass WHERE tbl = {}::regclass AND role <> {}",
+        Literal(Identifier(structure.schema, naming.template_name(structure.name)).text),
+        Literal(structure.identifier.text),
+        Literal(REFERENCE),
+    )
+
+
 def child_statements(
     structure: Structure,
     properties: Properties,

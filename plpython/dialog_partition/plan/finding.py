@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from .detached import DetachedSlice
 from .difference import Difference
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -27,11 +28,26 @@ def unreadable(root: str, error: Exception) -> Finding:
     return Finding(ERROR, "unreadable hierarchy", root, " ".join(part for part in parts if part), None)
 
 
+class Expected(NamedTuple):
+    """What there should be by the policy and the clock, and is not."""
+
+    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
+    detached: tuple[DetachedSlice, ...]  # the root's slices of now and of the future that a call detached
+    by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
+    maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
+    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+
+    def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
+        """The table that stands where a table lacks a slice."""
+        found = (each for each in self.by_hand if (each.table, each.lower_point) == (table.oid, lower_point))
+        return next(found, None)
+
+
 class Facts(NamedTuple):
     """What findings need beside the hierarchy itself."""
 
+    expected: Expected
     current_point: int | None  # None: the range key has no clock
-    missing: tuple[SliceSpec, ...]  # slices that should exist by the clock or fill a gap
     rows_in_default: tuple[tuple[int, bool], ...]  # table, whether maintenance would move some of them
     invalid_indexes: tuple[tuple[str, str, bool], ...]  # index, table, is partitioned
     invalid_constraints: tuple[tuple[str, str, str], ...]  # schema, table, constraint
@@ -44,7 +60,6 @@ class Facts(NamedTuple):
     lock_table: int
     lock_budget: int
     lock_slots: int  # transactions that the lock table has room for
-    drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     partitionwise_join: bool
     constraint_exclusion: bool
     server_version: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..model import Hierarchy
+from ..model import Hierarchy, Slice, Table
 from ..sql import SQL, Identifier, Literal, compose
 from . import findings_server
 from . import foreign_keys as plan_keys
+from .detached import attach_call
 from .difference import OWNER, SYNC
 from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
@@ -14,7 +15,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """All findings of one hierarchy, the worst first."""
     found = [
         *_missing_slices(hierarchy, facts),
-        *_siblings(hierarchy),
+        *_siblings(hierarchy, facts),
         *_leaves(hierarchy),
         *_default(hierarchy, facts),
         *_keys(hierarchy, facts),
@@ -36,42 +37,46 @@ def _synchronise(hierarchy: Hierarchy) -> str:
 
 
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    root = hierarchy.root.identifier.text
+    root = hierarchy.root
     found = []
-    for spec in facts.missing:
+    for spec in facts.expected.missing:
         assert spec.lower is not None and spec.upper is not None
-        point = facts.current_point
-        what = f"No slice {spec.suffix}: "
-        if point is not None and spec.upper.point <= point:
-            text = what + "rows of that time cannot be stored, or go to the default slice."
-            found.append(Finding(WARNING, "gap", root, text, _maintain(hierarchy)))
-        elif point is not None and spec.lower.point <= point:
-            text = what + "rows of now cannot be stored, or go to the default slice."
-            found.append(Finding(ERROR, "missing current slice", root, text, _maintain(hierarchy)))
-        else:
-            text = what + f"{hierarchy.policy.premake} slices shall be ahead."
-            found.append(Finding(WARNING, "missing future slice", root, text, _maintain(hierarchy)))
+        standing = [facts.expected.standing(table, spec.lower.point) for table in hierarchy.tables]
+        by_hand = next((each for each in standing if each is not None), None)
+        statement, why = _maintain(hierarchy), ""
+        if by_hand is not None:
+            statement = attach_call(root.identifier, by_hand)
+            why = f" {by_hand.identifier} is there, which somebody detached."
+        severity, name, text = _missing(hierarchy, facts, spec.lower.point, spec.upper.point)
+        found.append(Finding(severity, name, root.identifier.text, f"No slice {spec.suffix}: {text}{why}", statement))
+    for each in facts.expected.detached:
+        severity, name, text = _missing(hierarchy, facts, each.lower_point, each.upper_point)
+        text = f"{each.identifier} was detached: {text}"
+        statement = attach_call(root.identifier, each)
+        found.append(Finding(severity, name, root.identifier.text, text, statement))
     return found
 
 
-def _siblings(hierarchy: Hierarchy) -> list[Finding]:
+def _missing(hierarchy: Hierarchy, facts: Facts, lower: int | None, upper: int | None) -> tuple[str, str, str]:
+    """Severity, name and consequence of a slice that is not there, by the clock."""
+    now = facts.current_point
+    if now is not None and upper is not None and upper <= now:
+        return WARNING, "gap", "rows of that time cannot be stored, or go to the default slice."
+    if now is not None and (lower is None or lower <= now):
+        return ERROR, "missing current slice", "rows of now cannot be stored, or go to the default slice."
+    return WARNING, "missing future slice", f"{hierarchy.policy.premake} slices shall be ahead."
+
+
+def _siblings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     of_root = {each.span: each for each in hierarchy.slices[hierarchy.root.oid]}
     for table in hierarchy.tables[1:]:
-        target = table.identifier.text
         own = {each.span: each for each in hierarchy.slices[table.oid]}
-        for span, each in of_root.items():
-            if span not in own:
-                text = (
-                    f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
-                )
-                name = "default slice in some tables only" if each.is_default else "missing slice in child"
-                found.append(Finding(ERROR, name, target, text, _maintain(hierarchy)))
+        found += [_missing_sibling(hierarchy, facts, table, each) for span, each in of_root.items() if span not in own]
+        target = table.identifier.text
         for span, each in own.items():
             if span not in of_root:
-                text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
-                statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
-                found.append(Finding(ERROR, "unequal bounds", target, text, statement))
+                found.append(_unequal_bounds(hierarchy, facts, table, each))
             elif each.modulus != of_root[span].modulus:
                 text = (
                     f"{each.identifier} has {each.modulus} leaves, the root's slice has {of_root[span].modulus}:"
@@ -79,6 +84,29 @@ def _siblings(hierarchy: Hierarchy) -> list[Finding]:
                 )
                 found.append(Finding(WARNING, "unequal modulus", target, text, None))
     return found
+
+
+def _missing_sibling(hierarchy: Hierarchy, facts: Facts, table: Table, each: Slice) -> Finding:
+    target = table.identifier.text
+    text = f"{each.identifier} has no sibling in {target}: rows of that range cannot be stored or moved there."
+    name = "default slice in some tables only" if each.is_default else "missing slice in child"
+    statement = _maintain(hierarchy)
+    by_hand = facts.expected.standing(table, each.span[0]) if not each.is_default else None
+    if by_hand is not None:
+        text += f" {by_hand.identifier} is there, which somebody detached."
+        statement = attach_call(hierarchy.root.identifier, by_hand)
+    return Finding(ERROR, name, target, text, statement)
+
+
+def _unequal_bounds(hierarchy: Hierarchy, facts: Facts, table: Table, each: Slice) -> Finding:
+    target = table.identifier.text
+    text = f"{each.identifier} has other bounds than every slice of the root; joins are not partition-wise."
+    statement = f"ALTER TABLE {target} DETACH PARTITION {each.identifier}"
+    of_root = facts.expected.standing(hierarchy.root, each.span[0])
+    if of_root is not None:
+        text = f"{each.identifier} has no sibling in the root: {of_root.identifier} is there, which somebody detached."
+        statement = attach_call(hierarchy.root.identifier, of_root)
+    return Finding(ERROR, "unequal bounds", target, text, statement)
 
 
 def _leaves(hierarchy: Hierarchy) -> list[Finding]:
@@ -167,7 +195,7 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     for managed in hierarchy.tables:
         if managed.template is None:
             text = "The table has no template: new leaves get no storage parameters."
-            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, None))
+            found.append(Finding(WARNING, "missing template", managed.identifier.text, text, _synchronise(hierarchy)))
     return found
 
 

@@ -60,7 +60,10 @@ def _locks(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
             f" has {facts.lock_table} for all sessions."
         )
         found.append((text, SESSIONS_WITHOUT_KEYS * unbound))
-    for what, locks in (("Retiring a slice", _retiring(hierarchy)), ("Draining a default slice", facts.drain_locks)):
+    for what, locks in (
+        ("Retiring a slice", _retiring(hierarchy)),
+        ("Draining a default slice", facts.expected.drain_locks),
+    ):
         if locks > facts.lock_budget:
             text = f"{what} takes about {locks} locks in one transaction; the budget is {facts.lock_budget}."
             found.append((text, locks * facts.lock_table // facts.lock_budget))

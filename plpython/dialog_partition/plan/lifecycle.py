@@ -1,38 +1,11 @@
-"""Detaching, dropping and attaching slices of a whole hierarchy, and which ones retention retires."""
+"""Detaching and dropping slices of a whole hierarchy, and which ones retention retires."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from .. import keys
-from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
+from ..model import Hierarchy, Slice, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
-from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, self_reference, trees
-from . import slices as plan_slices
-
-
-class DetachedSlice(NamedTuple):
-    """A slice that was detached and is still known."""
-
-    table: int
-    schema: str
-    name: str
-    leaves: tuple[str, ...]
-    lower_bound: str  # as in FOR VALUES FROM (...), quotes included
-    upper_bound: str
-    lower_point: int | None
-    upper_point: int | None
-
-    @property
-    def identifier(self) -> Identifier:
-        """Its qualified name."""
-        return Identifier(self.schema, self.name)
-
-    def overlaps(self, span: coverage.Span) -> bool:
-        """Whether it would stand in the way of a slice."""
-        begins = self.lower_point is None or self.lower_point < span[1].point
-        return begins and (self.upper_point is None or span[0].point < self.upper_point)
+from ..sql import SQL, Identifier, compose
+from . import detached, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -90,7 +63,7 @@ def drop_steps(
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         statement = compose("DROP TABLE {}", each.identifier)
-        if trees.is_referenced(hierarchy, table):
+        if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
             steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
@@ -122,75 +95,11 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
             ACCESS_EXCLUSIVE,
             tuple(parent.oid for parent in hierarchy.parents(table)),
-            trees.dropping_key(hierarchy, table, each),
+            trees.dropping_key(hierarchy, table, trees.parts(each)),
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, remember_statement(hierarchy, table, each), locks=2)]
-
-
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
-    spec = coverage.spec_of(each)
-    lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
-    upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
-    return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
-        Literal(each.identifier.text),
-        Literal(hierarchy.root.identifier.text),
-        Literal(table.identifier.text),
-        Literal(lower.text),
-        Literal(upper.text),
-    )
-
-
-def spec_of_detached(detached: DetachedSlice) -> SliceSpec | None:
-    """A detached slice as what it will be again; None where it was unbounded."""
-    if detached.lower_point is None or detached.upper_point is None:
-        return None
-    return SliceSpec(Edge(detached.lower_point), Edge(detached.upper_point), len(detached.leaves), detached.name)
-
-
-def drop_detached_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
-    """Drop a slice that was detached before."""
-    operations = []
-    for each in reversed(detached):
-        locks = trees.dropping(hierarchy.table(each.table), 1 + len(each.leaves))
-        operations.append(Operation(each.identifier, compose("DROP TABLE {}", each.identifier), locks=locks))
-    return Step(tuple(operations))
-
-
-def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
-    """Attach a detached slice to every table again, referenced tables first; its foreign keys are checked anew."""
-    by_table = {each.table: each for each in detached}
-    operations: list[Operation] = []
-    for table in hierarchy.tables:
-        each = by_table.get(table.oid)
-        if each is None:
-            continue
-        identifier = Identifier(table.schema, each.name)
-        if each.schema != table.schema:
-            for name in (each.name, *each.leaves):
-                move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
-                operations.append(Operation(Identifier(each.schema, name), move, locks=table.relations_per_leaf))
-        attach = compose(
-            "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
-            table.identifier,
-            identifier,
-            SQL(each.lower_bound),
-            SQL(each.upper_bound),
-        )
-        locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
-        default = hierarchy.default_slice(table)
-        default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
-        operations.append(
-            Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
-        )
-        operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
-        forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
-        operations.append(Operation(identifier, forget, locks=2))
-    return Step(tuple(operations))
+    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:

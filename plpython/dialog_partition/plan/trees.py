@@ -52,10 +52,10 @@ def detaching(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, Tre
     return locks, tuple(locked)
 
 
-def dropping_key(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
+def dropping_key(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> int:
     """Entries of dropping one foreign key of a detached slice: two triggers on every partition that it refers to."""
     outward, _ = _keys(hierarchy, table)
-    return 2 * max((size(hierarchy, key.parent) for key in outward), default=0) + 3 * parts(each)
+    return 2 * max((size(hierarchy, key.parent) for key in outward), default=0) + 3 * number_of_parts
 
 
 def dropping(table: Table, number_of_parts: int) -> int:
@@ -66,7 +66,7 @@ def dropping(table: Table, number_of_parts: int) -> int:
 def dropping_detached(hierarchy: Hierarchy, table: Table, each: Slice) -> int:
     """Entries of ``DROP TABLE`` of a slice that was detached just before, with the foreign keys it was given then."""
     outward, _ = _keys(hierarchy, table)
-    return dropping(table, parts(each)) + sum(dropping_key(hierarchy, table, each) for _ in outward)
+    return dropping(table, parts(each)) + sum(dropping_key(hierarchy, table, parts(each)) for _ in outward)
 
 
 def attaching(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> tuple[int, Trees]:
@@ -81,11 +81,6 @@ def attaching(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> tuple
 def key_names(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
     """The names of a table's foreign keys inside the hierarchy."""
     return tuple(key.name for key in _keys(hierarchy, table)[0])
-
-
-def is_referenced(hierarchy: Hierarchy, table: Table) -> bool:
-    """Whether foreign keys of the hierarchy point to a table, its own included."""
-    return any(key.parent == table.oid for key in hierarchy.foreign_keys)
 
 
 def _keys(hierarchy: Hierarchy, table: Table) -> tuple[list[ForeignKey], list[ForeignKey]]:

@@ -1,0 +1,176 @@
+"""The maintenance of one hierarchy."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import log as catalog_log
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DROP, MOVE, Hierarchy
+from ..operation import merged
+from ..plan import lifecycle
+from . import calls, creation, default_slice, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..execute import Context
+    from ..model import SliceSpec, Table
+    from ..operation import Step
+
+ANALYZE_ONLY_SINCE = 180000
+
+
+class Failed(Exception):
+    """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
+
+
+def maintain(name: str, root: int, dry_run: bool) -> None:
+    """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
+
+    What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
+    """
+    hierarchy, call = calls.open_procedure(name, root, dry_run)
+    upkeep = Upkeep(hierarchy, call)
+    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+        upkeep.attempt(part)
+    upkeep.end_log()
+    if upkeep.failures:
+        raise Failed("; ".join(upkeep.failures))
+
+
+class Upkeep:
+    """The parts of maintenance, the hierarchy as it is between them, and what failed."""
+
+    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+        self.hierarchy = hierarchy
+        self.call = call
+        self.failures: list[str] = []
+        self.filled: set[tuple[int | None, int | None]] = set()  # the slices that drained rows went to
+
+    def attempt(self, part: Callable[[], None]) -> None:
+        """Do one part. A failure is recorded and kept for the end."""
+        try:
+            part()
+        except (errors.PartitionError, database.ServerError) as error:
+            if database.is_cancel(error):
+                raise
+            self._keep(error)
+            self._read_again()
+
+    def finish_detaches(self) -> None:
+        """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
+        hierarchy = self.hierarchy
+        steps: list[Step] = []
+        for table in reversed(hierarchy.tables):
+            pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
+            keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
+            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+        if steps:
+            calls.run_in_procedure(steps, self.call)
+            self._read_again()
+
+    def drain(self) -> None:
+        """Rows of the default slices go to slices of the range that is maintained."""
+        bounds = window.maintained(self.hierarchy)
+        drained = default_slice.drain(self.hierarchy, *bounds, self.hierarchy.policy.width, self.call)
+        self.filled = {spec.span for spec in drained}
+        if drained:
+            self._read_again()
+
+    def create(self) -> None:
+        """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
+        specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
+        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        if creation.run(self.hierarchy, wanted, self.call):
+            self._read_again()
+        for error in wanted.refused:
+            self._keep(error)
+
+    def retire(self) -> None:
+        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
+        policy = self.hierarchy.policy
+        expired = window.expired(self.hierarchy)
+        for each in expired:
+            if policy.retention_action == DROP:
+                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
+            else:
+                schema = policy.retention_schema if policy.retention_action == MOVE else None
+                steps = slices.detach(self.hierarchy, each.span, schema)
+            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        if self.call.mode == execute.DRY_RUN:
+            self.hierarchy = lifecycle.without(self.hierarchy, expired)
+        elif expired:
+            self._read_again()
+
+    def analyze(self) -> None:
+        """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
+        only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+        due = analyze_due([self.hierarchy])
+        for table in self.hierarchy.tables:
+            if table.oid in due:
+                step = lifecycle.analyze_step(table, self.hierarchy.slices[table.oid], only)
+                if step.locks <= self.call.lock_budget:
+                    calls.run_in_procedure([step], self.call)
+                elif self.call.mode != execute.DRY_RUN:
+                    _log_skipped(table, step.locks, self.call)
+
+    def end_log(self) -> None:
+        """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""
+        if self.call.mode == execute.DRY_RUN:
+            return
+        root = self.hierarchy.root.oid
+        if not self.failures and catalog_log.last_failures([root]):
+            execute.log_message(self.call, "maintained without anything to do, after a failure")
+        database.query(
+            "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
+            ("oid", "float8"),
+            (root, self.hierarchy.policy.log_retention_ms),
+        )
+        execute.commit(self.call)
+
+    def _is_filled(self, spec: SliceSpec) -> bool:
+        """Whether draining has created a slice, or would have: a dry run still finds it missing."""
+        return spec.span in self.filled
+
+    def _keep(self, error: Exception) -> None:
+        """Record a failure, and go on as if a transaction began."""
+        self.failures.append(calls.describe(error))
+        if self.call.mode != execute.DRY_RUN:
+            calls.record_failure(error, self.call)
+            execute.begin(self.call)
+
+    def _read_again(self) -> None:
+        """Read the hierarchy after a change; a dry run has changed nothing."""
+        if self.call.mode != execute.DRY_RUN:
+            self.hierarchy = catalog_hierarchy.load(self.hierarchy.root.oid)
+
+
+def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
+    """The parents that were never analysed, or too long ago; autovacuum does not."""
+    due: set[int] = set()
+    interval = {
+        table.oid: each.policy.analyze_interval_ms
+        for each in hierarchies
+        for table in each.tables
+        if any(found.remainders or not found.is_partitioned for found in each.slices[table.oid])
+    }
+    rows = database.query(
+        "SELECT oid, (extract(epoch FROM dp._clock() - pg_stat_get_last_analyze_time(oid)) * 1000)::bigint AS age"
+        " FROM unnest($1) AS oid",
+        ("oid[]",),
+        (list(interval),),
+    )
+    for row in rows:
+        if row["age"] is None or row["age"] > interval[row["oid"]]:
+            due.add(row["oid"])
+    return due
+
+
+def _log_skipped(table: Table, locks: int, call: Context) -> None:
+    execute.log_message(
+        call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
+    )
+    execute.commit(call)

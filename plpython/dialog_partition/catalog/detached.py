@@ -1,0 +1,109 @@
+"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
+
+from __future__ import annotations
+
+from .. import database, keys, naming
+from ..model import Hierarchy, SliceSpec, Table
+from ..plan.detached import DetachedSlice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+_RELATION = """
+    n.nspname AS schema, c.relname AS name,
+    ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid WHERE i.inhparent = c.oid
+          ORDER BY 1) AS leaves,
+    ARRAY(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0
+          AND k.confrelid = ANY ($2) ORDER BY 1) AS foreign_keys
+"""
+
+_REMEMBERED = f"""
+    SELECT d.tbl::oid AS table, d.lower_bound, d.upper_bound, p.lower_point, p.upper_point,
+           dp._local_name(p.lower_point, $3, $4) AS lower_local, {_RELATION}
+    FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
+                         dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
+    WHERE d.root = $1
+"""
+
+# A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
+_BY_HAND = f"""
+    SELECT w.number, dp._local_name(w.lower_point, $6, $7) AS lower_local, {_RELATION}
+    FROM unnest($1, $3, $4, $5) WITH ORDINALITY AS w (tbl, schema_name, slice_name, lower_point, number)
+    JOIN pg_class parent ON parent.oid = w.tbl
+    JOIN pg_namespace n ON n.nspname = w.schema_name
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
+      AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
+           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
+           FROM pg_attribute a WHERE a.attrelid = w.tbl AND a.attnum > 0 AND NOT a.attisdropped)
+    ORDER BY w.number
+"""
+
+
+def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
+    """The slices that calls detached and that are still there, in the order of the tables."""
+    rows = database.query(
+        _REMEMBERED,
+        ("oid", "oid[]", "text", "text"),
+        (hierarchy.root.oid, _tables(hierarchy), hierarchy.root.partition_type, hierarchy.policy.time_zone),
+    )
+    found = [
+        _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
+        for row in rows
+    ]
+    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
+    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+
+
+def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> list[DetachedSlice]:
+    """The tables that stand where tables of the hierarchy lack slices, in the same order."""
+    wanted = [(table, spec) for table, spec in lacking if spec.lower is not None and spec.upper is not None]
+    if not wanted:
+        return []
+    rows = database.query(
+        _BY_HAND,
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        (
+            [table.oid for table, _ in wanted],
+            _tables(hierarchy),
+            [table.schema for table, _ in wanted],
+            [naming.slice_name(table.name, spec.suffix) for table, spec in wanted],
+            [spec.span[0] for _, spec in wanted],
+            hierarchy.root.partition_type,
+            hierarchy.policy.time_zone,
+        ),
+    )
+    found = []
+    for row in rows:
+        table, spec = wanted[row["number"] - 1]
+        assert spec.lower is not None and spec.upper is not None
+        lower, upper = spec.lower.point, spec.upper.point
+        key_type = str(table.partition_type)
+        texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
+        found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
+    return found
+
+
+def _tables(hierarchy: Hierarchy) -> list[int]:
+    return [table.oid for table in hierarchy.tables]
+
+
+def _detached(
+    row: Row, table: int, lower_bound: str, upper_bound: str, lower_point: int | None, upper_point: int | None
+) -> DetachedSlice:
+    return DetachedSlice(
+        table,
+        row["schema"],
+        row["name"],
+        tuple(row["leaves"]),
+        lower_bound,
+        upper_bound,
+        lower_point,
+        upper_point,
+        row["lower_local"],
+        tuple(row["foreign_keys"]),
+    )
