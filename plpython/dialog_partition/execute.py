@@ -191,7 +191,7 @@ def check_budget(each: Step, context: Context) -> None:
         f"the step on {target} needs about {each.locks} locks, more than the budget of {context.lock_budget}",
         "The budget is a share of the server's lock table, max_locks_per_transaction * (max_connections +"
         " max_prepared_transactions); past it every session would fail with out of shared memory.",
-        "Raise max_locks_per_transaction, or choose fewer hash partitions or wider slices.",
+        "Raise max_locks_per_transaction, or keep fewer slices and leaves.",
     )
 
 

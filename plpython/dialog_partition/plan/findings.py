@@ -39,16 +39,22 @@ def _synchronise(hierarchy: Hierarchy) -> str:
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     root = hierarchy.root
     found = []
+    together: dict[tuple[str, str, str], list[str]] = {}  # one row for all that the next run makes for one reason
     for spec in facts.expected.missing:
         assert spec.lower is not None and spec.upper is not None
+        what = _missing(hierarchy, facts, spec.lower.point, spec.upper.point)
         standing = [facts.expected.standing(table, spec.lower.point) for table in hierarchy.tables]
         by_hand = next((each for each in standing if each is not None), None)
-        statement, why = _maintain(hierarchy), ""
-        if by_hand is not None:
-            statement = attach_call(root.identifier, by_hand)
-            why = f" {by_hand.identifier} is there, which somebody detached."
-        severity, name, text = _missing(hierarchy, facts, spec.lower.point, spec.upper.point)
-        found.append(Finding(severity, name, root.identifier.text, f"No slice {spec.suffix}: {text}{why}", statement))
+        if by_hand is None:
+            together.setdefault(what, []).append(spec.suffix)
+            continue
+        severity, name, text = what
+        text = f"No slice {spec.suffix}: {text} {by_hand.identifier} is there, which somebody detached."
+        found.append(Finding(severity, name, root.identifier.text, text, attach_call(root.identifier, by_hand)))
+    for (severity, name, text), suffixes in together.items():
+        lacking = f"No slice {suffixes[0]}" if len(suffixes) == 1 else f"{len(suffixes)} slices are missing, from"
+        lacking += f" {suffixes[0]} to {suffixes[-1]}" if len(suffixes) > 1 else ""
+        found.append(Finding(severity, name, root.identifier.text, f"{lacking}: {text}", _maintain(hierarchy)))
     for each in facts.expected.detached:
         severity, name, text = _missing(hierarchy, facts, each.lower_point, each.upper_point)
         text = f"{each.identifier} was detached: {text}"
