@@ -6,7 +6,7 @@ import os
 import time
 from typing import NamedTuple
 
-from . import database, errors
+from . import database, errors, progress, remote
 from .operation import Step, conflicting_modes
 from .sql import SQL, Composable, Identifier, Literal, compose
 
@@ -94,13 +94,26 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            check_budget(each, context)
-            _run_with_retries(each, context)
+            target = each.operations[0].target.text
+            if each.in_transaction:
+                check_budget(each, context)
+                _run_with_retries(each, context)
+            else:
+                progress.target(target)
+                remote.run(each.text)
+                begin(context)
             if context.mode == PROCEDURE:
                 log_message(context, "")
+                progress.done(target)
                 commit(context)
             _running.clear()
         _record(each, context)
+
+
+def probe(statement: str, context: Context) -> None:
+    """Run a statement of the caller's whose effect is looked at and then rolled back; inside a subtransaction."""
+    text = statement if context.search_path is None else _with_search_path(statement, context.search_path)
+    database.run(text if context.owner is None else _as_owner(text, context.owner, is_committed=False).text)
 
 
 def prepare(each: Step, context: Context) -> None:

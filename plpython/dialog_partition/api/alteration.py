@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
-    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+    def __init__(
+        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+    ) -> None:
         """Find the table's hierarchy and take its lock."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
@@ -33,7 +35,8 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        hierarchy, context = calls.open_function(call, root, dry_run)
+        opened = calls.open_procedure if is_procedure else calls.open_function
+        hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
