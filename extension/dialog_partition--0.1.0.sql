@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_20f6ae06d178'
+PACKAGE = 'dialog_partition_0_1_0_40ea5f0735b2'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -326,6 +326,12 @@ class Alteration:
                 "Write the name as it is in the catalog, without double quotes.",
             )
         return found
+
+    def constraint_names(self) -> set[str]:
+        """The table's constraints of any kind."""
+        structure = self.structure
+        indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+        return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
     def template_has(self, column: str) -> bool:
         """Whether the template has a column, too."""
@@ -1101,7 +1107,7 @@ def create_index_concurrently(
         steps = plan.create_index(parts, wanted)
         if not steps:
             break
-        _run(change, steps, index_name, connection)
+        run_counted(change, steps, index_name, connection)
         if dry_run:
             return
         parts = catalog_online.parts(tbl)
@@ -1158,7 +1164,7 @@ def _refuse_taken_names(parts: tuple[Part, ...], wanted: Wanted) -> None:
             )
 
 
-def _run(change: Alteration, steps: list[Step], about: str, connection: str | None) -> None:
+def run_counted(change: Alteration, steps: list[Step], about: str, connection: str | None = None) -> None:
     """Run the steps, with a second session where one is needed; or print them."""
     if change.context.mode != execute.DRY_RUN:
         if not all(step.in_transaction for step in steps):
@@ -1181,7 +1187,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         return
     refuse_constraint_index(change, index_name)
     wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
-    _run(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
+    run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 
 def reindex_concurrently(tbl: int, index_name: str, connection: str | None, dry_run: bool) -> None:
@@ -1196,7 +1202,7 @@ def reindex_concurrently(tbl: int, index_name: str, connection: str | None, dry_
             "Write the name as it is in the catalog, without double quotes.",
         )
     built = catalog_online.built_since(change.context.root, change.context.call, tbl, index_name)
-    _run(change, plan.reindex(parts, index, built), index_name, connection)
+    run_counted(change, plan.reindex(parts, index, built), index_name, connection)
 ''','api.configure': r'''"""configure: the policies of a hierarchy."""
 
 from __future__ import annotations
@@ -1308,7 +1314,7 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in _constraints(change):
+    if constraint_name in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     if kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
@@ -1316,12 +1322,6 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
     rows = change.run([plan.on_parent(change.target, statement, 2)], "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
-
-
-def _constraints(change: Alteration) -> set[str]:
-    structure = change.structure
-    indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
-    return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
@@ -1352,7 +1352,7 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in _constraints(change):
+    if constraint_name not in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
@@ -2062,6 +2062,117 @@ def end_log(hierarchy: Hierarchy, call: Context) -> None:
         (hierarchy.root.oid, hierarchy.policy.log_retention_ms),
     )
     execute.commit(call)
+''','api.online': r'''"""add_constraint_online, set_not_null_online: rules for new rows first, then for those that are there."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments, naming
+from ..catalog import alter as catalog_alter
+from ..catalog import online as catalog_online
+from ..catalog import server as catalog_server
+from ..plan import validate as plan
+from ..plan.structure import add_constraint
+from ..sql import SQL, compose
+from .alteration import Alteration
+from .concurrently import Rolled, run_counted
+
+FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
+KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
+
+
+def add_constraint_online(tbl: int, constraint_name: str, definition: str, search_path: str, dry_run: bool) -> None:
+    """Add a CHECK or a foreign key in two phases; see sql/procedures/add_constraint_online.sql.j2."""
+    fragments.check("definition", definition)
+    kind = KINDS.get("".join(fragments.words(definition, 1)))
+    if kind is None or definition.upper().rstrip().endswith("NOT VALID"):
+        raise errors.InvalidParameter.of(
+            "definition",
+            definition,
+            "It begins with CHECK or FOREIGN KEY, and does not end with NOT VALID.",
+            "A unique index is built by CALL dp.create_index_concurrently(...); for others see dp.add_constraint(...).",
+        )
+    change = Alteration("add_constraint_online", tbl, dry_run, search_path, is_procedure=True)
+    parts = catalog_online.rules(tbl, constraint_name, kind)
+    top = parts[0].rule
+    if top is None and constraint_name in change.constraint_names():
+        raise errors.DuplicateObject(
+            f'{change.target.identifier} has another constraint "{constraint_name}"',
+            "It is of another kind.",
+            "Choose another name.",
+        )
+    given, referenced = (SQL(definition), 0) if top is not None else _probed(change, definition)
+    if kind == plan.CHECK or catalog_server.server().version >= FOREIGN_KEYS_NOT_VALID:
+        steps = plan.check(change.target, parts, constraint_name, given)
+    else:
+        _refuse_other_rules(parts, constraint_name, given)
+        steps = plan.foreign_key(change.target, parts, constraint_name, given, referenced)
+    if not steps:
+        change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+        return
+    run_counted(change, steps, constraint_name)
+    if not dry_run:
+        _check_agreement(change, "constraint", constraint_name)
+
+
+def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
+    """The definition as PostgreSQL deparses it, tried on the template, and the table that a foreign key refers to."""
+    template = change.target.table.template
+    if template is None or catalog_server.server().is_standby:
+        return SQL(definition), 0
+    name = "dp_probe"
+    oid = change.target.table.template_oid or 0
+    statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
+    referenced = 0
+    try:
+        with database.subtransaction():
+            execute.probe(statement.text, change.context)
+            referenced = catalog_online.referenced_table(oid, name)
+            raise Rolled(catalog_online.constraint_definition(oid, name))
+    except Rolled as found:
+        text = str(found)
+    if referenced in {table.oid for table in change.target.hierarchy.tables}:
+        raise errors.InvalidTableDefinition(
+            "a foreign key refers to a table of the same hierarchy",
+            "Such a key carries the partition keys and is ON UPDATE CASCADE. Nothing was changed.",
+            "Use dp.register_child(child, parent, parent_key, on_delete).",
+        )
+    change.context = change.context._replace(search_path=None)
+    return SQL(text), referenced
+
+
+def _refuse_other_rules(parts: tuple[plan.Part, ...], name: str, definition: SQL) -> None:
+    """A leaf's constraint of that name must be what a call that was stopped has left."""
+    for part in parts:
+        if part.rule is not None and parts[0].rule is None and part.rule.definition != definition.text:
+            raise errors.DuplicateObject(
+                f'{part.identifier} has another constraint "{name}"',
+                f"It is {part.rule.definition}.",
+                "Drop it, or choose another name.",
+            )
+
+
+def _check_agreement(change: Alteration, kind: str, name: str) -> None:
+    others = catalog_alter.disagreeing(kind, change.target.table.oid, name)
+    if others:
+        raise errors.NotInPrerequisiteState(
+            f'partitions of {change.target.identifier} differ from it in {kind} "{name}"',
+            f"Among them are {', '.join(others)}.",
+            "See SELECT * FROM dp.drift(...); mend them and call again.",
+        )
+
+
+def set_not_null_online(tbl: int, column_name: str, dry_run: bool) -> None:
+    """Forbid NULL in two phases; see sql/procedures/set_not_null_online.sql.j2."""
+    change = Alteration("set_not_null_online", tbl, dry_run, is_procedure=True)
+    is_not_null = change.column(column_name).is_not_null
+    name = naming.derived_name(column_name, "dp_not_null")
+    parts = catalog_online.rules(tbl, name, plan.CHECK)
+    if is_not_null and parts[0].rule is None:
+        change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
+        return
+    run_counted(change, plan.not_null(change.target, parts, column_name, name, is_not_null), column_name)
+    if not dry_run:
+        _check_agreement(change, "column", column_name)
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -3709,6 +3820,9 @@ from __future__ import annotations
 
 from .. import database
 from ..plan.online import Index, Part
+from ..plan.validate import Part as Rulable
+from ..plan.validate import Rule
+from ..sql import Identifier
 
 _PARTS = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf,
@@ -3782,6 +3896,59 @@ def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
     """The statements that an operation which was stopped has run since it began."""
     rows = database.query(_BUILT, ("oid", "text", "oid", "text"), (root, call, table, about))
     return frozenset(row["statements"] for row in rows)
+
+
+_RULES = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf, tree.level = 0 AS is_top,
+           k.conname AS rule, k.oid AS rule_oid, k.conparentid AS parent, k.convalidated AS is_valid,
+           k.contype AS kind, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition
+    FROM pg_partition_tree($1) AS tree
+    JOIN pg_class c ON c.oid = tree.relid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_constraint top ON top.conrelid = $1 AND top.conname = $2 AND top.contype = $3
+    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = $3
+         -- a foreign key's partitions have names of their own, but where it was not declared on the table yet
+         AND CASE WHEN $3 = 'f' AND top.oid IS NOT NULL
+                  THEN k.oid = top.oid OR EXISTS (SELECT FROM pg_constraint up WHERE up.oid = k.conparentid
+                                                  AND (up.oid = top.oid OR up.conparentid = top.oid))
+                  ELSE k.conname = $2 END
+    ORDER BY tree.level, n.nspname, c.relname
+"""
+
+
+def rules(table: int, name: str, kind: str) -> tuple[Rulable, ...]:
+    """A table and its partitions, from the top down, with one constraint of a kind (pg_constraint.contype)."""
+    return tuple(
+        Rulable(
+            row["oid"],
+            Identifier(row["schema"], row["name"]),
+            row["is_leaf"],
+            row["is_top"],
+            Rule(row["rule"], row["parent"], row["rule_oid"], row["is_valid"], row["definition"])
+            if row["rule"] is not None
+            else None,
+        )
+        for row in database.query(_RULES, ("oid", "name", '"char"'), (table, name, kind))
+    )
+
+
+def referenced_table(table: int, name: str) -> int:
+    """What a foreign key refers to."""
+    rows = database.query(
+        "SELECT confrelid FROM pg_constraint WHERE conrelid = $1 AND conname = $2", ("oid", "name"), (table, name)
+    )
+    return int(rows[0]["confrelid"])
+
+
+def constraint_definition(table: int, name: str) -> str:
+    """A constraint as PostgreSQL deparses it, without NOT VALID."""
+    rows = database.query(
+        "SELECT regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition FROM pg_constraint"
+        " WHERE conrelid = $1 AND conname = $2",
+        ("oid", "name"),
+        (table, name),
+    )
+    return str(rows[0]["definition"])
 ''','catalog.properties': r'''"""Reading what relations have that PostgreSQL does not pass on: of a table, its template, its slices and leaves."""
 
 from __future__ import annotations
@@ -9834,6 +10001,88 @@ def check_unique_rules(
                 " values in two partitions would be accepted.",
                 "Call again with allow_weaker_unique => true to accept that, or drop the rule first.",
             )
+''','plan.validate': r'''"""Constraints in two phases: first for new rows, then each leaf's rows are read while everybody works on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, compose
+from .alter import Target, alter, on_parent
+from .structure import add_constraint
+
+CHECK, FOREIGN_KEY = "c", "f"
+
+
+class Rule(NamedTuple):
+    """A constraint of the kind that is wanted, of a table or partition."""
+
+    name: str
+    parent: int  # the constraint it comes from; 0: none
+    oid: int
+    is_valid: bool
+    definition: str  # without NOT VALID
+
+
+class Part(NamedTuple):
+    """A table or partition, and what it has of the constraint."""
+
+    oid: int
+    identifier: Identifier
+    is_leaf: bool
+    is_top: bool
+    rule: Rule | None
+
+
+def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -> list[Step]:
+    """A CHECK, or a foreign key where PostgreSQL takes one that is not valid on a partitioned table."""
+    top = parts[0]
+    steps = []
+    if top.rule is None:
+        statement = add_constraint(top.identifier, name, compose("{} NOT VALID", definition))
+        steps.append(Step((on_parent(target, statement),)))
+    elif top.rule.is_valid:
+        return []
+    # leaves before slices before the table: what is valid below is not read again
+    for part in (*[each for each in parts if each.is_leaf], *reversed([each for each in parts if not each.is_leaf])):
+        if part.rule is None or not part.rule.is_valid:
+            steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
+    return steps
+
+
+def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: int) -> list[Step]:
+    """A foreign key before PostgreSQL 18: on each leaf, and then on the table, which takes the leaves' over."""
+    steps = []
+    if parts[0].rule is not None:
+        return []
+    for part in parts:
+        if not part.is_leaf or (part.rule is not None and part.rule.is_valid):
+            continue
+        if part.rule is None:
+            statement = add_constraint(part.identifier, name, compose("{} NOT VALID", definition))
+            relations = (part.oid, referenced) if referenced else (part.oid,)
+            steps.append(Step((Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, relations, 4),)))
+        steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
+    statement = add_constraint(parts[0].identifier, name, definition)
+    return [*steps, Step((on_parent(target, statement),))]
+
+
+def _validate(target: Target, part: Part, name: str) -> Operation:
+    statement = alter(part.identifier, compose("VALIDATE CONSTRAINT {}", Identifier(name)))
+    if part.is_leaf:
+        return Operation(part.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (part.oid,), 4)
+    return on_parent(target, statement)._replace(lock=SHARE_UPDATE_EXCLUSIVE)
+
+
+def not_null(target: Target, parts: tuple[Part, ...], column: str, name: str, is_not_null: bool) -> list[Step]:
+    """A CHECK that proves it, NOT NULL for which no row is read then, and the CHECK goes."""
+    condition = compose("CHECK ({} IS NOT NULL)", Identifier(column))
+    actions = [] if is_not_null else [compose("ALTER COLUMN {} SET NOT NULL", Identifier(column))]
+    steps = [] if is_not_null else check(target, parts, name, condition)
+    drop = compose("DROP CONSTRAINT {}", Identifier(name))
+    operations = [on_parent(target, alter(target.identifier, action)) for action in (*actions, drop)]
+    return [*steps, Step(tuple(operations), is_atomic=len(operations) > 1)]
 ''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
 
 The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
@@ -11148,10 +11397,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -11170,10 +11419,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -11199,10 +11448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -11224,10 +11473,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -11245,10 +11494,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -11265,10 +11514,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -11283,10 +11532,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -11314,10 +11563,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -11349,10 +11598,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -11373,10 +11622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -11394,10 +11643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -11421,10 +11670,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -11442,10 +11691,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -11462,10 +11711,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -11482,10 +11731,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -11502,10 +11751,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -11522,10 +11771,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -11542,10 +11791,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -11561,10 +11810,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -11577,10 +11826,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -11606,10 +11855,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -11627,10 +11876,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -11648,10 +11897,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11670,10 +11919,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11690,10 +11939,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11710,15 +11959,36 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_20f6ae06d178'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_40ea5f0735b2'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- procedures/add_constraint_online.sql.j2
+CREATE PROCEDURE dp.add_constraint_online(
+    tbl regclass,
+    constraint_name name,
+    definition text,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.add_constraint_online IS
+'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
+Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
+rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
 
 -- procedures/create_index_concurrently.sql.j2
 CREATE PROCEDURE dp.create_index_concurrently(
@@ -11732,14 +12002,15 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
-'Creates an index on a root or child and all partitions, leaf by leaf with CREATE INDEX CONCURRENTLY in a second session by dblink; readers and writers go on. Stopped or killed, the same call goes on; leaves with an equal index keep theirs.
+'Creates an index on a root or child and all partitions, leaf by leaf with CREATE INDEX CONCURRENTLY in a second session by dblink.
+Readers and writers go on. Stopped or killed, the same call goes on; leaves with an equal index keep theirs.
 connection: a foreign server, or keywords added to those of a local socket. Locks: a leaf SHARE UPDATE EXCLUSIVE, table and slices SHARE for a moment, each new index ACCESS EXCLUSIVE while it is attached.
 Commits each step. Errors: 08001 no second session, 22023, 2D000, 42501, 42704, 42P07, 42P16 unique without the keys, 55000, 55006, 55P03.';
 
@@ -11754,10 +12025,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -11775,10 +12046,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -11795,15 +12066,16 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
-'Drops an index of a root or child and all partitions: what an interrupted build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction, which PostgreSQL cannot do otherwise.
-Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step. Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+'Drops an index of a root or child and all partitions: what a stopped build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction.
+Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step.
+Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
 
 -- procedures/reindex_concurrently.sql.j2
 CREATE PROCEDURE dp.reindex_concurrently(
@@ -11814,14 +12086,15 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
-'Builds an index of a root or child anew, leaf by leaf with REINDEX INDEX CONCURRENTLY in a second session by dblink; readers and writers go on. Stopped or killed, the same call goes on behind the last leaf that was done.
+'Builds an index of a root or child anew, leaf by leaf with REINDEX INDEX CONCURRENTLY in a second session by dblink.
+Readers and writers go on. Stopped or killed, the same call goes on behind the last leaf that was done.
 Locks a leaf SHARE UPDATE EXCLUSIVE. Commits each step. Errors: 08001 no second session, 2D000, 42501, 42704, 55006, 55P03.';
 
 -- procedures/run_maintenance.sql.j2
@@ -11831,16 +12104,35 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: retention, default draining, slices ahead of the clock, gaps, missing leaves, ANALYZE of parents, old log rows.
 Commits step by step; called again after a kill it goes on. One hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
 Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+
+-- procedures/set_not_null_online.sql.j2
+CREATE PROCEDURE dp.set_not_null_online(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.set_not_null_online IS
+'Forbids NULL in a column of a root or child and all partitions without reading rows under a strong lock.
+A CHECK is added NOT VALID and validated leaf by leaf, proves NOT NULL, and goes. Stopped or killed, the same call goes on.
+Locks: table and partitions ACCESS EXCLUSIVE for two moments; rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 2D000, 42501, 42703, 42704, 53200, 55000, 55006, 55P03.';
 
 -- procedures/sync.sql.j2
 CREATE PROCEDURE dp.sync(
@@ -11850,10 +12142,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_20f6ae06d178' not in GD:
+if 'dialog_partition_0_1_0_40ea5f0735b2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_20f6ae06d178'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_40ea5f0735b2'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

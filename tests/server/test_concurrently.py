@@ -198,7 +198,8 @@ def test_while_it_waits_others_work_it_shows_progress_and_a_cancel_stops_both_se
 ) -> None:
     writer, looker = db.connect(), db.connect()
     writer.execute("BEGIN")
-    writer.execute("UPDATE event SET body = 'new' WHERE party = 'p7'")  # CREATE INDEX CONCURRENTLY waits for it
+    # CREATE INDEX CONCURRENTLY waits for it; by the leaf's name, or already CREATE INDEX ON ONLY event would wait
+    writer.execute("UPDATE event_2025_01_h01 SET body = 'new'")
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -220,7 +221,7 @@ def test_while_it_waits_others_work_it_shows_progress_and_a_cancel_stops_both_se
     assert shown[:3] == ("event", "create_index_concurrently", "event")
     assert 0 < shown[3] < shown[4]
     looker.execute("SET statement_timeout = '2s'")
-    looker.execute("UPDATE event SET body = 'newer' WHERE party = 'p8'")
+    looker.execute("UPDATE event SET body = 'newer' WHERE id IN (SELECT id FROM event_2025_01_h00 LIMIT 1)")
     with pytest.raises(psycopg.errors.ObjectInUse):
         create(db.connect(), connection)
     with pytest.raises(psycopg.errors.ObjectInUse):

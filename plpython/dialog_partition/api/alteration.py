@@ -54,6 +54,12 @@ class Alteration:
             )
         return found
 
+    def constraint_names(self) -> set[str]:
+        """The table's constraints of any kind."""
+        structure = self.structure
+        indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+        return {*structure.checks, *structure.foreign_key_definitions, *indexes}
+
     def template_has(self, column: str) -> bool:
         """Whether the template has a column, too."""
         return any(each.name == column for each in self._template_columns)

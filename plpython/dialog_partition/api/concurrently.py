@@ -48,7 +48,7 @@ def create_index_concurrently(
         steps = plan.create_index(parts, wanted)
         if not steps:
             break
-        _run(change, steps, index_name, connection)
+        run_counted(change, steps, index_name, connection)
         if dry_run:
             return
         parts = catalog_online.parts(tbl)
@@ -105,7 +105,7 @@ def _refuse_taken_names(parts: tuple[Part, ...], wanted: Wanted) -> None:
             )
 
 
-def _run(change: Alteration, steps: list[Step], about: str, connection: str | None) -> None:
+def run_counted(change: Alteration, steps: list[Step], about: str, connection: str | None = None) -> None:
     """Run the steps, with a second session where one is needed; or print them."""
     if change.context.mode != execute.DRY_RUN:
         if not all(step.in_transaction for step in steps):
@@ -128,7 +128,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         return
     refuse_constraint_index(change, index_name)
     wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
-    _run(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
+    run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 
 def reindex_concurrently(tbl: int, index_name: str, connection: str | None, dry_run: bool) -> None:
@@ -143,4 +143,4 @@ def reindex_concurrently(tbl: int, index_name: str, connection: str | None, dry_
             "Write the name as it is in the catalog, without double quotes.",
         )
     built = catalog_online.built_since(change.context.root, change.context.call, tbl, index_name)
-    _run(change, plan.reindex(parts, index, built), index_name, connection)
+    run_counted(change, plan.reindex(parts, index, built), index_name, connection)

@@ -25,7 +25,7 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in _constraints(change):
+    if constraint_name in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     if kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
@@ -33,12 +33,6 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
     rows = change.run([plan.on_parent(change.target, statement, 2)], "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
-
-
-def _constraints(change: Alteration) -> set[str]:
-    structure = change.structure
-    indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
-    return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
@@ -69,7 +63,7 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in _constraints(change):
+    if constraint_name not in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .. import database
 from ..plan.online import Index, Part
+from ..plan.validate import Part as Rulable
+from ..plan.validate import Rule
+from ..sql import Identifier
 
 _PARTS = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf,
@@ -77,3 +80,56 @@ def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
     """The statements that an operation which was stopped has run since it began."""
     rows = database.query(_BUILT, ("oid", "text", "oid", "text"), (root, call, table, about))
     return frozenset(row["statements"] for row in rows)
+
+
+_RULES = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf, tree.level = 0 AS is_top,
+           k.conname AS rule, k.oid AS rule_oid, k.conparentid AS parent, k.convalidated AS is_valid,
+           k.contype AS kind, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition
+    FROM pg_partition_tree($1) AS tree
+    JOIN pg_class c ON c.oid = tree.relid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_constraint top ON top.conrelid = $1 AND top.conname = $2 AND top.contype = $3
+    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = $3
+         -- a foreign key's partitions have names of their own, but where it was not declared on the table yet
+         AND CASE WHEN $3 = 'f' AND top.oid IS NOT NULL
+                  THEN k.oid = top.oid OR EXISTS (SELECT FROM pg_constraint up WHERE up.oid = k.conparentid
+                                                  AND (up.oid = top.oid OR up.conparentid = top.oid))
+                  ELSE k.conname = $2 END
+    ORDER BY tree.level, n.nspname, c.relname
+"""
+
+
+def rules(table: int, name: str, kind: str) -> tuple[Rulable, ...]:
+    """A table and its partitions, from the top down, with one constraint of a kind (pg_constraint.contype)."""
+    return tuple(
+        Rulable(
+            row["oid"],
+            Identifier(row["schema"], row["name"]),
+            row["is_leaf"],
+            row["is_top"],
+            Rule(row["rule"], row["parent"], row["rule_oid"], row["is_valid"], row["definition"])
+            if row["rule"] is not None
+            else None,
+        )
+        for row in database.query(_RULES, ("oid", "name", '"char"'), (table, name, kind))
+    )
+
+
+def referenced_table(table: int, name: str) -> int:
+    """What a foreign key refers to."""
+    rows = database.query(
+        "SELECT confrelid FROM pg_constraint WHERE conrelid = $1 AND conname = $2", ("oid", "name"), (table, name)
+    )
+    return int(rows[0]["confrelid"])
+
+
+def constraint_definition(table: int, name: str) -> str:
+    """A constraint as PostgreSQL deparses it, without NOT VALID."""
+    rows = database.query(
+        "SELECT regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition FROM pg_constraint"
+        " WHERE conrelid = $1 AND conname = $2",
+        ("oid", "name"),
+        (table, name),
+    )
+    return str(rows[0]["definition"])
