@@ -52,8 +52,13 @@ def _update(assignment: str, name: str) -> None:
 def end() -> None:
     """The operation is at its end."""
     if _counted:
-        database.query("DELETE FROM dp.progress_entry WHERE root = $1::regclass", ("oid",), (_counted[0],))
+        clear(_counted[0])
     forget()
+
+
+def clear(root: int) -> None:
+    """Nothing is left of a hierarchy's operation; the row may be one that was killed behind its last step."""
+    database.query("DELETE FROM dp.progress_entry WHERE root = $1::regclass", ("oid",), (root,))
 
 
 def forget() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from .. import database, errors, execute
+from .. import database, errors, execute, progress
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -110,4 +110,6 @@ class Alteration:
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
+        if self.context.mode == execute.PROCEDURE:
+            progress.clear(self.context.root)
         return calls.nothing_to_do(why)

@@ -38,7 +38,7 @@ def create_index_concurrently(
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
     if index is not None and index.is_valid:
-        calls.nothing_to_do(f'{change.target.identifier} has index "{index_name}" already')
+        change.nothing(f'{change.target.identifier} has index "{index_name}" already')
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
@@ -124,7 +124,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
     if index is None:
-        calls.nothing_to_do(f'{change.target.identifier} has no index "{index_name}"')
+        change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
     wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
