@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_adc2609744a1'
+PACKAGE = 'dialog_partition_0_1_0_dd9abadefd13'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -5268,6 +5268,7 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PINNED_PATH = "pg_catalog, pg_temp"
 PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
@@ -5296,9 +5297,11 @@ class Running(NamedTuple):
 
     step: Step
     since: float
+    duration: float | None = None  # of one that is at its end, in seconds
 
 
 _running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -5313,6 +5316,7 @@ def reset_plan() -> None:
     _last_plan.clear()
     _printed_role.clear()
     _running.clear()
+    _outside.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -5342,20 +5346,53 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            target = each.operations[0].target.text
             if each.in_transaction:
+                _write_outside(context)
                 check_budget(each, context)
                 _run_with_retries(each, context)
+                if context.mode == PROCEDURE:
+                    log_message(context, "")
+                    progress.done(1, each.operations[0].target.text)
+                    commit(context)
             else:
-                progress.target(target)
-                remote.run(each.text)
-                begin(context)
-            if context.mode == PROCEDURE:
-                log_message(context, "")
-                progress.done(target)
-                commit(context)
+                _run_outside(each, context)
             _running.clear()
         _record(each, context)
+    _write_outside(context)
+
+
+def _run_outside(each: Step, context: Context) -> None:
+    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    since = time.monotonic()
+    remote.run(each.text, lambda: _show(each, context))
+    _outside.append(Running(each, since, time.monotonic() - since))
+    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+        _write_outside(context)
+
+
+def _show(each: Step, context: Context) -> None:
+    """A step in the other session lasts: others can see that it is at work."""
+    begin(context)
+    _log_outside(context)
+    progress.done(0, each.operations[0].target.text)
+    database.commit()
+
+
+def _write_outside(context: Context) -> None:
+    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
+    if not _outside:
+        return
+    begin(context)
+    _log_outside(context)
+    commit(context)
+
+
+def _log_outside(context: Context) -> None:
+    for each in _outside:
+        _log(context, "done", "", each)
+    if _outside:
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -5540,17 +5577,20 @@ def _blockers(each: Step) -> str:
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log(context, "failed", message)
+    _log_outside(context)
+    _log(context, "failed", message, _running[0] if _running else None)
     _running.clear()
 
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message)
+    _log(context, "done", message, _running[0] if _running else None)
 
 
-def _log(context: Context, status: str, message: str) -> None:
-    running = _running[0] if _running else None
+def _log(context: Context, status: str, message: str, running: Running | None) -> None:
+    duration = None
+    if running is not None:
+        duration = time.monotonic() - running.since if running.duration is None else running.duration
     database.query(
         "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
         " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
@@ -5562,7 +5602,7 @@ def _log(context: Context, status: str, message: str) -> None:
             status,
             message,
             running.step.text if running else "",
-            time.monotonic() - running.since if running else None,
+            duration,
         ),
     )
 ''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
@@ -10119,20 +10159,13 @@ def begin(context: Context, table: int, about: str, total: int) -> None:
     _counted[:] = [context.root]
 
 
-def target(name: str) -> None:
-    """What is at work now."""
-    _update("SET target = $2", name)
-
-
-def done(name: str) -> None:
-    """One more part is done."""
-    _update("SET done = done + 1, target = $2", name)
-
-
-def _update(assignment: str, name: str) -> None:
+def done(parts: int, name: str) -> None:
+    """Some more parts are done; and which one is at work, or was the last."""
     if _counted:
         database.query(
-            f"UPDATE dp.progress_entry {assignment} WHERE root = $1::regclass", ("oid", "text"), (_counted[0], name)
+            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text"),
+            (_counted[0], parts, name),
         )
 
 
@@ -10167,10 +10200,13 @@ from .sql import Identifier, Literal, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .execute import Context
 
 NAME = Literal("dialog_partition")  # of the connection in this session
-FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05  # seconds; a cancel gets through between two looks
+FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
@@ -10216,9 +10252,10 @@ class Dblink:
         function = Identifier(self._schema, "dblink_get_result")
         query = compose("SELECT value FROM {}({}) AS result (value pg_catalog.text)", function, NAME).text
         try:
-            rows = database.query_once(query)
-        finally:
-            database.query_once(query)  # the end of the results, before which nothing else can be sent
+            rows = database.query_once(f"{query} UNION ALL {query}")  # the second is the end, which has no rows
+        except database.ServerError:
+            database.query_once(query)  # before the end nothing else can be sent
+            raise
         return rows[0]["value"] if rows else None
 
     def cancel(self) -> None:
@@ -10331,14 +10368,22 @@ def _ask(session: Dblink, query: str) -> str | None:
     return session.result()
 
 
-def run(statement: str) -> None:
-    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it."""
+def run(statement: str, show: Callable[[], None]) -> None:
+    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+
+    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
+    when the statement turns out to last.
+    """
     session = _open[-1]
     session.send(statement)
     database.commit()
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
     pause = FIRST_PAUSE
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
+        if shown_at is not None and time.monotonic() > shown_at:
+            shown_at = None
+            show()
         time.sleep(pause)
         pause = min(pause * 1.2, LONGEST_PAUSE)
     session.result()
@@ -11405,10 +11450,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -11427,10 +11472,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -11456,10 +11501,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -11481,10 +11526,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -11502,10 +11547,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -11522,10 +11567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -11540,10 +11585,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -11571,10 +11616,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -11606,10 +11651,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -11630,10 +11675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -11651,10 +11696,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -11678,10 +11723,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -11699,10 +11744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -11719,10 +11764,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -11739,10 +11784,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -11759,10 +11804,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -11779,10 +11824,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -11799,10 +11844,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -11818,10 +11863,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -11834,10 +11879,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -11863,10 +11908,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -11884,10 +11929,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -11905,10 +11950,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11927,10 +11972,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11947,10 +11992,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11967,10 +12012,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_adc2609744a1'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9abadefd13'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -11987,10 +12032,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -12010,10 +12055,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -12033,10 +12078,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -12054,10 +12099,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -12074,10 +12119,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -12094,10 +12139,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -12112,10 +12157,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -12131,10 +12176,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -12150,10 +12195,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_adc2609744a1' not in GD:
+if 'dialog_partition_0_1_0_dd9abadefd13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_adc2609744a1'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9abadefd13'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -20,6 +20,7 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 MAX_BLOCKERS_TOLD = 5
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PINNED_PATH = "pg_catalog, pg_temp"
 PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
@@ -48,9 +49,11 @@ class Running(NamedTuple):
 
     step: Step
     since: float
+    duration: float | None = None  # of one that is at its end, in seconds
 
 
 _running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -65,6 +68,7 @@ def reset_plan() -> None:
     _last_plan.clear()
     _printed_role.clear()
     _running.clear()
+    _outside.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -94,20 +98,53 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            target = each.operations[0].target.text
             if each.in_transaction:
+                _write_outside(context)
                 check_budget(each, context)
                 _run_with_retries(each, context)
+                if context.mode == PROCEDURE:
+                    log_message(context, "")
+                    progress.done(1, each.operations[0].target.text)
+                    commit(context)
             else:
-                progress.target(target)
-                remote.run(each.text)
-                begin(context)
-            if context.mode == PROCEDURE:
-                log_message(context, "")
-                progress.done(target)
-                commit(context)
+                _run_outside(each, context)
             _running.clear()
         _record(each, context)
+    _write_outside(context)
+
+
+def _run_outside(each: Step, context: Context) -> None:
+    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    since = time.monotonic()
+    remote.run(each.text, lambda: _show(each, context))
+    _outside.append(Running(each, since, time.monotonic() - since))
+    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+        _write_outside(context)
+
+
+def _show(each: Step, context: Context) -> None:
+    """A step in the other session lasts: others can see that it is at work."""
+    begin(context)
+    _log_outside(context)
+    progress.done(0, each.operations[0].target.text)
+    database.commit()
+
+
+def _write_outside(context: Context) -> None:
+    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
+    if not _outside:
+        return
+    begin(context)
+    _log_outside(context)
+    commit(context)
+
+
+def _log_outside(context: Context) -> None:
+    for each in _outside:
+        _log(context, "done", "", each)
+    if _outside:
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -292,17 +329,20 @@ def _blockers(each: Step) -> str:
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log(context, "failed", message)
+    _log_outside(context)
+    _log(context, "failed", message, _running[0] if _running else None)
     _running.clear()
 
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message)
+    _log(context, "done", message, _running[0] if _running else None)
 
 
-def _log(context: Context, status: str, message: str) -> None:
-    running = _running[0] if _running else None
+def _log(context: Context, status: str, message: str, running: Running | None) -> None:
+    duration = None
+    if running is not None:
+        duration = time.monotonic() - running.since if running.duration is None else running.duration
     database.query(
         "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
         " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
@@ -314,6 +354,6 @@ def _log(context: Context, status: str, message: str) -> None:
             status,
             message,
             running.step.text if running else "",
-            time.monotonic() - running.since if running else None,
+            duration,
         ),
     )

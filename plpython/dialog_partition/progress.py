@@ -32,20 +32,13 @@ def begin(context: Context, table: int, about: str, total: int) -> None:
     _counted[:] = [context.root]
 
 
-def target(name: str) -> None:
-    """What is at work now."""
-    _update("SET target = $2", name)
-
-
-def done(name: str) -> None:
-    """One more part is done."""
-    _update("SET done = done + 1, target = $2", name)
-
-
-def _update(assignment: str, name: str) -> None:
+def done(parts: int, name: str) -> None:
+    """Some more parts are done; and which one is at work, or was the last."""
     if _counted:
         database.query(
-            f"UPDATE dp.progress_entry {assignment} WHERE root = $1::regclass", ("oid", "text"), (_counted[0], name)
+            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text"),
+            (_counted[0], parts, name),
         )
 
 

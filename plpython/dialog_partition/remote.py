@@ -14,10 +14,13 @@ from .sql import Identifier, Literal, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .execute import Context
 
 NAME = Literal("dialog_partition")  # of the connection in this session
-FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05  # seconds; a cancel gets through between two looks
+FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
@@ -63,9 +66,10 @@ class Dblink:
         function = Identifier(self._schema, "dblink_get_result")
         query = compose("SELECT value FROM {}({}) AS result (value pg_catalog.text)", function, NAME).text
         try:
-            rows = database.query_once(query)
-        finally:
-            database.query_once(query)  # the end of the results, before which nothing else can be sent
+            rows = database.query_once(f"{query} UNION ALL {query}")  # the second is the end, which has no rows
+        except database.ServerError:
+            database.query_once(query)  # before the end nothing else can be sent
+            raise
         return rows[0]["value"] if rows else None
 
     def cancel(self) -> None:
@@ -178,14 +182,22 @@ def _ask(session: Dblink, query: str) -> str | None:
     return session.result()
 
 
-def run(statement: str) -> None:
-    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it."""
+def run(statement: str, show: Callable[[], None]) -> None:
+    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+
+    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
+    when the statement turns out to last.
+    """
     session = _open[-1]
     session.send(statement)
     database.commit()
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
     pause = FIRST_PAUSE
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
+        if shown_at is not None and time.monotonic() > shown_at:
+            shown_at = None
+            show()
         time.sleep(pause)
         pause = min(pause * 1.2, LONGEST_PAUSE)
     session.result()

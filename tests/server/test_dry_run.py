@@ -138,6 +138,10 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         "key": "at" if exact else "at_slice",
         "bucket": "'x'",
     }
+    connection = ""
+    if "{connection}" in statement:
+        connection = f", connection => '{with_dblink(db)}'"
+        with_dblink(twin)
     prepared = before
     for name, value in places.items():
         prepared = prepared.replace("{" + name + "}", value)
@@ -152,7 +156,6 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         database.server.psql(database.name, prepared, "owner")
     assert difference(picture(db), picture(twin)) == {}
     clock = "SET dp.now = '2025-04-10 00:00+00';\n"
-    connection = f", connection => '{with_dblink(db)}'" if "{connection}" in statement else ""
     statement = statement.replace("{connection}", connection)
     call = statement.replace("{form}", form).replace("{key}", places["key"])
     db.server.psql(db.name, clock + call.replace("{columns}", "*").replace("{dry}", "") + ";", "owner")
