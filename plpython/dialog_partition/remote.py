@@ -24,6 +24,7 @@ SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
+_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
 
 _HINT = (
     "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
@@ -191,7 +192,9 @@ def run(statement: str, show: Callable[[], None]) -> None:
     session = _open[-1]
     session.send(statement)
     database.commit()
-    shown_at: float | None = time.monotonic() + SHOWN_AFTER
+    began = time.monotonic()
+    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
+    shown_at: float | None = began + SHOWN_AFTER
     pause = FIRST_PAUSE
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
@@ -200,6 +203,7 @@ def run(statement: str, show: Callable[[], None]) -> None:
             show()
         time.sleep(pause)
         pause = min(pause * 1.2, LONGEST_PAUSE)
+    _usual[:] = [time.monotonic() - began]
     session.result()
 
 
