@@ -84,7 +84,7 @@ CASES = {
     ),
     "add_constraint": (FILLED, "SELECT {columns} FROM dp.add_constraint('item', 'c', 'CHECK (kind > 0)'{dry})"),
     "create_index": (FILLED, "SELECT {columns} FROM dp.create_index('item', 'i', '(kind DESC)'{dry})"),
-    "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{connection}{dry})"),
+    "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{dry})"),
     "set_storage": (
         FILLED,
         "SELECT {columns} FROM dp.set_storage('event', '{\"fillfactor\": null, \"parallel_workers\": 2}'{dry})",
