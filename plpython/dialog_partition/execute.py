@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import NamedTuple
 
-from . import database, errors
-from .operation import Step, conflicting_modes
-from .sql import SQL, Composable, Identifier, Literal, compose
+from . import blockers, database, errors, progress, remote, wrapping
+from .operation import Step
+from .sql import SQL, Composable, Identifier, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +18,7 @@ ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
-MAX_BLOCKERS_TOLD = 5
-PINNED_PATH = "pg_catalog, pg_temp"
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
 PlanRow = tuple[int, str, str]
@@ -48,9 +46,11 @@ class Running(NamedTuple):
 
     step: Step
     since: float
+    duration: float | None = None  # of one that is at its end, in seconds
 
 
 _running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -65,6 +65,7 @@ def reset_plan() -> None:
     _last_plan.clear()
     _printed_role.clear()
     _running.clear()
+    _outside.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -74,7 +75,7 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", PINNED_PATH)
+    database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
@@ -94,13 +95,59 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            check_budget(each, context)
-            _run_with_retries(each, context)
-            if context.mode == PROCEDURE:
-                log_message(context, "")
-                commit(context)
+            if each.in_transaction:
+                _write_outside(context)
+                check_budget(each, context)
+                _run_with_retries(each, context)
+                if context.mode == PROCEDURE:
+                    log_message(context, "")
+                    progress.done(1, each.operations[0].target.text)
+                    commit(context)
+            else:
+                _run_outside(each, context)
             _running.clear()
         _record(each, context)
+    _write_outside(context)
+
+
+def _run_outside(each: Step, context: Context) -> None:
+    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    since = time.monotonic()
+    remote.run(each.text, lambda: _show(each, context))
+    _outside.append(Running(each, since, time.monotonic() - since))
+    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+        _write_outside(context)
+
+
+def _show(each: Step, context: Context) -> None:
+    """A step in the other session lasts: others can see that it is at work."""
+    begin(context)
+    _log_outside(context)
+    progress.done(0, each.operations[0].target.text)
+    database.commit()
+
+
+def _write_outside(context: Context) -> None:
+    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
+    if not _outside:
+        return
+    begin(context)
+    _log_outside(context)
+    commit(context)
+
+
+def _log_outside(context: Context) -> None:
+    for each in _outside:
+        _log(context, "done", "", each)
+    if _outside:
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
+
+
+def probe(statement: str, context: Context) -> None:
+    """Run a statement of the caller's whose effect is looked at and then rolled back; inside a subtransaction."""
+    text = statement if context.search_path is None else wrapping.with_search_path(statement, context.search_path)
+    database.run(text if context.owner is None else wrapping.as_owner(text, context.owner, is_committed=False).text)
 
 
 def prepare(each: Step, context: Context) -> None:
@@ -145,43 +192,6 @@ def _append(target: Composable, statement: Composable) -> None:
     _last_plan.append((len(_last_plan) + 1, target.text, statement.text))
 
 
-def _as_owner(statements: str, owner: str, is_committed: bool) -> SQL:
-    """Statements with the rights of the owner of the tables, and no way back to the caller's.
-
-    They may run functions of the owner: in a CHECK, a generated column, the expression of an index. After SET ROLE
-    alone such a function could RESET ROLE and go on as whoever called. Inside a SECURITY DEFINER function PostgreSQL
-    refuses to change the role; and as the function belongs to the owner, it can do no more than the owner can. Its
-    name cannot be foreseen, so that nobody has made another of that name. Nor may a trigger wait for the commit, which
-    comes when the role is the caller's again.
-    """
-    deferred = "SET CONSTRAINTS ALL IMMEDIATE; " if is_committed else ""
-    return compose(
-        "SELECT pg_catalog.set_config('role', {owner}, true);"
-        " CREATE FUNCTION {function}() RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
-        " SET search_path = pg_catalog, pg_temp SET row_security = on AS {body};"
-        " SELECT {function}();"
-        " SELECT pg_catalog.set_config('search_path', {path}, true);"
-        " DROP FUNCTION {function}();"
-        " SELECT pg_catalog.set_config('role', {role}, true)",
-        owner=Literal(owner),
-        path=Literal(PINNED_PATH),
-        function=Identifier("pg_temp", f"dp_as_owner_{os.urandom(8).hex()}"),
-        body=Literal(compose("BEGIN EXECUTE {}; {}END", Literal(statements), SQL(deferred)).text),
-        role=Literal(database.setting("role") or "none"),
-    )
-
-
-def _with_search_path(statements: str, path: str) -> str:
-    """Statements in which names mean what they mean to the caller; what runs after them is pinned again."""
-    return compose(
-        "SELECT pg_catalog.set_config('search_path', {}, true); {};"
-        " SELECT pg_catalog.set_config('search_path', {}, true)",
-        Literal(path),
-        SQL(statements),
-        Literal(PINNED_PATH),
-    ).text
-
-
 def check_budget(each: Step, context: Context) -> None:
     """Refuse a step that would take more of the lock table than is left to us."""
     if each.locks <= context.lock_budget:
@@ -199,9 +209,9 @@ def _run_with_retries(each: Step, context: Context) -> None:
     """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
     text = each.text
     if context.search_path is not None:
-        text = _with_search_path(text, context.search_path)
+        text = wrapping.with_search_path(text, context.search_path)
     if context.owner is not None:
-        text = _as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
+        text = wrapping.as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
     attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
     for attempt in range(1, attempts + 1):
         try:
@@ -210,7 +220,7 @@ def _run_with_retries(each: Step, context: Context) -> None:
         except database.ServerError as error:
             if not database.is_worth_a_retry(error):
                 raise
-            if database.is_out_of_locks(error) and not _holders(each):
+            if database.is_out_of_locks(error) and not blockers.holders(each):
                 raise errors.OutOfLocks(
                     f"the lock table is full: the step on {each.operations[0].target} needs more of it than is free",
                     f"{error}. The step was estimated at {each.locks} locks; all sessions together share the table.",
@@ -219,7 +229,8 @@ def _run_with_retries(each: Step, context: Context) -> None:
             if attempt == attempts:
                 raise errors.LockNotAvailable(
                     f"could not lock what the step on {each.operations[0].target} needs",
-                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}. {_blockers(each)}",
+                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}."
+                    f" {blockers.describe(each)}",
                     "Call again when these transactions have ended; what was committed so far stays.",
                 ) from None
         if context.mode == PROCEDURE:
@@ -235,61 +246,26 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
     while waited < pause:
         database.pause(context.lock_timeout_ms)
         waited += context.lock_timeout_ms
-        if each.wanted_locks and not _holders(each):
+        if each.wanted_locks and not blockers.holders(each):
             return
-
-
-def _holders(each: Step) -> list[database.Row]:
-    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
-    modes: dict[int, set[str]] = {}
-    for relation, lock in each.wanted_locks:
-        modes.setdefault(relation, set()).update(conflicting_modes(lock))
-    rows = database.query(
-        """
-        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
-               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
-        FROM unnest($1) AS wanted (oid)
-        JOIN LATERAL (SELECT wanted.oid
-                      UNION ALL
-                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
-                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
-        JOIN pg_locks l ON l.relation = locked.oid
-        LEFT JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
-        """,
-        ("oid[]",),
-        (list(modes),),
-    )
-    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
-
-
-def _blockers(each: Step) -> str:
-    found = _holders(each)
-    if not found:
-        return "No session holds a conflicting lock on them now."
-    told = "; ".join(
-        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
-        f" {row['mode']} on {row['relation']}"
-        for row in found[:MAX_BLOCKERS_TOLD]
-    )
-    return f"Held by: {told}."
 
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log(context, "failed", message)
+    _log_outside(context)
+    _log(context, "failed", message, _running[0] if _running else None)
     _running.clear()
 
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message)
+    _log(context, "done", message, _running[0] if _running else None)
 
 
-def _log(context: Context, status: str, message: str) -> None:
-    running = _running[0] if _running else None
+def _log(context: Context, status: str, message: str, running: Running | None) -> None:
+    duration = None
+    if running is not None:
+        duration = time.monotonic() - running.since if running.duration is None else running.duration
     database.query(
         "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
         " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
@@ -301,6 +277,6 @@ def _log(context: Context, status: str, message: str) -> None:
             status,
             message,
             running.step.text if running else "",
-            time.monotonic() - running.since if running else None,
+            duration,
         ),
     )

@@ -8,6 +8,7 @@ from .sql import Composable
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+SHARE = "SHARE"
 SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
 ROW_EXCLUSIVE = "ROW EXCLUSIVE"
 
@@ -26,6 +27,7 @@ LOCK_MODES = (
 _WEAKEST_CONFLICT = {
     ACCESS_EXCLUSIVE: "AccessShareLock",
     SHARE_ROW_EXCLUSIVE: "RowExclusiveLock",
+    SHARE: "RowExclusiveLock",
     SHARE_UPDATE_EXCLUSIVE: "ShareUpdateExclusiveLock",
     ROW_EXCLUSIVE: "ShareLock",
 }
@@ -46,6 +48,7 @@ class Operation(NamedTuple):
     locks: int = 2  # how many entries of the lock table it takes, at most, besides those of trees
     trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
+    in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
 
 
 class Step(NamedTuple):
@@ -67,6 +70,11 @@ class Step(NamedTuple):
         """The existing relations it locks, each with the mode."""
         found = {(relation, operation.lock) for operation in self.operations for relation in operation.relations}
         return tuple(found.union(*(operation.other_locks for operation in self.operations)))
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether it can run inside a transaction; what cannot is a step of its own."""
+        return all(operation.in_transaction for operation in self.operations)
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from .. import database, errors, execute
+from .. import database, errors, execute, progress, wrapping
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
-    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+    def __init__(
+        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+    ) -> None:
         """Find the table's hierarchy and take its lock."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
@@ -33,7 +35,8 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        hierarchy, context = calls.open_function(call, root, dry_run)
+        opened = calls.open_procedure if is_procedure else calls.open_function
+        hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
@@ -50,6 +53,12 @@ class Alteration:
                 "Write the name as it is in the catalog, without double quotes.",
             )
         return found
+
+    def constraint_names(self) -> set[str]:
+        """The table's constraints of any kind."""
+        structure = self.structure
+        indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+        return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
     def template_has(self, column: str) -> bool:
         """Whether the template has a column, too."""
@@ -80,10 +89,10 @@ class Alteration:
     def callers_names(self) -> Iterator[None]:
         """Names in SQL of the caller's are looked up where the caller's session looks."""
         database.set_local(
-            "search_path", execute.PINNED_PATH if self.context.search_path is None else self.context.search_path
+            "search_path", wrapping.PINNED_PATH if self.context.search_path is None else self.context.search_path
         )
         yield
-        database.set_local("search_path", execute.PINNED_PATH)
+        database.set_local("search_path", wrapping.PINNED_PATH)
 
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
@@ -101,4 +110,6 @@ class Alteration:
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
+        if self.context.mode == execute.PROCEDURE:
+            progress.clear(self.context.root)
         return calls.nothing_to_do(why)
