@@ -10,6 +10,8 @@ from .detached import attach_call
 from .difference import OWNER, SYNC
 from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
+PAST, CURRENT, AHEAD = "past", "current", "ahead"
+
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """All findings of one hierarchy, the worst first."""
@@ -37,40 +39,49 @@ def _synchronise(hierarchy: Hierarchy) -> str:
 
 
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    root = hierarchy.root
+    root = hierarchy.root.identifier
     found = []
-    together: dict[tuple[str, str, str], list[str]] = {}  # one row for all that the next run makes for one reason
+    together: dict[str, list[str]] = {}  # one row for all that the next run makes
     for spec in facts.expected.missing:
         assert spec.lower is not None and spec.upper is not None
-        what = _missing(hierarchy, facts, spec.lower.point, spec.upper.point)
+        when = _when(facts, spec.lower.point, spec.upper.point)
         standing = [facts.expected.standing(table, spec.lower.point) for table in hierarchy.tables]
         by_hand = next((each for each in standing if each is not None), None)
         if by_hand is None:
-            together.setdefault(what, []).append(spec.suffix)
-            continue
-        severity, name, text = what
-        text = f"No slice {spec.suffix}: {text} {by_hand.identifier} is there, which somebody detached."
-        found.append(Finding(severity, name, root.identifier.text, text, attach_call(root.identifier, by_hand)))
-    for (severity, name, text), suffixes in together.items():
-        lacking = f"No slice {suffixes[0]}" if len(suffixes) == 1 else f"{len(suffixes)} slices are missing, from"
-        lacking += f" {suffixes[0]} to {suffixes[-1]}" if len(suffixes) > 1 else ""
-        found.append(Finding(severity, name, root.identifier.text, f"{lacking}: {text}", _maintain(hierarchy)))
+            together.setdefault(when, []).append(spec.suffix)
+        else:
+            what = f"{by_hand.identifier} was detached by somebody"
+            found.append(_missing(hierarchy, when, what, attach_call(root, by_hand)))
+    for when, suffixes in together.items():
+        what = f"No slice {suffixes[0]}"
+        if len(suffixes) > 1:
+            what = f"{len(suffixes)} slices are missing, from {suffixes[0]} to {suffixes[-1]}"
+        found.append(_missing(hierarchy, when, what, _maintain(hierarchy)))
     for each in facts.expected.detached:
-        severity, name, text = _missing(hierarchy, facts, each.lower_point, each.upper_point)
-        text = f"{each.identifier} was detached: {text}"
-        statement = attach_call(root.identifier, each)
-        found.append(Finding(severity, name, root.identifier.text, text, statement))
+        when = _when(facts, each.lower_point, each.upper_point)
+        what = f"{each.identifier} was detached"
+        found.append(_missing(hierarchy, when, what, attach_call(root, each)))
     return found
 
 
-def _missing(hierarchy: Hierarchy, facts: Facts, lower: int | None, upper: int | None) -> tuple[str, str, str]:
-    """Severity, name and consequence of a slice that is not there, by the clock."""
+def _when(facts: Facts, lower: int | None, upper: int | None) -> str:
+    """Where a slice lies, by the clock."""
     now = facts.current_point
-    if now is not None and upper is not None and upper <= now:
-        return WARNING, "gap", "rows of that time cannot be stored, or go to the default slice."
-    if now is not None and (lower is None or lower <= now):
-        return ERROR, "missing current slice", "rows of now cannot be stored, or go to the default slice."
-    return WARNING, "missing future slice", f"{hierarchy.policy.premake} slices shall be ahead."
+    if now is None or (lower is not None and lower > now):
+        return AHEAD
+    return PAST if upper is not None and upper <= now else CURRENT
+
+
+def _missing(hierarchy: Hierarchy, when: str, what: str, statement: str) -> Finding:
+    root = hierarchy.root.identifier.text
+    if when == PAST:
+        text = f"{what}: rows of that time cannot be stored, or go to the default slice."
+        return Finding(WARNING, "gap", root, text, statement)
+    if when == CURRENT:
+        text = f"{what}: rows of now cannot be stored, or go to the default slice."
+        return Finding(ERROR, "missing current slice", root, text, statement)
+    text = f"{what}: {hierarchy.policy.premake} slices shall be ahead."
+    return Finding(WARNING, "missing future slice", root, text, statement)
 
 
 def _siblings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
