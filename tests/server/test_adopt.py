@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tests.support import family
 from tests.support.database import Database
 
 
@@ -110,3 +111,19 @@ def test_other_tables_are_refused(db: Database, definition: str) -> None:
     with pytest.raises(psycopg.errors.WrongObjectType, match="RANGE of one column"):
         owner.execute("SELECT dp.adopt('other')")
     assert db.value("SELECT count(*) FROM dp.hierarchy_config") == 0
+
+
+def test_what_was_detached_comes_back_after_forgetting_and_adopting(db: Database) -> None:
+    owner = db.connect()
+    family.declare(owner)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-04-01')")
+    family.fill(owner, "2025-02-10 12:00+00", 1, 5)
+    owner.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-02-01')")
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
+    owner.execute("SELECT dp.forget('\"Dialog\"')")
+    assert [text for text in told if "Actor_2025_02" in text and "2025-03-01" in text]
+    owner.execute("SELECT dp.adopt('\"Dialog\"')")
+    owner.execute("SELECT dp.attach_slice('\"Dialog\"', '2025-02-01')")
+    assert [family.slices(owner, table) for table in family.TABLES] == [["2025_01", "2025_02", "2025_03"]] * 3
+    assert db.value('SELECT count(*) FROM "Dialog"') == 5

@@ -65,6 +65,11 @@ CASES = {
         FILLED + "SELECT dp.detach_slice('event', '2025-01-01');",
         "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
     ),
+    "attach_slice, detached by hand": (
+        FILLED + "ALTER TABLE item DETACH PARTITION item_2025_01;",
+        "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
+    ),
+    "sync, template lost": (FILLED + "DROP TABLE item_template;", "CALL dp.sync('event'{dry})"),
     "configure": (
         FILLED,
         "SELECT {columns} FROM dp.configure('event', slice => '1 year', retention => '10 years', premake => 7,"

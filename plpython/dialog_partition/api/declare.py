@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
@@ -63,6 +64,11 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    for each in catalog_detached.remembered(hierarchy):
+        database.notice(
+            f"{each.identifier} stays detached, and its bounds are forgotten: FROM ({each.lower_bound}) TO"
+            f" ({each.upper_bound})"
+        )
     statements = plan.forget_statements(hierarchy)
     return calls.run_in_function([Step(tuple(Operation(hierarchy.root.identifier, each) for each in statements))], call)
 
