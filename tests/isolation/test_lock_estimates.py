@@ -35,7 +35,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "one": Shape("event", ("detach", "drop", "attach", "drain")),
-    "child": Shape("event", ("detach", "drop", "attach", "drain")),
+    "child": Shape("event", ("detach", "drop", "attach", "drain", "register")),
     "diamond": Shape('"Dialog"', ("detach", "drop", "attach")),
     "itself": Shape("event", ("detach", "drop", "attach")),
     "dialogporten": Shape('"Dialog"', ("detach", "drop", "attach")),
@@ -65,6 +65,8 @@ def make(call: str, root: str, *, dry_run: bool) -> str:
     """The call as a statement."""
     if call == "drain":
         return f"CALL dp.drain_default('{root}', '2031-01-01', '2031-02-01', dry_run => {dry_run})"
+    if call == "register":
+        return f"SELECT dp.register_child('other', '{root}', '{{event_id}}', dry_run => {dry_run})"
     month = DETACHED if call == "attach" else MONTH
     return f"SELECT dp.{call}_slice('{root}', '{month}', dry_run => {dry_run})"
 
@@ -101,6 +103,7 @@ def locks(server: Server) -> Iterator[dict[tuple[str, str], tuple[int, int]]]:
             Database.create(own, name)
             with own.connect(name, "owner") as owner:
                 declare(owner, name)
+                owner.execute("CREATE TABLE other (id bigint PRIMARY KEY, event_id bigint)")
                 if "drain" in shape.calls:
                     owner.execute("INSERT INTO event (id, at, party) VALUES (1, '2031-01-15', 'p')")
                 owner.execute("SELECT dp.detach_slice(%s, %s)", [shape.root, DETACHED])

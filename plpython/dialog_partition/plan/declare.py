@@ -64,6 +64,7 @@ def as_table(structure: Structure, role: str, partition_column: str) -> Table:
         template,
         len(structure.indexes) + 3,
         any(column.is_identity for column in structure.columns),
+        objects_per_leaf=2 + len(structure.indexes) + 3 * (len(structure.foreign_keys) + 1),
     )
 
 

@@ -273,9 +273,9 @@ def key_operations(
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table.identifier, Identifier(key.name))
             found.append(Operation(table.identifier, drop, relations=(table.oid, parent.oid)))
         statement = add_constraint(table.identifier, key.name, clause(key, parent.identifier, deferred))
-        locked = tuple((each.oid, trees.size(hierarchy, each.oid)) for each in {table, parent})
+        locks, locked = trees.adding_key(hierarchy, table, parent)
         touched = (table.oid, parent.oid)
-        found.append(Operation(table.identifier, statement, SHARE_ROW_EXCLUSIVE, touched, 2, locked))
+        found.append(Operation(table.identifier, statement, SHARE_ROW_EXCLUSIVE, touched, locks, locked))
     handled = {(key.child, key.name) for key in inside}
     for key in hierarchy.foreign_keys:
         if (key.child, key.name) not in handled:

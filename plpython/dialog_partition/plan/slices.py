@@ -12,6 +12,7 @@ from .coverage import missing_in
 from .properties import Properties
 
 COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+ASIDE_LOCKS = 4  # of a relation that has no indexes yet: itself, its TOAST table, the index of that, its type
 
 
 def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
@@ -89,7 +90,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             bounds,
             by_hash,
         )
-        cost = table.relations_per_leaf
+        cost = trees.creating(table)
         operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (table.oid,), cost, locked, default_lock)]
         operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
         if spec.modulus:
@@ -117,13 +118,13 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
         compose(" USING {}", Identifier(properties.access_method)) if properties.access_method else SQL(""),
         compose(" TABLESPACE {}", Identifier(properties.tablespace)) if properties.tablespace else SQL(""),
     )
-    operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), 3)]
+    operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
     if not spec.modulus:
         return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
     for remainder in range(spec.modulus):
         leaf = naming.leaf_name(name, spec.modulus, remainder)
-        operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, 3)
+        operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
     return operations
 
 
@@ -137,7 +138,7 @@ def leaf_operations(
 ) -> list[Operation]:
     """One hash partition of a slice that is part of the hierarchy already."""
     leaf = naming.leaf_name(slice_relation, modulus, remainder)
-    cost = table.relations_per_leaf
+    cost = trees.creating(table)
     return _leaf(table, properties, slice_identifier, leaf, modulus, remainder, cost)
 
 

@@ -32,9 +32,13 @@ def parts(each: Slice) -> int:
 
 
 def planned(hierarchy: Hierarchy, table: Table) -> int:
-    """What planning a query over all of a table locks: every leaf with its indexes, every slice with a unique one."""
-    slices = hierarchy.slices[table.oid]
-    return 2 + sum(2 + max(len(each.remainders), 1) * (1 + table.indexes) for each in slices)
+    """What planning a query over all of a table locks: every partition with its indexes, from 16 on those of slices."""
+    return size(hierarchy, table.oid) * (1 + table.indexes)
+
+
+def creating(table: Table) -> int:
+    """Entries of a new partition of a table: with its indexes, constraints and type."""
+    return table.relations_per_leaf + table.objects_per_leaf
 
 
 def detaching(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, Trees]:
@@ -50,6 +54,12 @@ def detaching(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, Tre
     locked = [(oid, 2 * count) for oid, count in referenced(hierarchy, table)]
     locked += [(key.child, planned(hierarchy, hierarchy.table(key.child))) for key in inward]
     return locks, tuple(locked)
+
+
+def adding_key(hierarchy: Hierarchy, table: Table, parent: Table) -> tuple[int, Trees]:
+    """Entries of a new foreign key: a constraint for every partition that it refers to, and for each of its own."""
+    referred, own = size(hierarchy, parent.oid), size(hierarchy, table.oid)
+    return referred + own + 2, ((parent.oid, 2 * referred), (table.oid, own))
 
 
 def dropping_key(hierarchy: Hierarchy, table: Table, number_of_parts: int) -> int:
