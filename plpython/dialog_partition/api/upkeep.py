@@ -48,7 +48,7 @@ class Upkeep:
         self.hierarchy = hierarchy
         self.call = call
         self.failures: list[str] = []
-        self.filled: set[tuple[int | None, int | None]] = set()  # the slices that drained rows went to
+        self.filled: list[SliceSpec] = []  # the slices that drained rows went to
 
     def attempt(self, part: Callable[[], None]) -> None:
         """Do one part. A failure is recorded and kept for the end."""
@@ -75,9 +75,8 @@ class Upkeep:
     def drain(self) -> None:
         """Rows of the default slices go to slices of the range that is maintained."""
         bounds = window.maintained(self.hierarchy)
-        drained = default_slice.drain(self.hierarchy, *bounds, self.hierarchy.policy.width, self.call)
-        self.filled = {spec.span for spec in drained}
-        if drained:
+        self.filled = default_slice.drain(self.hierarchy, *bounds, self.hierarchy.policy.width, self.call)
+        if self.filled:
             self._read_again()
 
     def create(self) -> None:
@@ -86,6 +85,8 @@ class Upkeep:
         wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
         if creation.run(self.hierarchy, wanted, self.call):
             self._read_again()
+        if self.call.mode == execute.DRY_RUN:
+            self.hierarchy = lifecycle.with_new(self.hierarchy, [*self.filled, *wanted.needed])
         for error in wanted.refused:
             self._keep(error)
 
@@ -133,7 +134,7 @@ class Upkeep:
 
     def _is_filled(self, spec: SliceSpec) -> bool:
         """Whether draining has created a slice, or would have: a dry run still finds it missing."""
-        return spec.span in self.filled
+        return spec.span in {each.span for each in self.filled}
 
     def _keep(self, error: Exception) -> None:
         """Record a failure, and go on as if a transaction began."""

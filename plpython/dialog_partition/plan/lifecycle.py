@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import Hierarchy, Slice, Table
+from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from . import detached, self_reference, trees
@@ -22,6 +22,26 @@ def without(hierarchy: Hierarchy, retired: list[Slice]) -> Hierarchy:
         for table, found in hierarchy.slices.items()
     }
     return hierarchy._replace(slices=slices)
+
+
+def with_new(hierarchy: Hierarchy, specs: list[SliceSpec]) -> Hierarchy:
+    """The hierarchy as it will be with slices of the root that it lacks, for plans that are only printed."""
+    root = hierarchy.root
+    new = [
+        Slice(
+            0, root.schema, spec.suffix, bool(spec.modulus), spec.is_default, False, spec.lower, spec.upper,
+            spec.modulus, tuple(range(spec.modulus)),
+        )
+        for spec in specs
+        if spec.span not in {each.span for each in hierarchy.slices[root.oid]}
+    ]  # fmt: skip
+    of_root = sorted((*hierarchy.slices[root.oid], *new), key=_lower)
+    return hierarchy._replace(slices={**hierarchy.slices, root.oid: tuple(of_root)})
+
+
+def _lower(each: Slice) -> tuple[bool, bool, int]:
+    """In the order of their lower bounds, one that has none first, the default slice last."""
+    return each.is_default, each.lower is not None, each.lower.point if each.lower else 0
 
 
 def siblings(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[tuple[Table, Slice]]:
