@@ -88,7 +88,7 @@ def prepare(db: Database) -> Connection:
 
 
 def kill_worker(db: Database, text: str, delay: float) -> bool:
-    """End the second session instead: the call fails, and says why."""
+    """End the second session instead, a moment after it has begun: the call fails, and says why."""
     failed: list[psycopg.Error] = []
     session = db.connect()
 
@@ -100,8 +100,12 @@ def kill_worker(db: Database, text: str, delay: float) -> bool:
 
     worker = threading.Thread(target=work)
     worker.start()
-    worker.join(delay)
-    db.rows("SELECT pg_terminate_backend(dp._worker_of('event'::regclass), 10000)")
+    looker = db.connect()
+    looking = "SELECT dp._worker_of('event'::regclass)"
+    while worker.is_alive() and looker.execute(looking).fetchone() == (None,):
+        pass
+    worker.join(delay / 4)
+    looker.execute("SELECT pg_terminate_backend(dp._worker_of('event'::regclass), 10000)")
     worker.join()
     return bool(failed)
 
