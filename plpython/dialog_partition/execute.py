@@ -103,6 +103,12 @@ def execute(steps: Iterable[Step], context: Context) -> None:
         _record(each, context)
 
 
+def probe(statement: str, context: Context) -> None:
+    """Run a statement of the caller's whose effect is looked at and then rolled back; inside a subtransaction."""
+    text = statement if context.search_path is None else _with_search_path(statement, context.search_path)
+    database.run(text if context.owner is None else _as_owner(text, context.owner, is_committed=False).text)
+
+
 def prepare(each: Step, context: Context) -> None:
     """Run a step that only makes ready for a plan and is no part of it."""
     _run_with_retries(each, context)

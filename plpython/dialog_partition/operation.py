@@ -8,11 +8,12 @@ from .sql import Composable
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+SHARE = "SHARE"
 SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
 ROW_EXCLUSIVE = "ROW EXCLUSIVE"
 
 # Lock modes from weak to strong as pg_locks names them, and for each mode of ours the weakest that it waits for. Among
-# those from ROW EXCLUSIVE on, SHARE conflicts with all of ours as well.
+# those from ROW EXCLUSIVE on, SHARE conflicts with all of ours, only not with itself.
 LOCK_MODES = (
     "AccessShareLock",
     "RowShareLock",
@@ -26,6 +27,7 @@ LOCK_MODES = (
 _WEAKEST_CONFLICT = {
     ACCESS_EXCLUSIVE: "AccessShareLock",
     SHARE_ROW_EXCLUSIVE: "RowExclusiveLock",
+    SHARE: "RowExclusiveLock",
     SHARE_UPDATE_EXCLUSIVE: "ShareUpdateExclusiveLock",
     ROW_EXCLUSIVE: "ShareLock",
 }
@@ -33,7 +35,8 @@ _WEAKEST_CONFLICT = {
 
 def conflicting_modes(lock: str) -> tuple[str, ...]:
     """The modes, as pg_locks names them, that a lock waits for."""
-    return LOCK_MODES[LOCK_MODES.index(_WEAKEST_CONFLICT[lock]) :]
+    modes = LOCK_MODES[LOCK_MODES.index(_WEAKEST_CONFLICT[lock]) :]
+    return tuple(mode for mode in modes if lock != SHARE or mode != "ShareLock")
 
 
 class Operation(NamedTuple):
