@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_075e45eaf7df'
+PACKAGE = 'dialog_partition_0_1_0_69017ff90e16'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -234,7 +234,7 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
             operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
-        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+        operations = [plan.on_parent(change.target, statement, _locks_each(action, table.relations_per_leaf))]
     if dry_run:
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
@@ -245,6 +245,14 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     if operations or rest:
         calls.run_in_function([Step((*operations, *rest))], change.context)
     return execute.last_plan()
+
+
+def _locks_each(action: str, relations_per_leaf: int) -> int:
+    """How many entries of the lock table an action takes on each partition."""
+    words = fragments.words(action, 100)
+    if "TYPE" in words or "EXPRESSION" in words:  # rows are written anew
+        return 3 * relations_per_leaf + plan.NEW_FILES
+    return relations_per_leaf if words[:1] == ("VALIDATE",) else 1
 
 
 def _brought_along(change: Alteration, before: set[Difference]) -> list[Operation]:
@@ -319,6 +327,10 @@ if TYPE_CHECKING:
     from ..execute import Context, PlanRow
 
 
+# Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
+LOCKS_OF_CALL = 90
+
+
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
@@ -377,7 +389,9 @@ class Alteration:
 
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
-        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        first = operations[0]
+        counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
+        rows = calls.run_in_function([Step(tuple(counted))], self.context)
         if kind is None or self.context.mode == execute.DRY_RUN:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
@@ -5940,7 +5954,9 @@ class Step(NamedTuple):
     @property
     def locks(self) -> int:
         """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
-        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        trees: dict[int, int] = {}
+        for oid, count in (tree for operation in self.operations for tree in operation.trees):
+            trees[oid] = max(count, trees.get(oid, 0))  # the statement that takes most of it
         return sum(operation.locks for operation in self.operations) + sum(trees.values())
 
     @property
@@ -5974,13 +5990,13 @@ def split(operations: list[Operation], lock_budget: int) -> list[Step]:
     locks = 0
     trees: dict[int, int] = {}  # locked once in a step
     for operation in operations:
-        new = {oid: count for oid, count in operation.trees if oid not in trees}
+        new = {oid: count - trees.get(oid, 0) for oid, count in operation.trees if count > trees.get(oid, 0)}
         if current and locks + operation.locks + sum(new.values()) > lock_budget:
             steps.append(Step(tuple(current)))
             current, locks, trees, new = [], 0, {}, dict(operation.trees)
         current.append(operation)
         locks += operation.locks + sum(new.values())
-        trees.update(new)
+        trees.update({oid: trees.get(oid, 0) + count for oid, count in new.items()})
     steps.append(Step(tuple(current)))
     return steps
 ''','plan.__init__': r'''"""Planning: pure functions from what is and what shall be to steps of operations."""
@@ -6043,7 +6059,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, Operation
+from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
@@ -6058,6 +6074,8 @@ if TYPE_CHECKING:
 NEW_FILES = 7
 # At most, of the table and each partition: the constraint, its index or its triggers, the relation.
 LOCKS_OF_CONSTRAINT = 4
+# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Target(NamedTuple):
@@ -6103,13 +6121,19 @@ def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Oper
     return [Operation(template, build(template))] if template is not None else []
 
 
-def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+def on_partitions(
+    target: Target,
+    build: Callable[[Identifier], SQL],
+    *,
+    leaves_only: bool = False,
+    lock: str = ACCESS_EXCLUSIVE,
+    relations_each: int = 1,
+) -> list[Operation]:
     """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
     slices = [] if leaves_only else [identifier for _, identifier in target.slices]
-    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
     return [
-        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
-        for relation in (*slices, *target.leaves)
+        Operation(relation, build(relation), lock, target.relations, 0, tree) for relation in (*slices, *target.leaves)
     ]
 
 
@@ -6212,7 +6236,7 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
 def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full))]
+    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
     return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
 
 
@@ -6273,8 +6297,12 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     if reset:
         actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
     action = comma_list(actions)
+    lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
-    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)
+    # each leaf's TOAST table as well
+    return found + on_partitions(
+        target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
+    )
 ''','plan.asked': r'''"""What was asked for beside what is there: the same, or another thing of that name."""
 
 from __future__ import annotations
@@ -10652,10 +10680,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10674,10 +10702,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10703,10 +10731,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10728,10 +10756,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10749,10 +10777,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10769,10 +10797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10787,10 +10815,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10818,10 +10846,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10853,10 +10881,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10877,10 +10905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10898,10 +10926,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10925,10 +10953,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10946,10 +10974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10966,10 +10994,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -10986,10 +11014,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -11006,10 +11034,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -11026,10 +11054,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -11046,10 +11074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -11065,10 +11093,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -11081,10 +11109,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -11110,10 +11138,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -11131,10 +11159,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -11152,10 +11180,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11174,10 +11202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11194,10 +11222,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11214,15 +11242,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_075e45eaf7df'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42704, 53200, 55006, 55P03.';
+Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
 
 -- procedures/create_slices.sql.j2
 CREATE PROCEDURE dp.create_slices(
@@ -11235,10 +11263,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075e45eaf7df'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_69017ff90e16'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -11256,10 +11284,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075e45eaf7df'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_69017ff90e16'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -11274,10 +11302,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075e45eaf7df'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_69017ff90e16'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -11293,10 +11321,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_075e45eaf7df' not in GD:
+if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_075e45eaf7df'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_69017ff90e16'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -60,7 +60,9 @@ class Step(NamedTuple):
     @property
     def locks(self) -> int:
         """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
-        trees = dict(tree for operation in self.operations for tree in operation.trees)
+        trees: dict[int, int] = {}
+        for oid, count in (tree for operation in self.operations for tree in operation.trees):
+            trees[oid] = max(count, trees.get(oid, 0))  # the statement that takes most of it
         return sum(operation.locks for operation in self.operations) + sum(trees.values())
 
     @property
@@ -94,12 +96,12 @@ def split(operations: list[Operation], lock_budget: int) -> list[Step]:
     locks = 0
     trees: dict[int, int] = {}  # locked once in a step
     for operation in operations:
-        new = {oid: count for oid, count in operation.trees if oid not in trees}
+        new = {oid: count - trees.get(oid, 0) for oid, count in operation.trees if count > trees.get(oid, 0)}
         if current and locks + operation.locks + sum(new.values()) > lock_budget:
             steps.append(Step(tuple(current)))
             current, locks, trees, new = [], 0, {}, dict(operation.trees)
         current.append(operation)
         locks += operation.locks + sum(new.values())
-        trees.update(new)
+        trees.update({oid: trees.get(oid, 0) + count for oid, count in new.items()})
     steps.append(Step(tuple(current)))
     return steps

@@ -76,7 +76,7 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
             operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
-        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+        operations = [plan.on_parent(change.target, statement, _locks_each(action, table.relations_per_leaf))]
     if dry_run:
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
@@ -87,6 +87,14 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     if operations or rest:
         calls.run_in_function([Step((*operations, *rest))], change.context)
     return execute.last_plan()
+
+
+def _locks_each(action: str, relations_per_leaf: int) -> int:
+    """How many entries of the lock table an action takes on each partition."""
+    words = fragments.words(action, 100)
+    if "TYPE" in words or "EXPRESSION" in words:  # rows are written anew
+        return 3 * relations_per_leaf + plan.NEW_FILES
+    return relations_per_leaf if words[:1] == ("VALIDATE",) else 1
 
 
 def _brought_along(change: Alteration, before: set[Difference]) -> list[Operation]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..execute import Context, PlanRow
 
 
+# Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
+LOCKS_OF_CALL = 90
+
+
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
@@ -75,7 +79,9 @@ class Alteration:
 
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
-        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        first = operations[0]
+        counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
+        rows = calls.run_in_function([Step(tuple(counted))], self.context)
         if kind is None or self.context.mode == execute.DRY_RUN:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)

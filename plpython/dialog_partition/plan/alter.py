@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, Operation
+from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NEW_FILES = 7
 # At most, of the table and each partition: the constraint, its index or its triggers, the relation.
 LOCKS_OF_CONSTRAINT = 4
+# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Target(NamedTuple):
@@ -66,13 +68,19 @@ def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Oper
     return [Operation(template, build(template))] if template is not None else []
 
 
-def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+def on_partitions(
+    target: Target,
+    build: Callable[[Identifier], SQL],
+    *,
+    leaves_only: bool = False,
+    lock: str = ACCESS_EXCLUSIVE,
+    relations_each: int = 1,
+) -> list[Operation]:
     """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
     slices = [] if leaves_only else [identifier for _, identifier in target.slices]
-    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
     return [
-        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
-        for relation in (*slices, *target.leaves)
+        Operation(relation, build(relation), lock, target.relations, 0, tree) for relation in (*slices, *target.leaves)
     ]
 
 
@@ -175,7 +183,7 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
 def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full))]
+    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
     return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
 
 
@@ -236,5 +244,9 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     if reset:
         actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
     action = comma_list(actions)
+    lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
-    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)
+    # each leaf's TOAST table as well
+    return found + on_partitions(
+        target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
+    )
