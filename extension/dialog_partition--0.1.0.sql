@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_69017ff90e16'
+PACKAGE = 'dialog_partition_0_1_0_8c1fe0705efe'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -3035,14 +3035,22 @@ _COLUMN = """
     LIMIT $3
 """
 
+# A partition's own copy descends from the table's; only CHECKs have no parent, and go by their name.
 _CONSTRAINT = """
+    WITH RECURSIVE family AS (
+        SELECT oid, conrelid, conname, contype, convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2
+        UNION ALL
+        SELECT k.oid, k.conrelid, k.conname, k.contype, k.convalidated
+        FROM family f JOIN pg_constraint k ON k.conparentid = f.oid
+    )
     SELECT tree.relid::text AS name
     FROM pg_constraint parent, pg_partition_tree($1) AS tree
     WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
-      AND NOT EXISTS (SELECT FROM pg_constraint own
-                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
-                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
-                        AND own.convalidated = parent.convalidated)
+      AND NOT CASE parent.contype WHEN 'c' THEN
+          EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = tree.relid AND own.contype = 'c'
+                  AND own.conname = parent.conname AND own.coninhcount > 0 AND own.convalidated = parent.convalidated)
+          ELSE EXISTS (SELECT FROM family own
+                       WHERE own.conrelid = tree.relid AND own.convalidated = parent.convalidated) END
     LIMIT $3
 """
 
@@ -3199,6 +3207,10 @@ _COLUMNS = f"""
                      (SELECT pg_get_expr(o.adbin, o.adrelid) FROM pg_attrdef o
                       WHERE o.adrelid = own.attrelid AND o.adnum = own.attnum) AS actual) AS d
         WHERE (parent.atthasdef OR own.atthasdef) AND parent.attgenerated = '' AND d.expected IS DISTINCT FROM d.actual
+        UNION ALL
+        SELECT 'not null', CASE WHEN parent.attnotnull THEN 'NOT NULL' ELSE 'NULL' END,
+               CASE WHEN own.attnotnull THEN 'NOT NULL' ELSE 'NULL' END
+        WHERE own.attnotnull <> parent.attnotnull
     ) AS found
     WHERE parent.attrelid = $1 AND parent.attnum > 0 AND NOT parent.attisdropped
     ORDER BY own.attrelid, parent.attnum
@@ -3829,7 +3841,8 @@ _COLUMN_COMMENTS = """
 
 _GRANTS = """
     SELECT source.relation, CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee,
-           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable
+           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable,
+           CASE WHEN acl.grantor <> source.owner THEN pg_get_userbyid(acl.grantor) END AS grantor
     FROM (SELECT oid AS relation, relacl AS acl, NULL::name AS attname, 0 AS attnum, relowner AS owner FROM pg_class
           WHERE oid = ANY ($1) AND relacl IS NOT NULL
           UNION ALL
@@ -3871,7 +3884,7 @@ _STATISTICS = """
 # Indexes of a relation's own: neither partitioned nor part of one.
 _INDEXES = """
     SELECT i.indrelid AS relation, c.relname AS name, i.indisunique AS is_unique,
-           dp._index_definition(i.indexrelid) AS definition
+           dp._index_definition(i.indexrelid) AS definition, i.indisvalid AS is_valid
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indrelid = ANY ($1) AND c.relkind = 'i' AND NOT c.relispartition ORDER BY i.indrelid, c.relname
 """
@@ -3900,13 +3913,17 @@ def states(relations: list[int]) -> dict[int, State]:
     options = _grouped(_COLUMN_OPTIONS, relations, lambda row: (row["name"], row["option"]))
     comments = _grouped(_COLUMN_COMMENTS, relations, lambda row: (row["name"], row["comment"]))
     grants = _grouped(
-        _GRANTS, relations, lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+        _GRANTS,
+        relations,
+        lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"], row["grantor"]),
     )
     policies = _grouped(_POLICIES, relations, _policy)
     statistics = _grouped(
         _STATISTICS, relations, lambda row: StatisticsObject(row["name"], row["definition"], row["target"])
     )
-    indexes = _grouped(_INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"]))
+    indexes = _grouped(
+        _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
+    )
     replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
     found = {}
     for row in _about(_RELATIONS, relations):
@@ -7053,7 +7070,7 @@ class Column(NamedTuple):
     """A column that differs between two relations; None where one of them lacks it."""
 
     relation: int
-    aspect: str  # "column", "default", "column storage", "compression"
+    aspect: str  # "column", "default", "not null", "column storage", "compression"
     name: str
     expected: str | None
     actual: str | None
@@ -7069,6 +7086,11 @@ class MissingIndex(NamedTuple):
     is_unique: bool
     definition: str  # behind the table's name
     constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes an index of a leaf its part."""
+        return (self.is_unique, self.definition)
 
 
 class Trigger(NamedTuple):
@@ -7174,6 +7196,8 @@ def _columns(partition: Partition, facts: Facts) -> list[Difference]:
         name, expected = Identifier(column.name), SQL(column.expected or "")
         if column.aspect == "default":
             action = compose("SET DEFAULT {}", expected) if column.expected is not None else SQL("DROP DEFAULT")
+        elif column.aspect == "not null":
+            action = SQL("SET NOT NULL" if column.expected == "NOT NULL" else "DROP NOT NULL")
         elif column.aspect == "compression":
             action = compose("SET COMPRESSION {}", expected)
         else:
@@ -7207,8 +7231,10 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             found.append(_missing_index(partition.state, missing))
     if not partition.is_leaf:
         return found
-    wanted = {(each.is_unique, each.definition): each for each in facts.wanted.leaf_indexes}
-    present = {(each.is_unique, each.definition): each for each in partition.state.indexes}
+    wanted = {each.kind: each for each in facts.wanted.leaf_indexes}
+    present = {each.kind: each for each in partition.state.indexes if each.is_valid}
+    broken = [each for each in partition.state.indexes if not each.is_valid]
+    adopted = {each.kind for each in facts.missing_indexes if each.constraint is None}
     relation = partition.state.identifier
     for kind, index in wanted.items():
         if kind not in present:
@@ -7217,25 +7243,32 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
             found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
     for kind, index in present.items():
-        if kind not in wanted:
+        if kind not in wanted and kind not in adopted:
             found.append(Difference(relation, "index", index.name, None, index.definition, ()))
+    for index in broken:
+        found.append(Difference(relation, "index", index.name, None, f"{index.definition}, not valid", ()))
     return found
 
 
 def _missing_index(state: State, missing: MissingIndex) -> Difference:
+    expected = missing.constraint or missing.definition
+    equal = [each for each in state.indexes if each.is_valid and each.kind == missing.kind]
+    if equal and missing.constraint is None:  # the leaf has built it by itself: it is only to be attached
+        attach = _attach(state, missing, equal[0].name)
+        return Difference(state.identifier, "index", missing.top_index, expected, None, (attach,))
     name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
         unique = SQL("UNIQUE " if missing.is_unique else "")
         create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
-    attach = compose(
-        "ALTER INDEX {} ATTACH PARTITION {}",
-        Identifier(missing.schema, missing.parent_index),
-        Identifier(state.schema, name.name),
-    )
-    expected = missing.constraint or missing.definition
-    return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
+    statements = (create, _attach(state, missing, name.name))
+    return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
+
+
+def _attach(state: State, missing: MissingIndex, name: str) -> SQL:
+    parent = Identifier(missing.schema, missing.parent_index)
+    return compose("ALTER INDEX {} ATTACH PARTITION {}", parent, Identifier(state.schema, name))
 
 
 def steps(facts: Facts, *, rewrite: bool) -> list[Step]:
@@ -7298,13 +7331,16 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     grantees = {grant.grantee for grant in (*state.grants, *wanted.grants)}
     for grantee in sorted(grantees, key=lambda each: each or ""):
         expected = tuple(grant for grant in wanted.grants if grant.grantee == grantee)
-        actual = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        given = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        actual = tuple(dict.fromkeys(grant._replace(grantor=None) for grant in given))
         if set(expected) == set(actual):
             continue
         statements: list[SQL] = []
         if set(actual) - set(expected):
-            statements += _revoke_all(state.identifier, grantee, actual)
-        statements += grant_statements(expected, state.identifier)
+            statements += _revoke_all(state.identifier, grantee, given)
+        # what others had from somebody who lost it has gone, too
+        is_tied = bool(statements) and any(grant.grantor is not None for grant in state.grants)
+        statements += grant_statements(wanted.grants if is_tied else expected, state.identifier)
         part = "PUBLIC" if grantee is None else grantee
         found.append(
             Difference(state.identifier, "privileges", part, _told(expected), _told(actual), tuple(statements))
@@ -7317,9 +7353,13 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
 def _revoke_all(relation: Identifier, grantee: str | None, actual: tuple[Grant, ...]) -> list[SQL]:
     """What a grantee has on the table goes with its privileges on columns, and with what it granted to others."""
     columns = sorted({grant.column for grant in actual if grant.column is not None})
-    found = [compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))]
-    if columns:
-        found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {}", names(columns), relation, grantee_name(grantee)))
+    found = []
+    # only who granted a privilege can take it back, and with the owner's CASCADE it goes with the option to grant it
+    for role in (*sorted({grant.grantor for grant in actual if grant.grantor is not None}), grantee):
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {} CASCADE", relation, grantee_name(role)))
+        if columns:
+            listed = names(columns)
+            found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {} CASCADE", listed, relation, grantee_name(role)))
     return found
 
 
@@ -8388,6 +8428,7 @@ class Grant(NamedTuple):
     privilege: str
     column: str | None
     is_grantable: bool
+    grantor: str | None = None  # where that is not the table's owner
 
 
 class StatisticsObject(NamedTuple):
@@ -8404,6 +8445,12 @@ class LeafIndex(NamedTuple):
     name: str
     is_unique: bool
     definition: str  # "USING btree (a) WHERE ..."
+    is_valid: bool = True
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes it the same as another one."""
+        return (self.is_unique, self.definition)
 
 
 class State(NamedTuple):
@@ -8486,7 +8533,7 @@ def wanted(
         parent.owner,
         parent.policies,
         default_grantees,
-        parent.grants,
+        tuple(dict.fromkeys(grant._replace(grantor=None) for grant in parent.grants)),
         parent.owner_lacks,
         tuple(sorted(statistics, key=lambda each: each.name)),
         template.indexes if template is not None else (),
@@ -10680,10 +10727,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10702,10 +10749,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10731,10 +10778,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10756,10 +10803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10777,10 +10824,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10797,10 +10844,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10815,10 +10862,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10846,10 +10893,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10881,10 +10928,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10905,10 +10952,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10926,10 +10973,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -10953,10 +11000,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10974,10 +11021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -10994,10 +11041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -11014,10 +11061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -11034,10 +11081,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -11054,10 +11101,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -11074,10 +11121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -11093,10 +11140,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -11109,10 +11156,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -11138,10 +11185,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -11159,10 +11206,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -11180,10 +11227,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11202,10 +11249,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11222,10 +11269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11242,10 +11289,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_69017ff90e16'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -11263,10 +11310,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_69017ff90e16'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -11284,10 +11331,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_69017ff90e16'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -11302,10 +11349,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_69017ff90e16'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_8c1fe0705efe'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -11321,10 +11368,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_69017ff90e16' not in GD:
+if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_69017ff90e16'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_8c1fe0705efe'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

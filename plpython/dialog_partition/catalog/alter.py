@@ -30,14 +30,22 @@ _COLUMN = """
     LIMIT $3
 """
 
+# A partition's own copy descends from the table's; only CHECKs have no parent, and go by their name.
 _CONSTRAINT = """
+    WITH RECURSIVE family AS (
+        SELECT oid, conrelid, conname, contype, convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2
+        UNION ALL
+        SELECT k.oid, k.conrelid, k.conname, k.contype, k.convalidated
+        FROM family f JOIN pg_constraint k ON k.conparentid = f.oid
+    )
     SELECT tree.relid::text AS name
     FROM pg_constraint parent, pg_partition_tree($1) AS tree
     WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
-      AND NOT EXISTS (SELECT FROM pg_constraint own
-                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
-                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
-                        AND own.convalidated = parent.convalidated)
+      AND NOT CASE parent.contype WHEN 'c' THEN
+          EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = tree.relid AND own.contype = 'c'
+                  AND own.conname = parent.conname AND own.coninhcount > 0 AND own.convalidated = parent.convalidated)
+          ELSE EXISTS (SELECT FROM family own
+                       WHERE own.conrelid = tree.relid AND own.convalidated = parent.convalidated) END
     LIMIT $3
 """
 
