@@ -11,7 +11,16 @@ from bench.report import Result, machine, table
 from bench.support import Bench
 from tests.support.server import Server, installed_versions
 
-NAMES = ("create", "alter", "maintenance", "join", "update", "wait", "first_call")  # update leaves the family changed
+NAMES = (
+    "create",
+    "alter",
+    "concurrently",
+    "maintenance",
+    "join",
+    "update",
+    "wait",
+    "first_call",
+)  # update leaves the family changed
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
 
 

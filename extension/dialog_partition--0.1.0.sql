@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_8c1fe0705efe'
+PACKAGE = 'dialog_partition_0_1_0_b52d95e338c6'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -312,7 +312,7 @@ def _refuse(action: str) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute
+from .. import errors, execute, progress
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -334,7 +334,9 @@ LOCKS_OF_CALL = 90
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
-    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+    def __init__(
+        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+    ) -> None:
         """Find the table's hierarchy and take its lock."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
@@ -343,7 +345,8 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        hierarchy, context = calls.open_function(call, root, dry_run)
+        opened = calls.open_procedure if is_procedure else calls.open_function
+        hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
@@ -361,6 +364,12 @@ class Alteration:
                 "Write the name as it is in the catalog, without double quotes.",
             )
         return found
+
+    def constraint_names(self) -> set[str]:
+        """The table's constraints of any kind."""
+        structure = self.structure
+        indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+        return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
     def template_has(self, column: str) -> bool:
         """Whether the template has a column, too."""
@@ -405,12 +414,14 @@ class Alteration:
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
+        if self.context.mode == execute.PROCEDURE:
+            progress.clear(self.context.root)
         return calls.nothing_to_do(why)
 ''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
 
 from __future__ import annotations
 
-from .. import database, errors, execute
+from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -580,12 +591,15 @@ def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Cont
         return hierarchy, found
     execute.commit(found)
     lock_hierarchy(found, for_session=True)
+    remote.stop_orphan(found)
     execute.commit(found)  # a repeatable read transaction still sees what was there before the lock
     return catalog_hierarchy.load(root), found
 
 
 def release_locks() -> None:
     """Give back what the session holds; the entry calls it however a procedure ends."""
+    progress.forget()
+    remote.close()
     while _open:
         try:
             catalog_server.unlock(_open[-1].root)
@@ -1136,6 +1150,152 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     return change.run(
         plan.alter_column(change.target, column_name, action, of_template=of_template), "column", column_name
     )
+''','api.concurrently': r'''"""create_index_concurrently, drop_index_concurrently, reindex_concurrently: indexes of whole tables."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments, progress, remote
+from ..catalog import alter as catalog_alter
+from ..catalog import online as catalog_online
+from ..catalog import server as catalog_server
+from ..operation import Step
+from ..plan import online as plan
+from ..plan.online import Index, Part, Wanted
+from ..sql import SQL, Identifier, compose
+from . import calls
+from .alteration import Alteration
+from .constraints import check_unique, refuse_constraint_index
+
+MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
+PROBE = "dp_probe"
+
+
+class Rolled(Exception):
+    """Carries a result out of a subtransaction that is to be rolled back."""
+
+
+def create_index_concurrently(
+    tbl: int,
+    index_name: str,
+    definition: str,
+    is_unique: bool,
+    connection: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> None:
+    """Create an index leaf by leaf; see sql/procedures/create_index_concurrently.sql.j2."""
+    fragments.check("definition", definition)
+    call = "create_index_concurrently"
+    change = Alteration(call, tbl, dry_run, search_path, is_procedure=True)
+    parts = catalog_online.parts(tbl)
+    index = _top(parts, index_name)
+    if index is not None and index.is_valid:
+        change.nothing(f'{change.target.identifier} has index "{index_name}" already')
+        return
+    if index is None and is_unique:
+        check_unique(change, index_name, definition)
+    wanted = _wanted(change, index, Wanted(index_name, definition, is_unique))
+    _refuse_taken_names(parts, wanted)
+    for _ in range(MAX_ROUNDS):
+        steps = plan.create_index(parts, wanted)
+        if not steps:
+            break
+        run_counted(change, steps, index_name, connection)
+        if dry_run:
+            return
+        parts = catalog_online.parts(tbl)
+    others = catalog_alter.disagreeing("index", tbl, index_name)
+    if others:
+        raise errors.NotInPrerequisiteState(
+            f'index "{index_name}" of {change.target.identifier} is not valid',
+            "A partition has none that is valid and equal, though all that were found have been built.",
+            "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
+        )
+
+
+def _top(parts: tuple[Part, ...], name: str) -> Index | None:
+    return next((index for index in parts[0].indexes if index.name == name), None)
+
+
+def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
+    """The definition as PostgreSQL deparses it: of the index that a stopped call began, else of one on the template.
+
+    It means the same whatever the search_path is, and equal indexes are found by it. That the template can have the
+    index shows that leaves can, before anything is changed.
+    """
+    if index is not None:
+        change.context = change.context._replace(search_path=None)
+        return given._replace(definition=catalog_online.definition(index.identifier.text), is_unique=index.is_unique)
+    template = change.target.table.template
+    if template is None or catalog_server.server().is_standby:
+        return given
+    unique = SQL("UNIQUE " if given.is_unique else "")
+    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
+    try:
+        with database.subtransaction():
+            execute.probe(statement.text, change.context)
+            raise Rolled(catalog_online.definition(Identifier(template_schema(change), PROBE).text))
+    except Rolled as found:
+        text = str(found)
+    change.context = change.context._replace(search_path=None)
+    return given._replace(definition=text)
+
+
+def template_schema(change: Alteration) -> str:
+    """Where the template stands, and its indexes."""
+    return str(change.target.table.template_schema)
+
+
+def _refuse_taken_names(parts: tuple[Part, ...], wanted: Wanted) -> None:
+    for schema, names in plan.taken_names(parts, wanted).items():
+        taken = sorted(catalog_server.existing_relations(schema, names))
+        if taken:
+            raise errors.DuplicateTable(
+                f"relation {Identifier(schema, taken[0])} already exists, and is no index that is wanted here",
+                "The index of each partition is named by the partition and the index.",
+                "Rename or drop it, or choose another index_name.",
+            )
+
+
+def run_counted(change: Alteration, steps: list[Step], about: str, connection: str | None = None) -> None:
+    """Run the steps, with a second session where one is needed; or print them."""
+    if change.context.mode != execute.DRY_RUN:
+        if not all(step.in_transaction for step in steps):
+            remote.open_session(change.context, connection)
+        progress.begin(change.context, change.target.table.oid, about, len(steps))
+        execute.commit(change.context)
+    calls.run_in_procedure(steps, change.context)
+    if change.context.mode != execute.DRY_RUN:
+        progress.end()
+        execute.commit(change.context)
+
+
+def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, dry_run: bool) -> None:
+    """Drop an index with short locks only; see sql/procedures/drop_index_concurrently.sql.j2."""
+    change = Alteration("drop_index_concurrently", tbl, dry_run, is_procedure=True)
+    parts = catalog_online.parts(tbl)
+    index = _top(parts, index_name)
+    if index is None:
+        change.nothing(f'{change.target.identifier} has no index "{index_name}"')
+        return
+    refuse_constraint_index(change, index_name)
+    wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
+    run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
+
+
+def reindex_concurrently(tbl: int, index_name: str, connection: str | None, dry_run: bool) -> None:
+    """Build the leaves of an index anew; see sql/procedures/reindex_concurrently.sql.j2."""
+    change = Alteration("reindex_concurrently", tbl, dry_run, is_procedure=True)
+    parts = catalog_online.parts(tbl)
+    index = _top(parts, index_name)
+    if index is None:
+        raise errors.UndefinedObject(
+            f'{change.target.identifier} has no index "{index_name}"',
+            f"Its indexes are {', '.join(each.name for each in parts[0].indexes)}.",
+            "Write the name as it is in the catalog, without double quotes.",
+        )
+    built = catalog_online.built_since(change.context.root, change.context.call, tbl, index_name)
+    run_counted(change, plan.reindex(parts, index, built), index_name, connection)
 ''','api.configure': r'''"""configure: the policies of a hierarchy."""
 
 from __future__ import annotations
@@ -1251,10 +1411,10 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in _constraints(change):
+    if constraint_name in change.constraint_names():
         return _same_constraint(change, constraint_name, definition)
     if kind[0] in ("UNIQUE", "PRIMARY"):
-        _check_unique(change, constraint_name, definition)
+        check_unique(change, constraint_name, definition)
     statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
     operation = plan.add_constraint(change.target, statement, kind[0])
     rows = change.run([operation], "constraint", constraint_name)
@@ -1283,13 +1443,7 @@ def _same_constraint(change: Alteration, name: str, definition: str) -> list[Pla
     return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
-def _constraints(change: Alteration) -> set[str]:
-    structure = change.structure
-    indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
-    return {*structure.checks, *structure.foreign_key_definitions, *indexes}
-
-
-def _check_unique(change: Alteration, name: str, definition: str) -> None:
+def check_unique(change: Alteration, name: str, definition: str) -> None:
     """A unique rule without the keys would not hold over all partitions, and PostgreSQL has none."""
     columns = fragments.column_names(definition)
     keys = change.target.hierarchy.policy.partition_keys
@@ -1317,7 +1471,7 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in _constraints(change):
+    if constraint_name not in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
@@ -1343,7 +1497,7 @@ def create_index(
     if present is not None:
         return _same_index(change, index_name, present, definition, is_unique=is_unique)
     if is_unique:
-        _check_unique(change, index_name, definition)
+        check_unique(change, index_name, definition)
     operations = plan.create_index(change.target, index_name, definition, is_unique=is_unique)
     return change.run(operations, "index", index_name)
 
@@ -1379,14 +1533,19 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     index = next((each for each in change.structure.indexes if each.name == index_name), None)
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
-    if index.constraint_type is not None:
+    refuse_constraint_index(change, index_name)
+    statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
+    return change.run([plan.on_parent(change.target, statement, 2)])
+
+
+def refuse_constraint_index(change: Alteration, name: str) -> None:
+    """An index that enforces a constraint is not dropped by itself."""
+    if any(index.name == name and index.constraint_type is not None for index in change.structure.indexes):
         raise errors.InvalidTableDefinition(
-            f'index "{index_name}" of {change.target.identifier} belongs to a constraint',
+            f'index "{name}" of {change.target.identifier} belongs to a constraint',
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
-    statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
-    return change.run([plan.on_parent(change.target, statement, 2)])
 ''','api.creation': r'''"""Creating slices in every table of a hierarchy, and checking beforehand that it can be done."""
 
 from __future__ import annotations
@@ -2048,6 +2207,117 @@ def end_log(hierarchy: Hierarchy, call: Context) -> None:
         (hierarchy.root.oid, hierarchy.policy.log_retention_ms),
     )
     execute.commit(call)
+''','api.online': r'''"""add_constraint_online, set_not_null_online: rules for new rows first, then for those that are there."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments, naming
+from ..catalog import alter as catalog_alter
+from ..catalog import online as catalog_online
+from ..catalog import server as catalog_server
+from ..plan import validate as plan
+from ..plan.structure import add_constraint
+from ..sql import SQL, compose
+from .alteration import Alteration
+from .concurrently import Rolled, run_counted
+
+FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
+KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
+
+
+def add_constraint_online(tbl: int, constraint_name: str, definition: str, search_path: str, dry_run: bool) -> None:
+    """Add a CHECK or a foreign key in two phases; see sql/procedures/add_constraint_online.sql.j2."""
+    fragments.check("definition", definition)
+    kind = KINDS.get("".join(fragments.words(definition, 1)))
+    if kind is None or definition.upper().rstrip().endswith("NOT VALID"):
+        raise errors.InvalidParameter.of(
+            "definition",
+            definition,
+            "It begins with CHECK or FOREIGN KEY, and does not end with NOT VALID.",
+            "A unique index is built by CALL dp.create_index_concurrently(...); for others see dp.add_constraint(...).",
+        )
+    change = Alteration("add_constraint_online", tbl, dry_run, search_path, is_procedure=True)
+    parts = catalog_online.rules(tbl, constraint_name, kind)
+    top = parts[0].rule
+    if top is None and constraint_name in change.constraint_names():
+        raise errors.DuplicateObject(
+            f'{change.target.identifier} has another constraint "{constraint_name}"',
+            "It is of another kind.",
+            "Choose another name.",
+        )
+    given, referenced = (SQL(definition), 0) if top is not None else _probed(change, definition)
+    if kind == plan.CHECK or catalog_server.server().version >= FOREIGN_KEYS_NOT_VALID:
+        steps = plan.check(change.target, parts, constraint_name, given)
+    else:
+        _refuse_other_rules(parts, constraint_name, given)
+        steps = plan.foreign_key(change.target, parts, constraint_name, given, referenced)
+    if not steps:
+        change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+        return
+    run_counted(change, steps, constraint_name)
+    if not dry_run:
+        _check_agreement(change, "constraint", constraint_name)
+
+
+def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
+    """The definition as PostgreSQL deparses it, tried on the template, and the table that a foreign key refers to."""
+    template = change.target.table.template
+    if template is None or catalog_server.server().is_standby:
+        return SQL(definition), 0
+    name = "dp_probe"
+    oid = change.target.table.template_oid or 0
+    statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
+    referenced = 0
+    try:
+        with database.subtransaction():
+            execute.probe(statement.text, change.context)
+            referenced = catalog_online.referenced_table(oid, name)
+            raise Rolled(catalog_online.constraint_definition(oid, name))
+    except Rolled as found:
+        text = str(found)
+    if referenced in {table.oid for table in change.target.hierarchy.tables}:
+        raise errors.InvalidTableDefinition(
+            "a foreign key refers to a table of the same hierarchy",
+            "Such a key carries the partition keys and is ON UPDATE CASCADE. Nothing was changed.",
+            "Use dp.register_child(child, parent, parent_key, on_delete).",
+        )
+    change.context = change.context._replace(search_path=None)
+    return SQL(text), referenced
+
+
+def _refuse_other_rules(parts: tuple[plan.Part, ...], name: str, definition: SQL) -> None:
+    """A leaf's constraint of that name must be what a call that was stopped has left."""
+    for part in parts:
+        if part.rule is not None and parts[0].rule is None and part.rule.definition != definition.text:
+            raise errors.DuplicateObject(
+                f'{part.identifier} has another constraint "{name}"',
+                f"It is {part.rule.definition}.",
+                "Drop it, or choose another name.",
+            )
+
+
+def _check_agreement(change: Alteration, kind: str, name: str) -> None:
+    others = catalog_alter.disagreeing(kind, change.target.table.oid, name)
+    if others:
+        raise errors.NotInPrerequisiteState(
+            f'partitions of {change.target.identifier} differ from it in {kind} "{name}"',
+            f"Among them are {', '.join(others)}.",
+            "See SELECT * FROM dp.drift(...); mend them and call again.",
+        )
+
+
+def set_not_null_online(tbl: int, column_name: str, dry_run: bool) -> None:
+    """Forbid NULL in two phases; see sql/procedures/set_not_null_online.sql.j2."""
+    change = Alteration("set_not_null_online", tbl, dry_run, is_procedure=True)
+    is_not_null = change.column(column_name).is_not_null
+    name = naming.derived_name(column_name, "dp_not_null")
+    parts = catalog_online.rules(tbl, name, plan.CHECK)
+    if is_not_null and parts[0].rule is None:
+        change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
+        return
+    run_counted(change, plan.not_null(change.target, parts, column_name, name, is_not_null), column_name)
+    if not dry_run:
+        _check_agreement(change, "column", column_name)
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -2694,6 +2964,53 @@ def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width)
         return coverage.spans([Edge(point) for point in points])
     assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
     return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))
+''','blockers': r'''"""Who holds the locks that a step waits for."""
+
+from __future__ import annotations
+
+from . import database
+from .operation import Step, conflicting_modes
+
+MAX_BLOCKERS_TOLD = 5
+
+
+def holders(each: Step) -> list[database.Row]:
+    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
+    modes: dict[int, set[str]] = {}
+    for relation, lock in each.wanted_locks:
+        modes.setdefault(relation, set()).update(conflicting_modes(lock))
+    rows = database.query(
+        """
+        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
+               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+        FROM unnest($1) AS wanted (oid)
+        JOIN LATERAL (SELECT wanted.oid
+                      UNION ALL
+                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
+        JOIN pg_locks l ON l.relation = locked.oid
+        LEFT JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
+        """,
+        ("oid[]",),
+        (list(modes),),
+    )
+    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
+
+
+def describe(each: Step) -> str:
+    """Who holds them, for an error's DETAIL."""
+    found = holders(each)
+    if not found:
+        return "No session holds a conflicting lock on them now."
+    told = "; ".join(
+        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
+        f" {row['mode']} on {row['relation']}"
+        for row in found[:MAX_BLOCKERS_TOLD]
+    )
+    return f"Held by: {told}."
 ''','calendars': r'''"""Widths of slices and where slices begin: calendar arithmetic without a time zone, and steps of integers.
 
 Slices of one width are aligned: months and years count from year 0, weeks and days from Monday 0001-01-01, integers
@@ -3778,6 +4095,141 @@ def last_failures(roots: list[int]) -> dict[int, str]:
     """The roots whose last maintenance failed, with when and why."""
     rows = database.query(_LAST_FAILURES, ("oid[]",), (roots,))
     return {row["oid"]: f"{row['at']}: {row['message']}" for row in rows}
+''','catalog.online': r'''"""Reading what schema changes without blocking need: partitions with their indexes and constraints."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.online import Index, Part
+from ..plan.validate import Part as Rulable
+from ..plan.validate import Rule
+from ..sql import Identifier
+
+_PARTS = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf,
+           coalesce(CASE WHEN tree.level > 0 THEN tree.parentrelid::oid END, 0::oid) AS parent
+    FROM pg_partition_tree($1) AS tree
+    JOIN pg_class c ON c.oid = tree.relid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    ORDER BY tree.level, n.nspname, c.relname
+"""
+
+# Only what is attached to nothing is deparsed: that is what may be equal to the index that is wanted.
+_INDEXES = """
+    SELECT i.indexrelid AS oid, i.indrelid AS relation, n.nspname AS schema, x.relname AS name,
+           i.indisvalid AS is_valid, coalesce(p.inhparent, 0::oid) AS parent, i.indisunique AS is_unique,
+           CASE WHEN p.inhparent IS NULL AND k.oid IS NULL THEN dp._index_definition(i.indexrelid) END AS definition,
+           EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid) AS is_busy
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    LEFT JOIN pg_inherits p ON p.inhrelid = i.indexrelid
+    LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+    WHERE i.indrelid = ANY ($1)
+    ORDER BY x.relname
+"""
+
+_BUILT = """
+    SELECT DISTINCT l.statements FROM dp.log_entry l JOIN dp.progress_entry p ON p.root = l.root
+    WHERE p.root = $1::regclass AND p.operation = $2 AND p.tbl = $3::regclass AND p.about = $4
+      AND l.call = p.operation AND l.status = 'done' AND l.at >= p.started
+"""
+
+_DEFINITION = "SELECT dp._index_definition(indexrelid) AS definition FROM pg_index WHERE indexrelid = $1::regclass"
+
+
+def parts(table: int) -> tuple[Part, ...]:
+    """A table and its partitions, from the top down, with their indexes."""
+    rows = database.query(_PARTS, ("oid",), (table,))
+    indexes: dict[int, list[Index]] = {}
+    for row in database.query(_INDEXES, ("oid[]",), ([row["oid"] for row in rows],)):
+        found = Index(
+            row["oid"],
+            row["relation"],
+            row["schema"],
+            row["name"],
+            row["is_valid"],
+            row["parent"],
+            row["is_unique"],
+            row["definition"],
+            row["is_busy"],
+        )
+        indexes.setdefault(found.relation, []).append(found)
+    return tuple(
+        Part(
+            row["oid"],
+            row["schema"],
+            row["name"],
+            row["is_leaf"],
+            row["parent"],
+            tuple(indexes.get(row["oid"], ())),
+        )
+        for row in rows
+    )
+
+
+def definition(index: str) -> str:
+    """What an index says behind the name of its table; its own name is qualified and quoted."""
+    return str(database.query(_DEFINITION, ("text",), (index,))[0]["definition"])
+
+
+def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
+    """The statements that an operation which was stopped has run since it began."""
+    rows = database.query(_BUILT, ("oid", "text", "oid", "text"), (root, call, table, about))
+    return frozenset(row["statements"] for row in rows)
+
+
+_RULES = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, tree.isleaf AS is_leaf, tree.level = 0 AS is_top,
+           k.conname AS rule, k.oid AS rule_oid, k.conparentid AS parent, k.convalidated AS is_valid,
+           k.contype AS kind, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition
+    FROM pg_partition_tree($1) AS tree
+    JOIN pg_class c ON c.oid = tree.relid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_constraint top ON top.conrelid = $1 AND top.conname = $2 AND top.contype = $3
+    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = $3
+         -- a foreign key's partitions have names of their own, but where it was not declared on the table yet
+         AND CASE WHEN $3 = 'f' AND top.oid IS NOT NULL
+                  THEN k.oid = top.oid OR EXISTS (SELECT FROM pg_constraint up WHERE up.oid = k.conparentid
+                                                  AND (up.oid = top.oid OR up.conparentid = top.oid))
+                  ELSE k.conname = $2 END
+    ORDER BY tree.level, n.nspname, c.relname
+"""
+
+
+def rules(table: int, name: str, kind: str) -> tuple[Rulable, ...]:
+    """A table and its partitions, from the top down, with one constraint of a kind (pg_constraint.contype)."""
+    return tuple(
+        Rulable(
+            row["oid"],
+            Identifier(row["schema"], row["name"]),
+            row["is_leaf"],
+            row["is_top"],
+            Rule(row["rule"], row["parent"], row["rule_oid"], row["is_valid"], row["definition"])
+            if row["rule"] is not None
+            else None,
+        )
+        for row in database.query(_RULES, ("oid", "name", '"char"'), (table, name, kind))
+    )
+
+
+def referenced_table(table: int, name: str) -> int:
+    """What a foreign key refers to."""
+    rows = database.query(
+        "SELECT confrelid FROM pg_constraint WHERE conrelid = $1 AND conname = $2", ("oid", "name"), (table, name)
+    )
+    return int(rows[0]["confrelid"])
+
+
+def constraint_definition(table: int, name: str) -> str:
+    """A constraint as PostgreSQL deparses it, without NOT VALID."""
+    rows = database.query(
+        "SELECT regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '') AS definition FROM pg_constraint"
+        " WHERE conrelid = $1 AND conname = $2",
+        ("oid", "name"),
+        (table, name),
+    )
+    return str(rows[0]["definition"])
 ''','catalog.properties': r'''"""Reading what relations have that PostgreSQL does not pass on: of a table, its template, its slices and leaves."""
 
 from __future__ import annotations
@@ -4857,6 +5309,11 @@ MODULES = {
     "drop_constraint": "constraints",
     "create_index": "constraints",
     "drop_index": "constraints",
+    "create_index_concurrently": "concurrently",
+    "drop_index_concurrently": "concurrently",
+    "reindex_concurrently": "concurrently",
+    "add_constraint_online": "online",
+    "set_not_null_online": "online",
     "set_storage": "alter_table",
     "alter_table": "alter_table",
     "check": "check",
@@ -5051,6 +5508,12 @@ class InvalidIsolation(PartitionError):
     sqlstate = "25000"
 
 
+class NoSecondSession(PartitionError):
+    """A statement that cannot run inside a transaction needs a second session, and there is none (08001)."""
+
+    sqlstate = "08001"
+
+
 class InvalidTransactionState(PartitionError):
     """A procedure that commits was called inside a transaction block (2D000)."""
 
@@ -5069,8 +5532,8 @@ import os
 import time
 from typing import NamedTuple
 
-from . import database, errors
-from .operation import Step, conflicting_modes
+from . import blockers, database, errors, progress, remote
+from .operation import Step
 from .sql import SQL, Composable, Identifier, Literal, compose
 
 TYPE_CHECKING = False
@@ -5082,7 +5545,7 @@ ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
-MAX_BLOCKERS_TOLD = 5
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PINNED_PATH = "pg_catalog, pg_temp"
 PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
@@ -5111,9 +5574,11 @@ class Running(NamedTuple):
 
     step: Step
     since: float
+    duration: float | None = None  # of one that is at its end, in seconds
 
 
 _running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -5128,6 +5593,7 @@ def reset_plan() -> None:
     _last_plan.clear()
     _printed_role.clear()
     _running.clear()
+    _outside.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -5157,13 +5623,53 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            check_budget(each, context)
-            _run_with_retries(each, context)
-            if context.mode == PROCEDURE:
-                log_message(context, "")
-                commit(context)
+            if each.in_transaction:
+                _write_outside(context)
+                check_budget(each, context)
+                _run_with_retries(each, context)
+                if context.mode == PROCEDURE:
+                    log_message(context, "")
+                    progress.done(1, each.operations[0].target.text)
+                    commit(context)
+            else:
+                _run_outside(each, context)
             _running.clear()
         _record(each, context)
+    _write_outside(context)
+
+
+def _run_outside(each: Step, context: Context) -> None:
+    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    since = time.monotonic()
+    remote.run(each.text, lambda: _show(each, context))
+    _outside.append(Running(each, since, time.monotonic() - since))
+    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+        _write_outside(context)
+
+
+def _show(each: Step, context: Context) -> None:
+    """A step in the other session lasts: others can see that it is at work."""
+    begin(context)
+    _log_outside(context)
+    progress.done(0, each.operations[0].target.text)
+    database.commit()
+
+
+def _write_outside(context: Context) -> None:
+    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
+    if not _outside:
+        return
+    begin(context)
+    _log_outside(context)
+    commit(context)
+
+
+def _log_outside(context: Context) -> None:
+    for each in _outside:
+        _log(context, "done", "", each)
+    if _outside:
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -5279,7 +5785,7 @@ def _run_with_retries(each: Step, context: Context) -> None:
         except database.ServerError as error:
             if not database.is_worth_a_retry(error):
                 raise
-            if database.is_out_of_locks(error) and not _holders(each):
+            if database.is_out_of_locks(error) and not blockers.holders(each):
                 raise errors.OutOfLocks(
                     f"the lock table is full: the step on {each.operations[0].target} needs more of it than is free",
                     f"{error}. The step was estimated at {each.locks} locks; all sessions together share the table.",
@@ -5288,7 +5794,8 @@ def _run_with_retries(each: Step, context: Context) -> None:
             if attempt == attempts:
                 raise errors.LockNotAvailable(
                     f"could not lock what the step on {each.operations[0].target} needs",
-                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}. {_blockers(each)}",
+                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}."
+                    f" {blockers.describe(each)}",
                     "Call again when these transactions have ended; what was committed so far stays.",
                 ) from None
         if context.mode == PROCEDURE:
@@ -5304,61 +5811,26 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
     while waited < pause:
         database.pause(context.lock_timeout_ms)
         waited += context.lock_timeout_ms
-        if each.wanted_locks and not _holders(each):
+        if each.wanted_locks and not blockers.holders(each):
             return
-
-
-def _holders(each: Step) -> list[database.Row]:
-    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
-    modes: dict[int, set[str]] = {}
-    for relation, lock in each.wanted_locks:
-        modes.setdefault(relation, set()).update(conflicting_modes(lock))
-    rows = database.query(
-        """
-        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
-               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
-        FROM unnest($1) AS wanted (oid)
-        JOIN LATERAL (SELECT wanted.oid
-                      UNION ALL
-                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
-                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
-        JOIN pg_locks l ON l.relation = locked.oid
-        LEFT JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
-        """,
-        ("oid[]",),
-        (list(modes),),
-    )
-    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
-
-
-def _blockers(each: Step) -> str:
-    found = _holders(each)
-    if not found:
-        return "No session holds a conflicting lock on them now."
-    told = "; ".join(
-        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
-        f" {row['mode']} on {row['relation']}"
-        for row in found[:MAX_BLOCKERS_TOLD]
-    )
-    return f"Held by: {told}."
 
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log(context, "failed", message)
+    _log_outside(context)
+    _log(context, "failed", message, _running[0] if _running else None)
     _running.clear()
 
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message)
+    _log(context, "done", message, _running[0] if _running else None)
 
 
-def _log(context: Context, status: str, message: str) -> None:
-    running = _running[0] if _running else None
+def _log(context: Context, status: str, message: str, running: Running | None) -> None:
+    duration = None
+    if running is not None:
+        duration = time.monotonic() - running.since if running.duration is None else running.duration
     database.query(
         "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
         " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
@@ -5370,7 +5842,7 @@ def _log(context: Context, status: str, message: str) -> None:
             status,
             message,
             running.step.text if running else "",
-            time.monotonic() - running.since if running else None,
+            duration,
         ),
     )
 ''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
@@ -5960,6 +6432,7 @@ class Operation(NamedTuple):
     locks: int = 2  # how many entries of the lock table it takes, at most, besides those of trees
     trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
+    in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
 
 
 class Step(NamedTuple):
@@ -5981,6 +6454,11 @@ class Step(NamedTuple):
         """The existing relations it locks, each with the mode."""
         found = {(relation, operation.lock) for operation in self.operations for relation in operation.relations}
         return tuple(found.union(*(operation.other_locks for operation in self.operations)))
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether it can run inside a transaction; what cannot is a step of its own."""
+        return all(operation.in_transaction for operation in self.operations)
 
     @property
     def text(self) -> str:
@@ -8405,6 +8883,227 @@ def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys:
     trees = _detach_trees(hierarchy, table)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), _cost(table, each), trees)
     return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
+''','plan.online': r'''"""Schema changes that nobody waits for long: each partition by itself, and what joins them at the end.
+
+A plan is the difference between the catalog and the goal. Whatever an interrupted call left is part of the catalog, and
+so the next plan goes on from there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..operation import (
+    ACCESS_EXCLUSIVE,
+    SHARE,
+    SHARE_UPDATE_EXCLUSIVE,
+    Operation,
+    Step,
+)
+from ..sql import SQL, Composable, Identifier, compose
+from .alter import Target, on_parent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Index(NamedTuple):
+    """An index of a table or partition."""
+
+    oid: int
+    relation: int
+    schema: str
+    name: str
+    is_valid: bool
+    parent: int  # the index that it is attached to; 0: none
+    is_unique: bool
+    definition: str | None  # of one that is not attached
+    is_busy: bool  # whether somebody builds it now
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+class Part(NamedTuple):
+    """A table or partition, and its indexes."""
+
+    oid: int
+    schema: str
+    name: str
+    is_leaf: bool
+    parent: int  # 0: the table itself
+    indexes: tuple[Index, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+class Wanted(NamedTuple):
+    """The index that the table and all partitions shall have."""
+
+    name: str
+    definition: str  # as PostgreSQL deparses it, where it could be asked
+    is_unique: bool
+
+    def is_equal(self, index: Index) -> bool:
+        """Whether an index that is not attached does the same."""
+        return index.parent == 0 and index.is_unique == self.is_unique and index.definition == self.definition
+
+    def name_for(self, part: Part) -> str:
+        """The name of a partition's index."""
+        return self.name if part.parent == 0 else naming.unique_derived_name(part.name, self.name)
+
+
+def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+    """An index on every partition without blocking writers; the table first, leaves by slices."""
+    chosen: dict[int, tuple[int, Identifier]] = {}  # the index of each part that has partitions; oid 0: yet to be made
+    steps: list[Step] = []
+    by_parent: dict[int, list[Part]] = {}
+    for part in parts:
+        if part.is_leaf:
+            by_parent.setdefault(part.parent, []).append(part)
+            continue
+        index, operations = _upper_index(part, wanted, chosen.get(part.parent))
+        chosen[part.oid] = index
+        if operations:
+            steps.append(Step(tuple(operations), is_atomic=len(operations) > 1))
+    for parent, leaves in by_parent.items():
+        attached: list[Operation] = []
+        for leaf in leaves:
+            steps += _leaf_steps(leaf, wanted, chosen[parent], attached)
+        if attached:
+            steps.append(Step(tuple(attached)))
+    return steps
+
+
+def _upper_index(
+    part: Part, wanted: Wanted, above: tuple[int, Identifier] | None
+) -> tuple[tuple[int, Identifier], list[Operation]]:
+    """The index of the table or of a slice, without its partitions; and what makes it."""
+    found = _own(part, wanted, above)
+    if found is not None and (above is None or found.parent == above[0] != 0):
+        return (found.oid, found.identifier), []
+    name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
+    operations = []
+    if found is None:
+        unique = SQL("UNIQUE " if wanted.is_unique else "")
+        statement = compose(
+            "CREATE {}INDEX {} ON ONLY {} {}",
+            unique,
+            Identifier(name.name),
+            part.identifier,
+            SQL(wanted.definition),
+        )
+        operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
+    if above is not None:
+        operations.append(_attach(part, above[1], name, found))
+    return (found.oid if found is not None else 0, name), operations
+
+
+def _own(part: Part, wanted: Wanted, above: tuple[int, Identifier] | None) -> Index | None:
+    """The index of a part that is attached to the one above, or could be; the table's goes by its name."""
+    if above is None:
+        return next((index for index in part.indexes if index.name == wanted.name), None)
+    attached = [index for index in part.indexes if index.parent == above[0] != 0]
+    equal = [index for index in part.indexes if wanted.is_equal(index) and (index.is_valid or not part.is_leaf)]
+    equal.sort(key=lambda index: index.name != wanted.name_for(part))
+    return next(iter(attached + equal), None)
+
+
+def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attached: list[Operation]) -> Iterator[Step]:
+    """What builds a leaf's index; what attaches it joins ``attached``."""
+    found = _own(leaf, wanted, above)
+    if found is not None and found.parent != 0:
+        if not found.is_valid:
+            yield outside(leaf, compose("REINDEX INDEX CONCURRENTLY {}", found.identifier))
+        return
+    yield from (drop_leftover(leaf, index) for index in leftovers(leaf, wanted))
+    name = found.identifier if found is not None else Identifier(leaf.schema, wanted.name_for(leaf))
+    if found is None:
+        unique = SQL("UNIQUE " if wanted.is_unique else "")
+        statement = compose(
+            "CREATE {}INDEX CONCURRENTLY {} ON {} {}",
+            unique,
+            Identifier(name.name),
+            leaf.identifier,
+            SQL(wanted.definition),
+        )
+        yield outside(leaf, statement)
+    attached.append(_attach(leaf, above[1], name, found))
+
+
+def leftovers(leaf: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped left on a leaf: an index that is equal, attached to nothing, and not valid."""
+    return [index for index in leaf.indexes if wanted.is_equal(index) and not index.is_valid and not index.is_busy]
+
+
+def unattached(leaf: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped built on a leaf and did not attach, besides what it left half built."""
+    ready = [index for index in leaf.indexes if wanted.is_equal(index) and index.is_valid]
+    return leftovers(leaf, wanted) + [index for index in ready if index.name == wanted.name_for(leaf)]
+
+
+def outside(part: Part, statement: SQL) -> Step:
+    """A statement that no transaction may contain."""
+    return Step((Operation(part.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (part.oid,), in_transaction=False),))
+
+
+def drop_leftover(part: Part, index: Index) -> Step:
+    """An index that is attached to nothing goes without blocking."""
+    return outside(part, compose("DROP INDEX CONCURRENTLY IF EXISTS {}", index.identifier))
+
+
+def _attach(part: Part, above: Composable, name: Identifier, found: Index | None) -> Operation:
+    """The index itself is locked ACCESS EXCLUSIVE for a moment: statements that began to use it are waited for."""
+    statement = compose("ALTER INDEX {} ATTACH PARTITION {}", above, name)
+    return Operation(part.identifier, statement, ACCESS_EXCLUSIVE, (found.oid,) if found is not None else (), 4)
+
+
+def taken_names(parts: tuple[Part, ...], wanted: Wanted) -> dict[str, list[str]]:
+    """The names that new indexes need, by schema."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        name = wanted.name_for(part)
+        if not any(index.name == name for index in part.indexes if index.parent != 0 or wanted.is_equal(index)):
+            found.setdefault(part.schema, []).append(name)
+    return found
+
+
+def drop_index(target: Target, parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+    """What is attached to nothing, concurrently; then the table's index with all that is attached, in one moment."""
+    steps = [drop_leftover(part, index) for part in parts if part.is_leaf for index in unattached(part, wanted)]
+    statement = compose("DROP INDEX {}", Identifier(target.table.schema, wanted.name))
+    return [*steps, Step((on_parent(target, statement, 2),))]
+
+
+def reindex(parts: tuple[Part, ...], top: Index, built: frozenset[str]) -> list[Step]:
+    """Each leaf's index anew, but for those built since the operation began; what a killed call left goes."""
+    chosen = {0: 0, top.oid: 0}
+    steps: list[Step] = []
+    for part in parts:
+        for index in part.indexes:
+            if index.oid != top.oid and (index.parent == 0 or index.parent not in chosen):
+                continue
+            chosen[index.oid] = part.oid
+            if not part.is_leaf:
+                continue
+            steps += [drop_leftover(part, each) for each in part.indexes if _is_copy(each, index)]
+            statement = compose("REINDEX INDEX CONCURRENTLY {}", index.identifier)
+            if statement.text not in built:
+                steps.append(outside(part, statement))
+    return steps
+
+
+def _is_copy(index: Index, original: Index) -> bool:
+    """Whether an index is what REINDEX CONCURRENTLY of another left when it was stopped."""
+    prefixes = tuple(naming.cut(original.name, naming.MAX_BYTES - 8) + suffix for suffix in ("_ccnew", "_ccold"))
+    return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
 ''','plan.properties': r'''"""What a leaf must have that PostgreSQL does not pass on from the parent, and the statements that give it.
 
 The parent is the source of what it can hold itself: privileges, row security, comments, statistics objects, replica
@@ -9741,6 +10440,382 @@ def check_unique_rules(
                 " values in two partitions would be accepted.",
                 "Call again with allow_weaker_unique => true to accept that, or drop the rule first.",
             )
+''','plan.validate': r'''"""Constraints in two phases: first for new rows, then each leaf's rows are read while everybody works on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, compose
+from .alter import Target, alter, on_parent
+from .structure import add_constraint
+
+CHECK, FOREIGN_KEY = "c", "f"
+
+
+class Rule(NamedTuple):
+    """A constraint of the kind that is wanted, of a table or partition."""
+
+    name: str
+    parent: int  # the constraint it comes from; 0: none
+    oid: int
+    is_valid: bool
+    definition: str  # without NOT VALID
+
+
+class Part(NamedTuple):
+    """A table or partition, and what it has of the constraint."""
+
+    oid: int
+    identifier: Identifier
+    is_leaf: bool
+    is_top: bool
+    rule: Rule | None
+
+
+def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -> list[Step]:
+    """A CHECK, or a foreign key where PostgreSQL takes one that is not valid on a partitioned table."""
+    top = parts[0]
+    steps = []
+    if top.rule is None:
+        statement = add_constraint(top.identifier, name, compose("{} NOT VALID", definition))
+        steps.append(Step((on_parent(target, statement),)))
+    elif top.rule.is_valid:
+        return []
+    # leaves before slices before the table: what is valid below is not read again
+    for part in (*[each for each in parts if each.is_leaf], *reversed([each for each in parts if not each.is_leaf])):
+        if part.rule is None or not part.rule.is_valid:
+            steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
+    return steps
+
+
+def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: int) -> list[Step]:
+    """A foreign key before PostgreSQL 18: on each leaf, and then on the table, which takes the leaves' over."""
+    steps = []
+    if parts[0].rule is not None:
+        return []
+    for part in parts:
+        if not part.is_leaf or (part.rule is not None and part.rule.is_valid):
+            continue
+        if part.rule is None:
+            statement = add_constraint(part.identifier, name, compose("{} NOT VALID", definition))
+            relations = (part.oid, referenced) if referenced else (part.oid,)
+            steps.append(Step((Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, relations, 4),)))
+        steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
+    statement = add_constraint(parts[0].identifier, name, definition)
+    return [*steps, Step((on_parent(target, statement),))]
+
+
+def _validate(target: Target, part: Part, name: str) -> Operation:
+    statement = alter(part.identifier, compose("VALIDATE CONSTRAINT {}", Identifier(name)))
+    if part.is_leaf:
+        return Operation(part.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (part.oid,), 4)
+    return on_parent(target, statement)._replace(lock=SHARE_UPDATE_EXCLUSIVE)
+
+
+def not_null(target: Target, parts: tuple[Part, ...], column: str, name: str, is_not_null: bool) -> list[Step]:
+    """A CHECK that proves it, NOT NULL for which no row is read then, and the CHECK goes."""
+    condition = compose("CHECK ({} IS NOT NULL)", Identifier(column))
+    actions = [] if is_not_null else [compose("ALTER COLUMN {} SET NOT NULL", Identifier(column))]
+    steps = [] if is_not_null else check(target, parts, name, condition)
+    drop = compose("DROP CONSTRAINT {}", Identifier(name))
+    operations = [on_parent(target, alter(target.identifier, action)) for action in (*actions, drop)]
+    return [*steps, Step(tuple(operations), is_atomic=len(operations) > 1)]
+''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
+
+The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
+"""
+
+from __future__ import annotations
+
+from . import database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .execute import Context
+
+_counted: list[int] = []  # the root whose steps are counted
+
+
+def begin(context: Context, table: int, about: str, total: int) -> None:
+    """An operation on a table begins, or goes on: the same one keeps the time of its start."""
+    database.query(
+        """
+        INSERT INTO dp.progress_entry AS p (root, operation, tbl, about, total)
+        VALUES ($1::regclass, $2, $3::regclass, $4, $5)
+        ON CONFLICT (root) DO UPDATE SET
+            pid = pg_backend_pid(), operation = excluded.operation, tbl = excluded.tbl, about = excluded.about,
+            done = 0, total = excluded.total, target = '',
+            started = CASE WHEN (p.operation, p.tbl, p.about) = (excluded.operation, excluded.tbl, excluded.about)
+                           THEN p.started ELSE excluded.started END
+        """,
+        ("oid", "text", "oid", "text", "int8"),
+        (context.root, context.call, table, about, total),
+    )
+    _counted[:] = [context.root]
+
+
+def done(parts: int, name: str) -> None:
+    """Some more parts are done; and which one is at work, or was the last."""
+    if _counted:
+        database.query(
+            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text"),
+            (_counted[0], parts, name),
+        )
+
+
+def end() -> None:
+    """The operation is at its end."""
+    if _counted:
+        clear(_counted[0])
+    forget()
+
+
+def clear(root: int) -> None:
+    """Nothing is left of a hierarchy's operation; the row may be one that was killed behind its last step."""
+    database.query("DELETE FROM dp.progress_entry WHERE root = $1::regclass", ("oid",), (root,))
+
+
+def forget() -> None:
+    """The call is over, whether or not the operation came to its end."""
+    _counted.clear()
+''','remote': r'''"""A second session for statements that are refused inside a transaction: CREATE INDEX CONCURRENTLY and the like.
+
+A procedure always is inside a transaction. So another session runs such a statement, while this one waits without a
+snapshot and without a lock on a table: the statement waits for both. It may hold advisory locks; nobody waits for them.
+The session is a back end with the methods of ``Dblink``; whatever else can run a statement elsewhere can replace it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import database, errors
+from .sql import Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .execute import Context
+
+NAME = Literal("dialog_partition")  # of the connection in this session
+FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+SHOWN_AFTER = 0.1  # seconds
+SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
+
+_open: list[Dblink] = []
+_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
+
+_HINT = (
+    "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
+    " server of dblink_fdw with a user mapping, or keywords such as 'password=...'); or call with dry_run => true and"
+    " run the statements of dp.last_plan by \\gexec of psql."
+)
+
+# What a session needs that may wait as long as it must: it queues in front of nobody who reads or writes. It ends soon
+# after this one, even in the middle of a statement.
+_SETTINGS = (
+    ("application_name", "dialog_partition"),
+    ("lock_timeout", "0"),
+    ("statement_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("client_connection_check_interval", "500"),
+    ("quote_all_identifiers", "off"),
+)
+
+
+class Dblink:
+    """A session by extension dblink. Names are qualified: between commits the search_path is the caller's."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+
+    def connect(self, connection: str, may_skip_password: bool) -> None:
+        """Connect; what the server says of a connection that failed is the server's error."""
+        self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+
+    def send(self, statement: str) -> None:
+        """Begin a statement without waiting for it."""
+        self._call("dblink_send_query", f", {Literal(statement)}")
+
+    def is_busy(self) -> bool:
+        """Whether the statement still runs."""
+        return bool(self._call("dblink_is_busy"))
+
+    def result(self) -> str | None:
+        """The first value of the statement's result, or its tag; its error is an error here."""
+        function = Identifier(self._schema, "dblink_get_result")
+        query = compose("SELECT value FROM {}({}) AS result (value pg_catalog.text)", function, NAME).text
+        try:
+            rows = database.query_once(f"{query} UNION ALL {query}")  # the second is the end, which has no rows
+        except database.ServerError:
+            database.query_once(query)  # before the end nothing else can be sent
+            raise
+        return rows[0]["value"] if rows else None
+
+    def cancel(self) -> None:
+        """Ask the other session to stop what it does."""
+        self._call("dblink_cancel_query")
+
+    def disconnect(self) -> None:
+        """End the other session."""
+        self._call("dblink_disconnect")
+
+    def _call(self, function: str, arguments: str = "") -> object:
+        rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
+        return rows[0]["value"]
+
+
+def open_session(context: Context, connection: str | None) -> None:
+    """Connect as the owner of the tables, and make sure that it is the same database; before anything is changed."""
+    if _open:
+        return
+    facts = database.query(
+        """
+        SELECT n.nspname AS schema, current_setting('port') AS port, current_database() AS database,
+               (SELECT setting FROM pg_settings WHERE name = 'unix_socket_directories') AS sockets,
+               current_user AS role, r.rolsuper AS is_superuser, c.relowner::regrole::text AS quoted_owner,
+               pg_get_userbyid(c.relowner) AS owner, o.rolcanlogin AS can_login, session_user AS caller,
+               NOT r.rolsuper AND has_function_privilege(p.oid, 'EXECUTE') AS may_skip_password
+        FROM pg_class c
+        JOIN pg_roles o ON o.oid = c.relowner
+        JOIN pg_roles r ON r.rolname = current_user
+        LEFT JOIN pg_extension e ON e.extname = 'dblink'
+        LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+        LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'dblink_connect_u' AND p.pronargs = 2
+        WHERE c.oid = $1
+        """,
+        ("oid",),
+        (context.root,),
+    )[0]
+    if facts["schema"] is None:
+        raise errors.NoSecondSession(
+            f"{context.call} needs a second session, and extension dblink is not installed in this database",
+            "Its statements are refused inside a transaction, and a procedure always is inside one.",
+            _HINT,
+        )
+    session = Dblink(facts["schema"])
+    try:
+        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        raise errors.NoSecondSession(
+            f"{context.call} needs a second session, and could not connect as {facts['owner']}",
+            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
+            _HINT,
+        ) from None
+    _open.append(session)
+    _prepare(session, context, facts["owner"])
+
+
+def _connection_string(facts: database.Row, connection: str | None) -> str:
+    """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
+    if connection is not None and "=" not in connection:
+        return connection
+    parts = {
+        "dbname": facts["database"],
+        "port": facts["port"],
+        "user": facts["owner"] if facts["can_login"] else facts["caller"],
+    }
+    if facts["sockets"]:
+        parts["host"] = str(facts["sockets"]).split(",")[0].strip().strip('"')
+    text = " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
+    return f"{text} {connection or ''}"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _prepare(session: Dblink, context: Context, owner: str) -> None:
+    """The other session: of this database, which its lock shows; with the owner's rights, and its own settings."""
+    lock_class = database.query("SELECT dp._worker_lock_class() AS value")[0]["value"]
+    taken = _ask(session, f"SELECT pg_catalog.pg_try_advisory_lock({lock_class}, {_signed(context.root)})")
+    pid = _ask(session, "SELECT pg_catalog.pg_backend_pid()")
+    holder = database.query("SELECT dp._worker_of($1)::text AS pid", ("oid",), (context.root,))[0]["pid"]
+    if taken != "t":
+        raise errors.ObjectInUse(
+            f"a statement of an earlier call still runs on the hierarchy of {context.root_name}",
+            f"Process {holder} runs it; the session that made the call has ended.",
+            "Wait a moment and call again.",
+        )
+    if pid != holder:
+        raise errors.NoSecondSession(
+            f"the connection of {context.call} leads elsewhere",
+            "The second session does not run in this database of this server.",
+            "Let the connection parameter name this server, and this database.",
+        )
+    for name, value in (*_SETTINGS, ("role", owner), ("search_path", context.search_path or "pg_catalog, pg_temp")):
+        _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
+def _signed(oid: int) -> int:
+    return oid - (1 << 32) if oid >= 1 << 31 else oid
+
+
+def _ask(session: Dblink, query: str) -> str | None:
+    """A query that waits for nothing that this session holds."""
+    session.send(query)
+    while session.is_busy():
+        time.sleep(FIRST_PAUSE)
+    return session.result()
+
+
+def run(statement: str, show: Callable[[], None]) -> None:
+    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+
+    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
+    when the statement turns out to last.
+    """
+    session = _open[-1]
+    session.send(statement)
+    database.commit()
+    began = time.monotonic()
+    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
+    shown_at: float | None = began + SHOWN_AFTER
+    pause = FIRST_PAUSE
+    while session.is_busy():
+        database.commit()  # the look took a snapshot, for which the statement waits
+        if shown_at is not None and time.monotonic() > shown_at:
+            shown_at = None
+            show()
+        time.sleep(pause)
+        pause = min(pause * 1.2, LONGEST_PAUSE)
+    _usual[:] = [time.monotonic() - began]
+    session.result()
+
+
+def close() -> None:
+    """End the other session, however the call ended; a statement that it runs is cancelled."""
+    while _open:
+        session = _open.pop()
+        if session.is_busy():
+            session.cancel()
+            until = time.monotonic() + SECONDS_TO_STOP
+            while session.is_busy() and time.monotonic() < until:
+                database.commit()
+                time.sleep(FIRST_PAUSE * 10)
+        session.disconnect()
+
+
+def stop_orphan(context: Context) -> None:
+    """Stop the other session of a call whose own session was killed: the lock of the hierarchy is ours by now."""
+    until = time.monotonic() + SECONDS_TO_STOP
+    query = "SELECT dp._worker_of($1) AS pid"
+    while (pid := database.query(query, ("oid",), (context.root,))[0]["pid"]) is not None:
+        if time.monotonic() > until:
+            raise errors.ObjectInUse(
+                f"a statement of an earlier call still runs on the hierarchy of {context.root_name}",
+                f"Process {pid} runs it; the session that made the call has ended.",
+                "Wait until it has ended, or end it by pg_terminate_backend.",
+            )
+        database.query("SELECT pg_terminate_backend($1)", ("int",), (pid,))
+        database.pause(10)
 ''','sql': r'''"""Composing SQL text: names and values enter a statement only through this module."""
 
 from __future__ import annotations
@@ -9929,6 +11004,31 @@ RETURN (
 );
 
 COMMENT ON FUNCTION dp._lock_holder(oid) IS 'Internal: the process that works on a hierarchy.';
+
+CREATE FUNCTION dp._worker_lock_class()
+RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN 1685088354;
+
+COMMENT ON FUNCTION dp._worker_lock_class() IS
+'Internal: the first key of the advisory lock of a second session that runs statements for the one that works on a hierarchy.';
+
+CREATE FUNCTION dp._worker_of(root oid)
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT l.pid FROM pg_locks AS l
+    WHERE l.locktype = 'advisory' AND l.granted
+        AND l.classid = dp._worker_lock_class()::oid AND l.objid = root AND l.objsubid = 2
+        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+    ORDER BY l.pid
+    LIMIT 1
+);
+
+COMMENT ON FUNCTION dp._worker_of(oid) IS
+'Internal: the second session that runs statements on a hierarchy for the one that works on it.';
 
 -- support/columns.sql.j2
 CREATE FUNCTION dp._column_names(relation oid, numbers smallint[])
@@ -10412,6 +11512,20 @@ CREATE TABLE dp.log_entry (
 CREATE INDEX log_entry_root_at ON dp.log_entry (root, at);
 COMMENT ON TABLE dp.log_entry IS 'What procedures committed and what failed; read it through dp.log.';
 
+CREATE TABLE dp.progress_entry (
+    root regclass PRIMARY KEY REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    pid integer NOT NULL DEFAULT pg_backend_pid(),
+    operation text NOT NULL,
+    tbl regclass NOT NULL,
+    about text NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    total bigint NOT NULL,
+    started timestamptz NOT NULL DEFAULT clock_timestamp(),
+    target text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE dp.progress_entry IS
+'How far the long operation of a hierarchy is, or was when it was stopped; read it through dp.progress.';
+
 SELECT pg_extension_config_dump('dp.hierarchy_config', '');
 SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
@@ -10420,6 +11534,7 @@ SELECT pg_extension_config_dump('dp.detached_slice', '');
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
 -- triggers/forget_dropped.sql.j2
 CREATE FUNCTION dp._forget_dropped()
@@ -10534,6 +11649,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
 
 -- triggers/readable.sql.j2
 CREATE FUNCTION dp._check_policy()
@@ -10708,7 +11825,14 @@ SELECT l.id, l.at, l.root, l.call, l.target, l.status, l.duration, l.message, l.
 FROM dp.log_entry AS l;
 COMMENT ON VIEW dp.log IS 'What procedures committed, step by step, and what failed; kept even when the call failed.';
 
-GRANT SELECT ON dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
+CREATE VIEW dp.progress AS
+SELECT p.root, p.operation, p.tbl, p.about, p.done, p.total, p.started, p.target, p.pid
+FROM dp.progress_entry AS p
+WHERE p.pid = dp._lock_holder(p.root);
+COMMENT ON VIEW dp.progress IS
+'The long operations that run now: how many of how many parts of a table are done, and which one is at work.';
+
+GRANT SELECT ON dp.progress, dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
 -- functions/add_column.sql.j2
 CREATE FUNCTION dp.add_column(
@@ -10727,10 +11851,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -10749,10 +11873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -10778,10 +11902,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -10803,10 +11927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -10824,10 +11948,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -10844,10 +11968,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -10862,10 +11986,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -10893,10 +12017,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -10928,10 +12052,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -10952,10 +12076,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -10973,10 +12097,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -11000,10 +12124,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -11021,10 +12145,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -11041,10 +12165,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -11061,10 +12185,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -11081,10 +12205,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -11101,10 +12225,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -11121,10 +12245,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -11140,10 +12264,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -11156,10 +12280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -11185,10 +12309,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -11206,10 +12330,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -11227,10 +12351,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -11249,10 +12373,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -11269,10 +12393,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -11289,15 +12413,60 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8c1fe0705efe'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b52d95e338c6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- procedures/add_constraint_online.sql.j2
+CREATE PROCEDURE dp.add_constraint_online(
+    tbl regclass,
+    constraint_name name,
+    definition text,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.add_constraint_online IS
+'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
+Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
+rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
+
+-- procedures/create_index_concurrently.sql.j2
+CREATE PROCEDURE dp.create_index_concurrently(
+    tbl regclass,
+    index_name name,
+    definition text,
+    is_unique boolean DEFAULT false,
+    connection text DEFAULT NULL,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.create_index_concurrently IS
+'Creates an index on a root or child and all partitions, leaf by leaf with CREATE INDEX CONCURRENTLY in a second session by dblink.
+Readers and writers go on. Stopped or killed, the same call goes on; leaves with an equal index keep theirs.
+connection: a foreign server, or keywords added to those of a local socket. Locks: a leaf SHARE UPDATE EXCLUSIVE, table and slices SHARE for a moment, each new index ACCESS EXCLUSIVE while it is attached.
+Commits each step. Errors: 08001 no second session, 22023, 2D000, 42501, 42704, 42P07, 42P16 unique without the keys, 55000, 55006, 55P03.';
 
 -- procedures/create_slices.sql.j2
 CREATE PROCEDURE dp.create_slices(
@@ -11310,10 +12479,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8c1fe0705efe'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -11331,16 +12500,56 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8c1fe0705efe'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
 'Moves the rows of the default slices, children with them, into slices that it creates; a slice a transaction, so that every row is visible at every moment.
 Bounds: which rows, the maintained range when NULL. slice: a narrower width makes smaller transactions.
 Locks the default slices SHARE ROW EXCLUSIVE while rows move, ACCESS EXCLUSIVE at the end. Errors: 22023, 2D000, 42501, 42P07, 53200, 55006, 55P03.';
+
+-- procedures/drop_index_concurrently.sql.j2
+CREATE PROCEDURE dp.drop_index_concurrently(
+    tbl regclass,
+    index_name name,
+    connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.drop_index_concurrently IS
+'Drops an index of a root or child and all partitions: what a stopped build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction.
+Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step.
+Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+
+-- procedures/reindex_concurrently.sql.j2
+CREATE PROCEDURE dp.reindex_concurrently(
+    tbl regclass,
+    index_name name,
+    connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.reindex_concurrently IS
+'Builds an index of a root or child anew, leaf by leaf with REINDEX INDEX CONCURRENTLY in a second session by dblink.
+Readers and writers go on. Stopped or killed, the same call goes on behind the last leaf that was done.
+Locks a leaf SHARE UPDATE EXCLUSIVE. Commits each step. Errors: 08001 no second session, 2D000, 42501, 42704, 55006, 55P03.';
 
 -- procedures/run_maintenance.sql.j2
 CREATE PROCEDURE dp.run_maintenance(
@@ -11349,16 +12558,35 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8c1fe0705efe'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: retention, default draining, slices ahead of the clock, gaps, missing leaves, ANALYZE of parents, old log rows.
 Commits step by step; called again after a kill it goes on. One hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
 Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+
+-- procedures/set_not_null_online.sql.j2
+CREATE PROCEDURE dp.set_not_null_online(
+    tbl regclass,
+    column_name name,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.set_not_null_online IS
+'Forbids NULL in a column of a root or child and all partitions without reading rows under a strong lock.
+A CHECK is added NOT VALID and validated leaf by leaf, proves NOT NULL, and goes. Stopped or killed, the same call goes on.
+Locks: table and partitions ACCESS EXCLUSIVE for two moments; rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 2D000, 42501, 42703, 42704, 53200, 55000, 55006, 55P03.';
 
 -- procedures/sync.sql.j2
 CREATE PROCEDURE dp.sync(
@@ -11368,10 +12596,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8c1fe0705efe' not in GD:
+if 'dialog_partition_0_1_0_b52d95e338c6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8c1fe0705efe'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b52d95e338c6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -130,6 +130,12 @@ class InvalidIsolation(PartitionError):
     sqlstate = "25000"
 
 
+class NoSecondSession(PartitionError):
+    """A statement that cannot run inside a transaction needs a second session, and there is none (08001)."""
+
+    sqlstate = "08001"
+
+
 class InvalidTransactionState(PartitionError):
     """A procedure that commits was called inside a transaction block (2D000)."""
 

@@ -6,8 +6,8 @@ import os
 import time
 from typing import NamedTuple
 
-from . import database, errors
-from .operation import Step, conflicting_modes
+from . import blockers, database, errors, progress, remote
+from .operation import Step
 from .sql import SQL, Composable, Identifier, Literal, compose
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
-MAX_BLOCKERS_TOLD = 5
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PINNED_PATH = "pg_catalog, pg_temp"
 PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
 
@@ -48,9 +48,11 @@ class Running(NamedTuple):
 
     step: Step
     since: float
+    duration: float | None = None  # of one that is at its end, in seconds
 
 
 _running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -65,6 +67,7 @@ def reset_plan() -> None:
     _last_plan.clear()
     _printed_role.clear()
     _running.clear()
+    _outside.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -94,13 +97,53 @@ def execute(steps: Iterable[Step], context: Context) -> None:
             continue
         if context.mode != DRY_RUN:
             _running[:] = [Running(each, time.monotonic())]
-            check_budget(each, context)
-            _run_with_retries(each, context)
-            if context.mode == PROCEDURE:
-                log_message(context, "")
-                commit(context)
+            if each.in_transaction:
+                _write_outside(context)
+                check_budget(each, context)
+                _run_with_retries(each, context)
+                if context.mode == PROCEDURE:
+                    log_message(context, "")
+                    progress.done(1, each.operations[0].target.text)
+                    commit(context)
+            else:
+                _run_outside(each, context)
             _running.clear()
         _record(each, context)
+    _write_outside(context)
+
+
+def _run_outside(each: Step, context: Context) -> None:
+    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    since = time.monotonic()
+    remote.run(each.text, lambda: _show(each, context))
+    _outside.append(Running(each, since, time.monotonic() - since))
+    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+        _write_outside(context)
+
+
+def _show(each: Step, context: Context) -> None:
+    """A step in the other session lasts: others can see that it is at work."""
+    begin(context)
+    _log_outside(context)
+    progress.done(0, each.operations[0].target.text)
+    database.commit()
+
+
+def _write_outside(context: Context) -> None:
+    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
+    if not _outside:
+        return
+    begin(context)
+    _log_outside(context)
+    commit(context)
+
+
+def _log_outside(context: Context) -> None:
+    for each in _outside:
+        _log(context, "done", "", each)
+    if _outside:
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -216,7 +259,7 @@ def _run_with_retries(each: Step, context: Context) -> None:
         except database.ServerError as error:
             if not database.is_worth_a_retry(error):
                 raise
-            if database.is_out_of_locks(error) and not _holders(each):
+            if database.is_out_of_locks(error) and not blockers.holders(each):
                 raise errors.OutOfLocks(
                     f"the lock table is full: the step on {each.operations[0].target} needs more of it than is free",
                     f"{error}. The step was estimated at {each.locks} locks; all sessions together share the table.",
@@ -225,7 +268,8 @@ def _run_with_retries(each: Step, context: Context) -> None:
             if attempt == attempts:
                 raise errors.LockNotAvailable(
                     f"could not lock what the step on {each.operations[0].target} needs",
-                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}. {_blockers(each)}",
+                    f"{attempt} attempts of {context.lock_timeout_ms} ms each; the last: {error}."
+                    f" {blockers.describe(each)}",
                     "Call again when these transactions have ended; what was committed so far stays.",
                 ) from None
         if context.mode == PROCEDURE:
@@ -241,61 +285,26 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
     while waited < pause:
         database.pause(context.lock_timeout_ms)
         waited += context.lock_timeout_ms
-        if each.wanted_locks and not _holders(each):
+        if each.wanted_locks and not blockers.holders(each):
             return
-
-
-def _holders(each: Step) -> list[database.Row]:
-    """Other sessions' locks that the locks of a step conflict with: on its relations and on the leaves under them."""
-    modes: dict[int, set[str]] = {}
-    for relation, lock in each.wanted_locks:
-        modes.setdefault(relation, set()).update(conflicting_modes(lock))
-    rows = database.query(
-        """
-        SELECT l.pid, l.mode, l.relation::regclass::text AS relation, wanted.oid AS wanted, a.usename, a.state,
-               extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
-        FROM unnest($1) AS wanted (oid)
-        JOIN LATERAL (SELECT wanted.oid
-                      UNION ALL
-                      SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
-                      WHERE i.inhparent = wanted.oid AND c.relispartition) AS locked ON true
-        JOIN pg_locks l ON l.relation = locked.oid
-        LEFT JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        ORDER BY a.xact_start NULLS LAST, l.pid, l.relation
-        """,
-        ("oid[]",),
-        (list(modes),),
-    )
-    return [row for row in rows if row["mode"] in modes[row["wanted"]]]
-
-
-def _blockers(each: Step) -> str:
-    found = _holders(each)
-    if not found:
-        return "No session holds a conflicting lock on them now."
-    told = "; ".join(
-        f"process {row['pid']} ({row['usename']}, {row['state']}, {row['seconds']} s in its transaction) holds"
-        f" {row['mode']} on {row['relation']}"
-        for row in found[:MAX_BLOCKERS_TOLD]
-    )
-    return f"Held by: {told}."
 
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log(context, "failed", message)
+    _log_outside(context)
+    _log(context, "failed", message, _running[0] if _running else None)
     _running.clear()
 
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message)
+    _log(context, "done", message, _running[0] if _running else None)
 
 
-def _log(context: Context, status: str, message: str) -> None:
-    running = _running[0] if _running else None
+def _log(context: Context, status: str, message: str, running: Running | None) -> None:
+    duration = None
+    if running is not None:
+        duration = time.monotonic() - running.since if running.duration is None else running.duration
     database.query(
         "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
         " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
@@ -307,6 +316,6 @@ def _log(context: Context, status: str, message: str) -> None:
             status,
             message,
             running.step.text if running else "",
-            time.monotonic() - running.since if running else None,
+            duration,
         ),
     )

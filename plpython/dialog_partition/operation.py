@@ -49,6 +49,7 @@ class Operation(NamedTuple):
     locks: int = 2  # how many entries of the lock table it takes, at most, besides those of trees
     trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
+    in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
 
 
 class Step(NamedTuple):
@@ -70,6 +71,11 @@ class Step(NamedTuple):
         """The existing relations it locks, each with the mode."""
         found = {(relation, operation.lock) for operation in self.operations for relation in operation.relations}
         return tuple(found.union(*(operation.other_locks for operation in self.operations)))
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether it can run inside a transaction; what cannot is a step of its own."""
+        return all(operation.in_transaction for operation in self.operations)
 
     @property
     def text(self) -> str:

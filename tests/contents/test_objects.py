@@ -14,7 +14,17 @@ from tests.support.server import ROOT
 EXPECTED = Path(__file__).parent / "expected" / "objects.txt"
 
 # The server refuses COMMIT in a procedure with SET; these pin search_path themselves, after every commit again.
-COMMITTING_PROCEDURES = {"create_slices", "drain_default", "run_maintenance", "sync"}
+COMMITTING_PROCEDURES = {
+    "add_constraint_online",
+    "create_index_concurrently",
+    "create_slices",
+    "drain_default",
+    "drop_index_concurrently",
+    "reindex_concurrently",
+    "run_maintenance",
+    "set_not_null_online",
+    "sync",
+}
 
 # Everything that belongs to the extension, a line an object: functions with parameters and result, relations with
 # their columns, and what others than the owner may do. The owner's own privileges differ between server versions.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.server.test_concurrently import with_dblink
 from tests.support.catalogs import difference, picture
 from tests.support.database import Database
 from tests.support.hierarchies import declare
@@ -137,6 +138,17 @@ CASES = {
         FILLED + "CREATE TABLE shared (id int PRIMARY KEY);",
         "SELECT {columns} FROM dp.add_constraint('item', 'c', 'FOREIGN KEY (kind) REFERENCES public.shared'{dry})",
     ),
+    "create_index_concurrently": (
+        FILLED,
+        "CALL dp.create_index_concurrently('event', 'low', '(lower(body))'{connection}{dry})",
+    ),
+    "drop_index_concurrently": (FILLED, "CALL dp.drop_index_concurrently('event', 'event_body_idx'{connection}{dry})"),
+    "add_constraint_online": (
+        FILLED + "CREATE TABLE kind (id int PRIMARY KEY);",
+        "CALL dp.add_constraint_online('item', 'item_kind', 'FOREIGN KEY (kind) REFERENCES kind'{dry})",
+    ),
+    "add_constraint_online_check": (FILLED, "CALL dp.add_constraint_online('item', 'c', 'CHECK (kind > 0)'{dry})"),
+    "set_not_null_online": (FILLED, "CALL dp.set_not_null_online('item', 'kind'{dry})"),
     "sync": (
         FILLED + "GRANT UPDATE (body) ON event TO reader; ALTER TABLE event_template SET (fillfactor = 70);"
         "CREATE INDEX event_body ON ONLY event (body, id); COMMENT ON COLUMN item.kind IS 'it''s'; ALTER TABLE item"
@@ -174,6 +186,10 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         "key": "at" if exact else "at_slice",
         "bucket": "'x'",
     }
+    connection = ""
+    if "{connection}" in statement:
+        connection = f", connection => '{with_dblink(db)}'"
+        with_dblink(twin)
     prepared = before
     for name, value in places.items():
         prepared = prepared.replace("{" + name + "}", value)
@@ -188,6 +204,7 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         database.server.psql(database.name, prepared, "owner")
     assert difference(picture(db), picture(twin)) == {}
     clock = "SET dp.now = '2025-04-10 00:00+00';\n"
+    statement = statement.replace("{connection}", connection)
     call = statement.replace("{form}", form).replace("{key}", places["key"])
     db.server.psql(db.name, clock + call.replace("{columns}", "*").replace("{dry}", "") + ";", "owner")
     dry = call.replace("{columns}", "statement").replace("{dry}", ", dry_run => true")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, execute
+from .. import errors, execute, progress
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -24,7 +24,9 @@ LOCKS_OF_CALL = 90
 class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
-    def __init__(self, call: str, table: int, dry_run: bool, search_path: str | None = None) -> None:
+    def __init__(
+        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+    ) -> None:
         """Find the table's hierarchy and take its lock."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
@@ -33,7 +35,8 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        hierarchy, context = calls.open_function(call, root, dry_run)
+        opened = calls.open_procedure if is_procedure else calls.open_function
+        hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
@@ -51,6 +54,12 @@ class Alteration:
                 "Write the name as it is in the catalog, without double quotes.",
             )
         return found
+
+    def constraint_names(self) -> set[str]:
+        """The table's constraints of any kind."""
+        structure = self.structure
+        indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
+        return {*structure.checks, *structure.foreign_key_definitions, *indexes}
 
     def template_has(self, column: str) -> bool:
         """Whether the template has a column, too."""
@@ -95,4 +104,6 @@ class Alteration:
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
+        if self.context.mode == execute.PROCEDURE:
+            progress.clear(self.context.root)
         return calls.nothing_to_do(why)

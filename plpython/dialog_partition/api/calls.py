@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database, errors, execute
+from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -172,12 +172,15 @@ def open_procedure(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Cont
         return hierarchy, found
     execute.commit(found)
     lock_hierarchy(found, for_session=True)
+    remote.stop_orphan(found)
     execute.commit(found)  # a repeatable read transaction still sees what was there before the lock
     return catalog_hierarchy.load(root), found
 
 
 def release_locks() -> None:
     """Give back what the session holds; the entry calls it however a procedure ends."""
+    progress.forget()
+    remote.close()
     while _open:
         try:
             catalog_server.unlock(_open[-1].root)

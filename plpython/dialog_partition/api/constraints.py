@@ -29,10 +29,10 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in _constraints(change):
+    if constraint_name in change.constraint_names():
         return _same_constraint(change, constraint_name, definition)
     if kind[0] in ("UNIQUE", "PRIMARY"):
-        _check_unique(change, constraint_name, definition)
+        check_unique(change, constraint_name, definition)
     statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
     operation = plan.add_constraint(change.target, statement, kind[0])
     rows = change.run([operation], "constraint", constraint_name)
@@ -61,13 +61,7 @@ def _same_constraint(change: Alteration, name: str, definition: str) -> list[Pla
     return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
-def _constraints(change: Alteration) -> set[str]:
-    structure = change.structure
-    indexes = (index.name for index in structure.indexes if index.constraint_type is not None)
-    return {*structure.checks, *structure.foreign_key_definitions, *indexes}
-
-
-def _check_unique(change: Alteration, name: str, definition: str) -> None:
+def check_unique(change: Alteration, name: str, definition: str) -> None:
     """A unique rule without the keys would not hold over all partitions, and PostgreSQL has none."""
     columns = fragments.column_names(definition)
     keys = change.target.hierarchy.policy.partition_keys
@@ -95,7 +89,7 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in _constraints(change):
+    if constraint_name not in change.constraint_names():
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
@@ -121,7 +115,7 @@ def create_index(
     if present is not None:
         return _same_index(change, index_name, present, definition, is_unique=is_unique)
     if is_unique:
-        _check_unique(change, index_name, definition)
+        check_unique(change, index_name, definition)
     operations = plan.create_index(change.target, index_name, definition, is_unique=is_unique)
     return change.run(operations, "index", index_name)
 
@@ -157,11 +151,16 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     index = next((each for each in change.structure.indexes if each.name == index_name), None)
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
-    if index.constraint_type is not None:
+    refuse_constraint_index(change, index_name)
+    statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
+    return change.run([plan.on_parent(change.target, statement, 2)])
+
+
+def refuse_constraint_index(change: Alteration, name: str) -> None:
+    """An index that enforces a constraint is not dropped by itself."""
+    if any(index.name == name and index.constraint_type is not None for index in change.structure.indexes):
         raise errors.InvalidTableDefinition(
-            f'index "{index_name}" of {change.target.identifier} belongs to a constraint',
+            f'index "{name}" of {change.target.identifier} belongs to a constraint',
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
-    statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
-    return change.run([plan.on_parent(change.target, statement, 2)])

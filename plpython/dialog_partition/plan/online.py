@@ -1,0 +1,221 @@
+"""Schema changes that nobody waits for long: each partition by itself, and what joins them at the end.
+
+A plan is the difference between the catalog and the goal. Whatever an interrupted call left is part of the catalog, and
+so the next plan goes on from there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..operation import (
+    ACCESS_EXCLUSIVE,
+    SHARE,
+    SHARE_UPDATE_EXCLUSIVE,
+    Operation,
+    Step,
+)
+from ..sql import SQL, Composable, Identifier, compose
+from .alter import Target, on_parent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Index(NamedTuple):
+    """An index of a table or partition."""
+
+    oid: int
+    relation: int
+    schema: str
+    name: str
+    is_valid: bool
+    parent: int  # the index that it is attached to; 0: none
+    is_unique: bool
+    definition: str | None  # of one that is not attached
+    is_busy: bool  # whether somebody builds it now
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+class Part(NamedTuple):
+    """A table or partition, and its indexes."""
+
+    oid: int
+    schema: str
+    name: str
+    is_leaf: bool
+    parent: int  # 0: the table itself
+    indexes: tuple[Index, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+class Wanted(NamedTuple):
+    """The index that the table and all partitions shall have."""
+
+    name: str
+    definition: str  # as PostgreSQL deparses it, where it could be asked
+    is_unique: bool
+
+    def is_equal(self, index: Index) -> bool:
+        """Whether an index that is not attached does the same."""
+        return index.parent == 0 and index.is_unique == self.is_unique and index.definition == self.definition
+
+    def name_for(self, part: Part) -> str:
+        """The name of a partition's index."""
+        return self.name if part.parent == 0 else naming.unique_derived_name(part.name, self.name)
+
+
+def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+    """An index on every partition without blocking writers; the table first, leaves by slices."""
+    chosen: dict[int, tuple[int, Identifier]] = {}  # the index of each part that has partitions; oid 0: yet to be made
+    steps: list[Step] = []
+    by_parent: dict[int, list[Part]] = {}
+    for part in parts:
+        if part.is_leaf:
+            by_parent.setdefault(part.parent, []).append(part)
+            continue
+        index, operations = _upper_index(part, wanted, chosen.get(part.parent))
+        chosen[part.oid] = index
+        if operations:
+            steps.append(Step(tuple(operations), is_atomic=len(operations) > 1))
+    for parent, leaves in by_parent.items():
+        attached: list[Operation] = []
+        for leaf in leaves:
+            steps += _leaf_steps(leaf, wanted, chosen[parent], attached)
+        if attached:
+            steps.append(Step(tuple(attached)))
+    return steps
+
+
+def _upper_index(
+    part: Part, wanted: Wanted, above: tuple[int, Identifier] | None
+) -> tuple[tuple[int, Identifier], list[Operation]]:
+    """The index of the table or of a slice, without its partitions; and what makes it."""
+    found = _own(part, wanted, above)
+    if found is not None and (above is None or found.parent == above[0] != 0):
+        return (found.oid, found.identifier), []
+    name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
+    operations = []
+    if found is None:
+        unique = SQL("UNIQUE " if wanted.is_unique else "")
+        statement = compose(
+            "CREATE {}INDEX {} ON ONLY {} {}",
+            unique,
+            Identifier(name.name),
+            part.identifier,
+            SQL(wanted.definition),
+        )
+        operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
+    if above is not None:
+        operations.append(_attach(part, above[1], name, found))
+    return (found.oid if found is not None else 0, name), operations
+
+
+def _own(part: Part, wanted: Wanted, above: tuple[int, Identifier] | None) -> Index | None:
+    """The index of a part that is attached to the one above, or could be; the table's goes by its name."""
+    if above is None:
+        return next((index for index in part.indexes if index.name == wanted.name), None)
+    attached = [index for index in part.indexes if index.parent == above[0] != 0]
+    equal = [index for index in part.indexes if wanted.is_equal(index) and (index.is_valid or not part.is_leaf)]
+    equal.sort(key=lambda index: index.name != wanted.name_for(part))
+    return next(iter(attached + equal), None)
+
+
+def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attached: list[Operation]) -> Iterator[Step]:
+    """What builds a leaf's index; what attaches it joins ``attached``."""
+    found = _own(leaf, wanted, above)
+    if found is not None and found.parent != 0:
+        if not found.is_valid:
+            yield outside(leaf, compose("REINDEX INDEX CONCURRENTLY {}", found.identifier))
+        return
+    yield from (drop_leftover(leaf, index) for index in leftovers(leaf, wanted))
+    name = found.identifier if found is not None else Identifier(leaf.schema, wanted.name_for(leaf))
+    if found is None:
+        unique = SQL("UNIQUE " if wanted.is_unique else "")
+        statement = compose(
+            "CREATE {}INDEX CONCURRENTLY {} ON {} {}",
+            unique,
+            Identifier(name.name),
+            leaf.identifier,
+            SQL(wanted.definition),
+        )
+        yield outside(leaf, statement)
+    attached.append(_attach(leaf, above[1], name, found))
+
+
+def leftovers(leaf: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped left on a leaf: an index that is equal, attached to nothing, and not valid."""
+    return [index for index in leaf.indexes if wanted.is_equal(index) and not index.is_valid and not index.is_busy]
+
+
+def unattached(leaf: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped built on a leaf and did not attach, besides what it left half built."""
+    ready = [index for index in leaf.indexes if wanted.is_equal(index) and index.is_valid]
+    return leftovers(leaf, wanted) + [index for index in ready if index.name == wanted.name_for(leaf)]
+
+
+def outside(part: Part, statement: SQL) -> Step:
+    """A statement that no transaction may contain."""
+    return Step((Operation(part.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (part.oid,), in_transaction=False),))
+
+
+def drop_leftover(part: Part, index: Index) -> Step:
+    """An index that is attached to nothing goes without blocking."""
+    return outside(part, compose("DROP INDEX CONCURRENTLY IF EXISTS {}", index.identifier))
+
+
+def _attach(part: Part, above: Composable, name: Identifier, found: Index | None) -> Operation:
+    """The index itself is locked ACCESS EXCLUSIVE for a moment: statements that began to use it are waited for."""
+    statement = compose("ALTER INDEX {} ATTACH PARTITION {}", above, name)
+    return Operation(part.identifier, statement, ACCESS_EXCLUSIVE, (found.oid,) if found is not None else (), 4)
+
+
+def taken_names(parts: tuple[Part, ...], wanted: Wanted) -> dict[str, list[str]]:
+    """The names that new indexes need, by schema."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        name = wanted.name_for(part)
+        if not any(index.name == name for index in part.indexes if index.parent != 0 or wanted.is_equal(index)):
+            found.setdefault(part.schema, []).append(name)
+    return found
+
+
+def drop_index(target: Target, parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+    """What is attached to nothing, concurrently; then the table's index with all that is attached, in one moment."""
+    steps = [drop_leftover(part, index) for part in parts if part.is_leaf for index in unattached(part, wanted)]
+    statement = compose("DROP INDEX {}", Identifier(target.table.schema, wanted.name))
+    return [*steps, Step((on_parent(target, statement, 2),))]
+
+
+def reindex(parts: tuple[Part, ...], top: Index, built: frozenset[str]) -> list[Step]:
+    """Each leaf's index anew, but for those built since the operation began; what a killed call left goes."""
+    chosen = {0: 0, top.oid: 0}
+    steps: list[Step] = []
+    for part in parts:
+        for index in part.indexes:
+            if index.oid != top.oid and (index.parent == 0 or index.parent not in chosen):
+                continue
+            chosen[index.oid] = part.oid
+            if not part.is_leaf:
+                continue
+            steps += [drop_leftover(part, each) for each in part.indexes if _is_copy(each, index)]
+            statement = compose("REINDEX INDEX CONCURRENTLY {}", index.identifier)
+            if statement.text not in built:
+                steps.append(outside(part, statement))
+    return steps
+
+
+def _is_copy(index: Index, original: Index) -> bool:
+    """Whether an index is what REINDEX CONCURRENTLY of another left when it was stopped."""
+    prefixes = tuple(naming.cut(original.name, naming.MAX_BYTES - 8) + suffix for suffix in ("_ccnew", "_ccold"))
+    return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)

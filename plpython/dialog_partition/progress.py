@@ -1,0 +1,59 @@
+"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
+
+The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
+"""
+
+from __future__ import annotations
+
+from . import database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .execute import Context
+
+_counted: list[int] = []  # the root whose steps are counted
+
+
+def begin(context: Context, table: int, about: str, total: int) -> None:
+    """An operation on a table begins, or goes on: the same one keeps the time of its start."""
+    database.query(
+        """
+        INSERT INTO dp.progress_entry AS p (root, operation, tbl, about, total)
+        VALUES ($1::regclass, $2, $3::regclass, $4, $5)
+        ON CONFLICT (root) DO UPDATE SET
+            pid = pg_backend_pid(), operation = excluded.operation, tbl = excluded.tbl, about = excluded.about,
+            done = 0, total = excluded.total, target = '',
+            started = CASE WHEN (p.operation, p.tbl, p.about) = (excluded.operation, excluded.tbl, excluded.about)
+                           THEN p.started ELSE excluded.started END
+        """,
+        ("oid", "text", "oid", "text", "int8"),
+        (context.root, context.call, table, about, total),
+    )
+    _counted[:] = [context.root]
+
+
+def done(parts: int, name: str) -> None:
+    """Some more parts are done; and which one is at work, or was the last."""
+    if _counted:
+        database.query(
+            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text"),
+            (_counted[0], parts, name),
+        )
+
+
+def end() -> None:
+    """The operation is at its end."""
+    if _counted:
+        clear(_counted[0])
+    forget()
+
+
+def clear(root: int) -> None:
+    """Nothing is left of a hierarchy's operation; the row may be one that was killed behind its last step."""
+    database.query("DELETE FROM dp.progress_entry WHERE root = $1::regclass", ("oid",), (root,))
+
+
+def forget() -> None:
+    """The call is over, whether or not the operation came to its end."""
+    _counted.clear()
