@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_d4637f481dca'
+PACKAGE = 'dialog_partition_0_1_0_c253b0ce3df4'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -162,14 +162,16 @@ from __future__ import annotations
 
 import json
 
-from .. import errors, execute, fragments
+from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
 from ..plan import drift as plan_drift
-from ..sql import SQL, Literal, compose
-from . import calls
+from ..plan.difference import Difference
+from ..sql import SQL
+from . import calls, probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -232,18 +234,53 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
             operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
-        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+        operations = [plan.on_parent(change.target, statement, _locks_each(action, table.relations_per_leaf))]
     if dry_run:
-        sync = compose("CALL dp.sync({})", Literal(change.target.hierarchy.root.identifier.text))
-        return change.run([*operations, Operation(change.target.identifier, sync)])
-    before = set(plan_drift.differences(catalog_drift.read_table(table)))
-    change.run(operations)
-    facts = catalog_drift.read_table(table)
-    rest = [each for each in plan_drift.differences(facts) if each not in before]
-    steps = plan_drift.steps_of(facts, rest, rewrite=True)
-    if steps:
-        calls.run_in_function([Step(tuple(one for step in steps for one in step.operations))], change.context)
+        rest = _tried(change, operations) if _is_seen_as_drift(action) else []
+    else:
+        before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        change.run(operations)
+        rest = _brought_along(change, before)
+        operations = []
+    if operations or rest:
+        calls.run_in_function([Step((*operations, *rest))], change.context)
     return execute.last_plan()
+
+
+def _locks_each(action: str, relations_per_leaf: int) -> int:
+    """How many entries of the lock table an action takes on each partition."""
+    words = fragments.words(action, 100)
+    if "TYPE" in words or "EXPRESSION" in words:  # rows are written anew
+        return 3 * relations_per_leaf + plan.NEW_FILES
+    return relations_per_leaf if words[:1] == ("VALIDATE",) else 1
+
+
+def _brought_along(change: Alteration, before: set[Difference]) -> list[Operation]:
+    """What brings slices and leaves everything in which they differ from before."""
+    facts = catalog_drift.read_table(change.target.table)
+    rest = [each for each in plan_drift.differences(facts) if each not in before]
+    return [one for step in plan_drift.steps_of(facts, rest, rewrite=True) for one in step.operations]
+
+
+def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
+    """The same for a dry run: only after the action it is known, so the action is rolled back again."""
+    if catalog_server.server().is_standby:
+        return []
+    before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    rest: list[Operation] = []
+    try:
+        with database.subtransaction():
+            execute.probe(Step(tuple(operations)).text, change.context)
+            rest = _brought_along(change, before)
+            raise probing.Rolled
+    except probing.Rolled:
+        return rest
+
+
+def _is_seen_as_drift(action: str) -> bool:
+    """Whether an action may leave partitions behind; these are changes of the catalog, and take no time."""
+    words = fragments.words(action, 100)
+    return words[:1] != ("VALIDATE",)
 
 
 def _first_words(action: str) -> tuple[str, ...]:
@@ -262,22 +299,20 @@ def _is_of_leaves(action: str) -> bool:
 def _refuse(action: str) -> None:
     words = _first_words(action)
     text = " ".join(words)
-    if words[:1] and words[0] in ELSEWHERE:
-        raise errors.InvalidParameter.of(
-            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
-        )
     if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
         raise errors.InvalidParameter.of(
             "action", action, f"{text} would take the table out of its hierarchy, or part it from the others.",
             "Do that by hand, to every table of the hierarchy.",
         )  # fmt: skip
+    if words[:1] and words[0] in ELSEWHERE:
+        raise errors.InvalidParameter.of(
+            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
+        )
 ''','api.alteration': r'''"""What all schema changes have in common: the table they are about, the caller's search_path, and the last look."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-from .. import database, errors, execute, progress, wrapping
+from .. import errors, execute, progress
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -289,9 +324,11 @@ from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..execute import Context, PlanRow
+
+
+# Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
+LOCKS_OF_CALL = 90
 
 
 class Alteration:
@@ -313,6 +350,7 @@ class Alteration:
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
+        self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
 
@@ -358,18 +396,11 @@ class Alteration:
             "Another name is given by dp.rename_column(...), in all tables at once.",
         )
 
-    @contextmanager
-    def callers_names(self) -> Iterator[None]:
-        """Names in SQL of the caller's are looked up where the caller's session looks."""
-        database.set_local(
-            "search_path", wrapping.PINNED_PATH if self.context.search_path is None else self.context.search_path
-        )
-        yield
-        database.set_local("search_path", wrapping.PINNED_PATH)
-
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
-        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        first = operations[0]
+        counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
+        rows = calls.run_in_function([Step(tuple(counted))], self.context)
         if kind is None or self.context.mode == execute.DRY_RUN:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
@@ -995,8 +1026,11 @@ from ..catalog import alter as catalog_alter
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan.asked import ColumnFacts, storable
+from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
 from ..sql import SQL, Identifier, compose
+from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -1040,24 +1074,55 @@ def add_column(
         )
     column = plan.NewColumn(column_name, type, default_value, not_null, generated, _identity(identity), comment)
     change = Alteration("add_column", tbl, dry_run, search_path)
-    present = change.structure.column(column_name)
+    present = catalog_alter.find_column(tbl, column_name)
+    if present is None:
+        _refuse_identity(change, column)
+    asked = probing.tried(
+        change,
+        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.COLUMN))),
+        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+    )
     if present is not None:
-        with change.callers_names():
-            is_same = catalog_alter.same_type(tbl, column_name, type)
-        if is_same and present.is_not_null >= not_null and present.is_identity == (identity is not None):
-            return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+        _refuse_differences(change, column_name, asked_differences(column, asked, present))
+    of_template = _template_lacks(change, column_name, asked)
+    if present is not None and not of_template:
+        return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+    operations = plan.add_column(
+        change.target, column, of_table=present is None, of_template=of_template, writes_anew=change.writes_anew
+    )
+    return change.run(operations, "column", column_name)
+
+
+def _refuse_differences(change: Alteration, name: str, found: list[str]) -> None:
+    if found:
         raise errors.DuplicateColumn(
-            f'column "{column_name}" of {change.target.identifier} exists already, and is another',
-            f"It is {present.declaration}{' NOT NULL' if present.is_not_null else ''}.",
-            "Change it with dp.alter_column_type(...), dp.set_not_null(...), or choose another name.",
+            f'column "{name}" of {change.target.identifier} exists already, and is another',
+            f"It has {', '.join(found)}.",
+            "Change it with dp.alter_column_type(...), dp.set_default(...), dp.set_not_null(...), or choose another"
+            " name.",
         )
+
+
+def _template_lacks(change: Alteration, name: str, asked: ColumnFacts) -> bool:
+    """Whether there is a template, and the column shall be added to it."""
+    template = change.target.table.template_oid
+    own = catalog_alter.find_column(template, name) if template is not None else None
+    if own is not None and storable(own) != storable(asked):
+        raise errors.DuplicateColumn(
+            f'the template of {change.target.identifier} has column "{name}" already, and it is another',
+            f"It is {own.type}, not {asked.type}, or has another collation or expression.",
+            "CALL dp.sync(...) drops from the template what its table does not have.",
+        )
+    return template is not None and own is None
+
+
+def _refuse_identity(change: Alteration, column: plan.NewColumn) -> None:
     if column.identity is not None and catalog_server.server().version < IDENTITY_SINCE and change.target.relations[1:]:
         raise errors.InvalidTableDefinition(
             f"an identity column cannot be added to {change.target.identifier}, which has partitions",
             "PostgreSQL 17 and later can; this server is older.",
             "Create a sequence, and add the column with default_value => 'nextval(...)'.",
         )
-    return change.run(plan.add_column(change.target, column), "column", column_name)
 
 
 def _identity(text: str | None) -> str | None:
@@ -1077,7 +1142,14 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     if not of_table and not of_template:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
-    operations = plan.drop_column(change.target, column_name, of_table=of_table, of_template=of_template)
+    present = catalog_alter.find_column(tbl, column_name)
+    operations = plan.drop_column(
+        change.target,
+        column_name,
+        of_table=of_table,
+        of_template=of_template,
+        dependents=present.dependents if present is not None else 0,
+    )
     return change.run(operations, "column", column_name)
 
 
@@ -1127,13 +1199,25 @@ def alter_column_type(
         fragments.check("using_expression", using_expression)
     change = Alteration("alter_column_type", tbl, dry_run, search_path)
     change.column(column_name)
-    with change.callers_names():
-        is_same = catalog_alter.same_type(tbl, column_name, type)
-    if is_same and "COLLATE" not in type.upper():
+    asked = probing.tried(
+        change,
+        lambda copy: compose("ALTER TABLE {} ADD COLUMN {} {}", copy, Identifier(probing.COLUMN), SQL(type)),
+        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+    )
+    present = catalog_alter.column(tbl, column_name)
+    if (asked.type, asked.collation) == (present.type, present.collation):
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
     change.refuse_keys(column_name, "get another type")
+    alter = plan.alter_type_action(column_name, type, using_expression)
+    probing.tried(change, lambda copy: plan.alter(copy, alter), catalog_alter.file_of)
     operations = plan.alter_column_type(
-        change.target, column_name, type, using_expression, of_template=change.template_has(column_name)
+        change.target,
+        column_name,
+        type,
+        using_expression,
+        of_template=change.template_has(column_name),
+        writes_anew=change.writes_anew,
+        dependents=present.dependents,
     )
     return change.run(operations, "column", column_name)
 
@@ -1145,6 +1229,13 @@ def set_default(tbl: int, column_name: str, default_value: str, search_path: str
     change.column(column_name)
     _refuse_slice_key(change, column_name)
     action = compose("SET DEFAULT {}", SQL(default_value))
+    asked = probing.tried(
+        change,
+        lambda copy: compose("ALTER TABLE {} ALTER COLUMN {} {}", copy, Identifier(column_name), action),
+        lambda copy: catalog_alter.column(copy, column_name).default_value,
+    )
+    if asked == catalog_alter.column(tbl, column_name).default_value:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} has that default already')
     return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
 
 
@@ -1153,7 +1244,7 @@ def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_default", tbl, dry_run)
     change.column(column_name)
     _refuse_slice_key(change, column_name)
-    if catalog_alter.default_of(tbl, column_name) is None:
+    if catalog_alter.column(tbl, column_name).default_value is None:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
     return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
 
@@ -1424,16 +1515,20 @@ def _check_default_slice(hierarchy: Hierarchy, wanted: dict[str, Any]) -> None:
 from __future__ import annotations
 
 from .. import errors, fragments
+from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
 from ..plan import alter as plan
+from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
+from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+NOT_VALID = " NOT VALID"
 KINDS = ("CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
 
 
@@ -1447,20 +1542,42 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
     if constraint_name in change.constraint_names():
-        return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+        return _same_constraint(change, constraint_name, definition)
     if kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
     statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
-    rows = change.run([plan.on_parent(change.target, statement, 2)], "constraint", constraint_name)
+    operation = plan.add_constraint(change.target, statement, kind[0])
+    rows = change.run([operation], "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
+
+
+def _same_constraint(change: Alteration, name: str, definition: str) -> list[PlanRow]:
+    """Nothing to do where the constraint of that name is the one that was asked for."""
+    present = catalog_alter.constraint(change.target.table.oid, name)
+    asked = probing.tried(
+        change,
+        lambda copy: add_constraint_statement(copy, probing.COLUMN, SQL(definition)),
+        lambda copy: catalog_alter.constraint(copy, probing.COLUMN),
+    )
+    if present is not None and present == (asked or "").removesuffix(NOT_VALID):  # valid is more than was asked for
+        asked = present
+    if present != asked:
+        raise errors.DuplicateObject(
+            f'constraint "{name}" of {change.target.identifier} exists already, and is another',
+            f"It is {present}, not {asked}.",
+            "ALTER TABLE ... VALIDATE CONSTRAINT makes it valid."
+            if present == f"{asked}{NOT_VALID}"
+            else "Drop it with dp.drop_constraint(...) first, or choose another name.",
+        )
+    return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
     """A unique rule without the keys would not hold over all partitions, and PostgreSQL has none."""
     columns = fragments.column_names(definition)
     keys = change.target.hierarchy.policy.partition_keys
-    lacking = tuple(key for key in keys if columns is None or key not in columns)
+    lacking = tuple(key for key in keys if key not in columns)
     if lacking:
         raise errors.InvalidTableDefinition(
             f'unique rule "{name}" of {change.target.identifier} lacks the partition keys {names(lacking)}',
@@ -1497,7 +1614,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
         )
     action = compose("DROP CONSTRAINT {}", Identifier(constraint_name))
     statement = plan.alter(change.target.identifier, action)
-    return change.run([plan.on_parent(change.target, statement, 2)])
+    return change.run([plan.on_parent(change.target, statement, plan.LOCKS_OF_CONSTRAINT)])
 
 
 def create_index(
@@ -1506,12 +1623,38 @@ def create_index(
     """Create an index on the table and all partitions; see sql/functions/create_index.sql.j2."""
     fragments.check("definition", definition)
     change = Alteration("create_index", tbl, dry_run, search_path)
-    if any(index.name == index_name for index in change.structure.indexes):
-        return change.nothing(f'{change.target.identifier} has index "{index_name}" already')
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None:
+        return _same_index(change, index_name, present, definition, is_unique=is_unique)
     if is_unique:
         check_unique(change, index_name, definition)
     operations = plan.create_index(change.target, index_name, definition, is_unique=is_unique)
     return change.run(operations, "index", index_name)
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+    asked = probing.tried(
+        change,
+        lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
+        lambda copy: catalog_alter.index(copy, probing.COLUMN),
+    )
+    table = change.target.identifier
+    if asked is None or asked.text != present.text or present.is_of_constraint:
+        raise errors.DuplicateObject(
+            f'index "{name}" of {table} exists already, and is another',
+            f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
+            "Drop it first, or choose another name.",
+        )
+    if not present.is_valid:
+        raise errors.NotInPrerequisiteState(
+            f'index "{name}" of {table} is not valid: partitions lack it',
+            "It was created ON ONLY the table, or a concurrent build of it was stopped.",
+            "CALL dp.sync(...) creates and attaches the partitions' own.",
+        )
+    return change.nothing(f'{table} has index "{name}" already')
 
 
 def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
@@ -2607,6 +2750,50 @@ def _check_hashable(structure: Structure, column: Column) -> None:
             "The type has no default operator class of the access method hash.",
             "Choose another column, or leave the hash level out with hash_key => NULL.",
         )
+''','api.probing': r'''"""What PostgreSQL makes of a piece of SQL: tried on an empty copy of the table, looked at, and rolled back.
+
+So that two definitions are compared as PostgreSQL deparses them, whatever the caller wrote; and so that what cannot
+work fails before anything of the hierarchy is locked.
+"""
+
+from __future__ import annotations
+
+from .. import database, execute, naming
+from ..catalog import alter as catalog_alter
+from ..catalog import server as catalog_server
+from ..sql import SQL, Identifier, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, TypeVar
+
+    from .alteration import Alteration
+
+    T = TypeVar("T")
+
+COLUMN = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
+
+
+class Rolled(Exception):
+    """Ends a subtransaction that is to be rolled back."""
+
+
+def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
+    """What is read of the copy, by its oid, after a statement on it."""
+    table = change.target.table
+    copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
+    found: list[T] = []
+    try:
+        with database.subtransaction():
+            execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
+            oid = catalog_server.resolve_relation(copy.text)
+            file = catalog_alter.file_of(oid)
+            execute.probe(build(copy).text, change.context)
+            found.append(read(oid))
+            change.writes_anew = catalog_alter.file_of(oid) != file
+            raise Rolled
+    except Rolled:
+        return found[0]
 ''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
 
 from __future__ import annotations
@@ -3480,6 +3667,7 @@ from __future__ import annotations
 from .. import database
 from ..model import Hierarchy, Table
 from ..plan.alter import Target
+from ..plan.asked import ColumnFacts, IndexFacts
 from . import slices as catalog_slices
 
 MAX_TOLD = 5
@@ -3504,20 +3692,52 @@ _COLUMN = """
     LIMIT $3
 """
 
+# A partition's own copy descends from the table's; only CHECKs have no parent, and go by their name.
 _CONSTRAINT = """
+    WITH RECURSIVE family AS (
+        SELECT oid, conrelid, conname, contype, convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2
+        UNION ALL
+        SELECT k.oid, k.conrelid, k.conname, k.contype, k.convalidated
+        FROM family f JOIN pg_constraint k ON k.conparentid = f.oid
+    )
     SELECT tree.relid::text AS name
     FROM pg_constraint parent, pg_partition_tree($1) AS tree
     WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
-      AND NOT EXISTS (SELECT FROM pg_constraint own
-                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
-                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
-                        AND own.convalidated = parent.convalidated)
+      AND NOT CASE parent.contype WHEN 'c' THEN
+          EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = tree.relid AND own.contype = 'c'
+                  AND own.conname = parent.conname AND own.coninhcount > 0 AND own.convalidated = parent.convalidated)
+          ELSE EXISTS (SELECT FROM family own
+                       WHERE own.conrelid = tree.relid AND own.convalidated = parent.convalidated) END
     LIMIT $3
 """
 
 _INDEX = """
     SELECT x.relname::text AS name FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = $1 AND x.relname = $2 AND NOT i.indisvalid LIMIT $3
+"""
+
+_COLUMN_FACTS = """
+    SELECT format_type(a.atttypid, a.atttypmod) AS type,
+           CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END AS collation,
+           a.attnotnull AS is_not_null,
+           CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END AS identity,
+           CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid)
+                                               || CASE a.attgenerated WHEN 'v' THEN ' VIRTUAL' ELSE '' END
+                END AS generated,
+           CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_value,
+           col_description(a.attrelid, a.attnum) AS comment,
+           (SELECT count(DISTINCT (p.classid, p.objid)) FROM pg_depend p
+            WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum)
+               AS dependents
+    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+_INDEX_FACTS = """
+    SELECT i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition, i.indisvalid AS is_valid,
+           EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid
+                   AND k.contype IN ('p', 'u', 'x')) AS is_of_constraint
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = $1 AND x.relname = $2
 """
 
 _QUERIES = {"column": _COLUMN, "constraint": _CONSTRAINT, "index": _INDEX}
@@ -3539,28 +3759,36 @@ def disagreeing(kind: str, table: int, name: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def same_type(table: int, column: str, type_text: str) -> bool:
-    """Whether a column has the type that a piece of SQL names, modifier and collation included."""
-    oid, modifier = database.result_type(f"SELECT NULL::{type_text} AS value WHERE false")
-    rows = database.query(
-        "SELECT (atttypid, atttypmod) = ($3::oid, $4) AS same FROM pg_attribute"
-        " WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped",
-        ("oid", "name", "oid", "int"),
-        (table, column, oid, modifier),
-    )
-    return bool(rows and rows[0]["same"])
+def find_column(table: int, name: str) -> ColumnFacts | None:
+    """What a column is, as PostgreSQL deparses it; None where there is none."""
+    rows = database.query(_COLUMN_FACTS, ("oid", "name"), (table, name))
+    return ColumnFacts(**rows[0]) if rows else None
 
 
-def default_of(table: int, column: str) -> str | None:
-    """The default of a column as PostgreSQL deparses it."""
+def column(table: int, name: str) -> ColumnFacts:
+    """The same of a column that is known to be there."""
+    return ColumnFacts(**database.query(_COLUMN_FACTS, ("oid", "name"), (table, name))[0])
+
+
+def index(table: int, name: str) -> IndexFacts | None:
+    """What an index is."""
+    rows = database.query(_INDEX_FACTS, ("oid", "name"), (table, name))
+    return IndexFacts(**rows[0]) if rows else None
+
+
+def constraint(table: int, name: str) -> str | None:
+    """What a constraint is, as PostgreSQL deparses it."""
     rows = database.query(
-        "SELECT pg_get_expr(d.adbin, d.adrelid) AS value FROM pg_attribute a"
-        " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-        " WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped",
+        "SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1 AND conname = $2",
         ("oid", "name"),
-        (table, column),
+        (table, name),
     )
-    return rows[0]["value"] if rows else None
+    return rows[0]["definition"] if rows else None
+
+
+def file_of(table: int) -> int:
+    """The file that holds a table's rows: another one when they were written anew."""
+    return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
 
 
 def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:
@@ -3745,6 +3973,10 @@ _COLUMNS = f"""
                      (SELECT pg_get_expr(o.adbin, o.adrelid) FROM pg_attrdef o
                       WHERE o.adrelid = own.attrelid AND o.adnum = own.attnum) AS actual) AS d
         WHERE (parent.atthasdef OR own.atthasdef) AND parent.attgenerated = '' AND d.expected IS DISTINCT FROM d.actual
+        UNION ALL
+        SELECT 'not null', CASE WHEN parent.attnotnull THEN 'NOT NULL' ELSE 'NULL' END,
+               CASE WHEN own.attnotnull THEN 'NOT NULL' ELSE 'NULL' END
+        WHERE own.attnotnull <> parent.attnotnull
     ) AS found
     WHERE parent.attrelid = $1 AND parent.attnum > 0 AND NOT parent.attisdropped
     ORDER BY own.attrelid, parent.attnum
@@ -4508,7 +4740,8 @@ _COLUMN_COMMENTS = """
 
 _GRANTS = """
     SELECT source.relation, CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee,
-           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable
+           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable,
+           CASE WHEN acl.grantor <> source.owner THEN pg_get_userbyid(acl.grantor) END AS grantor
     FROM (SELECT oid AS relation, relacl AS acl, NULL::name AS attname, 0 AS attnum, relowner AS owner FROM pg_class
           WHERE oid = ANY ($1) AND relacl IS NOT NULL
           UNION ALL
@@ -4550,7 +4783,7 @@ _STATISTICS = """
 # Indexes of a relation's own: neither partitioned nor part of one.
 _INDEXES = """
     SELECT i.indrelid AS relation, c.relname AS name, i.indisunique AS is_unique,
-           dp._index_definition(i.indexrelid) AS definition
+           dp._index_definition(i.indexrelid) AS definition, i.indisvalid AS is_valid
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indrelid = ANY ($1) AND c.relkind = 'i' AND NOT c.relispartition ORDER BY i.indrelid, c.relname
 """
@@ -4579,13 +4812,17 @@ def states(relations: list[int]) -> dict[int, State]:
     options = _grouped(_COLUMN_OPTIONS, relations, lambda row: (row["name"], row["option"]))
     comments = _grouped(_COLUMN_COMMENTS, relations, lambda row: (row["name"], row["comment"]))
     grants = _grouped(
-        _GRANTS, relations, lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+        _GRANTS,
+        relations,
+        lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"], row["grantor"]),
     )
     policies = _grouped(_POLICIES, relations, _policy)
     statistics = _grouped(
         _STATISTICS, relations, lambda row: StatisticsObject(row["name"], row["definition"], row["target"])
     )
-    indexes = _grouped(_INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"]))
+    indexes = _grouped(
+        _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
+    )
     replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
     found = {}
     for row in _about(_RELATIONS, relations):
@@ -5342,12 +5579,6 @@ def query_once(text: str) -> list[Row]:
     return list(plpy.execute(text))
 
 
-def result_type(text: str) -> tuple[int, int]:
-    """Type and modifier of the only column of a reading statement."""
-    result = plpy.execute(text)
-    return result.coltypes()[0], result.coltypmods()[0]
-
-
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
     plpy.execute(statements)
@@ -6031,47 +6262,49 @@ def words(text: str, count: int) -> tuple[str, ...]:
     return tuple(text.partition("(")[0].upper().split()[:count])
 
 
-def column_names(text: str) -> list[str] | None:
-    """The columns of the first list in parentheses; None where one of its items is no plain column."""
-    begin = text.find("(")
+def column_names(text: str) -> list[str]:
+    """The plain columns in the first list in parentheses; expressions may stand beside them."""
     found: list[str] = []
-    position = begin + 1
+    position = text.find("(") + 1
     while 0 < position < len(text):
-        position, name = _identifier(text, position)
-        if name is None:
-            return None
-        found.append(name)
+        name = _identifier(text, position)
+        if name is not None:
+            found.append(name)
         position, ending = _item_end(text, position)
         if ending == ")":
-            return found
-    return None
+            break
+    return found
 
 
-def _identifier(text: str, start: int) -> tuple[int, str | None]:
-    """A column's name at a position, blanks before it left out, and where it ends."""
+def _identifier(text: str, start: int) -> str | None:
+    """The column that an item of a list begins with; None where the item is an expression."""
     position = start
     while text[position : position + 1].isspace():
         position += 1
     if text[position : position + 1] == '"':
-        end = _quoted_end(text, position, '"')
-        return (end, text[position + 1 : end - 1].replace('""', '"')) if end is not None else (position, None)
-    end = position
-    while end < len(text) and (text[end].isalnum() or text[end] in "_$"):
-        end += 1
-    follows = text[end:].lstrip()[:1]
-    if end == position or follows in ("(", "."):
-        return position, None
-    return end, text[position:end].lower()
+        end = _quoted_end(text, position, '"') or len(text)
+        name = text[position + 1 : end - 1].replace('""', '"')
+    else:
+        end = position
+        while end < len(text) and (text[end].isalnum() or text[end] in "_$"):
+            end += 1
+        name = text[position:end].lower()
+    return name if end > position and text[end:].lstrip()[:1] not in ("(", ".") else None
 
 
 def _item_end(text: str, start: int) -> tuple[int, str]:
     """Behind the comma or parenthesis that ends an item of a list, and which it is."""
     depth = 0
-    for position in range(start, len(text)):
+    position = start
+    while position < len(text):
         character = text[position]
         if depth == 0 and character in ",)":
             return position + 1, character
+        if character in "\"'$":
+            position = _constant_end(text, position) or len(text)
+            continue
         depth += (character in _OPENING) - (character in _CLOSING)
+        position += 1
     return len(text), ""
 
 
@@ -6734,7 +6967,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
@@ -6742,6 +6975,15 @@ from .properties import option_name, storage_clause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Entries of the lock table that a leaf takes whose rows are written anew, beside those of the relations that it is:
+# the new heap with its TOAST table and index while both are there, the files, the dependencies.
+NEW_FILES = 7
+# At most, of the table and each partition: the constraint, its index or its triggers, the relation.
+LOCKS_OF_CONSTRAINT = 4
+# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Target(NamedTuple):
@@ -6787,13 +7029,19 @@ def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Oper
     return [Operation(template, build(template))] if template is not None else []
 
 
-def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+def on_partitions(
+    target: Target,
+    build: Callable[[Identifier], SQL],
+    *,
+    leaves_only: bool = False,
+    lock: str = ACCESS_EXCLUSIVE,
+    relations_each: int = 1,
+) -> list[Operation]:
     """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
     slices = [] if leaves_only else [identifier for _, identifier in target.slices]
-    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
     return [
-        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
-        for relation in (*slices, *target.leaves)
+        Operation(relation, build(relation), lock, target.relations, 0, tree) for relation in (*slices, *target.leaves)
     ]
 
 
@@ -6807,16 +7055,29 @@ def alter(relation: Composable, action: Composable) -> SQL:
     return compose("ALTER TABLE {} {}", relation, action)
 
 
-def add_column(target: Target, column: NewColumn) -> list[Operation]:
-    """The column on the parent and the template; its comment everywhere."""
+def add_column_action(column: NewColumn) -> SQL:
+    """``ADD COLUMN`` with all that was asked for."""
+    not_null = SQL(" NOT NULL" if column.is_not_null else "")
+    return compose("{}{}{}{}", _bare_column(column), _default(column), _identity(column), not_null)
+
+
+def _bare_column(column: NewColumn) -> SQL:
+    """What a template has of a column: defaults and NOT NULL come from the parent."""
+    return compose("ADD COLUMN {} {}{}", Identifier(column.name), SQL(column.type), _generated(column))
+
+
+def add_column(
+    target: Target, column: NewColumn, *, of_table: bool, of_template: bool, writes_anew: bool
+) -> list[Operation]:
+    """The column on the parent and the template, whichever lacks it; its comment everywhere."""
     name = Identifier(column.name)
-    bare = compose("ADD COLUMN {} {}{}", name, SQL(column.type), _generated(column))
-    full = compose(
-        "{}{}{}{}", bare, _default(column), _identity(column), SQL(" NOT NULL" if column.is_not_null else "")
-    )
-    found = [on_parent(target, alter(target.identifier, full))]
-    found += on_template(target, lambda relation: alter(relation, bare))
-    if column.comment is not None:
+    found = []
+    if of_table:
+        per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
+        found.append(on_parent(target, alter(target.identifier, add_column_action(column)), per_leaf))
+    if of_template:
+        found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
+    if column.comment is not None and of_table:
         comment = Literal(column.comment)
 
         def commented(relation: Identifier) -> SQL:
@@ -6840,10 +7101,10 @@ def _identity(column: NewColumn) -> SQL:
     return compose(" GENERATED {} AS IDENTITY", SQL(column.identity)) if column.identity is not None else SQL("")
 
 
-def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool) -> list[Operation]:
+def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool, dependents: int) -> list[Operation]:
     """The column of the parent and of the template, whichever still has it; never with CASCADE."""
     action = compose("DROP COLUMN {}", Identifier(column))
-    found = [on_parent(target, alter(target.identifier, action))] if of_table else []
+    found = [on_parent(target, alter(target.identifier, action), 1 + 2 * dependents)] if of_table else []
     return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
 
 
@@ -6883,30 +7144,57 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
 def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full))]
+    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
     return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
 
 
+def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
+    """``ALTER COLUMN ... TYPE``."""
+    typed = compose("ALTER COLUMN {} TYPE {}", Identifier(column), SQL(type_text))
+    return compose("{} USING {}", typed, SQL(using)) if using is not None else typed
+
+
 def alter_column_type(
-    target: Target, column: str, type_text: str, using: str | None, *, of_template: bool
+    target: Target,
+    column: str,
+    type_text: str,
+    using: str | None,
+    *,
+    of_template: bool,
+    writes_anew: bool,
+    dependents: int,
 ) -> list[Operation]:
-    """Another type; rows are written anew where PostgreSQL has to, with all their indexes."""
-    name = Identifier(column)
-    typed = compose("ALTER COLUMN {} TYPE {}", name, SQL(type_text))
-    action = compose("{} USING {}", typed, SQL(using)) if using is not None else typed
-    found = [on_parent(target, alter(target.identifier, action), target.table.relations_per_leaf)]
-    empty = compose("{} USING NULL", typed)  # the template has no rows
+    """Another type; rows are written anew where PostgreSQL has to, and what contains the column is made again."""
+    per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
+    statement = alter(target.identifier, alter_type_action(column, type_text, using))
+    found = [on_parent(target, statement, per_leaf + 4 * dependents)]
+    empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
     return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
 
 
-def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
-    """An index on the parent, which PostgreSQL makes on all partitions, too."""
+def add_constraint(target: Target, statement: SQL, kind: str) -> Operation:
+    """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
+    if kind != "FOREIGN":
+        return on_parent(target, statement, LOCKS_OF_CONSTRAINT)
+    return on_parent(target, statement, max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT))._replace(
+        lock=SHARE_ROW_EXCLUSIVE
+    )
+
+
+def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
+    """``CREATE INDEX``."""
     unique = SQL("UNIQUE " if is_unique else "")
-    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), target.identifier, SQL(definition))
+    return compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), relation, SQL(definition))
+
+
+def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
+    """An index on the parent, which PostgreSQL makes on all partitions, too; everybody may read meanwhile."""
+    statement = create_index_statement(target.identifier, name, definition, is_unique=is_unique)
     # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
     table = Literal(target.identifier.text)
     named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)
-    return [on_parent(target, statement, 2), on_parent(target, named, 2)]
+    per_leaf = target.table.relations_per_leaf + 1
+    return [on_parent(target, each, per_leaf)._replace(lock=SHARE) for each in (statement, named)]
 
 
 def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list[Operation]:
@@ -6917,8 +7205,75 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     if reset:
         actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
     action = comma_list(actions)
+    lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
-    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)
+    # each leaf's TOAST table as well
+    return found + on_partitions(
+        target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
+    )
+''','plan.asked': r'''"""What was asked for beside what is there: the same, or another thing of that name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .alter import NewColumn
+
+
+class ColumnFacts(NamedTuple):
+    """A column as PostgreSQL deparses it."""
+
+    type: str
+    collation: str | None
+    is_not_null: bool
+    identity: str | None
+    generated: str | None
+    default_value: str | None
+    comment: str | None
+    dependents: int  # indexes, constraints, statistics objects, ... that contain it
+
+
+class IndexFacts(NamedTuple):
+    """An index as PostgreSQL deparses it."""
+
+    is_unique: bool
+    definition: str  # behind the table's name
+    is_valid: bool
+    is_of_constraint: bool
+
+    @property
+    def text(self) -> str:
+        """How it is told."""
+        return ("UNIQUE " if self.is_unique else "") + self.definition
+
+
+def storable(facts: ColumnFacts) -> tuple[str | None, ...]:
+    """What a template must agree in: the rest is the parent's."""
+    return (facts.type, facts.collation, facts.generated)
+
+
+def differences(column: NewColumn, asked: ColumnFacts, present: ColumnFacts) -> list[str]:
+    """How the column that is there is another than the one that was asked for.
+
+    What a column is made of is compared always; a default, NOT NULL and a comment only when they were asked for, as
+    they may have been changed since by calls of their own.
+    """
+    pairs = [
+        ("type", asked.type, present.type),
+        ("collation", asked.collation, present.collation),
+        ("generated expression", asked.generated, present.generated),
+        ("identity", asked.identity, present.identity),
+    ]
+    if column.default is not None:
+        pairs.append(("default", asked.default_value, present.default_value))
+    if column.comment is not None:
+        pairs.append(("comment", column.comment, present.comment))
+    found = [f"{what} {old or 'none'} instead of {new or 'none'}" for what, new, old in pairs if new != old]
+    if column.is_not_null and not present.is_not_null:
+        found.append("nullable instead of NOT NULL")
+    return found
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
 from __future__ import annotations
@@ -7737,7 +8092,7 @@ class Column(NamedTuple):
     """A column that differs between two relations; None where one of them lacks it."""
 
     relation: int
-    aspect: str  # "column", "default", "column storage", "compression"
+    aspect: str  # "column", "default", "not null", "column storage", "compression"
     name: str
     expected: str | None
     actual: str | None
@@ -7753,6 +8108,11 @@ class MissingIndex(NamedTuple):
     is_unique: bool
     definition: str  # behind the table's name
     constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes an index of a leaf its part."""
+        return (self.is_unique, self.definition)
 
 
 class Trigger(NamedTuple):
@@ -7858,6 +8218,8 @@ def _columns(partition: Partition, facts: Facts) -> list[Difference]:
         name, expected = Identifier(column.name), SQL(column.expected or "")
         if column.aspect == "default":
             action = compose("SET DEFAULT {}", expected) if column.expected is not None else SQL("DROP DEFAULT")
+        elif column.aspect == "not null":
+            action = SQL("SET NOT NULL" if column.expected == "NOT NULL" else "DROP NOT NULL")
         elif column.aspect == "compression":
             action = compose("SET COMPRESSION {}", expected)
         else:
@@ -7891,8 +8253,10 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             found.append(_missing_index(partition.state, missing))
     if not partition.is_leaf:
         return found
-    wanted = {(each.is_unique, each.definition): each for each in facts.wanted.leaf_indexes}
-    present = {(each.is_unique, each.definition): each for each in partition.state.indexes}
+    wanted = {each.kind: each for each in facts.wanted.leaf_indexes}
+    present = {each.kind: each for each in partition.state.indexes if each.is_valid}
+    broken = [each for each in partition.state.indexes if not each.is_valid]
+    adopted = {each.kind for each in facts.missing_indexes if each.constraint is None}
     relation = partition.state.identifier
     for kind, index in wanted.items():
         if kind not in present:
@@ -7901,25 +8265,32 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
             found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
     for kind, index in present.items():
-        if kind not in wanted:
+        if kind not in wanted and kind not in adopted:
             found.append(Difference(relation, "index", index.name, None, index.definition, ()))
+    for index in broken:
+        found.append(Difference(relation, "index", index.name, None, f"{index.definition}, not valid", ()))
     return found
 
 
 def _missing_index(state: State, missing: MissingIndex) -> Difference:
+    expected = missing.constraint or missing.definition
+    equal = [each for each in state.indexes if each.is_valid and each.kind == missing.kind]
+    if equal and missing.constraint is None:  # the leaf has built it by itself: it is only to be attached
+        attach = _attach(state, missing, equal[0].name)
+        return Difference(state.identifier, "index", missing.top_index, expected, None, (attach,))
     name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
         unique = SQL("UNIQUE " if missing.is_unique else "")
         create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
-    attach = compose(
-        "ALTER INDEX {} ATTACH PARTITION {}",
-        Identifier(missing.schema, missing.parent_index),
-        Identifier(state.schema, name.name),
-    )
-    expected = missing.constraint or missing.definition
-    return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
+    statements = (create, _attach(state, missing, name.name))
+    return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
+
+
+def _attach(state: State, missing: MissingIndex, name: str) -> SQL:
+    parent = Identifier(missing.schema, missing.parent_index)
+    return compose("ALTER INDEX {} ATTACH PARTITION {}", parent, Identifier(state.schema, name))
 
 
 def steps(facts: Facts, *, rewrite: bool) -> list[Step]:
@@ -7982,13 +8353,16 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     grantees = {grant.grantee for grant in (*state.grants, *wanted.grants)}
     for grantee in sorted(grantees, key=lambda each: each or ""):
         expected = tuple(grant for grant in wanted.grants if grant.grantee == grantee)
-        actual = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        given = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        actual = tuple(dict.fromkeys(grant._replace(grantor=None) for grant in given))
         if set(expected) == set(actual):
             continue
         statements: list[SQL] = []
         if set(actual) - set(expected):
-            statements += _revoke_all(state.identifier, grantee, actual)
-        statements += grant_statements(expected, state.identifier)
+            statements += _revoke_all(state.identifier, grantee, given)
+        # what others had from somebody who lost it has gone, too
+        is_tied = bool(statements) and any(grant.grantor is not None for grant in state.grants)
+        statements += grant_statements(wanted.grants if is_tied else expected, state.identifier)
         part = "PUBLIC" if grantee is None else grantee
         found.append(
             Difference(state.identifier, "privileges", part, _told(expected), _told(actual), tuple(statements))
@@ -8001,9 +8375,13 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
 def _revoke_all(relation: Identifier, grantee: str | None, actual: tuple[Grant, ...]) -> list[SQL]:
     """What a grantee has on the table goes with its privileges on columns, and with what it granted to others."""
     columns = sorted({grant.column for grant in actual if grant.column is not None})
-    found = [compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))]
-    if columns:
-        found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {}", names(columns), relation, grantee_name(grantee)))
+    found = []
+    # only who granted a privilege can take it back, and with the owner's CASCADE it goes with the option to grant it
+    for role in (*sorted({grant.grantor for grant in actual if grant.grantor is not None}), grantee):
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {} CASCADE", relation, grantee_name(role)))
+        if columns:
+            listed = names(columns)
+            found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {} CASCADE", listed, relation, grantee_name(role)))
     return found
 
 
@@ -9305,6 +9683,7 @@ class Grant(NamedTuple):
     privilege: str
     column: str | None
     is_grantable: bool
+    grantor: str | None = None  # where that is not the table's owner
 
 
 class StatisticsObject(NamedTuple):
@@ -9321,6 +9700,12 @@ class LeafIndex(NamedTuple):
     name: str
     is_unique: bool
     definition: str  # "USING btree (a) WHERE ..."
+    is_valid: bool = True
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes it the same as another one."""
+        return (self.is_unique, self.definition)
 
 
 class State(NamedTuple):
@@ -9403,7 +9788,7 @@ def wanted(
         parent.owner,
         parent.policies,
         default_grantees,
-        parent.grants,
+        tuple(dict.fromkeys(grant._replace(grantor=None) for grant in parent.grants)),
         parent.owner_lacks,
         tuple(sorted(statistics, key=lambda each: each.name)),
         template.indexes if template is not None else (),
@@ -12177,15 +12562,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
 'Adds a column to a root or child, its template and all partitions; type and expressions as in ALTER TABLE, COLLATE in the type.
-Locks the table and all partitions ACCESS EXCLUSIVE. Nothing when the column is there with that type. Errors: 22023, 42701 another column of that name, 42704, 42P16 identity before 17, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Nothing when the same column is there. Errors: 22023, 42701 another column of that name, 42704, 42P16 identity before 17, 53200, 55006, 55P03.';
 
 -- functions/add_constraint.sql.j2
 CREATE FUNCTION dp.add_constraint(
@@ -12199,15 +12584,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
 'Adds a CHECK, UNIQUE, FOREIGN KEY or EXCLUDE constraint to a root or child and all partitions; definition as behind ADD CONSTRAINT name.
-Locks the table and all partitions ACCESS EXCLUSIVE, and reads all rows. Errors: 22023, 42704, 42P16 a unique rule without the keys or a foreign key inside the hierarchy, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE (for a foreign key SHARE ROW EXCLUSIVE), and reads all rows. Nothing when the constraint is there. Errors: 22023, 42704, 42710 another has the name, 42P16 a unique rule without the keys or a foreign key inside the hierarchy, 53200, 55006, 55P03.';
 
 -- functions/adopt.sql.j2
 CREATE FUNCTION dp.adopt(
@@ -12228,10 +12613,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -12253,10 +12638,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -12274,10 +12659,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -12295,10 +12680,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -12314,10 +12699,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -12345,10 +12730,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -12380,10 +12765,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -12404,15 +12789,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
 'Creates an index on a root or child and all partitions; definition as behind the table''s name in CREATE INDEX: (a, b DESC) WHERE ...
-Locks the table and all partitions ACCESS EXCLUSIVE while it is built. Nothing when an index has the name. Errors: 22023, 42704, 42P16 unique without the keys, 53200, 55006, 55P03.';
+Locks the table and all partitions SHARE while it is built. Nothing when the index is there. Errors: 22023, 42704, 42710 another index has the name, 55000 it is not valid, 42P16 unique without the keys, 53200, 55006, 55P03.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -12425,10 +12810,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -12452,10 +12837,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -12473,10 +12858,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -12493,10 +12878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -12513,10 +12898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -12533,10 +12918,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -12553,10 +12938,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -12573,10 +12958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -12592,10 +12977,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -12608,10 +12993,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -12637,10 +13022,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -12658,10 +13043,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -12679,10 +13064,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -12701,10 +13086,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -12721,10 +13106,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -12741,15 +13126,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4637f481dca'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c253b0ce3df4'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42704, 53200, 55006, 55P03.';
+Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
 
 -- procedures/add_constraint_online.sql.j2
 CREATE PROCEDURE dp.add_constraint_online(
@@ -12761,10 +13146,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -12784,10 +13169,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -12807,10 +13192,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -12828,10 +13213,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -12848,10 +13233,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -12868,10 +13253,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -12886,10 +13271,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -12905,10 +13290,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -12924,10 +13309,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4637f481dca' not in GD:
+if 'dialog_partition_0_1_0_c253b0ce3df4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4637f481dca'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c253b0ce3df4'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

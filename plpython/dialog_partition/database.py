@@ -34,12 +34,6 @@ def query_once(text: str) -> list[Row]:
     return list(plpy.execute(text))
 
 
-def result_type(text: str) -> tuple[int, int]:
-    """Type and modifier of the only column of a reading statement."""
-    result = plpy.execute(text)
-    return result.coltypes()[0], result.coltypmods()[0]
-
-
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
     plpy.execute(statements)

@@ -26,47 +26,49 @@ def words(text: str, count: int) -> tuple[str, ...]:
     return tuple(text.partition("(")[0].upper().split()[:count])
 
 
-def column_names(text: str) -> list[str] | None:
-    """The columns of the first list in parentheses; None where one of its items is no plain column."""
-    begin = text.find("(")
+def column_names(text: str) -> list[str]:
+    """The plain columns in the first list in parentheses; expressions may stand beside them."""
     found: list[str] = []
-    position = begin + 1
+    position = text.find("(") + 1
     while 0 < position < len(text):
-        position, name = _identifier(text, position)
-        if name is None:
-            return None
-        found.append(name)
+        name = _identifier(text, position)
+        if name is not None:
+            found.append(name)
         position, ending = _item_end(text, position)
         if ending == ")":
-            return found
-    return None
+            break
+    return found
 
 
-def _identifier(text: str, start: int) -> tuple[int, str | None]:
-    """A column's name at a position, blanks before it left out, and where it ends."""
+def _identifier(text: str, start: int) -> str | None:
+    """The column that an item of a list begins with; None where the item is an expression."""
     position = start
     while text[position : position + 1].isspace():
         position += 1
     if text[position : position + 1] == '"':
-        end = _quoted_end(text, position, '"')
-        return (end, text[position + 1 : end - 1].replace('""', '"')) if end is not None else (position, None)
-    end = position
-    while end < len(text) and (text[end].isalnum() or text[end] in "_$"):
-        end += 1
-    follows = text[end:].lstrip()[:1]
-    if end == position or follows in ("(", "."):
-        return position, None
-    return end, text[position:end].lower()
+        end = _quoted_end(text, position, '"') or len(text)
+        name = text[position + 1 : end - 1].replace('""', '"')
+    else:
+        end = position
+        while end < len(text) and (text[end].isalnum() or text[end] in "_$"):
+            end += 1
+        name = text[position:end].lower()
+    return name if end > position and text[end:].lstrip()[:1] not in ("(", ".") else None
 
 
 def _item_end(text: str, start: int) -> tuple[int, str]:
     """Behind the comma or parenthesis that ends an item of a list, and which it is."""
     depth = 0
-    for position in range(start, len(text)):
+    position = start
+    while position < len(text):
         character = text[position]
         if depth == 0 and character in ",)":
             return position + 1, character
+        if character in "\"'$":
+            position = _constant_end(text, position) or len(text)
+            continue
         depth += (character in _OPENING) - (character in _CLOSING)
+        position += 1
     return len(text), ""
 
 

@@ -294,7 +294,7 @@ def test_a_stranger_changes_nothing_and_a_superuser_works_as_the_owner(
     assert drift(owner) == []
 
 
-def test_blockers_are_named_and_writers_wait_no_longer_than_lock_timeout(
+def test_the_error_names_a_reader_in_the_way_and_the_next_call_succeeds(
     db: Database, owner: psycopg.Connection[Any]
 ) -> None:
     owner.execute("SELECT dp.configure('event', lock_timeout => '50 ms')")
@@ -308,8 +308,9 @@ def test_blockers_are_named_and_writers_wait_no_longer_than_lock_timeout(
     assert drift(owner) == []
 
 
-def test_what_pins_the_layout_is_not_touched_by_other_changes(db: Database, owner: psycopg.Connection[Any]) -> None:
-    """A constraint that a partition cannot keep is refused as a whole."""
+def test_a_constraint_that_a_leaf_has_otherwise_is_refused_as_a_whole(
+    db: Database, owner: psycopg.Connection[Any]
+) -> None:
     owner.execute("ALTER TABLE event_2025_02_h01 ADD CONSTRAINT positive CHECK (kind > 5)")
     before = catalogs.picture(db)
     with pytest.raises(psycopg.Error):

@@ -60,6 +60,7 @@ LEAF_CHANGES = {
     "ALTER TABLE event_2025_01_h01 ALTER COLUMN kind DROP DEFAULT": "default",
     "ALTER TABLE event_2025_01_h01 ALTER COLUMN body SET STORAGE EXTERNAL": "column storage",
     "ALTER TABLE event_2025_01_h01 SET (fillfactor = 50)": "storage parameter",
+    "ALTER TABLE event_2025_01_h01 ALTER COLUMN body SET NOT NULL": "not null",
     "ALTER TABLE event_2025_01_h01 ALTER COLUMN body SET STATISTICS 5": "statistics target",
     "ALTER TABLE event_2025_01_h01 REPLICA IDENTITY NOTHING": "replica identity",
     "COMMENT ON TABLE event_2025_01 IS 'mine'": "comment",
@@ -130,6 +131,35 @@ def test_an_index_of_one_leaf_alone_is_for_the_dba_to_decide(declared: psycopg.C
     assert drift(declared) == []
 
 
+def test_a_privilege_that_another_role_granted_is_taken_back_and_the_others_stay(
+    db: Database, declared: psycopg.Connection[Any]
+) -> None:
+    declared.execute("GRANT SELECT ON event TO reader WITH GRANT OPTION; GRANT INSERT ON event TO stranger")
+    declared.execute("CALL dp.sync('event')")
+    before = catalogs.picture(db)
+    reader = db.connect("postgres")
+    reader.execute("SET ROLE reader; GRANT SELECT ON event_2025_01_h01 TO stranger")
+    found = drift(declared)
+    assert [row[1:6] for row in found] == [
+        ('"public"."event_2025_01_h01"', "privileges", "stranger", "INSERT", "INSERT, SELECT")
+    ]
+    declared.execute("CALL dp.sync('event')")
+    assert drift(declared) == []
+    assert catalogs.difference(before, catalogs.picture(db)) == {}
+
+
+def test_an_equal_index_of_a_leaf_s_own_is_attached_and_not_built_again(declared: psycopg.Connection[Any]) -> None:
+    declared.execute("CREATE INDEX mine ON event_2025_01_h01 (body)")
+    declared.execute("CREATE INDEX event_body ON ONLY event (body)")
+    declared.execute("CREATE INDEX jan ON ONLY event_2025_01 (body); ALTER INDEX event_body ATTACH PARTITION jan")
+    rows = [row for row in drift(declared) if row[1] == '"public"."event_2025_01_h01"']
+    assert [row[6] for row in rows] == ['ALTER INDEX "public"."jan" ATTACH PARTITION "public"."mine"']
+    declared.execute("CALL dp.sync('event')")
+    assert drift(declared) == []
+    indexes = declared.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'event_2025_01_h01'").fetchall()
+    assert [name for (name,) in indexes if "body" in name or name == "mine"] == ["mine"]
+
+
 def test_rows_are_written_anew_only_on_request(declared: psycopg.Connection[Any]) -> None:
     declared.execute("ALTER TABLE item_template SET UNLOGGED; ALTER TABLE item_template SET (fillfactor = 60)")
     declared.execute("CALL dp.sync('event')")
@@ -167,7 +197,9 @@ def test_everybody_may_look_and_only_the_owner_synchronises(db: Database, declar
     assert drift(stranger) == []
 
 
-def test_a_reader_is_waited_for_and_nothing_is_half_done(db: Database, declared: psycopg.Connection[Any]) -> None:
+def test_the_error_names_a_reader_in_the_way_and_the_next_call_finishes(
+    db: Database, declared: psycopg.Connection[Any]
+) -> None:
     declared.execute("SELECT dp.configure('event', lock_timeout => '10 ms')")
     declared.execute("ALTER TABLE event ENABLE ROW LEVEL SECURITY")
     reader = db.connect()

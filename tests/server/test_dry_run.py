@@ -95,6 +95,54 @@ CASES = {
         "SELECT {columns} FROM dp.set_storage('event', '{\"fillfactor\": null, \"parallel_workers\": 2}'{dry})",
     ),
     "alter_table": (FILLED, "SELECT {columns} FROM dp.alter_table('event', 'FORCE ROW LEVEL SECURITY'{dry})"),
+    "alter_table, replica identity": (
+        FILLED,
+        "SELECT {columns} FROM dp.alter_table('event', 'REPLICA IDENTITY FULL'{dry})",
+    ),
+    "alter_table, of leaves": (
+        FILLED,
+        "SELECT {columns} FROM dp.alter_table('event', 'ALTER COLUMN body SET STATISTICS 77'{dry})",
+    ),
+    "alter_table, compression": (
+        FILLED,
+        "SELECT {columns} FROM dp.alter_table('event', 'ALTER body SET COMPRESSION pglz'{dry})",
+    ),
+    "add_column, generated": (
+        FILLED,
+        "SELECT {columns} FROM dp.add_column('item', 'twice', 'int', generated => 'kind * 2', not_null => false{dry})",
+    ),
+    "drop_column": (
+        FILLED,
+        "SELECT {columns} FROM dp.drop_column('event', 'body'{dry})",
+    ),
+    "rename_column": (
+        FILLED,
+        "SELECT {columns} FROM dp.rename_column('event', 'body', 'text'{dry})",
+    ),
+    "set_default": (
+        FILLED,
+        "SELECT {columns} FROM dp.set_default('item', 'kind', '7'{dry})",
+    ),
+    "drop_default": (
+        FILLED + "SELECT dp.set_default('item', 'kind', '7');",
+        "SELECT {columns} FROM dp.drop_default('item', 'kind'{dry})",
+    ),
+    "set_not_null": (
+        FILLED,
+        "SELECT {columns} FROM dp.set_not_null('item', 'kind'{dry})",
+    ),
+    "drop_not_null": (
+        FILLED + "SELECT dp.set_not_null('item', 'kind');",
+        "SELECT {columns} FROM dp.drop_not_null('item', 'kind'{dry})",
+    ),
+    "drop_constraint": (
+        FILLED + "SELECT dp.add_constraint('item', 'c', 'CHECK (kind > 0)');",
+        "SELECT {columns} FROM dp.drop_constraint('item', 'c'{dry})",
+    ),
+    "add_constraint, a foreign key": (
+        FILLED + "CREATE TABLE shared (id int PRIMARY KEY);",
+        "SELECT {columns} FROM dp.add_constraint('item', 'c', 'FOREIGN KEY (kind) REFERENCES public.shared'{dry})",
+    ),
     "create_index_concurrently": (
         FILLED,
         "CALL dp.create_index_concurrently('event', 'low', '(lower(body))'{connection}{dry})",

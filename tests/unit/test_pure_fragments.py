@@ -60,13 +60,15 @@ def test_what_would_not_stay_a_piece_is_refused(text: str) -> None:
         ("UNIQUE (a, b)", ["a", "b"]),
         ('UNIQUE NULLS NOT DISTINCT ("A", "b""c, (", Party DESC)', ["A", 'b"c, (', "party"]),
         ("USING btree (a text_pattern_ops, b ASC NULLS LAST) INCLUDE (c) WHERE (d > 1)", ["a", "b"]),
-        ("(lower(a))", None),
-        ("(a, lower(b))", None),
-        ("(a, (b + 1))", None),
-        ("UNIQUE", None),
+        ("(lower(a))", []),
+        ("(a, lower(b))", ["a"]),
+        ("((b + 1), a)", ["a"]),
+        ('(s.f(a), "b")', ["b"]),
+        ("((a || ',)(' || \"x)\"), f($$)$$), b)", ["b"]),
+        ("UNIQUE", []),
     ],
 )
-def test_the_columns_of_a_list(text: str, names: list[str] | None) -> None:
+def test_the_columns_of_a_list(text: str, names: list[str]) -> None:
     assert fragments.column_names(text) == names
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 
-from .. import errors, execute, fragments
+from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
 from ..plan import drift as plan_drift
-from ..sql import SQL, Literal, compose
-from . import calls
+from ..plan.difference import Difference
+from ..sql import SQL
+from . import calls, probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -74,18 +76,53 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
             operations.append(plan.on_parent(change.target, statement))
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
-        operations = [plan.on_parent(change.target, statement, table.relations_per_leaf)]
+        operations = [plan.on_parent(change.target, statement, _locks_each(action, table.relations_per_leaf))]
     if dry_run:
-        sync = compose("CALL dp.sync({})", Literal(change.target.hierarchy.root.identifier.text))
-        return change.run([*operations, Operation(change.target.identifier, sync)])
-    before = set(plan_drift.differences(catalog_drift.read_table(table)))
-    change.run(operations)
-    facts = catalog_drift.read_table(table)
-    rest = [each for each in plan_drift.differences(facts) if each not in before]
-    steps = plan_drift.steps_of(facts, rest, rewrite=True)
-    if steps:
-        calls.run_in_function([Step(tuple(one for step in steps for one in step.operations))], change.context)
+        rest = _tried(change, operations) if _is_seen_as_drift(action) else []
+    else:
+        before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        change.run(operations)
+        rest = _brought_along(change, before)
+        operations = []
+    if operations or rest:
+        calls.run_in_function([Step((*operations, *rest))], change.context)
     return execute.last_plan()
+
+
+def _locks_each(action: str, relations_per_leaf: int) -> int:
+    """How many entries of the lock table an action takes on each partition."""
+    words = fragments.words(action, 100)
+    if "TYPE" in words or "EXPRESSION" in words:  # rows are written anew
+        return 3 * relations_per_leaf + plan.NEW_FILES
+    return relations_per_leaf if words[:1] == ("VALIDATE",) else 1
+
+
+def _brought_along(change: Alteration, before: set[Difference]) -> list[Operation]:
+    """What brings slices and leaves everything in which they differ from before."""
+    facts = catalog_drift.read_table(change.target.table)
+    rest = [each for each in plan_drift.differences(facts) if each not in before]
+    return [one for step in plan_drift.steps_of(facts, rest, rewrite=True) for one in step.operations]
+
+
+def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
+    """The same for a dry run: only after the action it is known, so the action is rolled back again."""
+    if catalog_server.server().is_standby:
+        return []
+    before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    rest: list[Operation] = []
+    try:
+        with database.subtransaction():
+            execute.probe(Step(tuple(operations)).text, change.context)
+            rest = _brought_along(change, before)
+            raise probing.Rolled
+    except probing.Rolled:
+        return rest
+
+
+def _is_seen_as_drift(action: str) -> bool:
+    """Whether an action may leave partitions behind; these are changes of the catalog, and take no time."""
+    words = fragments.words(action, 100)
+    return words[:1] != ("VALIDATE",)
 
 
 def _first_words(action: str) -> tuple[str, ...]:
@@ -104,12 +141,12 @@ def _is_of_leaves(action: str) -> bool:
 def _refuse(action: str) -> None:
     words = _first_words(action)
     text = " ".join(words)
-    if words[:1] and words[0] in ELSEWHERE:
-        raise errors.InvalidParameter.of(
-            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
-        )
     if any(text == refused or text.startswith(refused + " ") for refused in REFUSED):
         raise errors.InvalidParameter.of(
             "action", action, f"{text} would take the table out of its hierarchy, or part it from the others.",
             "Do that by hand, to every table of the hierarchy.",
         )  # fmt: skip
+    if words[:1] and words[0] in ELSEWHERE:
+        raise errors.InvalidParameter.of(
+            "action", action, f"{words[0]} has a function of its own.", f"Use dp.{ELSEWHERE[words[0]]}."
+        )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-from .. import database, errors, execute, progress, wrapping
+from .. import errors, execute, progress
 from ..catalog import alter as catalog_alter
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -16,9 +14,11 @@ from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..execute import Context, PlanRow
+
+
+# Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
+LOCKS_OF_CALL = 90
 
 
 class Alteration:
@@ -40,6 +40,7 @@ class Alteration:
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path)
         self.structure: Structure = catalog_structure.read(table)
+        self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
 
@@ -85,18 +86,11 @@ class Alteration:
             "Another name is given by dp.rename_column(...), in all tables at once.",
         )
 
-    @contextmanager
-    def callers_names(self) -> Iterator[None]:
-        """Names in SQL of the caller's are looked up where the caller's session looks."""
-        database.set_local(
-            "search_path", wrapping.PINNED_PATH if self.context.search_path is None else self.context.search_path
-        )
-        yield
-        database.set_local("search_path", wrapping.PINNED_PATH)
-
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
-        rows = calls.run_in_function([Step(tuple(operations))], self.context)
+        first = operations[0]
+        counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
+        rows = calls.run_in_function([Step(tuple(counted))], self.context)
         if kind is None or self.context.mode == execute.DRY_RUN:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)

@@ -7,8 +7,11 @@ from ..catalog import alter as catalog_alter
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan.asked import ColumnFacts, storable
+from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
 from ..sql import SQL, Identifier, compose
+from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -52,24 +55,55 @@ def add_column(
         )
     column = plan.NewColumn(column_name, type, default_value, not_null, generated, _identity(identity), comment)
     change = Alteration("add_column", tbl, dry_run, search_path)
-    present = change.structure.column(column_name)
+    present = catalog_alter.find_column(tbl, column_name)
+    if present is None:
+        _refuse_identity(change, column)
+    asked = probing.tried(
+        change,
+        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.COLUMN))),
+        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+    )
     if present is not None:
-        with change.callers_names():
-            is_same = catalog_alter.same_type(tbl, column_name, type)
-        if is_same and present.is_not_null >= not_null and present.is_identity == (identity is not None):
-            return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+        _refuse_differences(change, column_name, asked_differences(column, asked, present))
+    of_template = _template_lacks(change, column_name, asked)
+    if present is not None and not of_template:
+        return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
+    operations = plan.add_column(
+        change.target, column, of_table=present is None, of_template=of_template, writes_anew=change.writes_anew
+    )
+    return change.run(operations, "column", column_name)
+
+
+def _refuse_differences(change: Alteration, name: str, found: list[str]) -> None:
+    if found:
         raise errors.DuplicateColumn(
-            f'column "{column_name}" of {change.target.identifier} exists already, and is another',
-            f"It is {present.declaration}{' NOT NULL' if present.is_not_null else ''}.",
-            "Change it with dp.alter_column_type(...), dp.set_not_null(...), or choose another name.",
+            f'column "{name}" of {change.target.identifier} exists already, and is another',
+            f"It has {', '.join(found)}.",
+            "Change it with dp.alter_column_type(...), dp.set_default(...), dp.set_not_null(...), or choose another"
+            " name.",
         )
+
+
+def _template_lacks(change: Alteration, name: str, asked: ColumnFacts) -> bool:
+    """Whether there is a template, and the column shall be added to it."""
+    template = change.target.table.template_oid
+    own = catalog_alter.find_column(template, name) if template is not None else None
+    if own is not None and storable(own) != storable(asked):
+        raise errors.DuplicateColumn(
+            f'the template of {change.target.identifier} has column "{name}" already, and it is another',
+            f"It is {own.type}, not {asked.type}, or has another collation or expression.",
+            "CALL dp.sync(...) drops from the template what its table does not have.",
+        )
+    return template is not None and own is None
+
+
+def _refuse_identity(change: Alteration, column: plan.NewColumn) -> None:
     if column.identity is not None and catalog_server.server().version < IDENTITY_SINCE and change.target.relations[1:]:
         raise errors.InvalidTableDefinition(
             f"an identity column cannot be added to {change.target.identifier}, which has partitions",
             "PostgreSQL 17 and later can; this server is older.",
             "Create a sequence, and add the column with default_value => 'nextval(...)'.",
         )
-    return change.run(plan.add_column(change.target, column), "column", column_name)
 
 
 def _identity(text: str | None) -> str | None:
@@ -89,7 +123,14 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     if not of_table and not of_template:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
-    operations = plan.drop_column(change.target, column_name, of_table=of_table, of_template=of_template)
+    present = catalog_alter.find_column(tbl, column_name)
+    operations = plan.drop_column(
+        change.target,
+        column_name,
+        of_table=of_table,
+        of_template=of_template,
+        dependents=present.dependents if present is not None else 0,
+    )
     return change.run(operations, "column", column_name)
 
 
@@ -139,13 +180,25 @@ def alter_column_type(
         fragments.check("using_expression", using_expression)
     change = Alteration("alter_column_type", tbl, dry_run, search_path)
     change.column(column_name)
-    with change.callers_names():
-        is_same = catalog_alter.same_type(tbl, column_name, type)
-    if is_same and "COLLATE" not in type.upper():
+    asked = probing.tried(
+        change,
+        lambda copy: compose("ALTER TABLE {} ADD COLUMN {} {}", copy, Identifier(probing.COLUMN), SQL(type)),
+        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+    )
+    present = catalog_alter.column(tbl, column_name)
+    if (asked.type, asked.collation) == (present.type, present.collation):
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
     change.refuse_keys(column_name, "get another type")
+    alter = plan.alter_type_action(column_name, type, using_expression)
+    probing.tried(change, lambda copy: plan.alter(copy, alter), catalog_alter.file_of)
     operations = plan.alter_column_type(
-        change.target, column_name, type, using_expression, of_template=change.template_has(column_name)
+        change.target,
+        column_name,
+        type,
+        using_expression,
+        of_template=change.template_has(column_name),
+        writes_anew=change.writes_anew,
+        dependents=present.dependents,
     )
     return change.run(operations, "column", column_name)
 
@@ -157,6 +210,13 @@ def set_default(tbl: int, column_name: str, default_value: str, search_path: str
     change.column(column_name)
     _refuse_slice_key(change, column_name)
     action = compose("SET DEFAULT {}", SQL(default_value))
+    asked = probing.tried(
+        change,
+        lambda copy: compose("ALTER TABLE {} ALTER COLUMN {} {}", copy, Identifier(column_name), action),
+        lambda copy: catalog_alter.column(copy, column_name).default_value,
+    )
+    if asked == catalog_alter.column(tbl, column_name).default_value:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} has that default already')
     return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
 
 
@@ -165,7 +225,7 @@ def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_default", tbl, dry_run)
     change.column(column_name)
     _refuse_slice_key(change, column_name)
-    if catalog_alter.default_of(tbl, column_name) is None:
+    if catalog_alter.column(tbl, column_name).default_value is None:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
     return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
 

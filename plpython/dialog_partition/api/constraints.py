@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from .. import errors, fragments
+from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
 from ..plan import alter as plan
+from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
+from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+NOT_VALID = " NOT VALID"
 KINDS = ("CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
 
 
@@ -26,20 +30,42 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
     if constraint_name in change.constraint_names():
-        return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+        return _same_constraint(change, constraint_name, definition)
     if kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
     statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
-    rows = change.run([plan.on_parent(change.target, statement, 2)], "constraint", constraint_name)
+    operation = plan.add_constraint(change.target, statement, kind[0])
+    rows = change.run([operation], "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
+
+
+def _same_constraint(change: Alteration, name: str, definition: str) -> list[PlanRow]:
+    """Nothing to do where the constraint of that name is the one that was asked for."""
+    present = catalog_alter.constraint(change.target.table.oid, name)
+    asked = probing.tried(
+        change,
+        lambda copy: add_constraint_statement(copy, probing.COLUMN, SQL(definition)),
+        lambda copy: catalog_alter.constraint(copy, probing.COLUMN),
+    )
+    if present is not None and present == (asked or "").removesuffix(NOT_VALID):  # valid is more than was asked for
+        asked = present
+    if present != asked:
+        raise errors.DuplicateObject(
+            f'constraint "{name}" of {change.target.identifier} exists already, and is another',
+            f"It is {present}, not {asked}.",
+            "ALTER TABLE ... VALIDATE CONSTRAINT makes it valid."
+            if present == f"{asked}{NOT_VALID}"
+            else "Drop it with dp.drop_constraint(...) first, or choose another name.",
+        )
+    return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
     """A unique rule without the keys would not hold over all partitions, and PostgreSQL has none."""
     columns = fragments.column_names(definition)
     keys = change.target.hierarchy.policy.partition_keys
-    lacking = tuple(key for key in keys if columns is None or key not in columns)
+    lacking = tuple(key for key in keys if key not in columns)
     if lacking:
         raise errors.InvalidTableDefinition(
             f'unique rule "{name}" of {change.target.identifier} lacks the partition keys {names(lacking)}',
@@ -76,7 +102,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
         )
     action = compose("DROP CONSTRAINT {}", Identifier(constraint_name))
     statement = plan.alter(change.target.identifier, action)
-    return change.run([plan.on_parent(change.target, statement, 2)])
+    return change.run([plan.on_parent(change.target, statement, plan.LOCKS_OF_CONSTRAINT)])
 
 
 def create_index(
@@ -85,12 +111,38 @@ def create_index(
     """Create an index on the table and all partitions; see sql/functions/create_index.sql.j2."""
     fragments.check("definition", definition)
     change = Alteration("create_index", tbl, dry_run, search_path)
-    if any(index.name == index_name for index in change.structure.indexes):
-        return change.nothing(f'{change.target.identifier} has index "{index_name}" already')
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None:
+        return _same_index(change, index_name, present, definition, is_unique=is_unique)
     if is_unique:
         check_unique(change, index_name, definition)
     operations = plan.create_index(change.target, index_name, definition, is_unique=is_unique)
     return change.run(operations, "index", index_name)
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+    asked = probing.tried(
+        change,
+        lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
+        lambda copy: catalog_alter.index(copy, probing.COLUMN),
+    )
+    table = change.target.identifier
+    if asked is None or asked.text != present.text or present.is_of_constraint:
+        raise errors.DuplicateObject(
+            f'index "{name}" of {table} exists already, and is another',
+            f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
+            "Drop it first, or choose another name.",
+        )
+    if not present.is_valid:
+        raise errors.NotInPrerequisiteState(
+            f'index "{name}" of {table} is not valid: partitions lack it',
+            "It was created ON ONLY the table, or a concurrent build of it was stopped.",
+            "CALL dp.sync(...) creates and attaches the partitions' own.",
+        )
+    return change.nothing(f'{table} has index "{name}" already')
 
 
 def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:

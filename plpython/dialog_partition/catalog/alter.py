@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import database
 from ..model import Hierarchy, Table
 from ..plan.alter import Target
+from ..plan.asked import ColumnFacts, IndexFacts
 from . import slices as catalog_slices
 
 MAX_TOLD = 5
@@ -29,20 +30,52 @@ _COLUMN = """
     LIMIT $3
 """
 
+# A partition's own copy descends from the table's; only CHECKs have no parent, and go by their name.
 _CONSTRAINT = """
+    WITH RECURSIVE family AS (
+        SELECT oid, conrelid, conname, contype, convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2
+        UNION ALL
+        SELECT k.oid, k.conrelid, k.conname, k.contype, k.convalidated
+        FROM family f JOIN pg_constraint k ON k.conparentid = f.oid
+    )
     SELECT tree.relid::text AS name
     FROM pg_constraint parent, pg_partition_tree($1) AS tree
     WHERE parent.conrelid = $1 AND parent.conname = $2 AND tree.level > 0
-      AND NOT EXISTS (SELECT FROM pg_constraint own
-                      WHERE own.conrelid = tree.relid AND own.contype = parent.contype
-                        AND (own.conparentid <> 0 OR own.conname = parent.conname)
-                        AND own.convalidated = parent.convalidated)
+      AND NOT CASE parent.contype WHEN 'c' THEN
+          EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = tree.relid AND own.contype = 'c'
+                  AND own.conname = parent.conname AND own.coninhcount > 0 AND own.convalidated = parent.convalidated)
+          ELSE EXISTS (SELECT FROM family own
+                       WHERE own.conrelid = tree.relid AND own.convalidated = parent.convalidated) END
     LIMIT $3
 """
 
 _INDEX = """
     SELECT x.relname::text AS name FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = $1 AND x.relname = $2 AND NOT i.indisvalid LIMIT $3
+"""
+
+_COLUMN_FACTS = """
+    SELECT format_type(a.atttypid, a.atttypmod) AS type,
+           CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END AS collation,
+           a.attnotnull AS is_not_null,
+           CASE a.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END AS identity,
+           CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid)
+                                               || CASE a.attgenerated WHEN 'v' THEN ' VIRTUAL' ELSE '' END
+                END AS generated,
+           CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_value,
+           col_description(a.attrelid, a.attnum) AS comment,
+           (SELECT count(DISTINCT (p.classid, p.objid)) FROM pg_depend p
+            WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum)
+               AS dependents
+    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+_INDEX_FACTS = """
+    SELECT i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition, i.indisvalid AS is_valid,
+           EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid
+                   AND k.contype IN ('p', 'u', 'x')) AS is_of_constraint
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = $1 AND x.relname = $2
 """
 
 _QUERIES = {"column": _COLUMN, "constraint": _CONSTRAINT, "index": _INDEX}
@@ -64,28 +97,36 @@ def disagreeing(kind: str, table: int, name: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def same_type(table: int, column: str, type_text: str) -> bool:
-    """Whether a column has the type that a piece of SQL names, modifier and collation included."""
-    oid, modifier = database.result_type(f"SELECT NULL::{type_text} AS value WHERE false")
-    rows = database.query(
-        "SELECT (atttypid, atttypmod) = ($3::oid, $4) AS same FROM pg_attribute"
-        " WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped",
-        ("oid", "name", "oid", "int"),
-        (table, column, oid, modifier),
-    )
-    return bool(rows and rows[0]["same"])
+def find_column(table: int, name: str) -> ColumnFacts | None:
+    """What a column is, as PostgreSQL deparses it; None where there is none."""
+    rows = database.query(_COLUMN_FACTS, ("oid", "name"), (table, name))
+    return ColumnFacts(**rows[0]) if rows else None
 
 
-def default_of(table: int, column: str) -> str | None:
-    """The default of a column as PostgreSQL deparses it."""
+def column(table: int, name: str) -> ColumnFacts:
+    """The same of a column that is known to be there."""
+    return ColumnFacts(**database.query(_COLUMN_FACTS, ("oid", "name"), (table, name))[0])
+
+
+def index(table: int, name: str) -> IndexFacts | None:
+    """What an index is."""
+    rows = database.query(_INDEX_FACTS, ("oid", "name"), (table, name))
+    return IndexFacts(**rows[0]) if rows else None
+
+
+def constraint(table: int, name: str) -> str | None:
+    """What a constraint is, as PostgreSQL deparses it."""
     rows = database.query(
-        "SELECT pg_get_expr(d.adbin, d.adrelid) AS value FROM pg_attribute a"
-        " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-        " WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped",
+        "SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1 AND conname = $2",
         ("oid", "name"),
-        (table, column),
+        (table, name),
     )
-    return rows[0]["value"] if rows else None
+    return rows[0]["definition"] if rows else None
+
+
+def file_of(table: int) -> int:
+    """The file that holds a table's rows: another one when they were written anew."""
+    return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
 
 
 def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:

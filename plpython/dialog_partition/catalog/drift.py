@@ -58,6 +58,10 @@ _COLUMNS = f"""
                      (SELECT pg_get_expr(o.adbin, o.adrelid) FROM pg_attrdef o
                       WHERE o.adrelid = own.attrelid AND o.adnum = own.attnum) AS actual) AS d
         WHERE (parent.atthasdef OR own.atthasdef) AND parent.attgenerated = '' AND d.expected IS DISTINCT FROM d.actual
+        UNION ALL
+        SELECT 'not null', CASE WHEN parent.attnotnull THEN 'NOT NULL' ELSE 'NULL' END,
+               CASE WHEN own.attnotnull THEN 'NOT NULL' ELSE 'NULL' END
+        WHERE own.attnotnull <> parent.attnotnull
     ) AS found
     WHERE parent.attrelid = $1 AND parent.attnum > 0 AND NOT parent.attisdropped
     ORDER BY own.attrelid, parent.attnum

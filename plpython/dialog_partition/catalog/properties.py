@@ -61,7 +61,8 @@ _COLUMN_COMMENTS = """
 
 _GRANTS = """
     SELECT source.relation, CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee,
-           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable
+           acl.privilege_type AS privilege, source.attname AS column, acl.is_grantable,
+           CASE WHEN acl.grantor <> source.owner THEN pg_get_userbyid(acl.grantor) END AS grantor
     FROM (SELECT oid AS relation, relacl AS acl, NULL::name AS attname, 0 AS attnum, relowner AS owner FROM pg_class
           WHERE oid = ANY ($1) AND relacl IS NOT NULL
           UNION ALL
@@ -103,7 +104,7 @@ _STATISTICS = """
 # Indexes of a relation's own: neither partitioned nor part of one.
 _INDEXES = """
     SELECT i.indrelid AS relation, c.relname AS name, i.indisunique AS is_unique,
-           dp._index_definition(i.indexrelid) AS definition
+           dp._index_definition(i.indexrelid) AS definition, i.indisvalid AS is_valid
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     WHERE i.indrelid = ANY ($1) AND c.relkind = 'i' AND NOT c.relispartition ORDER BY i.indrelid, c.relname
 """
@@ -132,13 +133,17 @@ def states(relations: list[int]) -> dict[int, State]:
     options = _grouped(_COLUMN_OPTIONS, relations, lambda row: (row["name"], row["option"]))
     comments = _grouped(_COLUMN_COMMENTS, relations, lambda row: (row["name"], row["comment"]))
     grants = _grouped(
-        _GRANTS, relations, lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"])
+        _GRANTS,
+        relations,
+        lambda row: Grant(row["grantee"], row["privilege"], row["column"], row["is_grantable"], row["grantor"]),
     )
     policies = _grouped(_POLICIES, relations, _policy)
     statistics = _grouped(
         _STATISTICS, relations, lambda row: StatisticsObject(row["name"], row["definition"], row["target"])
     )
-    indexes = _grouped(_INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"]))
+    indexes = _grouped(
+        _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
+    )
     replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
     found = {}
     for row in _about(_RELATIONS, relations):

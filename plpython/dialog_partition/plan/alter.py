@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
@@ -14,6 +14,15 @@ from .properties import option_name, storage_clause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Entries of the lock table that a leaf takes whose rows are written anew, beside those of the relations that it is:
+# the new heap with its TOAST table and index while both are there, the files, the dependencies.
+NEW_FILES = 7
+# At most, of the table and each partition: the constraint, its index or its triggers, the relation.
+LOCKS_OF_CONSTRAINT = 4
+# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Target(NamedTuple):
@@ -59,13 +68,19 @@ def on_template(target: Target, build: Callable[[Identifier], SQL]) -> list[Oper
     return [Operation(template, build(template))] if template is not None else []
 
 
-def on_partitions(target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False) -> list[Operation]:
+def on_partitions(
+    target: Target,
+    build: Callable[[Identifier], SQL],
+    *,
+    leaves_only: bool = False,
+    lock: str = ACCESS_EXCLUSIVE,
+    relations_each: int = 1,
+) -> list[Operation]:
     """Step 3: what does not pass on from the parent, on every slice and leaf that exists."""
     slices = [] if leaves_only else [identifier for _, identifier in target.slices]
-    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * relations_each),)
     return [
-        Operation(relation, build(relation), ACCESS_EXCLUSIVE, target.relations, 0, tree)
-        for relation in (*slices, *target.leaves)
+        Operation(relation, build(relation), lock, target.relations, 0, tree) for relation in (*slices, *target.leaves)
     ]
 
 
@@ -79,16 +94,29 @@ def alter(relation: Composable, action: Composable) -> SQL:
     return compose("ALTER TABLE {} {}", relation, action)
 
 
-def add_column(target: Target, column: NewColumn) -> list[Operation]:
-    """The column on the parent and the template; its comment everywhere."""
+def add_column_action(column: NewColumn) -> SQL:
+    """``ADD COLUMN`` with all that was asked for."""
+    not_null = SQL(" NOT NULL" if column.is_not_null else "")
+    return compose("{}{}{}{}", _bare_column(column), _default(column), _identity(column), not_null)
+
+
+def _bare_column(column: NewColumn) -> SQL:
+    """What a template has of a column: defaults and NOT NULL come from the parent."""
+    return compose("ADD COLUMN {} {}{}", Identifier(column.name), SQL(column.type), _generated(column))
+
+
+def add_column(
+    target: Target, column: NewColumn, *, of_table: bool, of_template: bool, writes_anew: bool
+) -> list[Operation]:
+    """The column on the parent and the template, whichever lacks it; its comment everywhere."""
     name = Identifier(column.name)
-    bare = compose("ADD COLUMN {} {}{}", name, SQL(column.type), _generated(column))
-    full = compose(
-        "{}{}{}{}", bare, _default(column), _identity(column), SQL(" NOT NULL" if column.is_not_null else "")
-    )
-    found = [on_parent(target, alter(target.identifier, full))]
-    found += on_template(target, lambda relation: alter(relation, bare))
-    if column.comment is not None:
+    found = []
+    if of_table:
+        per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
+        found.append(on_parent(target, alter(target.identifier, add_column_action(column)), per_leaf))
+    if of_template:
+        found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
+    if column.comment is not None and of_table:
         comment = Literal(column.comment)
 
         def commented(relation: Identifier) -> SQL:
@@ -112,10 +140,10 @@ def _identity(column: NewColumn) -> SQL:
     return compose(" GENERATED {} AS IDENTITY", SQL(column.identity)) if column.identity is not None else SQL("")
 
 
-def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool) -> list[Operation]:
+def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool, dependents: int) -> list[Operation]:
     """The column of the parent and of the template, whichever still has it; never with CASCADE."""
     action = compose("DROP COLUMN {}", Identifier(column))
-    found = [on_parent(target, alter(target.identifier, action))] if of_table else []
+    found = [on_parent(target, alter(target.identifier, action), 1 + 2 * dependents)] if of_table else []
     return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
 
 
@@ -155,30 +183,57 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
 def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full))]
+    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
     return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
 
 
+def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
+    """``ALTER COLUMN ... TYPE``."""
+    typed = compose("ALTER COLUMN {} TYPE {}", Identifier(column), SQL(type_text))
+    return compose("{} USING {}", typed, SQL(using)) if using is not None else typed
+
+
 def alter_column_type(
-    target: Target, column: str, type_text: str, using: str | None, *, of_template: bool
+    target: Target,
+    column: str,
+    type_text: str,
+    using: str | None,
+    *,
+    of_template: bool,
+    writes_anew: bool,
+    dependents: int,
 ) -> list[Operation]:
-    """Another type; rows are written anew where PostgreSQL has to, with all their indexes."""
-    name = Identifier(column)
-    typed = compose("ALTER COLUMN {} TYPE {}", name, SQL(type_text))
-    action = compose("{} USING {}", typed, SQL(using)) if using is not None else typed
-    found = [on_parent(target, alter(target.identifier, action), target.table.relations_per_leaf)]
-    empty = compose("{} USING NULL", typed)  # the template has no rows
+    """Another type; rows are written anew where PostgreSQL has to, and what contains the column is made again."""
+    per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
+    statement = alter(target.identifier, alter_type_action(column, type_text, using))
+    found = [on_parent(target, statement, per_leaf + 4 * dependents)]
+    empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
     return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
 
 
-def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
-    """An index on the parent, which PostgreSQL makes on all partitions, too."""
+def add_constraint(target: Target, statement: SQL, kind: str) -> Operation:
+    """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
+    if kind != "FOREIGN":
+        return on_parent(target, statement, LOCKS_OF_CONSTRAINT)
+    return on_parent(target, statement, max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT))._replace(
+        lock=SHARE_ROW_EXCLUSIVE
+    )
+
+
+def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
+    """``CREATE INDEX``."""
     unique = SQL("UNIQUE " if is_unique else "")
-    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), target.identifier, SQL(definition))
+    return compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), relation, SQL(definition))
+
+
+def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
+    """An index on the parent, which PostgreSQL makes on all partitions, too; everybody may read meanwhile."""
+    statement = create_index_statement(target.identifier, name, definition, is_unique=is_unique)
     # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
     table = Literal(target.identifier.text)
     named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)
-    return [on_parent(target, statement, 2), on_parent(target, named, 2)]
+    per_leaf = target.table.relations_per_leaf + 1
+    return [on_parent(target, each, per_leaf)._replace(lock=SHARE) for each in (statement, named)]
 
 
 def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list[Operation]:
@@ -189,5 +244,9 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     if reset:
         actions.append(compose("RESET ({})", comma_list([option_name(name) for name in reset])))
     action = comma_list(actions)
+    lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
-    return found + on_partitions(target, lambda relation: alter(relation, action), leaves_only=True)
+    # each leaf's TOAST table as well
+    return found + on_partitions(
+        target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
+    )

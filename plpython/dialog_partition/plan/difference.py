@@ -31,7 +31,7 @@ class Column(NamedTuple):
     """A column that differs between two relations; None where one of them lacks it."""
 
     relation: int
-    aspect: str  # "column", "default", "column storage", "compression"
+    aspect: str  # "column", "default", "not null", "column storage", "compression"
     name: str
     expected: str | None
     actual: str | None
@@ -47,6 +47,11 @@ class MissingIndex(NamedTuple):
     is_unique: bool
     definition: str  # behind the table's name
     constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes an index of a leaf its part."""
+        return (self.is_unique, self.definition)
 
 
 class Trigger(NamedTuple):

@@ -57,6 +57,8 @@ def _columns(partition: Partition, facts: Facts) -> list[Difference]:
         name, expected = Identifier(column.name), SQL(column.expected or "")
         if column.aspect == "default":
             action = compose("SET DEFAULT {}", expected) if column.expected is not None else SQL("DROP DEFAULT")
+        elif column.aspect == "not null":
+            action = SQL("SET NOT NULL" if column.expected == "NOT NULL" else "DROP NOT NULL")
         elif column.aspect == "compression":
             action = compose("SET COMPRESSION {}", expected)
         else:
@@ -90,8 +92,10 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             found.append(_missing_index(partition.state, missing))
     if not partition.is_leaf:
         return found
-    wanted = {(each.is_unique, each.definition): each for each in facts.wanted.leaf_indexes}
-    present = {(each.is_unique, each.definition): each for each in partition.state.indexes}
+    wanted = {each.kind: each for each in facts.wanted.leaf_indexes}
+    present = {each.kind: each for each in partition.state.indexes if each.is_valid}
+    broken = [each for each in partition.state.indexes if not each.is_valid]
+    adopted = {each.kind for each in facts.missing_indexes if each.constraint is None}
     relation = partition.state.identifier
     for kind, index in wanted.items():
         if kind not in present:
@@ -100,25 +104,32 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
             statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
             found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
     for kind, index in present.items():
-        if kind not in wanted:
+        if kind not in wanted and kind not in adopted:
             found.append(Difference(relation, "index", index.name, None, index.definition, ()))
+    for index in broken:
+        found.append(Difference(relation, "index", index.name, None, f"{index.definition}, not valid", ()))
     return found
 
 
 def _missing_index(state: State, missing: MissingIndex) -> Difference:
+    expected = missing.constraint or missing.definition
+    equal = [each for each in state.indexes if each.is_valid and each.kind == missing.kind]
+    if equal and missing.constraint is None:  # the leaf has built it by itself: it is only to be attached
+        attach = _attach(state, missing, equal[0].name)
+        return Difference(state.identifier, "index", missing.top_index, expected, None, (attach,))
     name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
         unique = SQL("UNIQUE " if missing.is_unique else "")
         create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
-    attach = compose(
-        "ALTER INDEX {} ATTACH PARTITION {}",
-        Identifier(missing.schema, missing.parent_index),
-        Identifier(state.schema, name.name),
-    )
-    expected = missing.constraint or missing.definition
-    return Difference(state.identifier, "index", missing.top_index, expected, None, (create, attach))
+    statements = (create, _attach(state, missing, name.name))
+    return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
+
+
+def _attach(state: State, missing: MissingIndex, name: str) -> SQL:
+    parent = Identifier(missing.schema, missing.parent_index)
+    return compose("ALTER INDEX {} ATTACH PARTITION {}", parent, Identifier(state.schema, name))
 
 
 def steps(facts: Facts, *, rewrite: bool) -> list[Step]:

@@ -34,13 +34,16 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     grantees = {grant.grantee for grant in (*state.grants, *wanted.grants)}
     for grantee in sorted(grantees, key=lambda each: each or ""):
         expected = tuple(grant for grant in wanted.grants if grant.grantee == grantee)
-        actual = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        given = tuple(grant for grant in state.grants if grant.grantee == grantee)
+        actual = tuple(dict.fromkeys(grant._replace(grantor=None) for grant in given))
         if set(expected) == set(actual):
             continue
         statements: list[SQL] = []
         if set(actual) - set(expected):
-            statements += _revoke_all(state.identifier, grantee, actual)
-        statements += grant_statements(expected, state.identifier)
+            statements += _revoke_all(state.identifier, grantee, given)
+        # what others had from somebody who lost it has gone, too
+        is_tied = bool(statements) and any(grant.grantor is not None for grant in state.grants)
+        statements += grant_statements(wanted.grants if is_tied else expected, state.identifier)
         part = "PUBLIC" if grantee is None else grantee
         found.append(
             Difference(state.identifier, "privileges", part, _told(expected), _told(actual), tuple(statements))
@@ -53,9 +56,13 @@ def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
 def _revoke_all(relation: Identifier, grantee: str | None, actual: tuple[Grant, ...]) -> list[SQL]:
     """What a grantee has on the table goes with its privileges on columns, and with what it granted to others."""
     columns = sorted({grant.column for grant in actual if grant.column is not None})
-    found = [compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))]
-    if columns:
-        found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {}", names(columns), relation, grantee_name(grantee)))
+    found = []
+    # only who granted a privilege can take it back, and with the owner's CASCADE it goes with the option to grant it
+    for role in (*sorted({grant.grantor for grant in actual if grant.grantor is not None}), grantee):
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {} CASCADE", relation, grantee_name(role)))
+        if columns:
+            listed = names(columns)
+            found.append(compose("REVOKE ALL ({}) ON TABLE {} FROM {} CASCADE", listed, relation, grantee_name(role)))
     return found
 
 

@@ -21,6 +21,7 @@ class Grant(NamedTuple):
     privilege: str
     column: str | None
     is_grantable: bool
+    grantor: str | None = None  # where that is not the table's owner
 
 
 class StatisticsObject(NamedTuple):
@@ -37,6 +38,12 @@ class LeafIndex(NamedTuple):
     name: str
     is_unique: bool
     definition: str  # "USING btree (a) WHERE ..."
+    is_valid: bool = True
+
+    @property
+    def kind(self) -> tuple[bool, str]:
+        """What makes it the same as another one."""
+        return (self.is_unique, self.definition)
 
 
 class State(NamedTuple):
@@ -119,7 +126,7 @@ def wanted(
         parent.owner,
         parent.policies,
         default_grantees,
-        parent.grants,
+        tuple(dict.fromkeys(grant._replace(grantor=None) for grant in parent.grants)),
         parent.owner_lacks,
         tuple(sorted(statistics, key=lambda each: each.name)),
         template.indexes if template is not None else (),
