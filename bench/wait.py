@@ -101,7 +101,7 @@ def longest_wait(database: Database, *work: str) -> float:
             for text in work:
                 worker.execute(text)
             lasted = time.monotonic() - started
-        worst = max(others.longest.values())
+    worst = max(others.longest.values())  # those that waited until the end have told theirs
     assert lasted > READER_SECONDS - 1.5, f"the reader was in nobody's way: the work took {lasted:.1f} s"
     worker.close()
     return worst

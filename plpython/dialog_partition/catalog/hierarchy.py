@@ -37,8 +37,11 @@ _TABLES = """
            coalesce(h.slice_key, h.range_key) AS first_key,
            tc.oid AS template_oid, tn.nspname AS template_schema, tc.relname AS template_name,
            (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) + 3 AS relations_per_leaf,
-           EXISTS (SELECT FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') AS has_identity,
-           EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f') AS is_referenced,
+           -- counted, for EXISTS would be hashed: a scan of the whole catalog
+           (SELECT count(*) FROM pg_attribute i WHERE i.attrelid = c.oid AND i.attidentity <> '') > 0 AS has_identity,
+           -- by its triggers: pg_constraint has no index for the table that a key refers to
+           (SELECT count(*) FROM pg_trigger g JOIN pg_constraint k ON k.oid = g.tgconstraint
+            WHERE g.tgrelid = c.oid AND k.confrelid = c.oid AND k.contype = 'f') > 0 AS is_referenced,
            2 + (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conparentid = 0)
            + (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgparentid = 0)
            + (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid)
