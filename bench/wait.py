@@ -95,12 +95,11 @@ def longest_wait(database: Database, *work: str) -> float:
     """The longest wait of the others while a reader reads and a session works."""
     worker = session(database)
     worker.execute("SELECT count(*) FROM dp.last_plan")  # the session is warm
-    with Sessions(database) as others:
-        with reader(database):
-            started = time.monotonic()
-            for text in work:
-                worker.execute(text)
-            lasted = time.monotonic() - started
+    with Sessions(database) as others, reader(database):
+        started = time.monotonic()
+        for text in work:
+            worker.execute(text)
+        lasted = time.monotonic() - started
     worst = max(others.longest.values())  # those that waited until the end have told theirs
     assert lasted > READER_SECONDS - 1.5, f"the reader was in nobody's way: the work took {lasted:.1f} s"
     worker.close()
