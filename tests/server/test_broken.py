@@ -108,7 +108,7 @@ def test_gaps_behind_a_slice_without_beginning_are_filled(db: Database) -> None:
     owner.execute("SELECT dp.adopt('n', premake => 0)")
     assert findings(owner, "n") == ["missing current slice", "gap"]
     told = owner.execute("SELECT detail FROM dp.check('n') WHERE finding = 'gap'").fetchall()
-    assert told[0][0].startswith("4 slices are missing, from 2025_01 to 2025_05")
+    assert told[0][0].startswith("4 slices are missing: 2025_01 to 2025_02, 2025_04 to 2025_05: ")
     owner.execute("CALL dp.run_maintenance('n')")
     assert names(owner, "n") == ["n_2025_01", "n_2025_02", "n_2025_03", "n_2025_04", "n_2025_05", "n_2025_06", "n_old"]
 

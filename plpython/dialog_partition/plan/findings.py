@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import Hierarchy, Slice, Table
+from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
 from . import findings_server
 from . import foreign_keys as plan_keys
@@ -41,27 +41,36 @@ def _synchronise(hierarchy: Hierarchy) -> str:
 def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     root = hierarchy.root.identifier
     found = []
-    together: dict[str, list[str]] = {}  # one row for all that the next run makes
+    together: dict[str, list[SliceSpec]] = {}  # one row for all that the next run makes
     for spec in facts.expected.missing:
         assert spec.lower is not None and spec.upper is not None
         when = _when(facts, spec.lower.point, spec.upper.point)
         standing = [facts.expected.standing(table, spec.lower.point) for table in hierarchy.tables]
         by_hand = next((each for each in standing if each is not None), None)
         if by_hand is None:
-            together.setdefault(when, []).append(spec.suffix)
+            together.setdefault(when, []).append(spec)
         else:
             what = f"{by_hand.identifier} was detached by somebody"
             found.append(_missing(hierarchy, when, what, attach_call(root, by_hand)))
-    for when, suffixes in together.items():
-        what = f"No slice {suffixes[0]}"
-        if len(suffixes) > 1:
-            what = f"{len(suffixes)} slices are missing, from {suffixes[0]} to {suffixes[-1]}"
+    for when, specs in together.items():
+        what = f"No slice {specs[0].suffix}" if len(specs) == 1 else f"{len(specs)} slices are missing: {_runs(specs)}"
         found.append(_missing(hierarchy, when, what, _maintain(hierarchy)))
     for each in facts.expected.detached:
         when = _when(facts, each.lower_point, each.upper_point)
         what = f"{each.identifier} was detached"
         found.append(_missing(hierarchy, when, what, attach_call(root, each)))
     return found
+
+
+def _runs(specs: list[SliceSpec]) -> str:
+    """The names of slices, neighbours as ``first to last``."""
+    runs: list[list[SliceSpec]] = []
+    for spec in specs:
+        if runs and runs[-1][-1].upper == spec.lower:
+            runs[-1].append(spec)
+        else:
+            runs.append([spec])
+    return ", ".join(run[0].suffix if len(run) == 1 else f"{run[0].suffix} to {run[-1].suffix}" for run in runs)
 
 
 def _when(facts: Facts, lower: int | None, upper: int | None) -> str:

@@ -13,6 +13,10 @@ FIXED_IN = {
         (9, "detaching a partition with foreign keys"),
         (18, "validity after ALTER INDEX ATTACH PARTITION"),
     ),
+    16: (
+        (5, "detaching a partition with foreign keys"),
+        (14, "validity after ALTER INDEX ATTACH PARTITION"),
+    ),
     17: (
         (1, "detaching a partition with foreign keys"),
         (10, "validity after ALTER INDEX ATTACH PARTITION"),
