@@ -69,7 +69,7 @@ DO LANGUAGE plpython3u $$
 import sys
 module = next(each for name, each in sys.modules.items() if name.endswith('.catalog.server'))
 read = module.server
-module.server = lambda: read()._replace(lock_table=0)
+module.server = lambda: read()._replace(max_locks=0)
 $$
 """
 
