@@ -42,8 +42,11 @@ class Bench:
 
 
 def session(database: Database) -> Connection:
-    """The owner's session; statements are planned each time, with their constants, as psql has it."""
-    connection = database.connect()
+    """The owner's session; statements are planned each time, with their constants, as psql has it.
+
+    Bare SQL is bare: the event trigger for plain DDL leaves it alone.
+    """
+    connection = database.connect(**{"dp.propagate_ddl": "off"})
     connection.prepare_threshold = None
     return connection
 

@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_4af6b09caaa6'
+PACKAGE = 'dialog_partition_0_1_0_9eb8d12bab54'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -348,7 +348,7 @@ class Alteration:
         opened = calls.open_procedure if is_procedure else calls.open_function
         hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
-        self.context: Context = context._replace(search_path=search_path)
+        self.context: Context = context._replace(search_path=search_path, is_schema_change=True)
         self.structure: Structure = catalog_structure.read(table)
         self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid
@@ -1469,7 +1469,8 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
 def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
-        " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text"
+        " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
+        " propagate_ddl"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -2794,6 +2795,79 @@ def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable
             raise Rolled
     except Rolled:
         return found[0]
+''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database, errors
+from ..catalog import alter as catalog_alter
+from ..catalog import drift as catalog_drift
+from ..catalog import hierarchy as catalog_hierarchy
+from ..operation import Step
+from ..plan import drift as plan_drift
+from ..plan import propagation as plan
+from ..plan.difference import OWNER, REWRITE, SYNC
+from ..plan.propagation import Change
+from ..sql import Literal
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy, Table
+    from ..operation import Operation
+
+CALL = "carrying DDL to partitions"
+
+
+def propagate(changes: str) -> None:
+    """Carry changes of tables to their templates and partitions; see sql/triggers/propagate_ddl.sql.j2."""
+    by_root: dict[int, dict[int, list[Change]]] = {}
+    for each in json.loads(changes):
+        root = catalog_hierarchy.root_of(each["tbl"])
+        if root is not None:  # a table may have left its hierarchy by what the command did
+            change = Change(each["aspect"], each["part"], each["before"], each["after"])
+            by_root.setdefault(root, {}).setdefault(each["tbl"], []).append(change)
+    for root, by_table in by_root.items():
+        try:
+            hierarchy, call = calls.open_function(CALL, root, False)
+        except errors.InsufficientPrivilege as error:  # the caller need not trust what the owner's tables run
+            database.warning(
+                f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
+                f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
+            )
+            continue
+        for table in hierarchy.tables:
+            if table.oid in by_table:
+                _carry(hierarchy, table, by_table[table.oid], call)
+
+
+def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
+    """Template first: leaves are compared with what it says then."""
+    target = catalog_alter.target(hierarchy, table)
+    as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
+    _run(plan.owner_operations(target, changes), as_caller)
+    _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    facts = catalog_drift.read_table(table)
+    found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
+    owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
+    for differences, context in ((owners, as_caller), (found, call)):
+        steps = plan_drift.steps_of(facts, differences, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], context)
+    left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
+    if left:
+        root = Literal(hierarchy.root.identifier.text)
+        database.notice(
+            f"existing partitions of {table.identifier} keep their {' and '.join(left)}, for another one writes all"
+            f" rows anew: CALL dp.sync({root}, rewrite => true)"
+        )
+
+
+def _run(operations: list[Operation], call: Context) -> None:
+    if operations:
+        calls.run_in_function([Step(tuple(operations))], call)
 ''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
 
 from __future__ import annotations
@@ -5751,8 +5825,8 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
+    "propagate": "propagation",
 }
-SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call pins, and gives back
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
@@ -5976,11 +6050,14 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
+PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
+# What a call sets for itself, and gives back.
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
 _last_plan: list[PlanRow] = []
+_printed_off: list[bool] = []  # whether the event trigger for plain DDL is off in what is being printed
 _printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
 
 
@@ -5996,6 +6073,7 @@ class Context(NamedTuple):
     lock_budget: int
     is_superuser: bool = False  # the caller
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
+    is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
 
 
 class Running(NamedTuple):
@@ -6021,6 +6099,7 @@ def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
     _last_plan.clear()
     _printed_role.clear()
+    _printed_off.clear()
     _running.clear()
     _outside.clear()
 
@@ -6034,6 +6113,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
@@ -6123,6 +6203,9 @@ def _record(each: Step, context: Context) -> None:
     is_printed = context.mode == DRY_RUN
     if is_printed:
         _print_role(context.owner)
+        if context.is_schema_change and not _printed_off:
+            _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
+            _printed_off.append(True)
     if is_printed and each.is_atomic:
         _append(each.operations[0].target, SQL("BEGIN"))
     for operation in each.operations:
@@ -6133,6 +6216,9 @@ def _record(each: Step, context: Context) -> None:
 
 def finish_plan() -> None:
     """The end of what a call prints: whoever runs it is himself again."""
+    if _printed_off:
+        _append(SQL(PROPAGATION), SQL(f"RESET {PROPAGATION}"))
+        _printed_off.clear()
     _print_role(None)
 
 
@@ -7115,8 +7201,13 @@ def rename_column(target: Target, column: str, new_name: str, *, of_template: bo
     """Another name for a column of one table; keys that wait for dp.register_child follow."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = [on_parent(target, alter(target.identifier, action))]
-    if of_template:
-        found += on_template(target, lambda relation: alter(relation, action))
+    return found + follow_renamed_column(target, column, new_name, of_template=of_template)
+
+
+def follow_renamed_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
+    """What else knows a column of one table by name."""
+    action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
+    found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(
@@ -9676,6 +9767,101 @@ def _is_copy(index: Index, original: Index) -> bool:
     """Whether an index is what REINDEX CONCURRENTLY of another left when it was stopped."""
     prefixes = tuple(naming.cut(original.name, naming.MAX_BYTES - 8) + suffix for suffix in ("_ccnew", "_ccold"))
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
+''','plan.propagation': r'''"""What a plain DDL command changed of a managed table, and what carries it to template and partitions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import ACCESS_EXCLUSIVE, Operation
+from ..sql import SQL, Identifier, Literal, compose
+from . import alter, trees
+from .difference import OWNER, Difference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..sql import Composable
+
+COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
+COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
+
+
+class Change(NamedTuple):
+    """One aspect of a table that a command changed, named as drift names it; None: there was, or is, none."""
+
+    aspect: str
+    part: str
+    before: str | None
+    after: str | None
+
+
+def renamed_columns(changes: list[Change]) -> list[tuple[str, str]]:
+    """Columns that have another name now: old and new. What dp._ddl_state says of a column begins with its number."""
+    columns = [each for each in changes if each.aspect == COLUMN]
+    gone = {str(each.before).split()[0]: each.part for each in columns if each.after is None}
+    new = {str(each.after).split()[0]: each.part for each in columns if each.before is None}
+    return [(gone[number], new[number]) for number in gone if number in new]
+
+
+def template_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """What the template does not get as a mended difference: it is the source of these, or they are its own."""
+    renames = renamed_columns(changes)
+    found = [
+        operation
+        for old, new in renames
+        for operation in alter.follow_renamed_column(target, old, new, of_template=target.table.template is not None)
+    ]
+    moved = {each.part for each in changes if each.aspect == COLUMN and None in (each.before, each.after)}
+    for each in changes:
+        action = None if each.part in moved else _template_action(each)
+        if action is not None:
+            found += alter.on_template(target, lambda template, action=action: alter.alter(template, action))  # type: ignore[misc]
+    return found
+
+
+def _template_action(change: Change) -> Composable | None:
+    column = Identifier(change.part)
+    if change.aspect == STATISTICS_TARGET:
+        return compose("ALTER COLUMN {} SET STATISTICS {}", column, Literal(int(change.after or -1)))
+    if change.aspect in COLUMN_OPTIONS:
+        option = SQL(change.aspect)
+        if change.after is None:
+            return compose("ALTER COLUMN {} RESET ({})", column, option)
+        return compose("ALTER COLUMN {} SET ({} = {})", column, option, Literal(change.after))
+    return None
+
+
+def owner_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """The template's new owner."""
+    if all(each.aspect != OWNER for each in changes):
+        return []
+    owner = Identifier(target.table.owner)
+    return alter.on_template(target, lambda template: compose("ALTER TABLE {} OWNER TO {}", template, owner))
+
+
+def schema_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """Template and partitions that stood in the table's old schema go along to the new one."""
+    old = next((each.before for each in changes if each.aspect == SCHEMA), None)
+    if old is None:
+        return []
+    relations = [identifier for _, identifier in target.slices] + list(target.leaves)
+    if target.table.template is not None:
+        relations.append(target.table.template)
+    tree = ((target.table.oid, 2 * trees.size(target.hierarchy, target.table.oid) * target.table.relations_per_leaf),)
+    new = Identifier(target.table.schema)
+    return [
+        Operation(each, compose("ALTER TABLE {} SET SCHEMA {}", each, new), ACCESS_EXCLUSIVE, target.relations, 1, tree)
+        for each in relations
+        if each.text.startswith(f"{Identifier(old).text}.")
+    ]
+
+
+def is_carried(difference: Difference, changes: list[Change]) -> bool:
+    """Whether a difference comes from what the command changed; others may be meant, and are left alone."""
+    return any(
+        each.aspect == difference.aspect and (each.part == difference.part or each.aspect == STATISTICS_OBJECT)
+        for each in changes
+    )
 ''','plan.properties': r'''"""What a leaf must have that PostgreSQL does not pass on from the parent, and the statements that give it.
 
 The parent is the source of what it can hold itself: privileges, row security, comments, statistics objects, replica
@@ -11278,6 +11464,7 @@ _SETTINGS = (
     ("idle_session_timeout", "0"),
     ("client_connection_check_interval", "500"),
     ("quote_all_identifiers", "off"),
+    ("dp.propagate_ddl", "off"),
 )
 
 
@@ -12184,6 +12371,7 @@ CREATE TABLE dp.hierarchy_config (
     lock_timeout interval NOT NULL DEFAULT '500 ms' CHECK (lock_timeout BETWEEN '1 ms' AND '24 days'),
     analyze_interval interval NOT NULL DEFAULT '7 days' CHECK (analyze_interval BETWEEN '1 ms' AND '1000 years'),
     log_retention interval NOT NULL DEFAULT '90 days' CHECK (log_retention BETWEEN '1 ms' AND '1000 years'),
+    propagate_ddl boolean NOT NULL DEFAULT true,
     CHECK ((key_form = 'slice') = (slice_key IS NOT NULL AND bucket IS NOT NULL))
 );
 COMMENT ON TABLE dp.hierarchy_config IS
@@ -12276,7 +12464,11 @@ BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
     WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table');
-    IF gone IS NULL OR to_regclass('dp.table_config') IS NULL THEN
+    -- roles that may not look into dp have no hierarchies
+    IF gone IS NULL OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
+        RETURN;
+    END IF;
+    IF to_regclass('dp.table_config') IS NULL THEN
         RETURN;
     END IF;
     -- templates are of no use without their tables; of a root's children, too
@@ -12378,6 +12570,287 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+
+-- triggers/propagate_ddl.sql.j2
+CREATE FUNCTION dp._follows_ddl()
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    RETURN coalesce(nullif(current_setting('dp.propagate_ddl', true), '')::boolean, true)
+        -- pg_dump's output brings everything back by itself, each partition's own included, and says so by this
+        AND current_setting('check_function_bodies')::boolean
+        AND to_regclass('dp.table_config') IS NOT NULL;
+EXCEPTION
+    WHEN invalid_text_representation THEN
+        RAISE EXCEPTION 'invalid value for parameter "dp.propagate_ddl": "%"', current_setting('dp.propagate_ddl')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is on or off.';
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._follows_ddl() IS 'Internal: whether plain DDL is watched in this session.';
+
+CREATE FUNCTION dp._ddl_state()
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF NOT EXISTS (SELECT FROM dp.table_config) THEN
+        RETURN '{}';
+    END IF;
+    RETURN (
+        WITH managed AS MATERIALIZED (
+            SELECT c.*, t.root, t.role, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
+            FROM dp.table_config AS t
+            JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
+            JOIN pg_class AS c ON c.oid = t.tbl
+            WHERE t.role <> 'reference' AND pg_has_role(c.relowner, 'USAGE')
+        ),
+        -- MATERIALIZED: read once, by the tables' number
+        attribute AS MATERIALIZED (
+            SELECT a.*, m.role, m.range_key, m.slice_key, m.first_key, m.hash_key
+            FROM managed AS m JOIN pg_attribute AS a ON a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped
+        ),
+        inside AS MATERIALIZED (
+            SELECT k.*
+            FROM managed AS m
+            JOIN pg_constraint AS k ON k.conrelid = m.oid AND k.contype = 'f' AND k.conparentid = 0
+            JOIN managed AS p ON p.oid = k.confrelid AND p.root = m.root
+        ),
+        said (tbl, aspect, part, value) AS (
+            -- what is carried to partitions and templates: aspects and parts are named as dp.drift names them
+            SELECT m.oid, 'owner', '', m.relowner::text FROM managed AS m
+            UNION ALL
+            SELECT m.oid, 'schema', '', n.nspname FROM managed AS m JOIN pg_namespace AS n ON n.oid = m.relnamespace
+            UNION ALL SELECT m.oid, 'row security', '', m.relrowsecurity::text FROM managed AS m
+            UNION ALL SELECT m.oid, 'forced row security', '', m.relforcerowsecurity::text FROM managed AS m
+            UNION ALL SELECT m.oid, 'tablespace', '', m.reltablespace::text FROM managed AS m
+            UNION ALL SELECT m.oid, 'access method', '', m.relam::text FROM managed AS m
+            UNION ALL
+            SELECT
+                m.oid,
+                'replica identity',
+                '',
+                m.relreplident::text || coalesce(
+                    (SELECT i.indexrelid::text FROM pg_index AS i WHERE i.indrelid = m.oid AND i.indisreplident), ''
+                )
+            FROM managed AS m
+            UNION ALL
+            SELECT
+                given.oid,
+                'privileges',
+                coalesce((SELECT r.rolname FROM pg_roles AS r WHERE r.oid = given.grantee), 'PUBLIC'),
+                string_agg(concat_ws(' ', given.privilege_type, given.is_grantable, given.attnum), ',' ORDER BY given.*)
+            FROM (
+                SELECT m.oid, x.grantee, x.privilege_type, x.is_grantable, 0 AS attnum
+                FROM managed AS m CROSS JOIN LATERAL aclexplode(m.relacl) AS x
+                UNION ALL
+                SELECT a.attrelid, x.grantee, x.privilege_type, x.is_grantable, a.attnum
+                FROM attribute AS a CROSS JOIN LATERAL aclexplode(a.attacl) AS x
+            ) AS given
+            GROUP BY given.oid, given.grantee
+            UNION ALL
+            SELECT m.oid, 'comment', coalesce(a.attname, ''), d.description
+            FROM managed AS m
+            JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = m.oid
+            LEFT JOIN attribute AS a ON a.attrelid = m.oid AND a.attnum = d.objsubid
+            UNION ALL
+            SELECT p.polrelid, 'policy', p.polname, p::text FROM managed AS m JOIN pg_policy AS p ON p.polrelid = m.oid
+            UNION ALL
+            SELECT s.stxrelid, 'statistics object', s.stxname, concat_ws(' ', s.stxkind, s.stxkeys, s.stxexprs, s.stxstattarget)
+            FROM managed AS m JOIN pg_statistic_ext AS s ON s.stxrelid = m.oid
+            UNION ALL
+            SELECT a.attrelid, 'column', a.attname, concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation)
+            FROM attribute AS a
+            UNION ALL
+            SELECT a.attrelid, 'statistics target', a.attname, a.attstattarget::text FROM attribute AS a WHERE a.attstattarget >= 0
+            UNION ALL SELECT a.attrelid, 'compression', a.attname, a.attcompression::text FROM attribute AS a
+            UNION ALL SELECT a.attrelid, 'column storage', a.attname, a.attstorage::text FROM attribute AS a
+            UNION ALL
+            SELECT a.attrelid, split_part(o.option, '=', 1), a.attname, split_part(o.option, '=', 2)
+            FROM attribute AS a CROSS JOIN LATERAL unnest(a.attoptions) AS o (option)
+            WHERE starts_with(o.option, 'n_distinct')
+            -- what the hierarchy rests on: without it nothing holds its tables together
+            UNION ALL
+            SELECT a.attrelid, 'key', a.attname, format_type(a.atttypid, a.atttypmod)
+            FROM attribute AS a
+            WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END)
+            UNION ALL
+            SELECT
+                k.conrelid,
+                'foreign key',
+                concat_ws(' ', k.confrelid, k.conkey, k.confkey, k.confupdtype, k.confdeltype),
+                min(k.conname)
+            FROM inside AS k
+            GROUP BY k.conrelid, k.confrelid, k.conkey, k.confkey, k.confupdtype, k.confdeltype
+            UNION ALL
+            SELECT k.conrelid, 'index of foreign key', k.conname, min(i.indexrelid::regclass::text)
+            FROM inside AS k
+            JOIN pg_index AS i ON i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = k.conkey[1]
+            GROUP BY k.conrelid, k.conname
+            UNION ALL
+            SELECT k.conrelid, 'CHECK of the slice key', '', min(k.conname)
+            FROM attribute AS a
+            JOIN pg_constraint AS k ON k.conrelid = a.attrelid AND k.contype = 'c' AND a.attnum = ANY (k.conkey)
+            WHERE a.role = 'root' AND a.attname = a.slice_key
+            GROUP BY k.conrelid
+            UNION ALL
+            SELECT g.tgrelid, 'trigger of the slice key', '', min(g.tgname)
+            FROM attribute AS a
+            JOIN pg_trigger AS g ON g.tgrelid = a.attrelid AND a.attnum = ANY (g.tgattr)
+            WHERE a.role = 'root' AND a.slice_key IS NOT NULL AND a.attname = a.range_key AND g.tgenabled IN ('O', 'A')
+            GROUP BY g.tgrelid
+        )
+        SELECT coalesce(jsonb_object_agg(concat_ws(': ', s.tbl, s.aspect, s.part), s.value), '{}') FROM said AS s
+    );
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._ddl_state() IS
+'Internal: what the managed tables of the caller say, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+
+CREATE FUNCTION dp._before_ddl()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    -- roles that may not look into dp have no hierarchies; a command inside another one belongs to it
+    IF has_schema_privilege(to_regnamespace('dp'), 'USAGE') AND coalesce(current_setting('dp.ddl_state', true), '') = '' THEN
+        IF dp._follows_ddl() THEN
+            PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+        END IF;
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._before_ddl() IS 'Internal: keeps what the managed tables say before a command that may change it.';
+
+CREATE FUNCTION dp._is_of_others()
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    -- a command that drops or grants does not say of what
+    RETURN (
+        SELECT bool_and(
+            c.classid = 'pg_class'::regclass
+            AND NOT EXISTS (SELECT FROM dp.table_config AS t WHERE c.objid IN (t.tbl::oid, t.template::oid))
+            AND NOT (SELECT r.relispartition FROM pg_class AS r WHERE r.oid = c.objid)
+        )
+        FROM pg_event_trigger_ddl_commands() AS c
+    );
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._is_of_others() IS 'Internal: whether the command that has just ended was about other tables for certain.';
+
+CREATE FUNCTION dp._after_ddl()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    before jsonb := nullif(current_setting('dp.ddl_state', true), '')::jsonb;
+    changed jsonb;
+    lost record;
+    partition record;
+BEGIN
+    IF before IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('dp.ddl_state', '', true);
+    IF before = '{}' OR NOT dp._follows_ddl() OR dp._is_of_others() THEN
+        RETURN;
+    END IF;
+    SELECT
+        jsonb_agg(
+            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
+            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
+        )
+    INTO changed
+    FROM jsonb_each_text(before) AS old
+    FULL JOIN jsonb_each_text(dp._ddl_state()) AS new USING (key)
+    WHERE old.value IS DISTINCT FROM new.value;
+    FOR lost IN
+        SELECT c.*
+        FROM jsonb_to_recordset(changed) AS c (tbl oid, aspect text, part text, before text, after text)
+        JOIN pg_class AS r ON r.oid = c.tbl
+        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
+        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
+        WHERE c.before IS NOT NULL
+            AND (c.aspect = 'key' OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
+                OR c.aspect = 'index of foreign key' AND EXISTS (
+                    SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
+                )))
+        ORDER BY c.tbl, c.aspect <> 'key', c.aspect, c.part
+        LIMIT 1
+    LOOP
+        RAISE EXCEPTION '% would break the hierarchy of %', tg_tag, (
+            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
+        ) USING
+            ERRCODE = 'invalid_table_definition',
+            DETAIL = CASE lost.aspect
+                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
+                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
+                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
+                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
+            END,
+            HINT = CASE lost.aspect
+                WHEN 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
+                WHEN 'index of foreign key' THEN 'Create the index that replaces it first.'
+                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
+            END || ' To do it all the same, SET dp.propagate_ddl = off for this command.';
+    END LOOP;
+    FOR partition IN
+        SELECT DISTINCT c.objid::regclass AS name, t.root
+        FROM pg_event_trigger_ddl_commands() AS c
+        JOIN pg_class AS r ON r.oid = c.objid AND (r.relispartition OR EXISTS (SELECT FROM dp.table_config AS o WHERE o.template = r.oid))
+        JOIN dp.table_config AS t ON t.role <> 'reference' AND (
+            t.template = r.oid OR t.tbl IN (SELECT a.relid FROM pg_partition_ancestors(r.oid) AS a)
+        )
+        WHERE c.classid = 'pg_class'::regclass AND r.relkind IN ('r', 'p') AND tg_tag = 'ALTER TABLE'
+    LOOP
+        RAISE NOTICE '% was changed alone', partition.name USING
+            DETAIL = format('Partitions of a hierarchy are what their table and its template say; otherwise SELECT * FROM dp.drift(%1$L) shows it, and CALL dp.sync(%1$L) brings it back.', partition.root::text);
+    END LOOP;
+    IF changed IS NOT NULL THEN
+        PERFORM dp._propagate(changed::text);
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._after_ddl() IS
+'Internal: refuses a command that would break a hierarchy, and carries what else it changed to template and partitions.
+Errors: 42P16 it would break the hierarchy; those of dp._propagate.';
+
+CREATE FUNCTION dp._propagate(changes text)
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'changes': changes}
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('propagate', (), ('changes',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp._propagate(text) IS
+'Internal: carries what a command changed of tables to their templates and partitions.
+Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55P03 a lock was not to be had.';
+
+CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
+WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+EXECUTE FUNCTION dp._before_ddl();
+CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
+WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
 CREATE FUNCTION dp._check_policy()
@@ -12538,6 +13011,7 @@ SELECT
     h.lock_timeout,
     h.analyze_interval,
     h.log_retention,
+    h.propagate_ddl,
     (SELECT count(*) FROM dp.table_config AS t WHERE t.root = h.root AND t.role <> 'reference') AS tables,
     (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = h.root) AS slices,
     dp._lock_holder(h.root) AS running_pid,
@@ -12578,10 +13052,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -12600,10 +13074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -12629,10 +13103,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -12654,10 +13128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -12675,10 +13149,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -12696,10 +13170,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -12715,10 +13189,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -12740,16 +13214,17 @@ CREATE FUNCTION dp.configure(
     lock_timeout interval DEFAULT NULL,
     analyze_interval interval DEFAULT NULL,
     log_retention interval DEFAULT NULL,
+    propagate_ddl boolean DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('configure', ('root',), ('dry_run',), False, arguments)
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -12781,10 +13256,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -12805,10 +13280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -12826,10 +13301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -12853,10 +13328,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -12874,10 +13349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -12894,10 +13369,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -12914,10 +13389,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -12934,10 +13409,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -12954,10 +13429,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -12974,10 +13449,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -12993,10 +13468,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -13009,10 +13484,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -13038,10 +13513,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -13059,10 +13534,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -13080,10 +13555,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -13102,10 +13577,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -13122,10 +13597,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -13142,10 +13617,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4af6b09caaa6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -13162,10 +13637,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -13185,10 +13660,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -13208,10 +13683,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -13229,10 +13704,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -13249,10 +13724,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -13269,10 +13744,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -13287,10 +13762,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -13306,10 +13781,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -13325,10 +13800,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4af6b09caaa6' not in GD:
+if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4af6b09caaa6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9eb8d12bab54'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -49,8 +49,8 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
+    "propagate": "propagation",
 }
-SETTINGS = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call pins, and gives back
 READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
 
 

@@ -19,11 +19,14 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers")  # what a call sets for itself, and gives back
+PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
+# What a call sets for itself, and gives back.
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
 _last_plan: list[PlanRow] = []
+_printed_off: list[bool] = []  # whether the event trigger for plain DDL is off in what is being printed
 _printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
 
 
@@ -39,6 +42,7 @@ class Context(NamedTuple):
     lock_budget: int
     is_superuser: bool = False  # the caller
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
+    is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
 
 
 class Running(NamedTuple):
@@ -64,6 +68,7 @@ def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
     _last_plan.clear()
     _printed_role.clear()
+    _printed_off.clear()
     _running.clear()
     _outside.clear()
 
@@ -77,6 +82,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
@@ -166,6 +172,9 @@ def _record(each: Step, context: Context) -> None:
     is_printed = context.mode == DRY_RUN
     if is_printed:
         _print_role(context.owner)
+        if context.is_schema_change and not _printed_off:
+            _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
+            _printed_off.append(True)
     if is_printed and each.is_atomic:
         _append(each.operations[0].target, SQL("BEGIN"))
     for operation in each.operations:
@@ -176,6 +185,9 @@ def _record(each: Step, context: Context) -> None:
 
 def finish_plan() -> None:
     """The end of what a call prints: whoever runs it is himself again."""
+    if _printed_off:
+        _append(SQL(PROPAGATION), SQL(f"RESET {PROPAGATION}"))
+        _printed_off.clear()
     _print_role(None)
 
 

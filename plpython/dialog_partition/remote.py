@@ -41,6 +41,7 @@ _SETTINGS = (
     ("idle_session_timeout", "0"),
     ("client_connection_check_interval", "500"),
     ("quote_all_identifiers", "off"),
+    ("dp.propagate_ddl", "off"),
 )
 
 

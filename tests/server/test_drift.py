@@ -81,7 +81,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def declared(db: Database, form: str) -> psycopg.Connection[Any]:
-    owner = db.connect()
+    owner = db.connect(**{"dp.propagate_ddl": "off"})  # what plain DDL does not pass on is drift
     owner.execute(TABLES.format(form=form))
     create_slices(owner, "2025-01-01", "2025-03-01")
     return owner
@@ -213,7 +213,7 @@ def test_the_error_names_a_reader_in_the_way_and_the_next_call_finishes(
 
 
 def test_names_may_be_anything(db: Database) -> None:
-    owner = db.connect(search_path="pg_catalog", TimeZone="Asia/Kathmandu")
+    owner = db.connect(**{"search_path": "pg_catalog", "TimeZone": "Asia/Kathmandu", "dp.propagate_ddl": "off"})
     owner.execute('CREATE SCHEMA "o\'dd"')
     name = '"o\'dd"."We ""ird.Täble{}%"'
     column = '"c""ol{}%"'

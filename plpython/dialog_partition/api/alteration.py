@@ -38,7 +38,7 @@ class Alteration:
         opened = calls.open_procedure if is_procedure else calls.open_function
         hierarchy, context = opened(call, root, dry_run)
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
-        self.context: Context = context._replace(search_path=search_path)
+        self.context: Context = context._replace(search_path=search_path, is_schema_change=True)
         self.structure: Structure = catalog_structure.read(table)
         self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid

@@ -41,7 +41,8 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
 def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
-        " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text"
+        " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
+        " propagate_ddl"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),

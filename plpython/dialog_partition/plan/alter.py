@@ -151,8 +151,13 @@ def rename_column(target: Target, column: str, new_name: str, *, of_template: bo
     """Another name for a column of one table; keys that wait for dp.register_child follow."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = [on_parent(target, alter(target.identifier, action))]
-    if of_template:
-        found += on_template(target, lambda relation: alter(relation, action))
+    return found + follow_renamed_column(target, column, new_name, of_template=of_template)
+
+
+def follow_renamed_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
+    """What else knows a column of one table by name."""
+    action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
+    found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(

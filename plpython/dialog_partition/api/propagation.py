@@ -1,0 +1,73 @@
+"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database, errors
+from ..catalog import alter as catalog_alter
+from ..catalog import drift as catalog_drift
+from ..catalog import hierarchy as catalog_hierarchy
+from ..operation import Step
+from ..plan import drift as plan_drift
+from ..plan import propagation as plan
+from ..plan.difference import OWNER, REWRITE, SYNC
+from ..plan.propagation import Change
+from ..sql import Literal
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy, Table
+    from ..operation import Operation
+
+CALL = "carrying DDL to partitions"
+
+
+def propagate(changes: str) -> None:
+    """Carry changes of tables to their templates and partitions; see sql/triggers/propagate_ddl.sql.j2."""
+    by_root: dict[int, dict[int, list[Change]]] = {}
+    for each in json.loads(changes):
+        root = catalog_hierarchy.root_of(each["tbl"])
+        if root is not None:  # a table may have left its hierarchy by what the command did
+            change = Change(each["aspect"], each["part"], each["before"], each["after"])
+            by_root.setdefault(root, {}).setdefault(each["tbl"], []).append(change)
+    for root, by_table in by_root.items():
+        try:
+            hierarchy, call = calls.open_function(CALL, root, False)
+        except errors.InsufficientPrivilege as error:  # the caller need not trust what the owner's tables run
+            database.warning(
+                f"the change was not carried to the partitions: {error.message}. {error.hint or ''} Then CALL"
+                f" dp.sync({Literal(catalog_hierarchy.load(root).root.identifier.text)})."
+            )
+            continue
+        for table in hierarchy.tables:
+            if table.oid in by_table:
+                _carry(hierarchy, table, by_table[table.oid], call)
+
+
+def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
+    """Template first: leaves are compared with what it says then."""
+    target = catalog_alter.target(hierarchy, table)
+    as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
+    _run(plan.owner_operations(target, changes), as_caller)
+    _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
+    facts = catalog_drift.read_table(table)
+    found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
+    owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
+    for differences, context in ((owners, as_caller), (found, call)):
+        steps = plan_drift.steps_of(facts, differences, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], context)
+    left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
+    if left:
+        root = Literal(hierarchy.root.identifier.text)
+        database.notice(
+            f"existing partitions of {table.identifier} keep their {' and '.join(left)}, for another one writes all"
+            f" rows anew: CALL dp.sync({root}, rewrite => true)"
+        )
+
+
+def _run(operations: list[Operation], call: Context) -> None:
+    if operations:
+        calls.run_in_function([Step(tuple(operations))], call)
