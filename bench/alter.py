@@ -34,8 +34,31 @@ def measure(bench: Bench) -> list[Result]:
         )
         columns = value(connection, "SELECT count(*) FROM pg_attribute WHERE attname ~ '^called_' AND attnum > 0")
         assert columns == 2 * TIMES * (2 + MONTHS * (1 + LEAVES)), "each on parent, template, slices and leaves"
+        plain_ddl, switched_off = interleaved(
+            TIMES,
+            *(
+                lambda text=text: connection.execute(text.format(next(numbers)))  # type: ignore[misc]
+                for text in (
+                    f"SET dp.propagate_ddl = on; {plain_bare.replace('bare_', 'carried_')}",
+                    f"SET dp.propagate_ddl = off; {plain_bare}",
+                )
+            ),
+        )
+        connection.execute("CREATE TABLE other (a int)")
+        other, other_off = interleaved(
+            TIMES,
+            *(
+                lambda text=text: connection.execute(text)  # type: ignore[misc]
+                for text in (
+                    f"SET dp.propagate_ddl = {value}; ALTER TABLE other ALTER COLUMN a SET STATISTICS 5"
+                    for value in ("on", "off")
+                )
+            ),
+        )
     what, against = f"dp.add_column, {MONTHS * LEAVES:,} leaves", "ALTER TABLE of the parent"
     return [
         Result("alter", f"{what}, NOT NULL with a default", called, "ms", against, by_hand, at_most=1.3),
         Result("alter", f"{what}, nullable", called_plain, "ms", against, by_hand_plain),
+        Result("alter", "the same as plain DDL, carried", plain_ddl, "ms", "dp.propagate_ddl = off", switched_off),
+        Result("alter", "plain DDL on another table", other, "ms", "dp.propagate_ddl = off", other_off),
     ]
