@@ -82,6 +82,7 @@ def said(owner: Connection, name: str, call: str) -> int:
 
 def held(owner: Connection, name: str, call: str) -> int:
     """The number of locks that the statements of a call hold in the end."""
+    owner.execute("SET dp.propagate_ddl = off")  # as in the call itself
     owner.execute(make(call, SHAPES[name].root, dry_run=True))
     statements = [row[0] for row in owner.execute("SELECT statement FROM dp.last_plan ORDER BY step")]
     with owner.transaction(force_rollback=True):
