@@ -187,7 +187,7 @@ def test_a_tree_by_a_type_that_is_no_range_key_is_not_adopted(db: Database) -> N
 
 
 def test_a_child_that_lost_its_foreign_key_is_noticed(db: Database) -> None:
-    owner = db.connect()
+    owner = db.connect(**{"dp.propagate_ddl": "off"})
     declare(owner)
     owner.execute("ALTER TABLE item DROP CONSTRAINT item_event_id_fkey")
     assert "no foreign key" in findings(owner)
@@ -323,7 +323,7 @@ def test_a_column_that_is_taken_for_a_key_is_told(db: Database) -> None:
 
 
 def test_a_hash_key_renamed_by_hand_is_not_mistaken_for_the_range_key(db: Database) -> None:
-    owner = db.connect()
+    owner = db.connect(**{"dp.propagate_ddl": "off"})
     declare(owner)
     owner.execute("ALTER TABLE item RENAME COLUMN party TO partei")
     found = call(owner, "SELECT dp.check", "event")
@@ -333,7 +333,7 @@ def test_a_hash_key_renamed_by_hand_is_not_mistaken_for_the_range_key(db: Databa
 
 @pytest.mark.parametrize("to_schema", [None, "archive"])
 def test_references_survive_a_detach_under_forced_row_security(db: Database, to_schema: str | None) -> None:
-    owner = db.connect()
+    owner = db.connect(**{"dp.propagate_ddl": "off"})
     owner.execute("CREATE SCHEMA archive")
     owner.execute("CREATE TABLE t (id int PRIMARY KEY, at date NOT NULL, up int REFERENCES t ON DELETE SET NULL)")
     owner.execute("SELECT dp.create_hierarchy('t', 'at')")

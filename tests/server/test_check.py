@@ -73,8 +73,10 @@ def add_constraint(owner: psycopg.Connection) -> None:
 
 def lose_cascade(owner: psycopg.Connection) -> None:
     owner.execute(
+        "SET dp.propagate_ddl = off;"
         'ALTER TABLE part DROP CONSTRAINT "part_DialogId_fkey", ADD CONSTRAINT "part_DialogId_fkey"'
-        ' FOREIGN KEY ("DialogId", at, "Party") REFERENCES "Dialog" ("Id", at, "Party")'
+        ' FOREIGN KEY ("DialogId", at, "Party") REFERENCES "Dialog" ("Id", at, "Party");'
+        "RESET dp.propagate_ddl"
     )
 
 
