@@ -13033,7 +13033,58 @@ WHERE p.pid = dp._lock_holder(p.root);
 COMMENT ON VIEW dp.progress IS
 'The long operations that run now: how many of how many parts of a table are done, and which one is at work.';
 
-GRANT SELECT ON dp.progress, dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
+CREATE VIEW dp.metric AS
+SELECT
+    h.root,
+    s.slices,
+    s.slices_ahead,
+    s.covered_seconds,
+    d.detached_slices,
+    l.leaves,
+    l.bytes,
+    l.default_bytes,
+    l.estimated_rows,
+    l.default_estimated_rows,
+    g.failures_last_day,
+    g.last_success_timestamp_seconds,
+    g.last_failure_timestamp_seconds,
+    (dp._lock_holder(h.root) IS NOT NULL)::integer AS is_running
+FROM dp.hierarchy_config AS h
+JOIN pg_class AS c ON c.oid = h.root
+JOIN LATERAL (
+    SELECT
+        count(*) AS slices,
+        count(*) FILTER (WHERE each.lower_local > dp._now(h.time_zone)) AS slices_ahead,
+        extract(EPOCH FROM max(each.upper_local) - dp._now(h.time_zone)) AS covered_seconds
+    FROM dp.slice AS each
+    WHERE each.root = h.root AND each.tbl = h.root AND each.is_attached AND NOT each.is_default
+) AS s ON true
+JOIN LATERAL (
+    SELECT count(*) AS detached_slices FROM dp.slice AS each WHERE each.root = h.root AND NOT each.is_attached
+) AS d ON true
+JOIN LATERAL (
+    SELECT
+        count(*) AS leaves,
+        coalesce(sum(each.bytes), 0) AS bytes,
+        coalesce(sum(each.bytes) FILTER (WHERE each.is_default), 0) AS default_bytes,
+        coalesce(sum(each.estimated_rows), 0) AS estimated_rows,
+        coalesce(sum(each.estimated_rows) FILTER (WHERE each.is_default), 0) AS default_estimated_rows
+    FROM dp.leaf AS each
+    WHERE each.root = h.root
+) AS l ON true
+JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE each.status = 'failed' AND each.at > y.began) AS failures_last_day,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'done')) AS last_success_timestamp_seconds,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'failed')) AS last_failure_timestamp_seconds
+    FROM dp.log_entry AS each
+    CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
+    WHERE each.root = h.root
+) AS g ON true;
+COMMENT ON VIEW dp.metric IS
+'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
+
+GRANT SELECT ON dp.metric, dp.progress, dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
 -- functions/add_column.sql.j2
 CREATE FUNCTION dp.add_column(
