@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9eb8d12bab54'
+PACKAGE = 'dialog_partition_0_1_0_9c169777e787'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -212,7 +212,9 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
     given = {name: _text(value) for name, value in wanted.items() if value is not None}
     reset = [name for name, value in wanted.items() if value is None]
     change = Alteration("set_storage", tbl, dry_run)
-    if not catalog_alter.lacks_storage(change.target.table, given, reset):
+    managed = change.target.table
+    is_late = change.reach_detached(lambda oid: catalog_alter.lacks_storage(oid, None, given, reset))
+    if not catalog_alter.lacks_storage(tbl, managed.template_oid, given, reset) and not is_late:
         return change.nothing(f"the leaves of {change.target.identifier} have these storage parameters already")
     return change.run(plan.set_storage(change.target, given, reset))
 
@@ -226,15 +228,21 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     fragments.check("action", action)
     _refuse(action)
     change = Alteration("alter_table", tbl, dry_run, search_path)
+    change.reach_detached()
     table, template = change.target.table, change.target.table.template
     if template is not None and _is_of_leaves(action):
         operations = [Operation(template, plan.alter(template, SQL(action)))]
         if fragments.words(action, 1) == ("ALTER",):  # of a column: ANALYZE of the parent goes by the parent's own
             statement = plan.alter(change.target.identifier, SQL(action))
             operations.append(plan.on_parent(change.target, statement))
+        operations += plan.on_detached(change.target, lambda each: plan.alter(each, SQL(action)), leaves_only=True)
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
-        operations = [plan.on_parent(change.target, statement, _locks_each(action, table.relations_per_leaf))]
+        per_leaf = _locks_each(action, table.relations_per_leaf)
+        operations = [plan.on_parent(change.target, statement, per_leaf)]
+        operations += plan.on_detached(
+            change.target, lambda each: plan.alter(each, SQL(action)), relations_each=per_leaf
+        )
     if dry_run:
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
@@ -312,23 +320,39 @@ def _refuse(action: str) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute, progress
+from .. import database, errors, execute, progress
 from ..catalog import alter as catalog_alter
+from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..operation import Operation, Step
-from ..plan.alter import Target
+from ..plan.alter import DetachedTarget, Target
 from ..plan.structure import Column, Structure
 from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context, PlanRow
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
 LOCKS_OF_CALL = 90
+
+INCLUDE_DETACHED = "dp.include_detached"  # the setting by which changes reach detached slices, too
+BOOLEANS = {
+    "on": True,
+    "true": True,
+    "yes": True,
+    "1": True,
+    "": False,
+    "off": False,
+    "false": False,
+    "no": False,
+    "0": False,
+}
 
 
 class Alteration:
@@ -353,6 +377,14 @@ class Alteration:
         self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
+        managed = self.target.table
+        self._detached: tuple[DetachedTarget, ...] = catalog_detached.of_table(managed) if _includes_detached() else ()
+
+    def reach_detached(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
+        """Take along the detached slices that lack the change, where the caller asks for it; whether there are any."""
+        found = tuple(each for each in self._detached if lacks(each.oid))
+        self.target = self.target._replace(detached=found)
+        return bool(found)
 
     def column(self, name: str) -> Column:
         """A column of the table that must be there."""
@@ -417,6 +449,14 @@ class Alteration:
         if self.context.mode == execute.PROCEDURE:
             progress.clear(self.context.root)
         return calls.nothing_to_do(why)
+
+
+def _includes_detached() -> bool:
+    text = database.setting(INCLUDE_DETACHED) or ""
+    value = BOOLEANS.get(text.lower())
+    if value is None:
+        raise errors.InvalidParameter.of(INCLUDE_DETACHED, text, "It is on or off.")
+    return value
 ''','api.attach': r'''"""attach_slice: a slice that was detached comes back, whoever detached it."""
 
 from __future__ import annotations
@@ -427,6 +467,7 @@ from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec, Table
 from ..plan import coverage
 from ..plan import detached as plan
+from ..sql import names
 from . import calls, obstacles, slices, window
 from .policy import parse_bound
 
@@ -447,9 +488,24 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
+    for each in (*remembered, *by_hand):
+        _refuse_unlike(hierarchy, each)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
+
+
+def _refuse_unlike(hierarchy: Hierarchy, each: plan.DetachedSlice) -> None:
+    """The table may have changed since the slice was detached."""
+    unlike = catalog_detached.unlike_columns(each)
+    if unlike:
+        table = hierarchy.table(each.table).identifier
+        raise errors.DatatypeMismatch(
+            f"the columns of {each.identifier} are not those of {table}",
+            f"They differ in {names(tuple(unlike))}.",
+            "Make the changes that the table had since on the slice as well: after SET dp.include_detached = on, the"
+            " calls that made them, made again, reach the slices that were detached.",
+        )
 
 
 def _remembered_spec(hierarchy: Hierarchy, remembered: list[plan.DetachedSlice]) -> SliceSpec:
@@ -1035,6 +1091,8 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import PlanRow
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
@@ -1085,7 +1143,8 @@ def add_column(
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
     of_template = _template_lacks(change, column_name, asked)
-    if present is not None and not of_template:
+    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is None)
+    if present is not None and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
     operations = plan.add_column(
         change.target, column, of_table=present is None, of_template=of_template, writes_anew=change.writes_anew
@@ -1139,7 +1198,8 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_column", tbl, dry_run)
     of_table = change.structure.column(column_name) is not None
     of_template = change.template_has(column_name)
-    if not of_table and not of_template:
+    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
+    if not of_table and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
     present = catalog_alter.find_column(tbl, column_name)
@@ -1156,7 +1216,10 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
     """Rename a column, a key in all tables; see sql/functions/rename_column.sql.j2."""
     change = Alteration("rename_column", tbl, dry_run)
+    is_late = _reach_old_name(change, column_name)
     if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
+        if is_late:
+            return change.run(plan.follow_renamed_column(change.target, column_name, new_name, of_template=False))
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
     if not change.is_key(column_name):
@@ -1164,6 +1227,10 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
         return change.run(operations, "column", new_name)
     return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+
+
+def _reach_old_name(change: Alteration, column: str) -> bool:
+    return change.reach_detached(lambda oid: catalog_alter.find_column(oid, column) is not None)
 
 
 def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
@@ -1174,6 +1241,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
         if other.is_key(old):  # children do not carry the range key in the slice form
             of_template = other.template_has(old)
+            _reach_old_name(other, old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)
     root = hierarchy.root
     operations.append(Operation(root.identifier, plan.rename_key(hierarchy, old, new)))
@@ -1205,7 +1273,11 @@ def alter_column_type(
         lambda copy: catalog_alter.column(copy, probing.COLUMN),
     )
     present = catalog_alter.column(tbl, column_name)
-    if (asked.type, asked.collation) == (present.type, present.collation):
+    of_table = _type_of(asked) != _type_of(present)
+    is_late = change.reach_detached(
+        lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
+    )
+    if not of_table and not is_late:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
     change.refuse_keys(column_name, "get another type")
     alter = plan.alter_type_action(column_name, type, using_expression)
@@ -1215,11 +1287,16 @@ def alter_column_type(
         column_name,
         type,
         using_expression,
-        of_template=change.template_has(column_name),
+        of_table=of_table,
+        of_template=of_table and change.template_has(column_name),
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
     return change.run(operations, "column", column_name)
+
+
+def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
+    return (column.type, column.collation) if column is not None else None
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -1234,9 +1311,7 @@ def set_default(tbl: int, column_name: str, default_value: str, search_path: str
         lambda copy: compose("ALTER TABLE {} ALTER COLUMN {} {}", copy, Identifier(column_name), action),
         lambda copy: catalog_alter.column(copy, column_name).default_value,
     )
-    if asked == catalog_alter.column(tbl, column_name).default_value:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} has that default already')
-    return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
+    return _alter(change, column_name, action, lambda column: column.default_value != asked, "has that default already")
 
 
 def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
@@ -1244,9 +1319,33 @@ def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_default", tbl, dry_run)
     change.column(column_name)
     _refuse_slice_key(change, column_name)
-    if catalog_alter.column(tbl, column_name).default_value is None:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
-    return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
+    return _alter(
+        change, column_name, SQL("DROP DEFAULT"), lambda column: column.default_value is not None, "has no default"
+    )
+
+
+def _alter(
+    change: Alteration,
+    name: str,
+    action: SQL,
+    lacks: Callable[[ColumnFacts], bool],
+    why_not: str,
+    *,
+    of_template: bool = False,
+) -> list[PlanRow]:
+    """A change of one column that the parent passes on, wherever it is lacking."""
+    of_table = lacks(catalog_alter.column(change.target.table.oid, name))
+
+    def is_lacking(oid: int) -> bool:
+        column = catalog_alter.find_column(oid, name)
+        return column is None or lacks(column)
+
+    is_late = change.reach_detached(is_lacking)
+    if not of_table and not is_late:
+        return change.nothing(f'column "{name}" of {change.target.identifier} {why_not}')
+    of_template = of_template and of_table
+    operations = plan.alter_column(change.target, name, action, of_table=of_table, of_template=of_template)
+    return change.run(operations, "column", name)
 
 
 def _refuse_slice_key(change: Alteration, column: str) -> None:
@@ -1263,22 +1362,24 @@ def _refuse_slice_key(change: Alteration, column: str) -> None:
 def set_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     """Forbid NULL; see sql/functions/set_not_null.sql.j2."""
     change = Alteration("set_not_null", tbl, dry_run)
-    if change.column(column_name).is_not_null:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
-    return change.run(plan.alter_column(change.target, column_name, SQL("SET NOT NULL")), "column", column_name)
+    change.column(column_name)
+    return _alter(
+        change, column_name, SQL("SET NOT NULL"), lambda column: not column.is_not_null, "is NOT NULL already"
+    )
 
 
 def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     """Allow NULL; see sql/functions/drop_not_null.sql.j2."""
     change = Alteration("drop_not_null", tbl, dry_run)
-    if not change.column(column_name).is_not_null:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
-    if change.is_key(column_name):
+    if change.column(column_name).is_not_null and change.is_key(column_name):
         change.refuse_keys(column_name, "be NULL")
-    of_template = change.template_has(column_name)
-    action = SQL("DROP NOT NULL")
-    return change.run(
-        plan.alter_column(change.target, column_name, action, of_template=of_template), "column", column_name
+    return _alter(
+        change,
+        column_name,
+        SQL("DROP NOT NULL"),
+        lambda column: column.is_not_null,
+        "is nullable already",
+        of_template=change.template_has(column_name),
     )
 ''','api.concurrently': r'''"""create_index_concurrently, drop_index_concurrently, reindex_concurrently: indexes of whole tables."""
 
@@ -1530,7 +1631,8 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 NOT_VALID = " NOT VALID"
-KINDS = ("CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
+OF_ROWS = ("CHECK", "FOREIGN")
+KINDS = (*OF_ROWS, "UNIQUE", "PRIMARY", "EXCLUDE")
 
 
 def add_constraint(tbl: int, constraint_name: str, definition: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -1542,19 +1644,23 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in change.constraint_names():
-        return _same_constraint(change, constraint_name, definition)
-    if kind[0] in ("UNIQUE", "PRIMARY"):
+    is_present = constraint_name in change.constraint_names()
+    if kind[0] in OF_ROWS:  # what has an index comes with attach_slice
+        change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
+    if is_present:
+        _refuse_another_constraint(change, constraint_name, definition)
+        if not change.target.detached:
+            return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+    elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
-    statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
-    operation = plan.add_constraint(change.target, statement, kind[0])
-    rows = change.run([operation], "constraint", constraint_name)
+    operations = plan.add_constraint(change.target, constraint_name, definition, kind[0], of_table=not is_present)
+    rows = change.run(operations, "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
 
 
-def _same_constraint(change: Alteration, name: str, definition: str) -> list[PlanRow]:
-    """Nothing to do where the constraint of that name is the one that was asked for."""
+def _refuse_another_constraint(change: Alteration, name: str, definition: str) -> None:
+    """The constraint of that name must be the one that was asked for."""
     present = catalog_alter.constraint(change.target.table.oid, name)
     asked = probing.tried(
         change,
@@ -1571,7 +1677,6 @@ def _same_constraint(change: Alteration, name: str, definition: str) -> list[Pla
             if present == f"{asked}{NOT_VALID}"
             else "Drop it with dp.drop_constraint(...) first, or choose another name.",
         )
-    return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
@@ -1602,7 +1707,9 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in change.constraint_names():
+    is_present = constraint_name in change.constraint_names()
+    is_late = change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
+    if not is_present and not is_late:
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
@@ -1613,9 +1720,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
             "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
             "SELECT dp.forget(...) gives the hierarchy up.",
         )
-    action = compose("DROP CONSTRAINT {}", Identifier(constraint_name))
-    statement = plan.alter(change.target.identifier, action)
-    return change.run([plan.on_parent(change.target, statement, plan.LOCKS_OF_CONSTRAINT)])
+    return change.run(plan.drop_constraint(change.target, constraint_name, of_table=is_present))
 
 
 def create_index(
@@ -3865,8 +3970,8 @@ def file_of(table: int) -> int:
     return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
 
 
-def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:
-    """Whether the template or a leaf lacks some storage parameters, or has some that shall go."""
+def lacks_storage(table: int, template: int | None, given: dict[str, str], reset: list[str]) -> bool:
+    """Whether the template or a leaf of a table lacks some storage parameters, or has some that shall go."""
     rows = database.query(
         "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
         " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
@@ -3875,7 +3980,7 @@ def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool
         " WHERE NOT own.options @> $3 OR EXISTS (SELECT FROM unnest(own.options) AS o"
         "                                        WHERE split_part(o, '=', 1) = ANY ($4))) AS found",
         ("oid", "oid", "text[]", "text[]"),
-        (table.oid, table.template_oid, [f"{name}={value}" for name, value in given.items()], reset),
+        (table, template, [f"{name}={value}" for name, value in given.items()], reset),
     )
     return bool(rows[0]["found"])
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
@@ -3884,7 +3989,9 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan.alter import DetachedTarget
 from ..plan.detached import DetachedSlice
+from ..sql import Identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3939,6 +4046,26 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     return sorted(found, key=lambda each: order.get(each.table, len(order)))
 
 
+def of_table(table: Table) -> tuple[DetachedTarget, ...]:
+    """The remembered slices of one table that its owner still owns."""
+    rows = database.query(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name,"
+        " ARRAY(SELECT ARRAY[ln.nspname, l.relname] FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " JOIN pg_namespace ln ON ln.oid = l.relnamespace WHERE i.inhparent = c.oid ORDER BY l.relname) AS leaves"
+        " FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_class parent ON parent.oid = d.tbl AND parent.relowner = c.relowner"
+        " WHERE d.tbl = $1 ORDER BY n.nspname, c.relname",
+        ("oid",),
+        (table.oid,),
+    )
+    return tuple(
+        DetachedTarget(
+            row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"])
+        )
+        for row in rows
+    )
+
+
 def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> list[DetachedSlice]:
     """The tables that stand where tables of the hierarchy lack slices, in the same order."""
     wanted = [(table, spec) for table, spec in lacking if spec.lower is not None and spec.upper is not None]
@@ -3966,6 +4093,18 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unlike_columns(each: DetachedSlice) -> list[str]:
+    """The columns that a slice lacks, has beyond those of its table, or has with another type or collation."""
+    rows = database.query(
+        "SELECT attname AS name FROM (SELECT attrelid, attname, atttypid, atttypmod, attcollation FROM pg_attribute"
+        " WHERE attrelid IN ($1, to_regclass($2)) AND attnum > 0 AND NOT attisdropped) AS a"
+        " GROUP BY attname, atttypid, atttypmod, attcollation HAVING count(*) = 1 ORDER BY 1",
+        ("oid", "text"),
+        (each.table, each.identifier.text),
+    )
+    return sorted({row["name"] for row in rows})
 
 
 def _tables(hierarchy: Hierarchy) -> list[int]:
@@ -5939,7 +6078,7 @@ class DuplicateColumn(PartitionError):
 
 
 class DatatypeMismatch(PartitionError):
-    """A key column has another type or collation than the root's (42804)."""
+    """A column has another type or collation than it must (42804)."""
 
     sqlstate = "42804"
 
@@ -7060,6 +7199,7 @@ from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDA
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
+from .structure import add_constraint as add_constraint_statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -7075,6 +7215,14 @@ LOCKS_OF_CONSTRAINT = 4
 EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
+class DetachedTarget(NamedTuple):
+    """A slice that was detached, and the leaves it took along."""
+
+    oid: int
+    identifier: Identifier
+    leaves: tuple[Identifier, ...]
+
+
 class Target(NamedTuple):
     """A managed table, and all of its partitions: slices before their leaves."""
 
@@ -7082,6 +7230,7 @@ class Target(NamedTuple):
     table: Table
     slices: tuple[tuple[int, Identifier], ...]
     leaves: tuple[Identifier, ...]
+    detached: tuple[DetachedTarget, ...] = ()  # those that the change reaches as well
 
     @property
     def identifier(self) -> Identifier:
@@ -7134,6 +7283,18 @@ def on_partitions(
     ]
 
 
+def on_detached(
+    target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False, relations_each: int = 1
+) -> list[Operation]:
+    """The same on slices that were detached, which nothing on the parent reaches; each passes it on to its leaves."""
+    found = []
+    for each in target.detached:
+        locks = relations_each * (1 + len(each.leaves))
+        relations = (each.leaves or (each.identifier,)) if leaves_only else (each.identifier,)
+        found += [Operation(relation, build(relation), locks=locks) for relation in relations]
+    return found
+
+
 def slice_key_check(hierarchy: Hierarchy) -> str | None:
     """The name of the CHECK that keeps the slice key true; None in the exact form."""
     return naming.derived_name(hierarchy.root.name, "slice_key_check") if hierarchy.policy.slice_key else None
@@ -7161,18 +7322,21 @@ def add_column(
     """The column on the parent and the template, whichever lacks it; its comment everywhere."""
     name = Identifier(column.name)
     found = []
+    per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
     if of_table:
-        per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
         found.append(on_parent(target, alter(target.identifier, add_column_action(column)), per_leaf))
     if of_template:
         found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
+    action = add_column_action(column._replace(identity=None))  # numbers come from the parent's sequence
+    found += on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+
+    def commented(relation: Identifier) -> SQL:
+        return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, Literal(column.comment or ""))
+
     if column.comment is not None and of_table:
-        comment = Literal(column.comment)
-
-        def commented(relation: Identifier) -> SQL:
-            return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, comment)
-
         found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
+    if column.comment is not None:
+        found += [*on_detached(target, commented), *on_detached(target, commented, leaves_only=True)]
     return found
 
 
@@ -7193,8 +7357,10 @@ def _identity(column: NewColumn) -> SQL:
 def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool, dependents: int) -> list[Operation]:
     """The column of the parent and of the template, whichever still has it; never with CASCADE."""
     action = compose("DROP COLUMN {}", Identifier(column))
-    found = [on_parent(target, alter(target.identifier, action), 1 + 2 * dependents)] if of_table else []
-    return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
+    per_leaf = 1 + 2 * dependents
+    found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
+    found += on_template(target, lambda relation: alter(relation, action)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
@@ -7208,6 +7374,7 @@ def follow_renamed_column(target: Target, column: str, new_name: str, *, of_temp
     """What else knows a column of one table by name."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
+    found += on_detached(target, lambda relation: alter(relation, action))
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(
@@ -7235,11 +7402,15 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
     )
 
 
-def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
+def alter_column(
+    target: Target, column: str, action: Composable, *, of_table: bool = True, of_template: bool = False
+) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
-    return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
+    # each partition and its old default
+    found = [on_parent(target, alter(target.identifier, full), 2)] if of_table else []
+    found += on_template(target, lambda relation: alter(relation, full)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, full), relations_each=2)
 
 
 def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
@@ -7254,25 +7425,39 @@ def alter_column_type(
     type_text: str,
     using: str | None,
     *,
+    of_table: bool,
     of_template: bool,
     writes_anew: bool,
     dependents: int,
 ) -> list[Operation]:
     """Another type; rows are written anew where PostgreSQL has to, and what contains the column is made again."""
     per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
-    statement = alter(target.identifier, alter_type_action(column, type_text, using))
-    found = [on_parent(target, statement, per_leaf + 4 * dependents)]
+    per_leaf += 4 * dependents
+    action = alter_type_action(column, type_text, using)
+    found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
-    return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
+    found += on_template(target, lambda relation: alter(relation, empty)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
-def add_constraint(target: Target, statement: SQL, kind: str) -> Operation:
+def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
     """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
-    if kind != "FOREIGN":
-        return on_parent(target, statement, LOCKS_OF_CONSTRAINT)
-    return on_parent(target, statement, max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT))._replace(
-        lock=SHARE_ROW_EXCLUSIVE
-    )
+
+    def build(relation: Identifier) -> SQL:
+        return add_constraint_statement(relation, name, SQL(definition))
+
+    per_leaf, lock = LOCKS_OF_CONSTRAINT, ACCESS_EXCLUSIVE
+    if kind == "FOREIGN":
+        per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
+    found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
+    return found + on_detached(target, build, relations_each=per_leaf)
+
+
+def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
+    """The constraint of the parent, and so of all partitions."""
+    action = compose("DROP CONSTRAINT {}", Identifier(name))
+    found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
 def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
@@ -7302,9 +7487,10 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
     # each leaf's TOAST table as well
-    return found + on_partitions(
+    found += on_partitions(
         target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
     )
+    return found + on_detached(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
 ''','plan.asked': r'''"""What was asked for beside what is there: the same, or another thing of that name."""
 
 from __future__ import annotations
@@ -12833,10 +13019,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -13103,10 +13289,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -13125,10 +13311,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -13154,10 +13340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -13179,10 +13365,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -13200,10 +13386,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -13221,16 +13407,16 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
-Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 23503, 42501, 53200, 55P03.';
+Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
 
 -- functions/check.sql.j2
 CREATE FUNCTION dp."check"(
@@ -13240,10 +13426,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13272,10 +13458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -13307,10 +13493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -13331,10 +13517,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -13352,10 +13538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -13379,10 +13565,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13400,10 +13586,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -13420,10 +13606,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -13440,10 +13626,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -13460,10 +13646,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -13480,10 +13666,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -13500,10 +13686,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -13519,10 +13705,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -13535,10 +13721,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -13564,10 +13750,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -13585,10 +13771,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -13606,10 +13792,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -13628,10 +13814,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -13648,10 +13834,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -13668,10 +13854,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9c169777e787'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -13688,10 +13874,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -13711,10 +13897,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -13734,10 +13920,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -13755,10 +13941,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -13775,10 +13961,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -13795,10 +13981,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -13813,10 +13999,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -13832,10 +14018,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -13851,10 +14037,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9eb8d12bab54' not in GD:
+if 'dialog_partition_0_1_0_9c169777e787' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9eb8d12bab54'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9c169777e787'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -56,7 +56,7 @@ class DuplicateColumn(PartitionError):
 
 
 class DatatypeMismatch(PartitionError):
-    """A key column has another type or collation than the root's (42804)."""
+    """A column has another type or collation than it must (42804)."""
 
     sqlstate = "42804"
 

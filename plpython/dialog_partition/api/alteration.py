@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from .. import errors, execute, progress
+from .. import database, errors, execute, progress
 from ..catalog import alter as catalog_alter
+from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..operation import Operation, Step
-from ..plan.alter import Target
+from ..plan.alter import DetachedTarget, Target
 from ..plan.structure import Column, Structure
 from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context, PlanRow
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
 LOCKS_OF_CALL = 90
+
+INCLUDE_DETACHED = "dp.include_detached"  # the setting by which changes reach detached slices, too
+BOOLEANS = {
+    "on": True,
+    "true": True,
+    "yes": True,
+    "1": True,
+    "": False,
+    "off": False,
+    "false": False,
+    "no": False,
+    "0": False,
+}
 
 
 class Alteration:
@@ -43,6 +59,14 @@ class Alteration:
         self.writes_anew = False  # whether the change that was tried on a copy writes rows anew
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
+        managed = self.target.table
+        self._detached: tuple[DetachedTarget, ...] = catalog_detached.of_table(managed) if _includes_detached() else ()
+
+    def reach_detached(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
+        """Take along the detached slices that lack the change, where the caller asks for it; whether there are any."""
+        found = tuple(each for each in self._detached if lacks(each.oid))
+        self.target = self.target._replace(detached=found)
+        return bool(found)
 
     def column(self, name: str) -> Column:
         """A column of the table that must be there."""
@@ -107,3 +131,11 @@ class Alteration:
         if self.context.mode == execute.PROCEDURE:
             progress.clear(self.context.root)
         return calls.nothing_to_do(why)
+
+
+def _includes_detached() -> bool:
+    text = database.setting(INCLUDE_DETACHED) or ""
+    value = BOOLEANS.get(text.lower())
+    if value is None:
+        raise errors.InvalidParameter.of(INCLUDE_DETACHED, text, "It is on or off.")
+    return value

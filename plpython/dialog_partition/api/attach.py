@@ -8,6 +8,7 @@ from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec, Table
 from ..plan import coverage
 from ..plan import detached as plan
+from ..sql import names
 from . import calls, obstacles, slices, window
 from .policy import parse_bound
 
@@ -28,9 +29,24 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
+    for each in (*remembered, *by_hand):
+        _refuse_unlike(hierarchy, each)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
+
+
+def _refuse_unlike(hierarchy: Hierarchy, each: plan.DetachedSlice) -> None:
+    """The table may have changed since the slice was detached."""
+    unlike = catalog_detached.unlike_columns(each)
+    if unlike:
+        table = hierarchy.table(each.table).identifier
+        raise errors.DatatypeMismatch(
+            f"the columns of {each.identifier} are not those of {table}",
+            f"They differ in {names(tuple(unlike))}.",
+            "Make the changes that the table had since on the slice as well: after SET dp.include_detached = on, the"
+            " calls that made them, made again, reach the slices that were detached.",
+        )
 
 
 def _remembered_spec(hierarchy: Hierarchy, remembered: list[plan.DetachedSlice]) -> SliceSpec:

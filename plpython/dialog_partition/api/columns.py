@@ -16,6 +16,8 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import PlanRow
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
@@ -66,7 +68,8 @@ def add_column(
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
     of_template = _template_lacks(change, column_name, asked)
-    if present is not None and not of_template:
+    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is None)
+    if present is not None and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
     operations = plan.add_column(
         change.target, column, of_table=present is None, of_template=of_template, writes_anew=change.writes_anew
@@ -120,7 +123,8 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_column", tbl, dry_run)
     of_table = change.structure.column(column_name) is not None
     of_template = change.template_has(column_name)
-    if not of_table and not of_template:
+    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
+    if not of_table and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
     present = catalog_alter.find_column(tbl, column_name)
@@ -137,7 +141,10 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
     """Rename a column, a key in all tables; see sql/functions/rename_column.sql.j2."""
     change = Alteration("rename_column", tbl, dry_run)
+    is_late = _reach_old_name(change, column_name)
     if change.structure.column(column_name) is None and change.structure.column(new_name) is not None:
+        if is_late:
+            return change.run(plan.follow_renamed_column(change.target, column_name, new_name, of_template=False))
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
     if not change.is_key(column_name):
@@ -145,6 +152,10 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
         return change.run(operations, "column", new_name)
     return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+
+
+def _reach_old_name(change: Alteration, column: str) -> bool:
+    return change.reach_detached(lambda oid: catalog_alter.find_column(oid, column) is not None)
 
 
 def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
@@ -155,6 +166,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
         if other.is_key(old):  # children do not carry the range key in the slice form
             of_template = other.template_has(old)
+            _reach_old_name(other, old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)
     root = hierarchy.root
     operations.append(Operation(root.identifier, plan.rename_key(hierarchy, old, new)))
@@ -186,7 +198,11 @@ def alter_column_type(
         lambda copy: catalog_alter.column(copy, probing.COLUMN),
     )
     present = catalog_alter.column(tbl, column_name)
-    if (asked.type, asked.collation) == (present.type, present.collation):
+    of_table = _type_of(asked) != _type_of(present)
+    is_late = change.reach_detached(
+        lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
+    )
+    if not of_table and not is_late:
         return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
     change.refuse_keys(column_name, "get another type")
     alter = plan.alter_type_action(column_name, type, using_expression)
@@ -196,11 +212,16 @@ def alter_column_type(
         column_name,
         type,
         using_expression,
-        of_template=change.template_has(column_name),
+        of_table=of_table,
+        of_template=of_table and change.template_has(column_name),
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
     return change.run(operations, "column", column_name)
+
+
+def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
+    return (column.type, column.collation) if column is not None else None
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -215,9 +236,7 @@ def set_default(tbl: int, column_name: str, default_value: str, search_path: str
         lambda copy: compose("ALTER TABLE {} ALTER COLUMN {} {}", copy, Identifier(column_name), action),
         lambda copy: catalog_alter.column(copy, column_name).default_value,
     )
-    if asked == catalog_alter.column(tbl, column_name).default_value:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} has that default already')
-    return change.run(plan.alter_column(change.target, column_name, action), "column", column_name)
+    return _alter(change, column_name, action, lambda column: column.default_value != asked, "has that default already")
 
 
 def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
@@ -225,9 +244,33 @@ def drop_default(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_default", tbl, dry_run)
     change.column(column_name)
     _refuse_slice_key(change, column_name)
-    if catalog_alter.column(tbl, column_name).default_value is None:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} has no default')
-    return change.run(plan.alter_column(change.target, column_name, SQL("DROP DEFAULT")), "column", column_name)
+    return _alter(
+        change, column_name, SQL("DROP DEFAULT"), lambda column: column.default_value is not None, "has no default"
+    )
+
+
+def _alter(
+    change: Alteration,
+    name: str,
+    action: SQL,
+    lacks: Callable[[ColumnFacts], bool],
+    why_not: str,
+    *,
+    of_template: bool = False,
+) -> list[PlanRow]:
+    """A change of one column that the parent passes on, wherever it is lacking."""
+    of_table = lacks(catalog_alter.column(change.target.table.oid, name))
+
+    def is_lacking(oid: int) -> bool:
+        column = catalog_alter.find_column(oid, name)
+        return column is None or lacks(column)
+
+    is_late = change.reach_detached(is_lacking)
+    if not of_table and not is_late:
+        return change.nothing(f'column "{name}" of {change.target.identifier} {why_not}')
+    of_template = of_template and of_table
+    operations = plan.alter_column(change.target, name, action, of_table=of_table, of_template=of_template)
+    return change.run(operations, "column", name)
 
 
 def _refuse_slice_key(change: Alteration, column: str) -> None:
@@ -244,20 +287,22 @@ def _refuse_slice_key(change: Alteration, column: str) -> None:
 def set_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     """Forbid NULL; see sql/functions/set_not_null.sql.j2."""
     change = Alteration("set_not_null", tbl, dry_run)
-    if change.column(column_name).is_not_null:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is NOT NULL already')
-    return change.run(plan.alter_column(change.target, column_name, SQL("SET NOT NULL")), "column", column_name)
+    change.column(column_name)
+    return _alter(
+        change, column_name, SQL("SET NOT NULL"), lambda column: not column.is_not_null, "is NOT NULL already"
+    )
 
 
 def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     """Allow NULL; see sql/functions/drop_not_null.sql.j2."""
     change = Alteration("drop_not_null", tbl, dry_run)
-    if not change.column(column_name).is_not_null:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is nullable already')
-    if change.is_key(column_name):
+    if change.column(column_name).is_not_null and change.is_key(column_name):
         change.refuse_keys(column_name, "be NULL")
-    of_template = change.template_has(column_name)
-    action = SQL("DROP NOT NULL")
-    return change.run(
-        plan.alter_column(change.target, column_name, action, of_template=of_template), "column", column_name
+    return _alter(
+        change,
+        column_name,
+        SQL("DROP NOT NULL"),
+        lambda column: column.is_not_null,
+        "is nullable already",
+        of_template=change.template_has(column_name),
     )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 NOT_VALID = " NOT VALID"
-KINDS = ("CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE")
+OF_ROWS = ("CHECK", "FOREIGN")
+KINDS = (*OF_ROWS, "UNIQUE", "PRIMARY", "EXCLUDE")
 
 
 def add_constraint(tbl: int, constraint_name: str, definition: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -29,19 +30,23 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             "definition", definition, f"It begins with one of {', '.join(KINDS)}.", "Leave CONSTRAINT and its name out."
         )
     change = Alteration("add_constraint", tbl, dry_run, search_path)
-    if constraint_name in change.constraint_names():
-        return _same_constraint(change, constraint_name, definition)
-    if kind[0] in ("UNIQUE", "PRIMARY"):
+    is_present = constraint_name in change.constraint_names()
+    if kind[0] in OF_ROWS:  # what has an index comes with attach_slice
+        change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
+    if is_present:
+        _refuse_another_constraint(change, constraint_name, definition)
+        if not change.target.detached:
+            return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
+    elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
-    statement = add_constraint_statement(change.target.identifier, constraint_name, SQL(definition))
-    operation = plan.add_constraint(change.target, statement, kind[0])
-    rows = change.run([operation], "constraint", constraint_name)
+    operations = plan.add_constraint(change.target, constraint_name, definition, kind[0], of_table=not is_present)
+    rows = change.run(operations, "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
 
 
-def _same_constraint(change: Alteration, name: str, definition: str) -> list[PlanRow]:
-    """Nothing to do where the constraint of that name is the one that was asked for."""
+def _refuse_another_constraint(change: Alteration, name: str, definition: str) -> None:
+    """The constraint of that name must be the one that was asked for."""
     present = catalog_alter.constraint(change.target.table.oid, name)
     asked = probing.tried(
         change,
@@ -58,7 +63,6 @@ def _same_constraint(change: Alteration, name: str, definition: str) -> list[Pla
             if present == f"{asked}{NOT_VALID}"
             else "Drop it with dp.drop_constraint(...) first, or choose another name.",
         )
-    return change.nothing(f'{change.target.identifier} has constraint "{name}" already')
 
 
 def check_unique(change: Alteration, name: str, definition: str) -> None:
@@ -89,7 +93,9 @@ def _refuse_inner_key(change: Alteration, name: str) -> None:
 def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanRow]:
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
-    if constraint_name not in change.constraint_names():
+    is_present = constraint_name in change.constraint_names()
+    is_late = change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
+    if not is_present and not is_late:
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
     inside = {key.name for key in change.target.hierarchy.foreign_keys if key.child == tbl}
@@ -100,9 +106,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
             "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
             "SELECT dp.forget(...) gives the hierarchy up.",
         )
-    action = compose("DROP CONSTRAINT {}", Identifier(constraint_name))
-    statement = plan.alter(change.target.identifier, action)
-    return change.run([plan.on_parent(change.target, statement, plan.LOCKS_OF_CONSTRAINT)])
+    return change.run(plan.drop_constraint(change.target, constraint_name, of_table=is_present))
 
 
 def create_index(

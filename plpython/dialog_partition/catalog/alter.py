@@ -129,8 +129,8 @@ def file_of(table: int) -> int:
     return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
 
 
-def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool:
-    """Whether the template or a leaf lacks some storage parameters, or has some that shall go."""
+def lacks_storage(table: int, template: int | None, given: dict[str, str], reset: list[str]) -> bool:
+    """Whether the template or a leaf of a table lacks some storage parameters, or has some that shall go."""
     rows = database.query(
         "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
         " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
@@ -139,6 +139,6 @@ def lacks_storage(table: Table, given: dict[str, str], reset: list[str]) -> bool
         " WHERE NOT own.options @> $3 OR EXISTS (SELECT FROM unnest(own.options) AS o"
         "                                        WHERE split_part(o, '=', 1) = ANY ($4))) AS found",
         ("oid", "oid", "text[]", "text[]"),
-        (table.oid, table.template_oid, [f"{name}={value}" for name, value in given.items()], reset),
+        (table, template, [f"{name}={value}" for name, value in given.items()], reset),
     )
     return bool(rows[0]["found"])

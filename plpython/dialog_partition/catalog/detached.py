@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan.alter import DetachedTarget
 from ..plan.detached import DetachedSlice
+from ..sql import Identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +61,26 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     return sorted(found, key=lambda each: order.get(each.table, len(order)))
 
 
+def of_table(table: Table) -> tuple[DetachedTarget, ...]:
+    """The remembered slices of one table that its owner still owns."""
+    rows = database.query(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name,"
+        " ARRAY(SELECT ARRAY[ln.nspname, l.relname] FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " JOIN pg_namespace ln ON ln.oid = l.relnamespace WHERE i.inhparent = c.oid ORDER BY l.relname) AS leaves"
+        " FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_class parent ON parent.oid = d.tbl AND parent.relowner = c.relowner"
+        " WHERE d.tbl = $1 ORDER BY n.nspname, c.relname",
+        ("oid",),
+        (table.oid,),
+    )
+    return tuple(
+        DetachedTarget(
+            row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"])
+        )
+        for row in rows
+    )
+
+
 def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> list[DetachedSlice]:
     """The tables that stand where tables of the hierarchy lack slices, in the same order."""
     wanted = [(table, spec) for table, spec in lacking if spec.lower is not None and spec.upper is not None]
@@ -86,6 +108,18 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unlike_columns(each: DetachedSlice) -> list[str]:
+    """The columns that a slice lacks, has beyond those of its table, or has with another type or collation."""
+    rows = database.query(
+        "SELECT attname AS name FROM (SELECT attrelid, attname, atttypid, atttypmod, attcollation FROM pg_attribute"
+        " WHERE attrelid IN ($1, to_regclass($2)) AND attnum > 0 AND NOT attisdropped) AS a"
+        " GROUP BY attname, atttypid, atttypmod, attcollation HAVING count(*) = 1 ORDER BY 1",
+        ("oid", "text"),
+        (each.table, each.identifier.text),
+    )
+    return sorted({row["name"] for row in rows})
 
 
 def _tables(hierarchy: Hierarchy) -> list[int]:

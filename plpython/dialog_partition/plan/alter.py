@@ -10,6 +10,7 @@ from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDA
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .properties import option_name, storage_clause
+from .structure import add_constraint as add_constraint_statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ LOCKS_OF_CONSTRAINT = 4
 EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
+class DetachedTarget(NamedTuple):
+    """A slice that was detached, and the leaves it took along."""
+
+    oid: int
+    identifier: Identifier
+    leaves: tuple[Identifier, ...]
+
+
 class Target(NamedTuple):
     """A managed table, and all of its partitions: slices before their leaves."""
 
@@ -32,6 +41,7 @@ class Target(NamedTuple):
     table: Table
     slices: tuple[tuple[int, Identifier], ...]
     leaves: tuple[Identifier, ...]
+    detached: tuple[DetachedTarget, ...] = ()  # those that the change reaches as well
 
     @property
     def identifier(self) -> Identifier:
@@ -84,6 +94,18 @@ def on_partitions(
     ]
 
 
+def on_detached(
+    target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False, relations_each: int = 1
+) -> list[Operation]:
+    """The same on slices that were detached, which nothing on the parent reaches; each passes it on to its leaves."""
+    found = []
+    for each in target.detached:
+        locks = relations_each * (1 + len(each.leaves))
+        relations = (each.leaves or (each.identifier,)) if leaves_only else (each.identifier,)
+        found += [Operation(relation, build(relation), locks=locks) for relation in relations]
+    return found
+
+
 def slice_key_check(hierarchy: Hierarchy) -> str | None:
     """The name of the CHECK that keeps the slice key true; None in the exact form."""
     return naming.derived_name(hierarchy.root.name, "slice_key_check") if hierarchy.policy.slice_key else None
@@ -111,18 +133,21 @@ def add_column(
     """The column on the parent and the template, whichever lacks it; its comment everywhere."""
     name = Identifier(column.name)
     found = []
+    per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
     if of_table:
-        per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
         found.append(on_parent(target, alter(target.identifier, add_column_action(column)), per_leaf))
     if of_template:
         found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
+    action = add_column_action(column._replace(identity=None))  # numbers come from the parent's sequence
+    found += on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+
+    def commented(relation: Identifier) -> SQL:
+        return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, Literal(column.comment or ""))
+
     if column.comment is not None and of_table:
-        comment = Literal(column.comment)
-
-        def commented(relation: Identifier) -> SQL:
-            return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, comment)
-
         found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
+    if column.comment is not None:
+        found += [*on_detached(target, commented), *on_detached(target, commented, leaves_only=True)]
     return found
 
 
@@ -143,8 +168,10 @@ def _identity(column: NewColumn) -> SQL:
 def drop_column(target: Target, column: str, *, of_table: bool, of_template: bool, dependents: int) -> list[Operation]:
     """The column of the parent and of the template, whichever still has it; never with CASCADE."""
     action = compose("DROP COLUMN {}", Identifier(column))
-    found = [on_parent(target, alter(target.identifier, action), 1 + 2 * dependents)] if of_table else []
-    return found + (on_template(target, lambda relation: alter(relation, action)) if of_template else [])
+    per_leaf = 1 + 2 * dependents
+    found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
+    found += on_template(target, lambda relation: alter(relation, action)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
@@ -158,6 +185,7 @@ def follow_renamed_column(target: Target, column: str, new_name: str, *, of_temp
     """What else knows a column of one table by name."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
+    found += on_detached(target, lambda relation: alter(relation, action))
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(
@@ -185,11 +213,15 @@ def rename_key(hierarchy: Hierarchy, column: str, new_name: str) -> SQL:
     )
 
 
-def alter_column(target: Target, column: str, action: Composable, *, of_template: bool = False) -> list[Operation]:
+def alter_column(
+    target: Target, column: str, action: Composable, *, of_table: bool = True, of_template: bool = False
+) -> list[Operation]:
     """A change of one column that the parent passes on; on the template where new leaves get it from there."""
     full = compose("ALTER COLUMN {} {}", Identifier(column), action)
-    found = [on_parent(target, alter(target.identifier, full), 2)]  # each partition and its old default
-    return found + (on_template(target, lambda relation: alter(relation, full)) if of_template else [])
+    # each partition and its old default
+    found = [on_parent(target, alter(target.identifier, full), 2)] if of_table else []
+    found += on_template(target, lambda relation: alter(relation, full)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, full), relations_each=2)
 
 
 def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
@@ -204,25 +236,39 @@ def alter_column_type(
     type_text: str,
     using: str | None,
     *,
+    of_table: bool,
     of_template: bool,
     writes_anew: bool,
     dependents: int,
 ) -> list[Operation]:
     """Another type; rows are written anew where PostgreSQL has to, and what contains the column is made again."""
     per_leaf = target.table.relations_per_leaf + NEW_FILES if writes_anew else 1
-    statement = alter(target.identifier, alter_type_action(column, type_text, using))
-    found = [on_parent(target, statement, per_leaf + 4 * dependents)]
+    per_leaf += 4 * dependents
+    action = alter_type_action(column, type_text, using)
+    found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
-    return found + (on_template(target, lambda relation: alter(relation, empty)) if of_template else [])
+    found += on_template(target, lambda relation: alter(relation, empty)) if of_template else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
-def add_constraint(target: Target, statement: SQL, kind: str) -> Operation:
+def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
     """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
-    if kind != "FOREIGN":
-        return on_parent(target, statement, LOCKS_OF_CONSTRAINT)
-    return on_parent(target, statement, max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT))._replace(
-        lock=SHARE_ROW_EXCLUSIVE
-    )
+
+    def build(relation: Identifier) -> SQL:
+        return add_constraint_statement(relation, name, SQL(definition))
+
+    per_leaf, lock = LOCKS_OF_CONSTRAINT, ACCESS_EXCLUSIVE
+    if kind == "FOREIGN":
+        per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
+    found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
+    return found + on_detached(target, build, relations_each=per_leaf)
+
+
+def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
+    """The constraint of the parent, and so of all partitions."""
+    action = compose("DROP CONSTRAINT {}", Identifier(name))
+    found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
+    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
 def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
@@ -252,6 +298,7 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     lock = ACCESS_EXCLUSIVE if EXCLUSIVE_PARAMETERS.intersection((*given, *reset)) else SHARE_UPDATE_EXCLUSIVE
     found = on_template(target, lambda relation: alter(relation, action))
     # each leaf's TOAST table as well
-    return found + on_partitions(
+    found += on_partitions(
         target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
     )
+    return found + on_detached(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
