@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9c169777e787'
+PACKAGE = 'dialog_partition_0_1_0_14a1e96e71bf'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -213,7 +213,7 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
     reset = [name for name, value in wanted.items() if value is None]
     change = Alteration("set_storage", tbl, dry_run)
     managed = change.target.table
-    is_late = change.reach_detached(lambda oid: catalog_alter.lacks_storage(oid, None, given, reset))
+    is_late = change.reach_followers(lambda oid: catalog_alter.lacks_storage(oid, None, given, reset))
     if not catalog_alter.lacks_storage(tbl, managed.template_oid, given, reset) and not is_late:
         return change.nothing(f"the leaves of {change.target.identifier} have these storage parameters already")
     return change.run(plan.set_storage(change.target, given, reset))
@@ -228,19 +228,20 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     fragments.check("action", action)
     _refuse(action)
     change = Alteration("alter_table", tbl, dry_run, search_path)
-    change.reach_detached()
+    validates = fragments.words(action, 1) == ("VALIDATE",)
+    change.reach_followers(lambda oid: not validates or catalog_alter.has_unvalidated(oid))
     table, template = change.target.table, change.target.table.template
     if template is not None and _is_of_leaves(action):
         operations = [Operation(template, plan.alter(template, SQL(action)))]
         if fragments.words(action, 1) == ("ALTER",):  # of a column: ANALYZE of the parent goes by the parent's own
             statement = plan.alter(change.target.identifier, SQL(action))
             operations.append(plan.on_parent(change.target, statement))
-        operations += plan.on_detached(change.target, lambda each: plan.alter(each, SQL(action)), leaves_only=True)
+        operations += plan.on_followers(change.target, lambda each: plan.alter(each, SQL(action)), leaves_only=True)
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
         per_leaf = _locks_each(action, table.relations_per_leaf)
         operations = [plan.on_parent(change.target, statement, per_leaf)]
-        operations += plan.on_detached(
+        operations += plan.on_followers(
             change.target, lambda each: plan.alter(each, SQL(action)), relations_each=per_leaf
         )
     if dry_run:
@@ -321,13 +322,14 @@ def _refuse(action: str) -> None:
 from __future__ import annotations
 
 from .. import database, errors, execute, progress
+from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..operation import Operation, Step
-from ..plan.alter import DetachedTarget, Target
+from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
 from . import calls
 
@@ -378,12 +380,17 @@ class Alteration:
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
         managed = self.target.table
-        self._detached: tuple[DetachedTarget, ...] = catalog_detached.of_table(managed) if _includes_detached() else ()
+        detached = catalog_detached.of_table(managed) if _includes_detached() else ()
+        partman = catalog_adoption.partman_template(managed)
+        self._followers: tuple[Follower, ...] = (*detached, partman) if partman is not None else detached
 
-    def reach_detached(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
-        """Take along the detached slices that lack the change, where the caller asks for it; whether there are any."""
-        found = tuple(each for each in self._detached if lacks(each.oid))
-        self.target = self.target._replace(detached=found)
+    def reach_followers(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
+        """Take along what lacks the change: detached slices, where the caller asks for it, and pg_partman's template.
+
+        Says whether there are any.
+        """
+        found = tuple(each for each in self._followers if lacks(each.oid))
+        self.target = self.target._replace(followers=found)
         return bool(found)
 
     def column(self, name: str) -> Column:
@@ -1143,7 +1150,7 @@ def add_column(
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
     of_template = _template_lacks(change, column_name, asked)
-    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.find_column(oid, column_name) is None)
     if present is not None and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
     operations = plan.add_column(
@@ -1198,7 +1205,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_column", tbl, dry_run)
     of_table = change.structure.column(column_name) is not None
     of_template = change.template_has(column_name)
-    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
     if not of_table and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
@@ -1230,7 +1237,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
-    return change.reach_detached(lambda oid: catalog_alter.find_column(oid, column) is not None)
+    return change.reach_followers(lambda oid: catalog_alter.find_column(oid, column) is not None)
 
 
 def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
@@ -1274,7 +1281,7 @@ def alter_column_type(
     )
     present = catalog_alter.column(tbl, column_name)
     of_table = _type_of(asked) != _type_of(present)
-    is_late = change.reach_detached(
+    is_late = change.reach_followers(
         lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
     )
     if not of_table and not is_late:
@@ -1340,7 +1347,7 @@ def _alter(
         column = catalog_alter.find_column(oid, name)
         return column is None or lacks(column)
 
-    is_late = change.reach_detached(is_lacking)
+    is_late = change.reach_followers(is_lacking)
     if not of_table and not is_late:
         return change.nothing(f'column "{name}" of {change.target.identifier} {why_not}')
     of_template = of_template and of_table
@@ -1646,10 +1653,10 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
     change = Alteration("add_constraint", tbl, dry_run, search_path)
     is_present = constraint_name in change.constraint_names()
     if kind[0] in OF_ROWS:  # what has an index comes with attach_slice
-        change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
+        change.reach_followers(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
     if is_present:
         _refuse_another_constraint(change, constraint_name, definition)
-        if not change.target.detached:
+        if not change.target.followers:
             return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
@@ -1708,7 +1715,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
     is_present = constraint_name in change.constraint_names()
-    is_late = change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
     if not is_present and not is_late:
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key
@@ -3725,6 +3732,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database, errors
+from ..model import Table
+from ..plan.alter import Follower
 from ..sql import Identifier, Literal, compose
 from . import server as catalog_server
 
@@ -3757,6 +3766,14 @@ _CHILDREN = """
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1) AND k.conrelid <> ALL ($1)
       AND a.attname = $2 AND dp._column_names(k.conrelid, k.conkey) @> $3
     ORDER BY 1
+"""
+
+_PART_CONFIG = """
+    SELECT n.nspname AS schema,
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+           has_table_privilege(c.oid, 'DELETE') AS deletable
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'part_config' WHERE e.extname = 'pg_partman'
 """
 
 
@@ -3802,12 +3819,7 @@ def children(tables: list[int], partition_column: str, partition_keys: tuple[str
 
 def partman(schema: str, table: str) -> PartmanSettings | None:
     """What pg_partman, where it is installed, is configured to do with a table."""
-    rows = database.query(
-        "SELECT n.nspname AS schema, has_table_privilege(c.oid, 'SELECT') AS readable,"
-        " has_table_privilege(c.oid, 'DELETE') AS deletable"
-        " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'part_config' WHERE e.extname = 'pg_partman'"
-    )
+    rows = database.query(_PART_CONFIG)
     if not rows:
         return None
     parent = f"{schema}.{table}"
@@ -3839,6 +3851,23 @@ def partman(schema: str, table: str) -> PartmanSettings | None:
         row["retention_schema"],
         row["keeps"],
     )
+
+
+def partman_template(table: Table) -> Follower | None:
+    """pg_partman's template of a table that it still manages, where it is the owner's and its configuration is seen."""
+    config = database.query(_PART_CONFIG)
+    if not config or not config[0]["readable"]:
+        return None
+    text = compose(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name FROM {} p JOIN pg_class c"
+        " ON c.oid = to_regclass(p.template_table) JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE p.parent_table = {} AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = {})",
+        Identifier(config[0]["schema"], "part_config"),
+        Literal(f"{table.schema}.{table.name}"),
+        Literal(table.oid),
+    )
+    rows = database.query_once(text.text)
+    return Follower(rows[0]["oid"], Identifier(rows[0]["schema"], rows[0]["name"]), ()) if rows else None
 ''','catalog.alter': r'''"""Reading what schema changes need: the table that is changed, and whether all its partitions agree afterwards."""
 
 from __future__ import annotations
@@ -3965,6 +3994,16 @@ def constraint(table: int, name: str) -> str | None:
     return rows[0]["definition"] if rows else None
 
 
+def has_unvalidated(table: int) -> bool:
+    """Whether a table has constraints that were added NOT VALID."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND NOT convalidated) AS found",
+        ("oid",),
+        (table,),
+    )
+    return bool(rows[0]["found"])
+
+
 def file_of(table: int) -> int:
     """The file that holds a table's rows: another one when they were written anew."""
     return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
@@ -3973,7 +4012,8 @@ def file_of(table: int) -> int:
 def lacks_storage(table: int, template: int | None, given: dict[str, str], reset: list[str]) -> bool:
     """Whether the template or a leaf of a table lacks some storage parameters, or has some that shall go."""
     rows = database.query(
-        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
+        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2"
+        " UNION SELECT oid FROM pg_class WHERE oid = $1 AND relkind = 'r')"
         " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
         " CROSS JOIN LATERAL (SELECT coalesce(c.reloptions, '{}')"
         "                            || ARRAY(SELECT 'toast.' || o FROM unnest(t.reloptions) AS o) AS options) AS own"
@@ -3989,7 +4029,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
-from ..plan.alter import DetachedTarget
+from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
 
@@ -4046,7 +4086,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     return sorted(found, key=lambda each: order.get(each.table, len(order)))
 
 
-def of_table(table: Table) -> tuple[DetachedTarget, ...]:
+def of_table(table: Table) -> tuple[Follower, ...]:
     """The remembered slices of one table that its owner still owns."""
     rows = database.query(
         "SELECT c.oid, n.nspname AS schema, c.relname AS name,"
@@ -4059,9 +4099,7 @@ def of_table(table: Table) -> tuple[DetachedTarget, ...]:
         (table.oid,),
     )
     return tuple(
-        DetachedTarget(
-            row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"])
-        )
+        Follower(row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"]))
         for row in rows
     )
 
@@ -7215,8 +7253,8 @@ LOCKS_OF_CONSTRAINT = 4
 EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
-class DetachedTarget(NamedTuple):
-    """A slice that was detached, and the leaves it took along."""
+class Follower(NamedTuple):
+    """What nothing on the parent reaches: a detached slice with its leaves, or pg_partman's template."""
 
     oid: int
     identifier: Identifier
@@ -7230,7 +7268,7 @@ class Target(NamedTuple):
     table: Table
     slices: tuple[tuple[int, Identifier], ...]
     leaves: tuple[Identifier, ...]
-    detached: tuple[DetachedTarget, ...] = ()  # those that the change reaches as well
+    followers: tuple[Follower, ...] = ()  # what else the change reaches
 
     @property
     def identifier(self) -> Identifier:
@@ -7283,12 +7321,12 @@ def on_partitions(
     ]
 
 
-def on_detached(
+def on_followers(
     target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False, relations_each: int = 1
 ) -> list[Operation]:
-    """The same on slices that were detached, which nothing on the parent reaches; each passes it on to its leaves."""
+    """The same on what nothing on the parent reaches; a detached slice passes it on to its leaves."""
     found = []
-    for each in target.detached:
+    for each in target.followers:
         locks = relations_each * (1 + len(each.leaves))
         relations = (each.leaves or (each.identifier,)) if leaves_only else (each.identifier,)
         found += [Operation(relation, build(relation), locks=locks) for relation in relations]
@@ -7328,7 +7366,7 @@ def add_column(
     if of_template:
         found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
     action = add_column_action(column._replace(identity=None))  # numbers come from the parent's sequence
-    found += on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    found += on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
     def commented(relation: Identifier) -> SQL:
         return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, Literal(column.comment or ""))
@@ -7336,7 +7374,7 @@ def add_column(
     if column.comment is not None and of_table:
         found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
     if column.comment is not None:
-        found += [*on_detached(target, commented), *on_detached(target, commented, leaves_only=True)]
+        found += [*on_followers(target, commented), *on_followers(target, commented, leaves_only=True)]
     return found
 
 
@@ -7360,7 +7398,7 @@ def drop_column(target: Target, column: str, *, of_table: bool, of_template: boo
     per_leaf = 1 + 2 * dependents
     found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     found += on_template(target, lambda relation: alter(relation, action)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
@@ -7374,7 +7412,7 @@ def follow_renamed_column(target: Target, column: str, new_name: str, *, of_temp
     """What else knows a column of one table by name."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
-    found += on_detached(target, lambda relation: alter(relation, action))
+    found += on_followers(target, lambda relation: alter(relation, action))
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(
@@ -7410,7 +7448,7 @@ def alter_column(
     # each partition and its old default
     found = [on_parent(target, alter(target.identifier, full), 2)] if of_table else []
     found += on_template(target, lambda relation: alter(relation, full)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, full), relations_each=2)
+    return found + on_followers(target, lambda relation: alter(relation, full), relations_each=2)
 
 
 def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
@@ -7437,7 +7475,7 @@ def alter_column_type(
     found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
     found += on_template(target, lambda relation: alter(relation, empty)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
@@ -7450,14 +7488,14 @@ def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_
     if kind == "FOREIGN":
         per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
     found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
-    return found + on_detached(target, build, relations_each=per_leaf)
+    return found + on_followers(target, build, relations_each=per_leaf)
 
 
 def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
     """The constraint of the parent, and so of all partitions."""
     action = compose("DROP CONSTRAINT {}", Identifier(name))
     found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
 def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
@@ -7490,7 +7528,7 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     found += on_partitions(
         target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
     )
-    return found + on_detached(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
+    return found + on_followers(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
 ''','plan.asked': r'''"""What was asked for beside what is there: the same, or another thing of that name."""
 
 from __future__ import annotations
@@ -13019,10 +13057,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -13289,10 +13327,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -13311,10 +13349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -13340,10 +13378,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -13365,10 +13403,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -13386,10 +13424,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -13407,10 +13445,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -13426,10 +13464,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13458,10 +13496,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -13493,10 +13531,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -13517,10 +13555,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -13538,10 +13576,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -13565,10 +13603,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13586,10 +13624,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -13606,10 +13644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -13626,10 +13664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -13646,10 +13684,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -13666,10 +13704,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -13686,10 +13724,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -13705,10 +13743,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -13721,10 +13759,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -13750,10 +13788,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -13771,10 +13809,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -13792,10 +13830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -13814,10 +13852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -13834,10 +13872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -13854,10 +13892,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9c169777e787'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -13874,10 +13912,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -13897,10 +13935,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -13920,10 +13958,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -13941,10 +13979,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -13961,10 +13999,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -13981,10 +14019,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -13999,10 +14037,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -14018,10 +14056,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -14037,10 +14075,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9c169777e787' not in GD:
+if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9c169777e787'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_14a1e96e71bf'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -40,7 +42,12 @@ def test_a_tree_made_by_hand_is_taken_over_with_its_children(db: Database) -> No
     assert db.value('SELECT count(*) FROM "Dialog"') == 1
 
 
-def test_a_set_of_pg_partman_is_taken_over_and_taken_from_it(db: Database) -> None:
+def partman_version(db: Database) -> str:
+    return str(db.value("SELECT extversion FROM pg_extension WHERE extname = 'pg_partman'"))
+
+
+def partman_set(db: Database) -> psycopg.Connection[Any]:
+    """A table that pg_partman manages, with two months ahead; the owner's connection."""
     admin = db.connect("postgres")
     if not admin.execute("SELECT name FROM pg_available_extensions WHERE name = 'pg_partman'").fetchone():
         pytest.skip("pg_partman is not installed")
@@ -51,11 +58,15 @@ def test_a_set_of_pg_partman_is_taken_over_and_taken_from_it(db: Database) -> No
     )
     owner = db.connect(TimeZone="UTC")
     owner.execute("CREATE TABLE event (id int, at timestamptz NOT NULL) PARTITION BY RANGE (at)")
-    version = db.value("SELECT extversion FROM pg_extension WHERE extname = 'pg_partman'")
-    if version.startswith("4"):
+    if partman_version(db).startswith("4"):
         owner.execute("SELECT partman.create_parent('public.event', 'at', 'native', 'monthly', p_premake => 2)")
     else:
         owner.execute("SELECT partman.create_parent('public.event', 'at', '1 month', p_premake => 2)")
+    return owner
+
+
+def test_a_set_of_pg_partman_is_taken_over_and_taken_from_it(db: Database) -> None:
+    owner = partman_set(db)
     owner.execute("UPDATE partman.part_config SET retention = '6 months', retention_keep_table = false")
     before = db.rows("SELECT inhrelid::regclass::text AS name FROM pg_inherits ORDER BY 1")
     owner.execute("SELECT dp.adopt('event')")
@@ -70,6 +81,35 @@ def test_a_set_of_pg_partman_is_taken_over_and_taken_from_it(db: Database) -> No
     after = db.value("SELECT count(*) FROM pg_inherits")
     assert after == len(before) + 1
     assert owner.execute("SELECT dp.adopt('event')").fetchall() == []
+
+
+def test_changes_reach_the_template_of_pg_partman_where_it_manages_the_table_still(db: Database) -> None:
+    owner = partman_set(db)
+    config = owner.execute("SELECT parent_table, template_table FROM partman.part_config").fetchone()
+    assert config is not None
+    owner.execute("SELECT dp.adopt('event')")
+    owner.execute(
+        "INSERT INTO partman.part_config (parent_table, template_table, control, partition_interval, partition_type)"
+        " SELECT %s, %s, 'at', '1 month', partition_type FROM (VALUES (%s)) AS v (partition_type)",
+        [*config, "native" if partman_version(db).startswith("4") else "range"],
+    )
+    template = f"'{config[1]}'::regclass"
+    columns = (
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = {}"
+        " AND attnum > 0 AND NOT attisdropped ORDER BY 1"
+    )
+    for change in (
+        "dp.add_column('event', 'weight', 'int', default_value => '1')",
+        "dp.alter_column_type('event', 'weight', 'bigint')",
+        "dp.rename_column('event', 'weight', 'mass')",
+        "dp.set_not_null('event', 'mass')",
+        "dp.drop_column('event', 'id')",
+        """dp.set_storage('event', '{"fillfactor": 70}')""",
+    ):
+        owner.execute(f"SELECT {change}")  # type: ignore[call-overload]
+    assert db.rows(columns.format(template)) == db.rows(columns.format("'event'::regclass"))
+    assert db.value(f"SELECT reloptions FROM pg_class WHERE oid = {template}") == ["fillfactor=70"]
+    assert owner.execute("SELECT target FROM dp.add_column('event', 'mass', 'bigint', '1')").fetchall() == []
 
 
 def test_a_slice_form_hierarchy_is_taken_over_again(db: Database) -> None:

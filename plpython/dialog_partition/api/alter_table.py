@@ -55,7 +55,7 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
     reset = [name for name, value in wanted.items() if value is None]
     change = Alteration("set_storage", tbl, dry_run)
     managed = change.target.table
-    is_late = change.reach_detached(lambda oid: catalog_alter.lacks_storage(oid, None, given, reset))
+    is_late = change.reach_followers(lambda oid: catalog_alter.lacks_storage(oid, None, given, reset))
     if not catalog_alter.lacks_storage(tbl, managed.template_oid, given, reset) and not is_late:
         return change.nothing(f"the leaves of {change.target.identifier} have these storage parameters already")
     return change.run(plan.set_storage(change.target, given, reset))
@@ -70,19 +70,20 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
     fragments.check("action", action)
     _refuse(action)
     change = Alteration("alter_table", tbl, dry_run, search_path)
-    change.reach_detached()
+    validates = fragments.words(action, 1) == ("VALIDATE",)
+    change.reach_followers(lambda oid: not validates or catalog_alter.has_unvalidated(oid))
     table, template = change.target.table, change.target.table.template
     if template is not None and _is_of_leaves(action):
         operations = [Operation(template, plan.alter(template, SQL(action)))]
         if fragments.words(action, 1) == ("ALTER",):  # of a column: ANALYZE of the parent goes by the parent's own
             statement = plan.alter(change.target.identifier, SQL(action))
             operations.append(plan.on_parent(change.target, statement))
-        operations += plan.on_detached(change.target, lambda each: plan.alter(each, SQL(action)), leaves_only=True)
+        operations += plan.on_followers(change.target, lambda each: plan.alter(each, SQL(action)), leaves_only=True)
     else:
         statement = plan.alter(change.target.identifier, SQL(action))
         per_leaf = _locks_each(action, table.relations_per_leaf)
         operations = [plan.on_parent(change.target, statement, per_leaf)]
-        operations += plan.on_detached(
+        operations += plan.on_followers(
             change.target, lambda each: plan.alter(each, SQL(action)), relations_each=per_leaf
         )
     if dry_run:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .. import database, errors, execute, progress
+from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..operation import Operation, Step
-from ..plan.alter import DetachedTarget, Target
+from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
 from . import calls
 
@@ -60,12 +61,17 @@ class Alteration:
         template = self.target.table.template_oid
         self._template_columns = catalog_structure.columns(template) if template is not None else ()
         managed = self.target.table
-        self._detached: tuple[DetachedTarget, ...] = catalog_detached.of_table(managed) if _includes_detached() else ()
+        detached = catalog_detached.of_table(managed) if _includes_detached() else ()
+        partman = catalog_adoption.partman_template(managed)
+        self._followers: tuple[Follower, ...] = (*detached, partman) if partman is not None else detached
 
-    def reach_detached(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
-        """Take along the detached slices that lack the change, where the caller asks for it; whether there are any."""
-        found = tuple(each for each in self._detached if lacks(each.oid))
-        self.target = self.target._replace(detached=found)
+    def reach_followers(self, lacks: Callable[[int], bool] = lambda _: True) -> bool:
+        """Take along what lacks the change: detached slices, where the caller asks for it, and pg_partman's template.
+
+        Says whether there are any.
+        """
+        found = tuple(each for each in self._followers if lacks(each.oid))
+        self.target = self.target._replace(followers=found)
         return bool(found)
 
     def column(self, name: str) -> Column:

@@ -68,7 +68,7 @@ def add_column(
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
     of_template = _template_lacks(change, column_name, asked)
-    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.find_column(oid, column_name) is None)
     if present is not None and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has column "{column_name}" already')
     operations = plan.add_column(
@@ -123,7 +123,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_column", tbl, dry_run)
     of_table = change.structure.column(column_name) is not None
     of_template = change.template_has(column_name)
-    is_late = change.reach_detached(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.find_column(oid, column_name) is not None)
     if not of_table and not of_template and not is_late:
         return change.nothing(f'{change.target.identifier} has no column "{column_name}"')
     change.refuse_keys(column_name, "be dropped")
@@ -155,7 +155,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
-    return change.reach_detached(lambda oid: catalog_alter.find_column(oid, column) is not None)
+    return change.reach_followers(lambda oid: catalog_alter.find_column(oid, column) is not None)
 
 
 def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[Operation]:
@@ -199,7 +199,7 @@ def alter_column_type(
     )
     present = catalog_alter.column(tbl, column_name)
     of_table = _type_of(asked) != _type_of(present)
-    is_late = change.reach_detached(
+    is_late = change.reach_followers(
         lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
     )
     if not of_table and not is_late:
@@ -265,7 +265,7 @@ def _alter(
         column = catalog_alter.find_column(oid, name)
         return column is None or lacks(column)
 
-    is_late = change.reach_detached(is_lacking)
+    is_late = change.reach_followers(is_lacking)
     if not of_table and not is_late:
         return change.nothing(f'column "{name}" of {change.target.identifier} {why_not}')
     of_template = of_template and of_table

@@ -32,10 +32,10 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
     change = Alteration("add_constraint", tbl, dry_run, search_path)
     is_present = constraint_name in change.constraint_names()
     if kind[0] in OF_ROWS:  # what has an index comes with attach_slice
-        change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
+        change.reach_followers(lambda oid: catalog_alter.constraint(oid, constraint_name) is None)
     if is_present:
         _refuse_another_constraint(change, constraint_name, definition)
-        if not change.target.detached:
+        if not change.target.followers:
             return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
@@ -94,7 +94,7 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
     """Drop a constraint; see sql/functions/drop_constraint.sql.j2."""
     change = Alteration("drop_constraint", tbl, dry_run)
     is_present = constraint_name in change.constraint_names()
-    is_late = change.reach_detached(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
+    is_late = change.reach_followers(lambda oid: catalog_alter.constraint(oid, constraint_name) is not None)
     if not is_present and not is_late:
         return change.nothing(f'{change.target.identifier} has no constraint "{constraint_name}"')
     primary = change.structure.primary_key

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import database, errors
+from ..model import Table
+from ..plan.alter import Follower
 from ..sql import Identifier, Literal, compose
 from . import server as catalog_server
 
@@ -37,6 +39,14 @@ _CHILDREN = """
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1) AND k.conrelid <> ALL ($1)
       AND a.attname = $2 AND dp._column_names(k.conrelid, k.conkey) @> $3
     ORDER BY 1
+"""
+
+_PART_CONFIG = """
+    SELECT n.nspname AS schema,
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+           has_table_privilege(c.oid, 'DELETE') AS deletable
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'part_config' WHERE e.extname = 'pg_partman'
 """
 
 
@@ -82,12 +92,7 @@ def children(tables: list[int], partition_column: str, partition_keys: tuple[str
 
 def partman(schema: str, table: str) -> PartmanSettings | None:
     """What pg_partman, where it is installed, is configured to do with a table."""
-    rows = database.query(
-        "SELECT n.nspname AS schema, has_table_privilege(c.oid, 'SELECT') AS readable,"
-        " has_table_privilege(c.oid, 'DELETE') AS deletable"
-        " FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'part_config' WHERE e.extname = 'pg_partman'"
-    )
+    rows = database.query(_PART_CONFIG)
     if not rows:
         return None
     parent = f"{schema}.{table}"
@@ -119,3 +124,20 @@ def partman(schema: str, table: str) -> PartmanSettings | None:
         row["retention_schema"],
         row["keeps"],
     )
+
+
+def partman_template(table: Table) -> Follower | None:
+    """pg_partman's template of a table that it still manages, where it is the owner's and its configuration is seen."""
+    config = database.query(_PART_CONFIG)
+    if not config or not config[0]["readable"]:
+        return None
+    text = compose(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name FROM {} p JOIN pg_class c"
+        " ON c.oid = to_regclass(p.template_table) JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE p.parent_table = {} AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = {})",
+        Identifier(config[0]["schema"], "part_config"),
+        Literal(f"{table.schema}.{table.name}"),
+        Literal(table.oid),
+    )
+    rows = database.query_once(text.text)
+    return Follower(rows[0]["oid"], Identifier(rows[0]["schema"], rows[0]["name"]), ()) if rows else None

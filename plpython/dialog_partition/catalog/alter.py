@@ -124,6 +124,16 @@ def constraint(table: int, name: str) -> str | None:
     return rows[0]["definition"] if rows else None
 
 
+def has_unvalidated(table: int) -> bool:
+    """Whether a table has constraints that were added NOT VALID."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND NOT convalidated) AS found",
+        ("oid",),
+        (table,),
+    )
+    return bool(rows[0]["found"])
+
+
 def file_of(table: int) -> int:
     """The file that holds a table's rows: another one when they were written anew."""
     return int(database.query("SELECT pg_relation_filenode($1)::bigint AS file", ("oid",), (table,))[0]["file"])
@@ -132,7 +142,8 @@ def file_of(table: int) -> int:
 def lacks_storage(table: int, template: int | None, given: dict[str, str], reset: list[str]) -> bool:
     """Whether the template or a leaf of a table lacks some storage parameters, or has some that shall go."""
     rows = database.query(
-        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2)"
+        "SELECT EXISTS (SELECT FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) WHERE isleaf UNION SELECT $2"
+        " UNION SELECT oid FROM pg_class WHERE oid = $1 AND relkind = 'r')"
         " AS r JOIN pg_class c USING (oid) LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"
         " CROSS JOIN LATERAL (SELECT coalesce(c.reloptions, '{}')"
         "                            || ARRAY(SELECT 'toast.' || o FROM unnest(t.reloptions) AS o) AS options) AS own"

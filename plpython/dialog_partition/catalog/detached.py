@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
-from ..plan.alter import DetachedTarget
+from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
 
@@ -61,7 +61,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     return sorted(found, key=lambda each: order.get(each.table, len(order)))
 
 
-def of_table(table: Table) -> tuple[DetachedTarget, ...]:
+def of_table(table: Table) -> tuple[Follower, ...]:
     """The remembered slices of one table that its owner still owns."""
     rows = database.query(
         "SELECT c.oid, n.nspname AS schema, c.relname AS name,"
@@ -74,9 +74,7 @@ def of_table(table: Table) -> tuple[DetachedTarget, ...]:
         (table.oid,),
     )
     return tuple(
-        DetachedTarget(
-            row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"])
-        )
+        Follower(row["oid"], Identifier(row["schema"], row["name"]), tuple(Identifier(*leaf) for leaf in row["leaves"]))
         for row in rows
     )
 

@@ -26,8 +26,8 @@ LOCKS_OF_CONSTRAINT = 4
 EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
-class DetachedTarget(NamedTuple):
-    """A slice that was detached, and the leaves it took along."""
+class Follower(NamedTuple):
+    """What nothing on the parent reaches: a detached slice with its leaves, or pg_partman's template."""
 
     oid: int
     identifier: Identifier
@@ -41,7 +41,7 @@ class Target(NamedTuple):
     table: Table
     slices: tuple[tuple[int, Identifier], ...]
     leaves: tuple[Identifier, ...]
-    detached: tuple[DetachedTarget, ...] = ()  # those that the change reaches as well
+    followers: tuple[Follower, ...] = ()  # what else the change reaches
 
     @property
     def identifier(self) -> Identifier:
@@ -94,12 +94,12 @@ def on_partitions(
     ]
 
 
-def on_detached(
+def on_followers(
     target: Target, build: Callable[[Identifier], SQL], *, leaves_only: bool = False, relations_each: int = 1
 ) -> list[Operation]:
-    """The same on slices that were detached, which nothing on the parent reaches; each passes it on to its leaves."""
+    """The same on what nothing on the parent reaches; a detached slice passes it on to its leaves."""
     found = []
-    for each in target.detached:
+    for each in target.followers:
         locks = relations_each * (1 + len(each.leaves))
         relations = (each.leaves or (each.identifier,)) if leaves_only else (each.identifier,)
         found += [Operation(relation, build(relation), locks=locks) for relation in relations]
@@ -139,7 +139,7 @@ def add_column(
     if of_template:
         found += on_template(target, lambda relation: alter(relation, _bare_column(column)))
     action = add_column_action(column._replace(identity=None))  # numbers come from the parent's sequence
-    found += on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    found += on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
     def commented(relation: Identifier) -> SQL:
         return compose("COMMENT ON COLUMN {}.{} IS {}", relation, name, Literal(column.comment or ""))
@@ -147,7 +147,7 @@ def add_column(
     if column.comment is not None and of_table:
         found += [Operation(target.identifier, commented(target.identifier)), *on_partitions(target, commented)]
     if column.comment is not None:
-        found += [*on_detached(target, commented), *on_detached(target, commented, leaves_only=True)]
+        found += [*on_followers(target, commented), *on_followers(target, commented, leaves_only=True)]
     return found
 
 
@@ -171,7 +171,7 @@ def drop_column(target: Target, column: str, *, of_table: bool, of_template: boo
     per_leaf = 1 + 2 * dependents
     found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     found += on_template(target, lambda relation: alter(relation, action)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def rename_column(target: Target, column: str, new_name: str, *, of_template: bool) -> list[Operation]:
@@ -185,7 +185,7 @@ def follow_renamed_column(target: Target, column: str, new_name: str, *, of_temp
     """What else knows a column of one table by name."""
     action = compose("RENAME COLUMN {} TO {}", Identifier(column), Identifier(new_name))
     found = on_template(target, lambda relation: alter(relation, action)) if of_template else []
-    found += on_detached(target, lambda relation: alter(relation, action))
+    found += on_followers(target, lambda relation: alter(relation, action))
     table = Literal(target.identifier.text)
     for whose, columns in (("child", "columns"), ("child", "delete_columns"), ("parent", "parent_columns")):
         update = compose(
@@ -221,7 +221,7 @@ def alter_column(
     # each partition and its old default
     found = [on_parent(target, alter(target.identifier, full), 2)] if of_table else []
     found += on_template(target, lambda relation: alter(relation, full)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, full), relations_each=2)
+    return found + on_followers(target, lambda relation: alter(relation, full), relations_each=2)
 
 
 def alter_type_action(column: str, type_text: str, using: str | None) -> SQL:
@@ -248,7 +248,7 @@ def alter_column_type(
     found = [on_parent(target, alter(target.identifier, action), per_leaf)] if of_table else []
     empty = alter_type_action(column, type_text, "NULL")  # the template has no rows
     found += on_template(target, lambda relation: alter(relation, empty)) if of_template else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=per_leaf)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
 def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
@@ -261,14 +261,14 @@ def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_
     if kind == "FOREIGN":
         per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
     found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
-    return found + on_detached(target, build, relations_each=per_leaf)
+    return found + on_followers(target, build, relations_each=per_leaf)
 
 
 def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
     """The constraint of the parent, and so of all partitions."""
     action = compose("DROP CONSTRAINT {}", Identifier(name))
     found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
-    return found + on_detached(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
 def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
@@ -301,4 +301,4 @@ def set_storage(target: Target, given: dict[str, str], reset: list[str]) -> list
     found += on_partitions(
         target, lambda relation: alter(relation, action), leaves_only=True, lock=lock, relations_each=2
     )
-    return found + on_detached(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
+    return found + on_followers(target, lambda relation: alter(relation, action), leaves_only=True, relations_each=2)
