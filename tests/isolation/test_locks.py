@@ -201,3 +201,33 @@ def test_maintenance_does_not_wait_for_ever_to_look_into_a_default_slice(db: Dat
     assert db.value("SELECT count(*) FROM dp.slice WHERE tbl = 'other'::regclass AND NOT is_default") == 3
     holder.rollback()
     owner.execute("CALL dp.run_maintenance()")
+
+
+CHANGES = {
+    "add_column": "SELECT dp.add_column('\"Actor\"', 'note', 'text', default_value => '''none''', not_null => true)",
+    "alter_column_type": "SELECT dp.alter_column_type('\"Actor\"', 'Name', 'varchar(200)')",
+    "create_index": "SELECT dp.create_index('\"Actor\"', 'by_name', '(\"Name\")')",
+    "add_constraint_online": "CALL dp.add_constraint_online('\"Actor\"', 'named', 'CHECK (\"Name\" <> '''')')",
+    "set_not_null_online": "CALL dp.set_not_null_online('\"Actor\"', 'Name')",
+    "sync": "CALL dp.sync('\"Dialog\"')",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_waits_for_a_reader_does_not_stop_the_others(db: Database, change: str) -> None:
+    """A function gives up, with the reader's name; a procedure goes on when the reader has ended."""
+    owner = hierarchy(db)
+    with db.connect(**{"dp.propagate_ddl": "off"}) as by_hand:
+        by_hand.execute('GRANT SELECT ON "Actor" TO stranger')
+        by_hand.execute('ALTER TABLE "Actor" ENABLE ROW LEVEL SECURITY')
+    with reading(db, "Actor") as reader:
+        worker, failed = in_background(lambda: owner.execute(CHANGES[change]))  # type: ignore[call-overload]
+        stopper = threading.Timer(READER_SECONDS, lambda: reader.execute("COMMIT"))
+        stopper.start()
+        others_proceed(db, worker)
+        stopper.cancel()
+        stopper.join()
+    for error in failed:
+        assert isinstance(error, psycopg.errors.LockNotAvailable)
+        assert f"process {reader.info.backend_pid}" in str(error.diag.message_detail)
+    owner.execute(CHANGES[change])  # type: ignore[call-overload]
