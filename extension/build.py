@@ -33,6 +33,7 @@ ORDER = (
     "support/replica_identity.sql.j2",
     "support/share_identity.sql.j2",
     "support/rename_sequence.sql.j2",
+    "support/equality_schema.sql.j2",
     "tables/*.sql.j2",
     "triggers/*.sql.j2",
     "views/*.sql.j2",

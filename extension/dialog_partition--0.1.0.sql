@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_14a1e96e71bf'
+PACKAGE = 'dialog_partition_0_1_0_86cf87b9e6aa'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -325,6 +325,7 @@ from .. import database, errors, execute, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -422,6 +423,7 @@ class Alteration:
 
     def refuse_keys(self, column: str, what: str) -> None:
         """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
+        self.refuse_indexed(column, what)
         hierarchy_keys = self.target.hierarchy.foreign_keys
         table = self.target.table.oid
         linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
@@ -434,6 +436,16 @@ class Alteration:
             "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
             "Another name is given by dp.rename_column(...), in all tables at once.",
         )
+
+    def refuse_indexed(self, column: str, what: str) -> None:
+        """The triggers of a global index name its columns."""
+        side = catalog_global_index.used_by(self.target.table.oid, column)
+        if side is not None:
+            raise errors.InvalidTableDefinition(
+                f'column "{column}" of {self.target.identifier} is part of a global index and cannot {what}',
+                f"Its side table is {side}.",
+                "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
+            )
 
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
@@ -1229,6 +1241,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
             return change.run(plan.follow_renamed_column(change.target, column_name, new_name, of_template=False))
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
+    change.refuse_indexed(column_name, "be renamed")
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
@@ -1247,6 +1260,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     for table in hierarchy.tables:
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
         if other.is_key(old):  # children do not carry the range key in the slice form
+            other.refuse_indexed(old, "be renamed")
             of_template = other.template_has(old)
             _reach_old_name(other, old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)
@@ -2246,6 +2260,274 @@ def _with_template(table: Table, call: Context) -> Table:
     statements.append(plan_declare.new_template_statement(structure))
     calls.run_in_procedure([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
     return table._replace(template_oid=leaf)
+''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
+
+from __future__ import annotations
+
+from .. import errors, fragments
+from ..catalog import global_index as catalog
+from ..catalog import server as catalog_server
+from ..model import GlobalIndex, Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
+from ..plan import global_index as plan
+from ..plan import lookup as plan_lookup
+from ..plan import trees
+from ..plan.detached import INDEX_LOCKS
+from ..plan.lookup import Lookup
+from ..plan.structure import Column
+from ..sql import SQL, Identifier, compose, names
+from . import calls, probing
+from .alteration import LOCKS_OF_CALL, Alteration
+from .concurrently import run_counted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+MAX_HASH_PARTITIONS = 1024
+
+
+def create_global_index(
+    tbl: int,
+    columns: list[str],
+    is_unique: bool,
+    predicate: str | None,
+    index_name: str | None,
+    hash_partitions: int,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Create a global index in the caller's transaction; see sql/functions/create_global_index.sql.j2."""
+    change = Alteration("create_global_index", tbl, dry_run, search_path)
+    wanted = _wanted(change, tuple(columns), is_unique, predicate, index_name, hash_partitions)
+    present = _present(change, wanted)
+    if present is not None:
+        if not present.is_valid:
+            raise errors.NotInPrerequisiteState(
+                f"global index {present.identifier} does not hold all rows yet",
+                "A call of dp.create_global_index_online was stopped.",
+                "CALL dp.create_global_index_online(...) with the same arguments goes on.",
+            )
+        return change.nothing(f"global index {present.identifier} is there already")
+    operations = _created(change, wanted, is_filled=True)
+    operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
+    change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
+    return calls.run_in_function([Step(tuple(operations))], change.context)
+
+
+def create_global_index_online(
+    tbl: int,
+    columns: list[str],
+    is_unique: bool,
+    predicate: str | None,
+    index_name: str | None,
+    hash_partitions: int,
+    batch_blocks: int,
+    search_path: str,
+    dry_run: bool,
+) -> None:
+    """Create a global index while others write; see sql/procedures/create_global_index_online.sql.j2."""
+    if batch_blocks < 1:
+        raise errors.InvalidParameter.of("batch_blocks", str(batch_blocks), "It is at least 1.")
+    change = Alteration("create_global_index_online", tbl, dry_run, search_path, is_procedure=True)
+    wanted = _wanted(change, tuple(columns), is_unique, predicate, index_name, hash_partitions)
+    present = _present(change, wanted)
+    if present is not None and present.is_valid:
+        change.nothing(f"global index {present.identifier} is there already")
+        return
+    side = wanted.side
+    steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)))]
+    for leaf, blocks in catalog.leaf_blocks(tbl):
+        statements = plan.batches(side, leaf, blocks, batch_blocks)
+        statements.append(plan.refuse_missing(side, leaf))
+        steps += [Step((Operation(leaf, each, ROW_EXCLUSIVE, locks=INDEX_LOCKS),)) for each in statements]
+    last = Operation(side.identifier, plan.declare_valid(side))
+    steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
+    change.context = change.context._replace(search_path=None)
+    run_counted(change, steps, side.name)
+
+
+def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
+    """Drop a global index; see sql/functions/drop_global_index.sql.j2."""
+    table = catalog.table_of(index)
+    if table is None:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(index)} is no global index",
+            "dp.global_index_config does not name it.",
+            "Name its side table; see dp.global_index_config.",
+        )
+    change = Alteration("drop_global_index", table, dry_run)
+    target = change.target
+    side = next(each for each in target.table.global_indexes if each.oid == index)
+    operations = [
+        Operation(each.identifier, plan_lookup.drop(each))
+        for each in _all_lookups(target.hierarchy, target.table, side)
+        if catalog.existing_functions(each.table.schema, each.comment)
+    ]
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
+    statements = plan.drop_index(side, target.table, [leaf for leaf, _ in catalog.leaf_blocks(table)])
+    operations += [
+        Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
+    ]
+    return calls.run_in_function([Step(tuple(operations))], change.context)
+
+
+def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
+    """Create a lookup function of a table; see sql/functions/create_lookup.sql.j2."""
+    change = Alteration("create_lookup", tbl, dry_run)
+    hierarchy = change.target.hierarchy
+    served = [
+        each
+        for table in hierarchy.tables
+        for side in table.global_indexes
+        for each in _all_lookups(hierarchy, table, side)
+        if each.table.oid == tbl and each.columns == tuple(columns)
+    ]
+    for each in served:
+        if catalog.existing_functions(each.table.schema, each.comment):
+            return change.nothing(f"{each.signature} is there already")
+        return calls.run_in_function([Step(tuple(_lookup_operations(each)))], change.context)
+    raise errors.UndefinedObject(
+        f"no global index holds the partition keys of {change.target.identifier} by {names(columns)}",
+        "The columns are those of a global index of the table, or those by which it refers to a table that has one.",
+        "SELECT dp.create_global_index(...) on the table, or on the one that it refers to.",
+    )
+
+
+def _wanted(
+    change: Alteration,
+    columns: tuple[str, ...],
+    is_unique: bool,
+    predicate: str | None,
+    index_name: str | None,
+    hash_partitions: int,
+) -> plan.Wanted:
+    table, policy = change.target.table, change.target.hierarchy.policy
+    if not columns or len(set(columns)) < len(columns):
+        raise errors.InvalidParameter.of("columns", str(list(columns)), "They are different columns, one at least.")
+    if not 0 <= hash_partitions <= MAX_HASH_PARTITIONS:
+        raise errors.InvalidParameter.of(
+            "hash_partitions", str(hash_partitions), f"It is between 0 and {MAX_HASH_PARTITIONS}."
+        )
+    indexed = tuple(change.column(name) for name in columns)
+    if set(policy.partition_keys) <= set(columns):
+        raise errors.InvalidParameter.of(
+            "columns",
+            str(list(columns)),
+            "They contain the partition keys: an ordinary unique index does it.",
+            "Use dp.create_index(..., is_unique => true).",
+        )
+    text, predicate_columns = _deparsed(change, predicate)
+    carried = _carried(change, columns, is_unique)
+    stored = columns + tuple(each.name for each in carried)
+    side = GlobalIndex(
+        0,
+        table.schema,
+        index_name or catalog.default_name(table.name, columns),
+        columns,
+        stored[len(columns) :],
+        catalog.operator_schemas(table.oid, stored),
+        text,
+        is_unique,
+        True,
+    )
+    return plan.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
+
+
+def _carried(change: Alteration, columns: tuple[str, ...], is_unique: bool) -> tuple[Column, ...]:
+    """The partition keys; and where values may repeat, the rest of the primary key, which tells rows apart."""
+    wanted = list(change.target.hierarchy.policy.partition_keys)
+    if not is_unique:
+        primary = change.structure.primary_key
+        if primary is None:
+            raise errors.InvalidTableDefinition(
+                f"{change.target.identifier} has no primary key",
+                "A global index that is not unique tells rows apart by it.",
+                "Add a primary key, or make the index unique.",
+            )
+        wanted += [column for column in primary.columns if column is not None]
+    return tuple(change.column(name) for name in dict.fromkeys(wanted) if name not in columns)
+
+
+def _deparsed(change: Alteration, predicate: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The predicate as PostgreSQL deparses it, whatever the caller's search_path is, and its columns."""
+    if predicate is None:
+        return None, ()
+    fragments.check("predicate", predicate)
+    constant = "((1))"
+
+    def build(copy: Identifier) -> SQL:
+        return compose(
+            "CREATE INDEX {} ON {} {} WHERE {}", Identifier(probing.COLUMN), copy, SQL(constant), SQL(predicate)
+        )
+
+    return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.COLUMN))
+
+
+def _present(change: Alteration, wanted: plan.Wanted) -> GlobalIndex | None:
+    """The index that is asked for, if it is there; what else has its name is an error."""
+    side = wanted.side
+    same = (side.columns, side.predicate, side.is_unique)
+    for each in change.target.table.global_indexes:
+        if (each.columns, each.predicate, each.is_unique) == same and each.name == side.name:
+            return each
+    taken = catalog_server.existing_relations(side.schema, [side.name, plan.key_name(side)])
+    if taken:
+        raise errors.DuplicateTable(
+            f"relation {Identifier(side.schema, sorted(taken)[0])} already exists",
+            "A global index is a table with a key of its own.",
+            "Choose another index_name.",
+        )
+    return None
+
+
+def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> list[Operation]:
+    """The side table, what keeps it, and what is remembered of it."""
+    target, side = change.target, wanted.side
+    lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
+    tree = ((target.table.oid, trees.planned(target.hierarchy, target.table)),)
+    found = [Operation(target.identifier, lock, SHARE_ROW_EXCLUSIVE, target.relations, LOCKS_OF_CALL, tree)]
+    statements = plan.create_side(wanted)
+    if is_filled:
+        statements += [plan.add_entries(side, target.identifier), plan.add_key(side)]
+    else:
+        statements.append(plan.add_key(side))
+        wanted = wanted._replace(side=side._replace(is_valid=False))
+    statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
+    statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
+    found += [Operation(side.identifier, each, locks=4) for each in statements]
+    leaves = [leaf for leaf, _ in catalog.leaf_blocks(target.table.oid)]
+    for statement in plan.create_triggers(wanted, target.table):
+        found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 2, tree))
+    found += [Operation(leaf, plan.truncate_trigger(side, leaf), SHARE_ROW_EXCLUSIVE, (), 1) for leaf in leaves]
+    root = target.hierarchy.root.identifier
+    found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))
+    return found
+
+
+def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
+    return [operation for each in _all_lookups(hierarchy, table, side) for operation in _lookup_operations(each)]
+
+
+def _lookup_operations(lookup: Lookup) -> list[Operation]:
+    return [Operation(lookup.identifier, each, locks=3) for each in plan_lookup.create(lookup)]
+
+
+def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
+    keys = hierarchy.policy.partition_keys
+    types = catalog.types(table.oid, side.columns)
+    found = [Lookup(table, side.columns, types, side, keys)]
+    for key in hierarchy.foreign_keys:
+        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
+            continue
+        by_parent = dict(zip(key.parent_columns, key.columns))
+        if {*side.columns, *keys} == set(by_parent):
+            columns = tuple(by_parent[name] for name in side.columns)
+            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
+            if lookup not in found:
+                found.append(lookup)
+    return found
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -4493,6 +4775,142 @@ def pending_to(parents: list[int]) -> list[ForeignKey]:
     """The foreign keys that wait for the registration of their tables under some parents."""
     rows = database.query(f"{_PENDING} WHERE parent = ANY ($1) ORDER BY child::text, name", ("oid[]",), (parents,))
     return [_foreign_key(row) for row in rows]
+''','catalog.global_index': r'''"""Reading global indexes, and what is needed to make one."""
+
+from __future__ import annotations
+
+from .. import database, naming
+from ..model import GlobalIndex
+from ..sql import Identifier
+
+_INDEXES = """
+    SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
+           g.is_valid, s.carried, s.operator_schemas
+    FROM dp.global_index_config g
+    JOIN pg_class c ON c.oid = g.side
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE a.attname <> ALL (g.columns)) AS carried,
+               array_agg(dp._equality_schema(a.atttypid) ORDER BY array_position(g.columns, a.attname), a.attnum)
+                   AS operator_schemas
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS s
+    WHERE g.root = ANY ($1)
+    ORDER BY c.relname
+"""
+
+
+def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
+    """The global indexes of some hierarchies, by table."""
+    found: dict[int, tuple[GlobalIndex, ...]] = {}
+    for row in database.query(_INDEXES, ("oid[]",), (roots,)):
+        index = GlobalIndex(
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["carried"] or ()),
+            tuple(row["operator_schemas"]),
+            row["predicate"],
+            row["is_unique"],
+            row["is_valid"],
+        )
+        found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
+    return found
+
+
+def table_of(side: int) -> int | None:
+    """The table that a side table is a global index of."""
+    rows = database.query("SELECT tbl::oid AS tbl FROM dp.global_index_config WHERE side = $1", ("oid",), (side,))
+    return int(rows[0]["tbl"]) if rows else None
+
+
+def operator_schemas(table: int, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the equality operators of some columns' types are."""
+    rows = database.query(
+        "SELECT dp._equality_schema(a.atttypid) AS schema FROM unnest($2) WITH ORDINALITY AS c (name, position)"
+        " JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = c.name AND NOT a.attisdropped ORDER BY c.position",
+        ("oid", "name[]"),
+        (table, list(columns)),
+    )
+    return tuple(row["schema"] for row in rows)
+
+
+def types(table: int, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The types of some columns, without length and the like, which arguments of functions do not have."""
+    rows = database.query(
+        "SELECT format_type(a.atttypid, NULL) AS type FROM unnest($2) WITH ORDINALITY AS c (name, position)"
+        " JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = c.name AND NOT a.attisdropped ORDER BY c.position",
+        ("oid", "name[]"),
+        (table, list(columns)),
+    )
+    return tuple(row["type"] for row in rows)
+
+
+def readers(table: int) -> tuple[str, ...]:
+    """The roles besides its owner that may read a table; the empty name is PUBLIC."""
+    rows = database.query(
+        "SELECT DISTINCT coalesce(r.rolname, '') AS name FROM pg_class c CROSS JOIN aclexplode(c.relacl) AS a"
+        " LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE c.oid = $1 AND a.privilege_type = 'SELECT'"
+        " AND a.grantee <> c.relowner ORDER BY 1",
+        ("oid",),
+        (table,),
+    )
+    return tuple(row["name"] for row in rows)
+
+
+def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
+    """What an index on a table says behind WHERE, as PostgreSQL deparses it, and the columns of that."""
+    rows = database.query(
+        "SELECT pg_get_expr(i.indpred, i.indrelid) AS predicate,"
+        " ARRAY(SELECT DISTINCT a.attname FROM pg_depend d JOIN pg_attribute a ON a.attrelid = i.indrelid"
+        "       AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid"
+        "       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0 ORDER BY 1)"
+        " AS columns FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = $1 AND x.relname = $2",
+        ("oid", "name"),
+        (table, index),
+    )
+    return rows[0]["predicate"], tuple(rows[0]["columns"])
+
+
+def existing_functions(schema: str, comment: str) -> bool:
+    """Whether a schema has a function with a comment."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND obj_description(p.oid, 'pg_proc') = $2) AS found",
+        ("text", "text"),
+        (schema, comment),
+    )
+    return bool(rows[0]["found"])
+
+
+def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
+    """The leaves of a table, and how many blocks each has now."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name,"
+        " pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks"
+        " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.oid",
+        ("oid",),
+        (table,),
+    )
+    return [(Identifier(row["schema"], row["name"]), int(row["blocks"])) for row in rows]
+
+
+def used_by(table: int, column: str) -> str | None:
+    """A global index that a column of its table is part of."""
+    rows = database.query(
+        "SELECT side::text AS side FROM dp.global_index_config WHERE tbl = $1"
+        " AND $2 = ANY (columns || predicate_columns) ORDER BY 1 LIMIT 1",
+        ("oid", "name"),
+        (table, column),
+    )
+    return rows[0]["side"] if rows else None
+
+
+def default_name(table: str, columns: tuple[str, ...]) -> str:
+    """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
+    return naming.derived_name(table, f"{'_'.join(columns)}_global")
 ''','catalog.hierarchy': r'''"""Reading hierarchies: configuration, tables in the order of their foreign keys, slices."""
 
 from __future__ import annotations
@@ -4505,6 +4923,7 @@ from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
+from . import global_index as catalog_global_index
 from . import server as catalog_server
 
 TYPE_CHECKING = False
@@ -4592,9 +5011,10 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         return []
     roots = [row["root"] for row in rows]
     tables: dict[int, list[Table]] = {root: [] for root in roots}
+    indexes = catalog_global_index.of_roots(roots)
     for row in database.query(_TABLES, ("oid[]",), (roots,)):
         _check_keys(row)
-        tables[row["root"]].append(_table(row))
+        tables[row["root"]].append(_table(row)._replace(global_indexes=indexes.get(row["oid"], ())))
     managed = [table.oid for found in tables.values() for table in found if table.role != REFERENCE]
     keys = catalog_keys.declared_on(managed)
     by_zone: dict[str, list[int]] = {}
@@ -5998,6 +6418,10 @@ MODULES = {
     "set_not_null_online": "online",
     "set_storage": "alter_table",
     "alter_table": "alter_table",
+    "create_global_index": "global_index",
+    "create_global_index_online": "global_index",
+    "drop_global_index": "global_index",
+    "create_lookup": "global_index",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -6876,6 +7300,30 @@ class ForeignKey(NamedTuple):
     is_mandatory: bool = False  # whether none of its columns is nullable
 
 
+class GlobalIndex(NamedTuple):
+    """A side table that holds some columns of all rows of a table, with the partition keys."""
+
+    oid: int  # 0: it is about to be made
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    carried: tuple[str, ...]  # the partition keys, and what tells rows apart where it is not unique
+    operator_schemas: tuple[str, ...]  # of the equality of each stored column
+    predicate: str | None  # as PostgreSQL deparses it
+    is_unique: bool
+    is_valid: bool
+
+    @property
+    def identifier(self) -> Identifier:
+        """The qualified name of the side table."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """All columns of the side table."""
+        return self.columns + self.carried
+
+
 class Table(NamedTuple):
     """A table of a hierarchy."""
 
@@ -6894,6 +7342,7 @@ class Table(NamedTuple):
     has_identity: bool = False  # a column GENERATED AS IDENTITY
     is_referenced: bool = False  # by a foreign key, from wherever
     objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
+    global_indexes: tuple[GlobalIndex, ...] = ()
 
     @property
     def identifier(self) -> Identifier:
@@ -8260,8 +8709,10 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, trees
+from . import coverage, global_index, trees
 from . import slices as plan_slices
+
+INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
 
 
 class DetachedSlice(NamedTuple):
@@ -8355,6 +8806,13 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
         )
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
+        for index in table.global_indexes:
+            operations.append(
+                Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            )
+            for name in each.leaves or (each.name,):
+                leaf = Identifier(table.schema, name)
+                operations.append(Operation(leaf, global_index.truncate_trigger(index, leaf)))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
@@ -9632,14 +10090,306 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
         "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
     )
     return [Operation(table.identifier, statement, relations=(table.oid,))]
+''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys.
+
+It is kept by triggers of generated PL/pgSQL: row triggers, which PostgreSQL copies to every partition, so that rows
+written to a leaf by its name are seen, too; and one on each leaf for TRUNCATE, which has no rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, name_array, names
+from .structure import Column, add_constraint
+
+
+class Wanted(NamedTuple):
+    """A global index that shall be, with the columns that it stores."""
+
+    side: GlobalIndex
+    columns: tuple[Column, ...]  # of the table: those that are indexed, then those that are carried
+    predicate_columns: tuple[str, ...]
+    hash_partitions: int  # of the side table itself; 0: it is not partitioned
+
+
+def trigger_names(index: GlobalIndex) -> tuple[str, str, str]:
+    """The row trigger for INSERT and DELETE, that for UPDATE, and the leaves' own for TRUNCATE."""
+    row, update, truncate = (naming.derived_name(index.name, each) for each in ("row", "update", "truncate"))
+    return row, update, truncate
+
+
+def key_name(index: GlobalIndex) -> str:
+    """The name that an error of uniqueness tells."""
+    return naming.derived_name(index.name, "key" if index.is_unique else "pkey")
+
+
+def create_side(wanted: Wanted) -> list[SQL]:
+    """The side table, without its key."""
+    index = wanted.side
+    columns = comma_list(
+        [compose("{} {} NOT NULL", Identifier(each.name), each.declaration) for each in wanted.columns]
+    )
+    if not wanted.hash_partitions:
+        return [compose("CREATE TABLE {} ({})", index.identifier, columns)]
+    by_hash = compose("PARTITION BY HASH ({})", Identifier(index.columns[0]))
+    found = [compose("CREATE TABLE {} ({}) {}", index.identifier, columns, by_hash)]
+    for remainder in range(wanted.hash_partitions):
+        leaf = naming.leaf_name(index.name, wanted.hash_partitions, remainder)
+        found.append(
+            compose(
+                "CREATE TABLE {} PARTITION OF {} FOR VALUES WITH (MODULUS {}, REMAINDER {})",
+                Identifier(index.schema, leaf),
+                index.identifier,
+                Literal(wanted.hash_partitions),
+                Literal(remainder),
+            )
+        )
+    return found
+
+
+def add_key(index: GlobalIndex) -> SQL:
+    """The key of the side table."""
+    columns = index.columns if index.is_unique else index.stored
+    return add_constraint(index.identifier, key_name(index), compose("PRIMARY KEY ({})", names(columns)))
+
+
+def comment(index: GlobalIndex, table: Table) -> SQL:
+    """What it is, for whoever finds it."""
+    text = f"Global index of {table.identifier} on {names(index.columns)}, kept by dialog_partition."
+    return compose("COMMENT ON TABLE {} IS {}", index.identifier, Literal(text))
+
+
+def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
+    """Who may read the table may look its rows up; the empty name is PUBLIC."""
+    return [
+        compose("GRANT SELECT ON {} TO {}", index.identifier, Identifier(each) if each else SQL("PUBLIC"))
+        for each in readers
+    ]
+
+
+_KEEPER = """
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF {new_counts} THEN
+            INSERT INTO {side} ({stored}) VALUES ({new});
+        END IF;
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM {side} AS g WHERE {is_old};
+    ELSIF TG_OP = 'UPDATE' THEN
+        IF NOT ({new_counts}) THEN
+            DELETE FROM {side} AS g WHERE {is_old};
+            RETURN NULL;
+        END IF;
+        UPDATE {side} AS g SET ({stored}) = ROW ({new}) WHERE {is_old};
+        IF NOT FOUND THEN
+            INSERT INTO {side} ({stored}) VALUES ({new});
+        END IF;
+    ELSIF EXISTS (SELECT FROM {side}) THEN
+        EXECUTE {truncate_before} || TG_RELID::regclass || {truncate_after};
+    END IF;
+    RETURN NULL;
+END
+"""
+
+
+def keeper(wanted: Wanted) -> SQL:
+    """The trigger function, which has the side table's name. It writes where the writer may have no privilege."""
+    index = wanted.side
+    nullable = [each.name for each in wanted.columns if not each.is_not_null]
+    body = compose(
+        _KEEPER,
+        side=index.identifier,
+        stored=names(index.stored),
+        new=_values("NEW", index.stored),
+        new_counts=_counts("NEW", nullable, index.predicate),
+        is_old=_equal(index, "OLD"),
+        truncate_before=Literal(f"DELETE FROM {index.identifier} AS g USING ONLY "),
+        truncate_after=Literal(f" AS t WHERE {_equal(index, 't')}"),
+    )
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = pg_catalog, pg_temp AS {}",
+        index.identifier,
+        Literal(body.text),
+    )
+
+
+def restrict_keeper(index: GlobalIndex) -> SQL:
+    """Nobody else makes a trigger of it."""
+    return compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", index.identifier)
+
+
+def _values(record: str, columns: tuple[str, ...]) -> SQL:
+    return comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
+
+
+def _equal(index: GlobalIndex, record: str) -> SQL:
+    """That the side table's row g is a record's; by the types' own operators, whatever the search_path is."""
+    return conjunction(
+        [
+            compose(
+                "g.{column} OPERATOR({schema}.=) {record}.{column}",
+                column=Identifier(column),
+                schema=Identifier(schema),
+                record=SQL(record),
+            )
+            for column, schema in zip(index.stored, index.operator_schemas)
+        ]
+    )
+
+
+def _counts(record: str, nullable: list[str], predicate: str | None) -> SQL:
+    """Whether a row belongs into the index."""
+    conditions = [compose("{}.{} IS NOT NULL", SQL(record), Identifier(column)) for column in nullable]
+    if predicate is not None:
+        conditions.append(compose("EXISTS (SELECT FROM (SELECT {}.*) AS t WHERE {})", SQL(record), SQL(predicate)))
+    return conjunction(conditions) if conditions else SQL("true")
+
+
+def create_triggers(wanted: Wanted, table: Table) -> list[SQL]:
+    """The row triggers of the table, which all partitions get as well."""
+    index = wanted.side
+    row, update, _ = trigger_names(index)
+    watched = dict.fromkeys((*index.stored, *wanted.predicate_columns))
+    changed = [compose("OLD.{column} IS DISTINCT FROM NEW.{column}", column=Identifier(each)) for each in watched]
+    return [
+        compose(
+            "CREATE TRIGGER {} AFTER INSERT OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
+            Identifier(row),
+            table.identifier,
+            index.identifier,
+        ),
+        compose(
+            "CREATE TRIGGER {} AFTER UPDATE ON {} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}()",
+            Identifier(update),
+            table.identifier,
+            SQL(" OR ".join(each.text for each in changed)),
+            index.identifier,
+        ),
+    ]
+
+
+def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
+    """The row triggers of the table and of all partitions."""
+    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in trigger_names(index)[:2]]
+
+
+def leaf_statements(table: Table, leaf: Identifier) -> list[SQL]:
+    """What a leaf has of its own: TRUNCATE of it fires no trigger of its table."""
+    return [truncate_trigger(index, leaf) for index in table.global_indexes]
+
+
+def truncate_trigger(index: GlobalIndex, leaf: Identifier) -> SQL:
+    """Before the rows of a leaf go at once, their entries go."""
+    return compose(
+        "CREATE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}()",
+        Identifier(trigger_names(index)[2]),
+        leaf,
+        index.identifier,
+    )
+
+
+def drop_truncate_trigger(index: GlobalIndex, leaf: Identifier) -> SQL:
+    """A leaf without entries."""
+    return compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(trigger_names(index)[2]), leaf)
+
+
+def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
+    """The entries of all rows of a slice, which is about to leave its table."""
+    return compose("DELETE FROM {} AS g USING {} AS t WHERE {}", index.identifier, relation, _equal(index, "t"))
+
+
+def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
+    """An entry for every row of a table or slice that counts."""
+    conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
+    if index.predicate is not None:
+        conditions.append(compose("({})", SQL(index.predicate)))
+    return compose(
+        "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
+        index.identifier,
+        names(index.stored),
+        _values("t", index.stored),
+        relation,
+        conjunction(conditions),
+    )
+
+
+def batches(index: GlobalIndex, leaf: Identifier, blocks: int, each: int) -> list[SQL]:
+    """Entries of the rows of a leaf, some blocks at a time. Rows are locked, so that none changes or goes meanwhile.
+
+    What the triggers have written already is left as it is. Whether that was for the same row is verified afterwards.
+    """
+    found = []
+    for first in range(0, max(blocks, 1), each):
+        part = compose("t.ctid >= {}::tid", Literal(f"({first},0)"))
+        if first + each < blocks:
+            part = compose("{} AND t.ctid < {}::tid", part, Literal(f"({first + each},0)"))
+        text = add_entries(index, compose("ONLY {}", leaf))
+        found.append(compose("{} AND {} FOR SHARE OF t ON CONFLICT DO NOTHING", text, part))
+    return found
+
+
+def refuse_missing(index: GlobalIndex, leaf: Identifier) -> SQL:
+    """An error for a row of a leaf that has no entry of its own: another row has its values."""
+    return compose(
+        "SELECT dp._refuse_missing_entries({}::regclass, {}::regclass, {})",
+        Literal(index.identifier.text),
+        Literal(leaf.text),
+        Literal(key_name(index)),
+    )
+
+
+def declare_valid(index: GlobalIndex) -> SQL:
+    """It holds all rows."""
+    return compose(
+        "UPDATE dp.global_index_config SET is_valid = true WHERE side = {}::regclass", Literal(index.identifier.text)
+    )
+
+
+def configuration(wanted: Wanted, root: Identifier, table: Table) -> SQL:
+    """What is remembered of it."""
+    index = wanted.side
+    return compose(
+        "INSERT INTO dp.global_index_config (side, root, tbl, columns, predicate, predicate_columns, is_unique,"
+        " is_valid) VALUES ({}::regclass, {}::regclass, {}::regclass, {}, {}, {}, {}, {})",
+        Literal(index.identifier.text),
+        Literal(root.text),
+        Literal(table.identifier.text),
+        name_array(index.columns),
+        Literal(index.predicate),
+        name_array(wanted.predicate_columns),
+        Literal(index.is_unique),
+        Literal(index.is_valid),
+    )
+
+
+def drop_index(index: GlobalIndex, table: Table, leaves: list[Identifier]) -> list[SQL]:
+    """The index with its triggers, which alone keep the function."""
+    found = [*drop_triggers(index, table), *(drop_truncate_trigger(index, leaf) for leaf in leaves)]
+    found.append(
+        compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
+    )
+    found.append(compose("DROP TABLE {}", index.identifier))
+    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    return found
 ''','plan.lifecycle': r'''"""Detaching and dropping slices of a whole hierarchy, and which ones retention retires."""
 
 from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import (
+    ACCESS_EXCLUSIVE,
+    ROW_EXCLUSIVE,
+    SHARE_ROW_EXCLUSIVE,
+    SHARE_UPDATE_EXCLUSIVE,
+    Operation,
+    Step,
+)
 from ..sql import SQL, Identifier, compose
-from . import detached, self_reference, trees
+from . import detached, global_index, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -9696,6 +10446,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
+        operations += _let_go_of_indexes(table, leaves.get(each.oid, ()) or (each.identifier,))
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
@@ -9724,7 +10475,8 @@ def drop_steps(
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
-            steps.append(Step((Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks),)))
+            drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
+            steps.append(Step((*_remove_entries(table, each), drop)))
     return steps
 
 
@@ -9732,7 +10484,33 @@ def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)]
+    return [
+        *_remove_entries(table, each),
+        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
+    ]
+
+
+def _remove_entries(table: Table, each: Slice) -> list[Operation]:
+    """What global indexes know of a slice, which nobody writes to from here on."""
+    if not table.global_indexes:
+        return []
+    lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
+    parts = trees.parts(each)
+    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts)]
+    for index in table.global_indexes:
+        statement = global_index.remove_entries(index, each.identifier)
+        locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
+        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks))
+    return found
+
+
+def _let_go_of_indexes(table: Table, leaves: tuple[Identifier, ...]) -> list[Operation]:
+    """A leaf that was detached keeps no trigger of a global index."""
+    return [
+        Operation(leaf, global_index.drop_truncate_trigger(index, leaf), locks=2)
+        for index in table.global_indexes
+        for leaf in leaves
+    ]
 
 
 def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]:
@@ -9769,7 +10547,117 @@ def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys:
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
+    return Step((*_remove_entries(table, each), finalize, *_detached(hierarchy, table, each, foreign_keys)))
+''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+
+
+class Lookup(NamedTuple):
+    """A lookup function: of the index's own table, or of one that refers to it."""
+
+    table: Table
+    columns: tuple[str, ...]  # of the table; they hold what the index's columns hold
+    types: tuple[str, ...]
+    side: GlobalIndex
+    partition_keys: tuple[str, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its name: ``"DialogContent_by_DialogId"``."""
+        return Identifier(self.table.schema, naming.derived_name(self.table.name, f"by_{'_'.join(self.columns)}"))
+
+    @property
+    def signature(self) -> SQL:
+        """Its name and the types of its arguments."""
+        types = comma_list([compose("{}[]", SQL(each)) for each in self.types])
+        return compose("{}({})", self.identifier, types)
+
+    @property
+    def comment(self) -> str:
+        """What it is, by which it is known again."""
+        columns = ", ".join(self.columns)
+        return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
+
+
+# First the keys, then a statement for each hash key, planned with its constants, so that it reads few leaves. A join of
+# both would be planned for all leaves.
+_BODY = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT {keys}, {lists} FROM {side} AS g WHERE {is_asked} {grouped}
+    LOOP
+        RETURN QUERY EXECUTE {query} USING {given};
+    END LOOP;
+END
+"""
+
+
+def create(lookup: Lookup) -> list[SQL]:
+    """The function: PL/pgSQL, run with the caller's rights."""
+    index, keys = lookup.side, lookup.partition_keys
+    hash_key = keys[1] if len(keys) > 1 else None
+    known: list[SQL] = [compose("array_agg(DISTINCT g.{}) AS range_keys", Identifier(keys[0]))]
+    bound = [compose("t.{} = ANY ($1)", Identifier(keys[0]))]
+    given = ["found.range_keys"]
+    if hash_key is not None:
+        known.append(compose("g.{} AS hash_key", Identifier(hash_key)))
+        bound.append(compose("t.{} = $2", Identifier(hash_key)))
+        given.append("found.hash_key")
+    first = len(given) + 1
+    arrays = [f"${number}" for number in range(1, len(index.columns) + 1)]
+    used = [f"${number}" for number in range(first, first + len(index.columns))]
+    lists: list[SQL] = []
+    for number, column in enumerate(index.columns):
+        lists.append(compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(f"values_{number}")))
+        given.append(f"found.values_{number}")
+    conditions = " AND ".join(each.text for each in (*bound, _is_among("t", lookup.columns, used)))
+    query = compose("SELECT t.* FROM {} AS t WHERE {}", lookup.table.identifier, SQL(conditions))
+    body = compose(
+        _BODY,
+        keys=comma_list(known),
+        lists=comma_list(lists),
+        side=index.identifier,
+        is_asked=_is_among("g", index.columns, arrays),
+        grouped=compose("GROUP BY g.{}", Identifier(hash_key)) if hash_key else SQL("HAVING count(*) > 0"),
+        query=Literal(query.text),
+        given=SQL(", ".join(given)),
+    )
+    arguments: list[Composable] = [
+        compose("{} {}[]", Identifier(f"{column}s"), SQL(type_text))
+        for column, type_text in zip(lookup.columns, lookup.types)
+    ]
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 AS {}",
+            lookup.identifier,
+            comma_list(arguments),
+            lookup.table.identifier,
+            Literal(body.text),
+        ),
+        compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
+    ]
+
+
+def drop(lookup: Lookup) -> SQL:
+    """The function goes."""
+    return compose("DROP FUNCTION {}", lookup.signature)
+
+
+def _is_among(record: str, columns: tuple[str, ...], arrays: list[str]) -> SQL:
+    """That the columns of a record are together among the elements of arrays."""
+    if len(columns) == 1:
+        return compose("{}.{} = ANY ({})", SQL(record), Identifier(columns[0]), SQL(arrays[0]))
+    own = comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
+    return compose("({}) IN (SELECT * FROM unnest({}))", own, SQL(", ".join(arrays)))
 ''','plan.online': r'''"""Schema changes that nobody waits for long: each partition by itself, and what joins them at the end.
 
 A plan is the difference between the catalog and the goal. Whatever an interrupted call left is part of the catalog, and
@@ -10935,8 +11823,8 @@ from .. import keys, naming
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
 from ..sql import SQL, Composable, Identifier, Literal, compose
+from . import global_index, trees
 from . import properties as leaf_properties
-from . import trees
 from .coverage import missing_in
 from .properties import Properties
 
@@ -11026,7 +11914,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             for remainder in range(spec.modulus):
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
-            operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+            operations += _of_leaf(table, properties, name)
     operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations
@@ -11050,7 +11938,7 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
     if not spec.modulus:
-        return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+        return operations + _of_leaf(table, properties, name)
     for remainder in range(spec.modulus):
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
@@ -11091,8 +11979,14 @@ def _leaf(
     )
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), cost)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
-    operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, leaf))
-    return operations
+    return operations + _of_leaf(table, properties, leaf)
+
+
+def _of_leaf(table: Table, properties: Properties, leaf: str) -> list[Operation]:
+    """What a relation that holds rows has of its own."""
+    identifier = Identifier(table.schema, leaf)
+    statements = leaf_properties.leaf_statements(properties, table.schema, leaf)
+    return _given(identifier, statements + global_index.leaf_statements(table, identifier))
 
 
 def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
@@ -12575,6 +13469,30 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._rename_sequence(text, name) IS 'Internal: gives an identity''s sequence its old name back.';
 
+-- support/equality_schema.sql.j2
+CREATE FUNCTION dp._equality_schema(type oid)
+RETURNS name
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN coalesce(
+    (
+        SELECT n.nspname
+        FROM pg_type AS t
+        JOIN pg_opclass AS c ON c.opcintype = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END AND c.opcdefault
+        JOIN pg_am AS m ON m.oid = c.opcmethod AND m.amname = 'btree'
+        JOIN pg_amop AS a
+            ON a.amopfamily = c.opcfamily AND a.amoplefttype = c.opcintype
+                AND a.amoprighttype = c.opcintype AND a.amopstrategy = 3
+        JOIN pg_operator AS o ON o.oid = a.amopopr
+        JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+        WHERE t.oid = type
+    ),
+    'pg_catalog'
+);
+
+COMMENT ON FUNCTION dp._equality_schema(oid) IS
+'Internal: the schema of a type''s own equality operator, by which generated functions name it.';
+
 -- tables/configuration.sql.j2
 CREATE TABLE dp.hierarchy_config (
     root regclass PRIMARY KEY,
@@ -12636,6 +13554,20 @@ CREATE TABLE dp.detached_slice (
 );
 COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets.';
 
+CREATE TABLE dp.global_index_config (
+    side regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL,
+    columns name[] NOT NULL,
+    predicate text,
+    predicate_columns name[] NOT NULL DEFAULT '{}',
+    is_unique boolean NOT NULL,
+    is_valid boolean NOT NULL
+);
+CREATE INDEX global_index_config_root ON dp.global_index_config (root);
+COMMENT ON TABLE dp.global_index_config IS
+'Global indexes: the side table of each, what it indexes, and whether it holds all rows yet.';
+
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -12669,9 +13601,12 @@ SELECT pg_extension_config_dump('dp.hierarchy_config', '');
 SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
+SELECT pg_extension_config_dump('dp.global_index_config', '');
 
-GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry TO PUBLIC;
-GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice TO PUBLIC;
+GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
+dp.global_index_config TO PUBLIC;
+GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
+dp.global_index_config TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -12684,6 +13619,7 @@ AS $plpgsql$
 DECLARE
     gone oid[];
     template regclass;
+    side regclass;
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
@@ -12705,6 +13641,17 @@ BEGIN
             EXECUTE format('DROP TABLE %s', template);
         END IF;
     END LOOP;
+    -- neither are global indexes, nor the functions that kept them
+    FOR side IN
+        SELECT g.side FROM dp.global_index_config AS g
+        WHERE (g.tbl::oid = ANY (gone) OR g.root::oid = ANY (gone)) AND g.side::oid <> ALL (gone)
+            AND NOT dp._is_gone(g.side)
+    LOOP
+        IF dp._owns(side) THEN
+            EXECUTE format('DROP TABLE %s', side);
+        END IF;
+    END LOOP;
+    DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
@@ -12790,6 +13737,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.pending_f
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child', '-parent');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_slice
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
@@ -13057,10 +14006,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -13327,10 +14276,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -13349,10 +14298,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -13378,10 +14327,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -13403,10 +14352,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -13424,10 +14373,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -13445,10 +14394,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -13464,10 +14413,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13496,15 +14445,40 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
 'Changes the policies of a hierarchy for slices to come; NULL leaves a policy as it is, ''infinity'' ends retention or a start.
 Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55000 the default slice is there.';
+
+-- functions/create_global_index.sql.j2
+CREATE FUNCTION dp.create_global_index(
+    tbl regclass,
+    columns name[],
+    is_unique boolean DEFAULT true,
+    predicate text DEFAULT NULL,
+    index_name name DEFAULT NULL,
+    hash_partitions integer DEFAULT 0,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_global_index IS
+'Creates a side table that holds columns of all rows of a root or child with their partition keys, triggers that keep it, and the lookup functions that it serves.
+Locks the table and all partitions SHARE ROW EXCLUSIVE while its rows are read. Nothing when the index is there. Errors: 22023, 23505 values repeat, 42703, 42704, 42P07, 42P16 no primary key, 42501, 53200, 55000 stopped online build, 55006, 55P03.';
 
 -- functions/create_hierarchy.sql.j2
 CREATE FUNCTION dp.create_hierarchy(
@@ -13531,10 +14505,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -13555,15 +14529,35 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
 'Creates an index on a root or child and all partitions; definition as behind the table''s name in CREATE INDEX: (a, b DESC) WHERE ...
 Locks the table and all partitions SHARE while it is built. Nothing when the index is there. Errors: 22023, 42704, 42710 another index has the name, 55000 it is not valid, 42P16 unique without the keys, 53200, 55006, 55P03.';
+
+-- functions/create_lookup.sql.j2
+CREATE FUNCTION dp.create_lookup(
+    tbl regclass,
+    columns name[],
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_lookup IS
+'Creates the function that finds the rows of a root or child by columns whose partition keys a global index holds: that of the table, or of the one it refers to by them.
+dp.create_global_index makes them for all tables that are registered; this is for one that was registered later. Errors: 42704 no such index, 42501, 55006.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -13576,10 +14570,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -13603,10 +14597,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13624,10 +14618,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -13644,10 +14638,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -13664,15 +14658,34 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
 'Drops the default of a column of a root or child and all partitions.
 Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 the slice key, 53200, 55006, 55P03.';
+
+-- functions/drop_global_index.sql.j2
+CREATE FUNCTION dp.drop_global_index(
+    index regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'index': index, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_global_index IS
+'Drops a global index, named by its side table, with its triggers and the lookup functions that it serves.
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704 no global index, 42501, 53200, 55006, 55P03; 2BP01 from the server where a foreign key refers to it.';
 
 -- functions/drop_index.sql.j2
 CREATE FUNCTION dp.drop_index(
@@ -13684,10 +14697,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -13704,10 +14717,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -13724,10 +14737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -13743,15 +14756,52 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
 'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
 Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner.';
+
+-- functions/keys_of.sql.j2
+CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
+RETURNS TABLE (range_key text, hash_key text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    side regclass;
+    indexed name;
+    keys name[];
+BEGIN
+    SELECT g.side, g.columns[1], array_remove(ARRAY[coalesce(h.slice_key, h.range_key), h.hash_key], NULL)
+    INTO side, indexed, keys
+    FROM dp.global_index_config AS g
+    JOIN dp.hierarchy_config AS h ON h.root = g.root
+    JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
+    WHERE g.tbl = keys_of.tbl AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+        AND a.atttypid = pg_typeof(id)::oid
+    ORDER BY g.side::oid
+    LIMIT 1;
+    IF side IS NULL THEN
+        RAISE EXCEPTION 'no unique global index on one column of type % of % is there', pg_typeof(id), tbl USING
+            ERRCODE = 'undefined_object',
+            DETAIL = 'The keys are looked up in it.',
+            HINT = 'SELECT dp.create_global_index(...); give the value with its type.';
+    END IF;
+    RETURN QUERY EXECUTE format(
+        'SELECT g.%I::text, %s FROM %s AS g WHERE g.%I OPERATOR(%I.=) $1',
+        keys[1], coalesce(format('g.%I::text', keys[2]), 'NULL::text'), side, indexed, dp._equality_schema(pg_typeof(id)::oid)
+    ) USING id;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp.keys_of(regclass, anyelement) IS
+'The partition keys of the row of a root or child with a value of its one-column unique global index, as text; no row where there is none. For clients that write their own SQL with constants.
+Locks the index ACCESS SHARE. Errors: 42704 no such index, 42501.';
 
 -- functions/last_plan.sql.j2
 CREATE FUNCTION dp._last_plan()
@@ -13759,10 +14809,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -13788,10 +14838,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -13809,10 +14859,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -13830,10 +14880,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -13852,10 +14902,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -13872,10 +14922,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -13892,15 +14942,98 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- functions/verify_global_index.sql.j2
+CREATE FUNCTION dp._entry_conditions(index regclass, record text)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT string_agg(format('g.%1$I OPERATOR(%2$I.=) %3$s.%1$I', a.attname, dp._equality_schema(a.atttypid), record), ' AND ')
+    FROM pg_attribute AS a WHERE a.attrelid = index AND a.attnum > 0 AND NOT a.attisdropped
+);
+
+COMMENT ON FUNCTION dp._entry_conditions(regclass, text) IS
+'Internal: the condition by which an entry g of a global index is that of a row.';
+
+CREATE FUNCTION dp._counted_conditions(index regclass)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT concat_ws(' AND ', string_agg(format('t.%I IS NOT NULL', c.name), ' AND '), '(' || min(g.predicate) || ')')
+    FROM dp.global_index_config AS g CROSS JOIN unnest(g.columns) AS c (name) WHERE g.side = index
+);
+
+COMMENT ON FUNCTION dp._counted_conditions(regclass) IS
+'Internal: the condition by which a row t belongs into a global index.';
+
+CREATE FUNCTION dp._refuse_missing_entries(index regclass, leaf regclass, key_name name)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    columns name[] := (SELECT g.columns FROM dp.global_index_config AS g WHERE g.side = index);
+    listed text := (SELECT string_agg(format('t.%I', c.name), ', ') FROM unnest(columns) AS c (name));
+    repeated text;
+BEGIN
+    EXECUTE format(
+        'SELECT ROW(%s)::text FROM ONLY %s AS t WHERE %s AND NOT EXISTS (SELECT FROM %s AS g WHERE %s) LIMIT 1',
+        listed, leaf, dp._counted_conditions(index), index, dp._entry_conditions(index, 't')
+    ) INTO repeated;
+    IF repeated IS NOT NULL THEN
+        RAISE EXCEPTION 'could not create unique rule "%"', key_name USING
+            ERRCODE = 'unique_violation',
+            CONSTRAINT = key_name,
+            DETAIL = format('Key (%s)=%s is duplicated; one of the rows is in %s.', array_to_string(columns, ', '), repeated, leaf),
+            HINT = 'Remove the repetition and call again, or drop the index with dp.drop_global_index(...).';
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._refuse_missing_entries(regclass, regclass, name) IS
+'Internal: an error when a row of a leaf has no entry in a global index, because another has its values.';
+
+CREATE FUNCTION dp.verify_global_index(index regclass, max_rows bigint DEFAULT 100)
+RETURNS TABLE (problem text, entry text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
+    stored text := (
+        SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum)
+        FROM pg_attribute AS a WHERE a.attrelid = index AND a.attnum > 0 AND NOT a.attisdropped
+    );
+BEGIN
+    IF tbl IS NULL THEN
+        RAISE EXCEPTION '% is no global index', index USING
+            ERRCODE = 'undefined_object',
+            DETAIL = 'dp.global_index_config does not name it.',
+            HINT = 'Name its side table.';
+    END IF;
+    RETURN QUERY EXECUTE format(
+        '(SELECT ''missing'', ROW(%1$s)::text FROM %2$s AS t WHERE %3$s AND NOT EXISTS (SELECT FROM %4$s AS g WHERE %5$s) LIMIT $1)'
+        ' UNION ALL '
+        '(SELECT ''stale'', ROW(g.*)::text FROM %4$s AS g WHERE NOT EXISTS (SELECT FROM %2$s AS t WHERE %3$s AND %5$s) LIMIT $1)',
+        stored, tbl, dp._counted_conditions(index), index, dp._entry_conditions(index, 't')
+    ) USING max_rows;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp.verify_global_index(regclass, bigint) IS
+'Compares a global index with all rows of its table: a row for each that has no entry (missing) and each entry without a row (stale), at most max_rows of each; none when it is exact.
+Reads the whole table and index, locks them ACCESS SHARE. Errors: 42704 no global index, 42501.';
 
 -- procedures/add_constraint_online.sql.j2
 CREATE PROCEDURE dp.add_constraint_online(
@@ -13912,16 +15045,40 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
 'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
 Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
 rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
+
+-- procedures/create_global_index_online.sql.j2
+CREATE PROCEDURE dp.create_global_index_online(
+    tbl regclass,
+    columns name[],
+    is_unique boolean DEFAULT true,
+    predicate text DEFAULT NULL,
+    index_name name DEFAULT NULL,
+    hash_partitions integer DEFAULT 0,
+    batch_blocks integer DEFAULT 4096,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.create_global_index_online IS
+'Creates a global index while others read and write: triggers first, then the rows that are there in batches of blocks, then each leaf is verified. Stopped or killed, the same call goes on.
+Locks: table and partitions SHARE ROW EXCLUSIVE for a moment; the rows of a batch FOR SHARE. Commits each step. Errors: 22023, 23505 values repeat, 2D000, 42501, 42703, 42704, 42P07, 42P16, 53200, 55006, 55P03.';
 
 -- procedures/create_index_concurrently.sql.j2
 CREATE PROCEDURE dp.create_index_concurrently(
@@ -13935,10 +15092,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -13958,10 +15115,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -13979,10 +15136,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -13999,10 +15156,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -14019,10 +15176,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -14037,10 +15194,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -14056,10 +15213,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -14075,10 +15232,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_14a1e96e71bf' not in GD:
+if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_14a1e96e71bf'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -94,6 +94,30 @@ class ForeignKey(NamedTuple):
     is_mandatory: bool = False  # whether none of its columns is nullable
 
 
+class GlobalIndex(NamedTuple):
+    """A side table that holds some columns of all rows of a table, with the partition keys."""
+
+    oid: int  # 0: it is about to be made
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    carried: tuple[str, ...]  # the partition keys, and what tells rows apart where it is not unique
+    operator_schemas: tuple[str, ...]  # of the equality of each stored column
+    predicate: str | None  # as PostgreSQL deparses it
+    is_unique: bool
+    is_valid: bool
+
+    @property
+    def identifier(self) -> Identifier:
+        """The qualified name of the side table."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """All columns of the side table."""
+        return self.columns + self.carried
+
+
 class Table(NamedTuple):
     """A table of a hierarchy."""
 
@@ -112,6 +136,7 @@ class Table(NamedTuple):
     has_identity: bool = False  # a column GENERATED AS IDENTITY
     is_referenced: bool = False  # by a foreign key, from wherever
     objects_per_leaf: int = 0  # what goes with a leaf that is dropped: constraints, triggers, defaults, types
+    global_indexes: tuple[GlobalIndex, ...] = ()
 
     @property
     def identifier(self) -> Identifier:

@@ -6,6 +6,7 @@ from .. import database, errors, execute, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -103,6 +104,7 @@ class Alteration:
 
     def refuse_keys(self, column: str, what: str) -> None:
         """The columns by which tables are partitioned, and those that tie tables together, stay what they are."""
+        self.refuse_indexed(column, what)
         hierarchy_keys = self.target.hierarchy.foreign_keys
         table = self.target.table.oid
         linked = {name for key in hierarchy_keys if key.child == table for name in key.columns}
@@ -115,6 +117,16 @@ class Alteration:
             "All tables of a hierarchy carry the keys with one type, and refer to each other with them.",
             "Another name is given by dp.rename_column(...), in all tables at once.",
         )
+
+    def refuse_indexed(self, column: str, what: str) -> None:
+        """The triggers of a global index name its columns."""
+        side = catalog_global_index.used_by(self.target.table.oid, column)
+        if side is not None:
+            raise errors.InvalidTableDefinition(
+                f'column "{column}" of {self.target.identifier} is part of a global index and cannot {what}',
+                f"Its side table is {side}.",
+                "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
+            )
 
     def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
         """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""

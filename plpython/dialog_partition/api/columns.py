@@ -147,6 +147,7 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
             return change.run(plan.follow_renamed_column(change.target, column_name, new_name, of_template=False))
         return change.nothing(f'{change.target.identifier} has column "{new_name}", and no "{column_name}"')
     change.column(column_name)
+    change.refuse_indexed(column_name, "be renamed")
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
@@ -165,6 +166,7 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
     for table in hierarchy.tables:
         other = change if table.oid == change.target.table.oid else Alteration("rename_column", table.oid, dry_run)
         if other.is_key(old):  # children do not carry the range key in the slice form
+            other.refuse_indexed(old, "be renamed")
             of_template = other.template_has(old)
             _reach_old_name(other, old)
             operations += plan.rename_column(other.target, old, new, of_template=of_template)

@@ -10,6 +10,7 @@ from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
+from . import global_index as catalog_global_index
 from . import server as catalog_server
 
 TYPE_CHECKING = False
@@ -97,9 +98,10 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         return []
     roots = [row["root"] for row in rows]
     tables: dict[int, list[Table]] = {root: [] for root in roots}
+    indexes = catalog_global_index.of_roots(roots)
     for row in database.query(_TABLES, ("oid[]",), (roots,)):
         _check_keys(row)
-        tables[row["root"]].append(_table(row))
+        tables[row["root"]].append(_table(row)._replace(global_indexes=indexes.get(row["oid"], ())))
     managed = [table.oid for found in tables.values() for table in found if table.role != REFERENCE]
     keys = catalog_keys.declared_on(managed)
     by_zone: dict[str, list[int]] = {}

@@ -8,8 +8,10 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, trees
+from . import coverage, global_index, trees
 from . import slices as plan_slices
+
+INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
 
 
 class DetachedSlice(NamedTuple):
@@ -103,6 +105,13 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
         )
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
+        for index in table.global_indexes:
+            operations.append(
+                Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            )
+            for name in each.leaves or (each.name,):
+                leaf = Identifier(table.schema, name)
+                operations.append(Operation(leaf, global_index.truncate_trigger(index, leaf)))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))

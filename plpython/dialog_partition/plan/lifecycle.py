@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import (
+    ACCESS_EXCLUSIVE,
+    ROW_EXCLUSIVE,
+    SHARE_ROW_EXCLUSIVE,
+    SHARE_UPDATE_EXCLUSIVE,
+    Operation,
+    Step,
+)
 from ..sql import SQL, Identifier, compose
-from . import detached, self_reference, trees
+from . import detached, global_index, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -62,6 +69,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
+        operations += _let_go_of_indexes(table, leaves.get(each.oid, ()) or (each.identifier,))
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
@@ -90,7 +98,8 @@ def drop_steps(
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
-            steps.append(Step((Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks),)))
+            drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
+            steps.append(Step((*_remove_entries(table, each), drop)))
     return steps
 
 
@@ -98,7 +107,33 @@ def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)]
+    return [
+        *_remove_entries(table, each),
+        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
+    ]
+
+
+def _remove_entries(table: Table, each: Slice) -> list[Operation]:
+    """What global indexes know of a slice, which nobody writes to from here on."""
+    if not table.global_indexes:
+        return []
+    lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
+    parts = trees.parts(each)
+    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts)]
+    for index in table.global_indexes:
+        statement = global_index.remove_entries(index, each.identifier)
+        locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
+        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks))
+    return found
+
+
+def _let_go_of_indexes(table: Table, leaves: tuple[Identifier, ...]) -> list[Operation]:
+    """A leaf that was detached keeps no trigger of a global index."""
+    return [
+        Operation(leaf, global_index.drop_truncate_trigger(index, leaf), locks=2)
+        for index in table.global_indexes
+        for leaf in leaves
+    ]
 
 
 def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]:
@@ -135,4 +170,4 @@ def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys:
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    return Step((finalize, *_detached(hierarchy, table, each, foreign_keys)))
+    return Step((*_remove_entries(table, each), finalize, *_detached(hierarchy, table, each, foreign_keys)))

@@ -6,8 +6,8 @@ from .. import keys, naming
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
 from ..sql import SQL, Composable, Identifier, Literal, compose
+from . import global_index, trees
 from . import properties as leaf_properties
-from . import trees
 from .coverage import missing_in
 from .properties import Properties
 
@@ -97,7 +97,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             for remainder in range(spec.modulus):
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
-            operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+            operations += _of_leaf(table, properties, name)
     operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations
@@ -121,7 +121,7 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
     if not spec.modulus:
-        return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
+        return operations + _of_leaf(table, properties, name)
     for remainder in range(spec.modulus):
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
@@ -162,8 +162,14 @@ def _leaf(
     )
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), cost)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
-    operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, leaf))
-    return operations
+    return operations + _of_leaf(table, properties, leaf)
+
+
+def _of_leaf(table: Table, properties: Properties, leaf: str) -> list[Operation]:
+    """What a relation that holds rows has of its own."""
+    identifier = Identifier(table.schema, leaf)
+    statements = leaf_properties.leaf_statements(properties, table.schema, leaf)
+    return _given(identifier, statements + global_index.leaf_statements(table, identifier))
 
 
 def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:

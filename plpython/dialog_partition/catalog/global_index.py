@@ -1,0 +1,136 @@
+"""Reading global indexes, and what is needed to make one."""
+
+from __future__ import annotations
+
+from .. import database, naming
+from ..model import GlobalIndex
+from ..sql import Identifier
+
+_INDEXES = """
+    SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
+           g.is_valid, s.carried, s.operator_schemas
+    FROM dp.global_index_config g
+    JOIN pg_class c ON c.oid = g.side
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE a.attname <> ALL (g.columns)) AS carried,
+               array_agg(dp._equality_schema(a.atttypid) ORDER BY array_position(g.columns, a.attname), a.attnum)
+                   AS operator_schemas
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS s
+    WHERE g.root = ANY ($1)
+    ORDER BY c.relname
+"""
+
+
+def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
+    """The global indexes of some hierarchies, by table."""
+    found: dict[int, tuple[GlobalIndex, ...]] = {}
+    for row in database.query(_INDEXES, ("oid[]",), (roots,)):
+        index = GlobalIndex(
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["carried"] or ()),
+            tuple(row["operator_schemas"]),
+            row["predicate"],
+            row["is_unique"],
+            row["is_valid"],
+        )
+        found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
+    return found
+
+
+def table_of(side: int) -> int | None:
+    """The table that a side table is a global index of."""
+    rows = database.query("SELECT tbl::oid AS tbl FROM dp.global_index_config WHERE side = $1", ("oid",), (side,))
+    return int(rows[0]["tbl"]) if rows else None
+
+
+def operator_schemas(table: int, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the equality operators of some columns' types are."""
+    rows = database.query(
+        "SELECT dp._equality_schema(a.atttypid) AS schema FROM unnest($2) WITH ORDINALITY AS c (name, position)"
+        " JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = c.name AND NOT a.attisdropped ORDER BY c.position",
+        ("oid", "name[]"),
+        (table, list(columns)),
+    )
+    return tuple(row["schema"] for row in rows)
+
+
+def types(table: int, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The types of some columns, without length and the like, which arguments of functions do not have."""
+    rows = database.query(
+        "SELECT format_type(a.atttypid, NULL) AS type FROM unnest($2) WITH ORDINALITY AS c (name, position)"
+        " JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = c.name AND NOT a.attisdropped ORDER BY c.position",
+        ("oid", "name[]"),
+        (table, list(columns)),
+    )
+    return tuple(row["type"] for row in rows)
+
+
+def readers(table: int) -> tuple[str, ...]:
+    """The roles besides its owner that may read a table; the empty name is PUBLIC."""
+    rows = database.query(
+        "SELECT DISTINCT coalesce(r.rolname, '') AS name FROM pg_class c CROSS JOIN aclexplode(c.relacl) AS a"
+        " LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE c.oid = $1 AND a.privilege_type = 'SELECT'"
+        " AND a.grantee <> c.relowner ORDER BY 1",
+        ("oid",),
+        (table,),
+    )
+    return tuple(row["name"] for row in rows)
+
+
+def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
+    """What an index on a table says behind WHERE, as PostgreSQL deparses it, and the columns of that."""
+    rows = database.query(
+        "SELECT pg_get_expr(i.indpred, i.indrelid) AS predicate,"
+        " ARRAY(SELECT DISTINCT a.attname FROM pg_depend d JOIN pg_attribute a ON a.attrelid = i.indrelid"
+        "       AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid"
+        "       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0 ORDER BY 1)"
+        " AS columns FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = $1 AND x.relname = $2",
+        ("oid", "name"),
+        (table, index),
+    )
+    return rows[0]["predicate"], tuple(rows[0]["columns"])
+
+
+def existing_functions(schema: str, comment: str) -> bool:
+    """Whether a schema has a function with a comment."""
+    rows = database.query(
+        "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND obj_description(p.oid, 'pg_proc') = $2) AS found",
+        ("text", "text"),
+        (schema, comment),
+    )
+    return bool(rows[0]["found"])
+
+
+def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
+    """The leaves of a table, and how many blocks each has now."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name,"
+        " pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks"
+        " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.oid",
+        ("oid",),
+        (table,),
+    )
+    return [(Identifier(row["schema"], row["name"]), int(row["blocks"])) for row in rows]
+
+
+def used_by(table: int, column: str) -> str | None:
+    """A global index that a column of its table is part of."""
+    rows = database.query(
+        "SELECT side::text AS side FROM dp.global_index_config WHERE tbl = $1"
+        " AND $2 = ANY (columns || predicate_columns) ORDER BY 1 LIMIT 1",
+        ("oid", "name"),
+        (table, column),
+    )
+    return rows[0]["side"] if rows else None
+
+
+def default_name(table: str, columns: tuple[str, ...]) -> str:
+    """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
+    return naming.derived_name(table, f"{'_'.join(columns)}_global")

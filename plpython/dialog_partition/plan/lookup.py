@@ -1,0 +1,110 @@
+"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+
+
+class Lookup(NamedTuple):
+    """A lookup function: of the index's own table, or of one that refers to it."""
+
+    table: Table
+    columns: tuple[str, ...]  # of the table; they hold what the index's columns hold
+    types: tuple[str, ...]
+    side: GlobalIndex
+    partition_keys: tuple[str, ...]
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its name: ``"DialogContent_by_DialogId"``."""
+        return Identifier(self.table.schema, naming.derived_name(self.table.name, f"by_{'_'.join(self.columns)}"))
+
+    @property
+    def signature(self) -> SQL:
+        """Its name and the types of its arguments."""
+        types = comma_list([compose("{}[]", SQL(each)) for each in self.types])
+        return compose("{}({})", self.identifier, types)
+
+    @property
+    def comment(self) -> str:
+        """What it is, by which it is known again."""
+        columns = ", ".join(self.columns)
+        return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
+
+
+# First the keys, then a statement for each hash key, planned with its constants, so that it reads few leaves. A join of
+# both would be planned for all leaves.
+_BODY = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT {keys}, {lists} FROM {side} AS g WHERE {is_asked} {grouped}
+    LOOP
+        RETURN QUERY EXECUTE {query} USING {given};
+    END LOOP;
+END
+"""
+
+
+def create(lookup: Lookup) -> list[SQL]:
+    """The function: PL/pgSQL, run with the caller's rights."""
+    index, keys = lookup.side, lookup.partition_keys
+    hash_key = keys[1] if len(keys) > 1 else None
+    known: list[SQL] = [compose("array_agg(DISTINCT g.{}) AS range_keys", Identifier(keys[0]))]
+    bound = [compose("t.{} = ANY ($1)", Identifier(keys[0]))]
+    given = ["found.range_keys"]
+    if hash_key is not None:
+        known.append(compose("g.{} AS hash_key", Identifier(hash_key)))
+        bound.append(compose("t.{} = $2", Identifier(hash_key)))
+        given.append("found.hash_key")
+    first = len(given) + 1
+    arrays = [f"${number}" for number in range(1, len(index.columns) + 1)]
+    used = [f"${number}" for number in range(first, first + len(index.columns))]
+    lists: list[SQL] = []
+    for number, column in enumerate(index.columns):
+        lists.append(compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(f"values_{number}")))
+        given.append(f"found.values_{number}")
+    conditions = " AND ".join(each.text for each in (*bound, _is_among("t", lookup.columns, used)))
+    query = compose("SELECT t.* FROM {} AS t WHERE {}", lookup.table.identifier, SQL(conditions))
+    body = compose(
+        _BODY,
+        keys=comma_list(known),
+        lists=comma_list(lists),
+        side=index.identifier,
+        is_asked=_is_among("g", index.columns, arrays),
+        grouped=compose("GROUP BY g.{}", Identifier(hash_key)) if hash_key else SQL("HAVING count(*) > 0"),
+        query=Literal(query.text),
+        given=SQL(", ".join(given)),
+    )
+    arguments: list[Composable] = [
+        compose("{} {}[]", Identifier(f"{column}s"), SQL(type_text))
+        for column, type_text in zip(lookup.columns, lookup.types)
+    ]
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 AS {}",
+            lookup.identifier,
+            comma_list(arguments),
+            lookup.table.identifier,
+            Literal(body.text),
+        ),
+        compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
+    ]
+
+
+def drop(lookup: Lookup) -> SQL:
+    """The function goes."""
+    return compose("DROP FUNCTION {}", lookup.signature)
+
+
+def _is_among(record: str, columns: tuple[str, ...], arrays: list[str]) -> SQL:
+    """That the columns of a record are together among the elements of arrays."""
+    if len(columns) == 1:
+        return compose("{}.{} = ANY ({})", SQL(record), Identifier(columns[0]), SQL(arrays[0]))
+    own = comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
+    return compose("({}) IN (SELECT * FROM unnest({}))", own, SQL(", ".join(arrays)))

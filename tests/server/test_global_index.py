@@ -1,0 +1,345 @@
+"""Global indexes: exact through whatever happens to rows and slices; lookups by them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support import family
+from tests.support.database import Database
+
+ROOT = "'\"Dialog\"'"
+SIDE = '"Dialog_Id_global"'
+
+
+@pytest.fixture(params=["exact", "slice"])
+def owner(db: Database, request: pytest.FixtureRequest) -> psycopg.Connection[Any]:
+    """A family with three months, rows in two of them, and a global index on the root's Id."""
+    owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
+    family.declare(owner, request.param)
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-05-01', '2025-08-01')")
+    family.fill(owner, "2025-05-10 12:00+00", 1, 10)
+    family.fill(owner, "2025-06-10 12:00+00", 11, 10)
+    owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
+    return owner
+
+
+def is_exact(connection: psycopg.Connection[Any], side: str = SIDE) -> bool:
+    """Whether the index holds what its table holds, by the extension's own look and by another."""
+    found = connection.execute("SELECT * FROM dp.verify_global_index(%s)", [side]).fetchall()
+    assert found == []
+    key = family.key_column(connection)
+    rows = connection.execute(f'SELECT "Id", "{key}", "Party" FROM "Dialog" ORDER BY 1').fetchall()  # type: ignore[call-overload]
+    return rows == connection.execute(f'SELECT "Id", "{key}", "Party" FROM {side} ORDER BY 1').fetchall()  # type: ignore[call-overload]
+
+
+def insert(connection: psycopg.Connection[Any], number: int, moment: str, party: str = "p") -> None:
+    """One dialog."""
+    key = family.key_column(connection)
+    if key == "UpdatedAt":
+        text, values = "", ""
+    else:
+        text, values = f', "{key}"', ", date_trunc('month', %(at)s::timestamptz, 'UTC')::date"
+    connection.execute(
+        f'INSERT INTO "Dialog" ("Id", "Party", "UpdatedAt"{text}) VALUES (%(id)s, %(party)s, %(at)s{values})',  # type: ignore[call-overload]
+        {"id": number, "party": party, "at": moment},
+    )
+
+
+CHANGES = {
+    "insert": 'INSERT INTO "Dialog" ("Id", "Party", "UpdatedAt") VALUES (100, \'x\', \'2025-06-20 00:00+00\')',
+    "delete": 'DELETE FROM "Dialog" WHERE "Id" IN (3, 13)',
+    "a key changed within its slice": 'UPDATE "Dialog" SET "UpdatedAt" = \'2025-06-11 00:00+00\' WHERE "Id" = 12',
+    "moved to another slice": 'UPDATE "Dialog" SET "UpdatedAt" = \'2025-07-11 00:00+00\' WHERE "Id" < 15',
+    "moved to another leaf": 'UPDATE "Dialog" SET "Party" = \'elsewhere \' || "Id"',
+    "another Id": 'UPDATE "Dialog" SET "Id" = "Id" + 1000',
+    "nothing that counts": 'UPDATE "Dialog" SET "Title" = \'new\'',
+    "truncate": 'TRUNCATE "Dialog" CASCADE',
+    "truncate a leaf": 'TRUNCATE "Actor"; DELETE FROM "Activity"; DELETE FROM "Dialog_2025_05_h00"',
+    "write to a leaf by name": 'UPDATE "Dialog_2025_06" SET "UpdatedAt" = \'2025-06-30 00:00+00\'',
+    "detach": f"SELECT dp.detach_slice({ROOT}, '2025-05-01')",
+    "detach and attach": f"SELECT dp.detach_slice({ROOT}, '2025-05-01'); SELECT dp.attach_slice({ROOT}, '2025-05-01')",
+    "drop": f"SELECT dp.drop_slice({ROOT}, '2025-06-01')",
+    "detach and drop": f"SELECT dp.detach_slice({ROOT}, '2025-05-01'); SELECT dp.drop_slice({ROOT}, '2025-05-01')",
+    "rolled back": 'BEGIN; DELETE FROM "Dialog"; ROLLBACK',
+    "back to a savepoint": 'BEGIN; SAVEPOINT s; DELETE FROM "Dialog" WHERE "Id" < 5; ROLLBACK TO s;'
+    ' DELETE FROM "Dialog" WHERE "Id" = 7; COMMIT',
+    "merge": 'MERGE INTO "Dialog" AS d USING (VALUES (4), (14)) AS v (id) ON d."Id" = v.id'
+    ' WHEN MATCHED AND d."Id" = 4 THEN DELETE WHEN MATCHED THEN UPDATE SET "UpdatedAt" = \'2025-07-02 00:00+00\'',
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_is_exact_after(owner: psycopg.Connection[Any], change: str) -> None:
+    assert is_exact(owner)
+    owner.execute(CHANGES[change])  # type: ignore[call-overload]
+    assert is_exact(owner)
+
+
+def test_new_slices_and_leaves_are_kept_as_well(owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-09-01')")
+    insert(owner, 200, "2025-08-05 00:00+00")
+    assert is_exact(owner)
+    owner.execute('TRUNCATE "Dialog_2025_08" CASCADE')
+    assert is_exact(owner)
+    assert owner.execute(f"SELECT * FROM dp.drift({ROOT})").fetchall() == []
+
+
+def test_rows_that_leave_the_default_slice_keep_their_entries(db: Database) -> None:
+    owner = db.connect()
+    family.declare(owner, default_slice=True)
+    owner.execute("CALL dp.run_maintenance()")
+    owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
+    family.fill(owner, "2015-05-10 12:00+00", 1, 10)
+    assert is_exact(owner)
+    owner.execute(f"CALL dp.drain_default({ROOT}, '2015-05-01', '2015-06-01')")
+    assert owner.execute('SELECT count(*) FROM "Dialog_2015_05"').fetchone() == (10,)
+    assert is_exact(owner)
+    owner.execute('DELETE FROM "Dialog" WHERE "Id" = 4')
+    assert is_exact(owner)
+
+
+def test_copied_rows_are_kept(owner: psycopg.Connection[Any]) -> None:
+    with owner.cursor().copy('COPY "Dialog" ("Id", "Party", "UpdatedAt") FROM STDIN') as copy:
+        for number in range(300, 320):
+            copy.write_row((number, f"party {number}", "2025-06-20 00:00+00"))
+    assert is_exact(owner)
+
+
+def test_a_value_that_is_there_already_is_refused_whatever_its_slice(owner: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation) as caught:
+        insert(owner, 4, "2025-07-01 00:00+00")
+    assert caught.value.diag.constraint_name == "Dialog_Id_global_key"
+    assert caught.value.diag.message_detail == 'Key ("Id")=(4) already exists.'
+    assert is_exact(owner)
+
+
+def test_of_two_sessions_one_is_refused(db: Database, owner: psycopg.Connection[Any]) -> None:
+    first, second = db.connect(**{"dp.now": "2025-06-15 00:00+00"}), db.connect()
+    first.execute("BEGIN")
+    insert(first, 500, "2025-05-01 00:00+00")
+    failed: list[psycopg.Error] = []
+
+    def insert_too() -> None:
+        try:
+            insert(second, 500, "2025-07-01 00:00+00")
+        except psycopg.Error as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=insert_too)
+    thread.start()
+    family.wait_for_lock(db, second)
+    first.execute("COMMIT")
+    thread.join()
+    assert [type(each) for each in failed] == [psycopg.errors.UniqueViolation]
+    assert is_exact(owner)
+
+
+def test_a_slice_whose_rows_were_taken_meanwhile_is_not_attached(owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-05-01')")
+    insert(owner, 3, "2025-06-02 00:00+00")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+    assert is_exact(owner)
+    owner.execute('DELETE FROM "Dialog" WHERE "Id" = 3')
+    owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+    assert is_exact(owner)
+
+
+def test_a_detached_slice_is_free_of_it(owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-05-01')")
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    owner.execute('INSERT INTO "Dialog_2025_05" SELECT * FROM "Dialog_2025_05" LIMIT 0; TRUNCATE "Dialog_2025_05"')
+    owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+
+
+def test_lookups_find_rows_by_id_and_children_by_their_parent(owner: psycopg.Connection[Any]) -> None:
+    rows = owner.execute('SELECT * FROM "Dialog" WHERE "Id" IN (3, 12, 999) ORDER BY "Id"').fetchall()
+    assert owner.execute('SELECT * FROM "Dialog_by_Id"(ARRAY[3, 12, 999]) ORDER BY "Id"').fetchall() == rows
+    parts = owner.execute('SELECT * FROM "Activity" WHERE "DialogId" IN (3, 12) ORDER BY "Id"').fetchall()
+    assert len(parts) == 4
+    assert owner.execute('SELECT * FROM "Activity_by_DialogId"(\'{3,12,999}\') ORDER BY "Id"').fetchall() == parts
+    owner.execute("SELECT dp.create_global_index('\"Activity\"', '{Id}')")
+    actors = owner.execute('SELECT * FROM "Actor" WHERE "ActivityId" IN (31, 121) ORDER BY "Id"').fetchall()
+    assert len(actors) == 2
+    assert owner.execute('SELECT * FROM "Actor_by_ActivityId"(\'{31,121}\') ORDER BY "Id"').fetchall() == actors
+    keys = owner.execute(f"SELECT * FROM dp.keys_of({ROOT}, 12::bigint)").fetchone()
+    assert keys is not None and keys[1] == "party 5"
+    assert owner.execute(f"SELECT * FROM dp.keys_of({ROOT}, 999::bigint)").fetchall() == []
+
+
+def test_an_unprivileged_writer_and_reader(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute('GRANT INSERT, SELECT ON "Dialog" TO stranger')
+    stranger = db.connect("stranger")
+    insert(stranger, 77, "2025-06-20 00:00+00")
+    assert is_exact(owner)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        stranger.execute(f"DELETE FROM {SIDE}")  # type: ignore[call-overload]
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
+    assert len(stranger.execute("SELECT * FROM \"Dialog_by_Id\"('{77}')").fetchall()) == 1
+
+
+def test_twice_and_gone_again(db: Database, owner: psycopg.Connection[Any]) -> None:
+    assert owner.execute(f"SELECT * FROM dp.create_global_index({ROOT}, '{{Id}}')").fetchall() == []
+    owner.execute("SELECT dp.create_global_index('\"Activity\"', '{Id}')")
+    assert owner.execute("SELECT * FROM dp.create_lookup('\"Actor\"', '{ActivityId}')").fetchall() == []
+    for side in (SIDE, '"Activity_Id_global"'):
+        owner.execute("SELECT dp.drop_global_index(%s)", [side])
+    left = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%%global%%'"
+    assert db.value(left) == 0
+    assert (
+        db.value("SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname ~ '_by_|global'")
+        == 0
+    )
+    assert db.value("SELECT count(*) FROM dp.global_index_config") == 0
+    owner.execute('TRUNCATE "Dialog" CASCADE')
+
+
+def test_a_partial_index_of_two_columns(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(
+        'CREATE TABLE "We ""ird.Täble" ("Id" int PRIMARY KEY, at timestamptz NOT NULL, "Party" text NOT NULL,'
+        ' "Org %" text NOT NULL, "Key}" text, "{gone" boolean NOT NULL DEFAULT false)'
+    )
+    table = """'"We ""ird.Täble"'"""
+    owner.execute(f"SELECT dp.create_hierarchy({table}, 'at', 'Party', hash_partitions => 2)")
+    owner.execute(f"CALL dp.create_slices({table}, '2025-01-01', '2025-04-01')")
+    owner.execute(
+        f"""SELECT dp.create_global_index({table}, ARRAY['Org %', 'Key}}'], predicate => '"Key}}" > ''a'' AND NOT "{{gone"',"""
+        " index_name => 'ünique \"one\"', hash_partitions => 3)"
+    )
+    side = '"ünique ""one"""'
+    fill = 'INSERT INTO "We ""ird.Täble" VALUES (%s, %s, %s, %s, %s, %s)'
+    for number, month, key, gone in ((1, 1, "b", False), (2, 2, None, False), (3, 2, "a", False), (4, 3, "b", True)):
+        owner.execute(fill, [number, f"2025-0{month}-02 00:00+00", "p", "o", key, gone])  # type: ignore[call-overload]
+    assert owner.execute(f"SELECT count(*) FROM {side}").fetchone() == (1,)  # type: ignore[call-overload]
+    with pytest.raises(psycopg.errors.UniqueViolation, match='ünique "one"'):
+        owner.execute('UPDATE "We ""ird.Täble" SET "{gone" = false WHERE "Id" = 4')
+    owner.execute('UPDATE "We ""ird.Täble" SET "{gone" = true WHERE "Id" = 1')
+    owner.execute('UPDATE "We ""ird.Täble" SET "{gone" = false WHERE "Id" = 4')
+    found = owner.execute(
+        "SELECT \"Id\" FROM \"We \"\"ird.Täble_by_Org %_Key}\"(ARRAY['o', 'o'], ARRAY['a', 'b'])"
+    ).fetchall()
+    assert found == [(4,)]
+    owner.execute('TRUNCATE "We ""ird.Täble_2025_03"')
+    assert owner.execute(f"SELECT count(*) FROM {side}").fetchone() == (0,)  # type: ignore[call-overload]
+    assert owner.execute("SELECT * FROM dp.verify_global_index(%s)", [side]).fetchall() == []
+
+
+def test_values_that_repeat(owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Title}}', is_unique => false)")
+    owner.execute('UPDATE "Dialog" SET "Title" = \'same\' WHERE "Id" IN (2, 12, 13)')
+    found = owner.execute('SELECT "Id" FROM "Dialog_by_Title"(\'{same}\') ORDER BY 1').fetchall()
+    assert found == [(2,), (12,), (13,)]
+    assert owner.execute("SELECT * FROM dp.verify_global_index('\"Dialog_Title_global\"')").fetchall() == []
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Title}}', index_name => 'titles')")
+
+
+REFUSED = {
+    "no such column": (f"dp.create_global_index({ROOT}, '{{Nothing}}')", psycopg.errors.UndefinedColumn),
+    "no column": (f"dp.create_global_index({ROOT}, '{{}}')", psycopg.errors.InvalidParameterValue),
+    "a column twice": (f"dp.create_global_index({ROOT}, '{{Id,Id}}')", psycopg.errors.InvalidParameterValue),
+    "no managed table": ("dp.create_global_index('pg_class', '{oid}')", psycopg.errors.UndefinedObject),
+    "a name that is taken": (
+        f"dp.create_global_index({ROOT}, '{{Title}}', index_name => 'Actor')",
+        psycopg.errors.DuplicateTable,
+    ),
+    "a predicate that is none": (
+        f"dp.create_global_index({ROOT}, '{{Title}}', predicate => '1) OR (true')",
+        psycopg.errors.InvalidParameterValue,
+    ),
+    "no index by these": ("dp.create_lookup('\"Actor\"', '{ActivityId}')", psycopg.errors.UndefinedObject),
+    "no index": (f"dp.drop_global_index({ROOT})", psycopg.errors.UndefinedObject),
+    "renaming its column": (f"dp.rename_column({ROOT}, 'Id', 'Key')", psycopg.errors.InvalidTableDefinition),
+    "another type": (f"dp.alter_column_type({ROOT}, 'Id', 'numeric')", psycopg.errors.InvalidTableDefinition),
+    "renaming a key": (f"dp.rename_column({ROOT}, 'Party', 'Owner')", psycopg.errors.InvalidTableDefinition),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_it_is_refused(owner: psycopg.Connection[Any], call: str) -> None:
+    text, error = REFUSED[call]
+    with pytest.raises(error):
+        owner.execute(f"SELECT {text}")  # type: ignore[call-overload]
+    assert is_exact(owner)
+
+
+def test_plain_ddl_does_not_break_it(owner: psycopg.Connection[Any]) -> None:
+    for command in (
+        'ALTER TABLE "Dialog" RENAME COLUMN "Id" TO "Key"',
+        'DROP TRIGGER "Dialog_Id_global_update" ON "Dialog"',
+        'ALTER TABLE "Dialog" DISABLE TRIGGER "Dialog_Id_global_row"',
+    ):
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="would break the hierarchy"):
+            owner.execute(command)  # type: ignore[call-overload]
+    owner.execute('ALTER TABLE "Dialog" ADD COLUMN extra int')
+    insert(owner, 88, "2025-06-20 00:00+00")
+    assert is_exact(owner)
+    assert len(owner.execute("SELECT extra FROM \"Dialog_by_Id\"('{88}')").fetchall()) == 1
+
+
+def test_built_while_others_write(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    family.fill(owner, "2025-06-10 12:00+00", 1000, 500)
+    stop = threading.Event()
+
+    def write() -> None:
+        session, number = db.connect(), 5000
+        while not stop.is_set():
+            number += 1
+            insert(session, number, f"2025-0{5 + number % 3}-03 00:00+00")
+            session.execute(
+                'UPDATE "Dialog" SET "UpdatedAt" = "UpdatedAt" + interval \'1 day\' WHERE "Id" = %s', [number - 1]
+            )
+            session.execute('DELETE FROM "Dialog" WHERE "Id" = %s', [number - 5])
+            session.execute('UPDATE "Dialog" SET "Party" = \'other\' WHERE "Id" = %s', [1000 + number % 500])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        owner.execute(f"CALL dp.create_global_index_online({ROOT}, '{{Id}}', batch_blocks => 1)")
+    finally:
+        stop.set()
+        thread.join()
+    assert is_exact(owner)
+    owner.execute(f"CALL dp.create_global_index_online({ROOT}, '{{Id}}')")
+    assert db.value("SELECT is_valid FROM dp.global_index_config") is True
+    assert len(owner.execute("SELECT * FROM \"Dialog_by_Id\"('{1001,1002}')").fetchall()) == 2
+
+
+def test_a_repetition_stops_an_online_build_which_then_goes_on(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    insert(owner, 4, "2025-07-01 00:00+00")
+    with pytest.raises(psycopg.errors.UniqueViolation, match="Dialog_Id_global_key"):
+        owner.execute(f"CALL dp.create_global_index_online({ROOT}, '{{Id}}')")
+    assert db.value("SELECT is_valid FROM dp.global_index_config") is False
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
+    assert ("global index not valid",) in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
+    owner.execute('DELETE FROM "Dialog" WHERE "Id" = 4 AND "UpdatedAt" > \'2025-06-30\'')
+    owner.execute(f"CALL dp.create_global_index_online({ROOT}, '{{Id}}')")
+    assert is_exact(owner)
+
+
+def test_tables_that_are_dropped_take_it_along(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute('DROP FUNCTION "Dialog_by_Id", "Activity_by_DialogId", "Actor_by_DialogId"')
+    owner.execute('DROP TABLE "Actor", "Activity", "Dialog"')
+    assert db.value("SELECT count(*) FROM dp.global_index_config") == 0
+    assert db.value("SELECT to_regclass(%s) IS NULL", SIDE)
+
+
+def test_check_tells_of_keys_that_would_act_on_moves(owner: psycopg.Connection[Any]) -> None:
+    owner.execute(f"CREATE TABLE outside (id bigint REFERENCES {SIDE} DEFERRABLE INITIALLY DEFERRED)")  # type: ignore[call-overload]
+    owner.execute("INSERT INTO outside VALUES (12)")
+    owner.execute('UPDATE "Dialog" SET "UpdatedAt" = \'2025-07-11 00:00+00\' WHERE "Id" = 12')
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        owner.execute('DELETE FROM "Dialog" WHERE "Id" = 12')
+    finding = ("foreign key acts on global index",)
+    assert finding not in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
+    owner.execute(f"CREATE TABLE lost (id bigint REFERENCES {SIDE} ON DELETE CASCADE)")  # type: ignore[call-overload]
+    assert finding in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
