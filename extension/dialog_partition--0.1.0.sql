@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_86cf87b9e6aa'
+PACKAGE = 'dialog_partition_0_1_0_c891971dd89b'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1709,7 +1709,8 @@ def check_unique(change: Alteration, name: str, definition: str) -> None:
         raise errors.InvalidTableDefinition(
             f'unique rule "{name}" of {change.target.identifier} lacks the partition keys {names(lacking)}',
             "A unique index of a partitioned table contains them, and so allows equal values in two partitions.",
-            "Add them, if uniqueness within a partition is enough.",
+            "Add them, if uniqueness within a partition is enough; SELECT dp.create_global_index(...) keeps the rule"
+            " over all partitions.",
         )
 
 
@@ -2007,6 +2008,13 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
+    if indexes:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has global indexes",
+            f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
+            "SELECT dp.drop_global_index(...) of each first.",
+        )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(
             f"{each.identifier} stays detached, and its bounds are forgotten: FROM ({each.lower_bound}) TO"
@@ -2312,7 +2320,7 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
 
 
 def create_global_index_online(
@@ -2336,7 +2344,7 @@ def create_global_index_online(
         change.nothing(f"global index {present.identifier} is there already")
         return
     side = wanted.side
-    steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)))]
+    steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)), is_atomic=True)]
     for leaf, blocks in catalog.leaf_blocks(tbl):
         statements = plan.batches(side, leaf, blocks, batch_blocks)
         statements.append(plan.refuse_missing(side, leaf))
@@ -4595,6 +4603,7 @@ from ..plan import drift as plan_drift
 from ..plan.finding import Expected, Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
+from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -4648,6 +4657,7 @@ _NEVER_ANALYSED = """
 def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) -> Facts:
     """The facts of one hierarchy."""
     tables = [table.oid for table in hierarchy.tables]
+    indexes = [(table.oid, index) for table in hierarchy.tables for index in table.global_indexes]
     server = catalog_server.server()
     return Facts(
         expected=expected,
@@ -4660,6 +4670,9 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
+        inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
+        unkept_leaves={index.oid: catalog_global_index.unkept_leaves(index, table) for table, index in indexes},
+        acting_keys=catalog_global_index.acting_keys([index.oid for _, index in indexes]),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -4884,6 +4897,40 @@ def existing_functions(schema: str, comment: str) -> bool:
     return bool(rows[0]["found"])
 
 
+def unkept_leaves(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
+    """Leaves without an enabled trigger of a global index; whether it is one of those for rows."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, count(g.oid) FILTER (WHERE g.tgtype & 1 = 1) < 2 AS lacks_rows"
+        " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN (pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
+        "            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2)"
+        " ON g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')"
+        " WHERE t.isleaf AND c.relkind = 'r' GROUP BY c.oid, n.nspname, c.relname HAVING count(g.oid) < 3"
+        " ORDER BY c.oid",
+        ("oid", "text", "text"),
+        (table, index.schema, index.name),
+    )
+    return tuple((row["schema"], row["name"], row["lacks_rows"]) for row in rows)
+
+
+def acting_keys(indexes: list[int]) -> tuple[tuple[str, str, str], ...]:
+    """Foreign keys to side tables that act, or are checked before a moved row's entry has come back."""
+    rows = database.query(
+        "SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS side"
+        " FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1)"
+        " AND NOT (k.confdeltype = 'a' AND k.condeferred) ORDER BY 1, 2",
+        ("oid[]",),
+        (indexes,),
+    )
+    return tuple((row["child"], row["name"], row["side"]) for row in rows)
+
+
+def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
+    """A wrong entry of a random sample, if there is one that the caller may see."""
+    rows = database.query("SELECT problem, entry FROM dp._sample_global_index($1)", ("oid",), (index.oid,))
+    return tuple((row["problem"], row["entry"]) for row in rows)
+
+
 def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
     """The leaves of a table, and how many blocks each has now."""
     rows = database.query(
@@ -4900,8 +4947,9 @@ def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
 def used_by(table: int, column: str) -> str | None:
     """A global index that a column of its table is part of."""
     rows = database.query(
-        "SELECT side::text AS side FROM dp.global_index_config WHERE tbl = $1"
-        " AND $2 = ANY (columns || predicate_columns) ORDER BY 1 LIMIT 1",
+        "SELECT g.side::text AS side FROM dp.global_index_config g WHERE g.tbl = $1 AND ($2 = ANY (g.predicate_columns)"
+        " OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = g.side AND a.attname = $2 AND NOT a.attisdropped))"
+        " ORDER BY 1 LIMIT 1",
         ("oid", "name"),
         (table, column),
     )
@@ -7579,7 +7627,9 @@ class Step(NamedTuple):
 
 def together(steps: list[Step]) -> Step:
     """What one transaction does in which all steps run."""
-    return Step(tuple(operation for each in steps for operation in each.operations))
+    return Step(
+        tuple(operation for each in steps for operation in each.operations), any(each.is_atomic for each in steps)
+    )
 
 
 def merged(steps: list[Step], lock_budget: int) -> list[Step]:
@@ -8816,7 +8866,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
-    return Step(tuple(operations))
+    return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
 def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
@@ -9423,6 +9473,9 @@ class Facts(NamedTuple):
     keys_to_partitions: tuple[tuple[str, str, str], ...]  # table, constraint, partition
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
+    inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
+    unkept_leaves: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema, leaf, lacks row triggers
+    acting_keys: tuple[tuple[str, str, str], ...]  # child, constraint, side table
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -9437,7 +9490,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_server
+from . import findings_global, findings_server
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -9457,6 +9510,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
+        *findings_global.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -9690,6 +9744,58 @@ def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         return []
     root = hierarchy.root.identifier.text
     return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
+''','plan.findings_global': r'''"""What is wrong with the global indexes of a hierarchy."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy, Table
+from ..sql import Identifier, Literal, compose, name_array
+from .finding import ERROR, WARNING, Facts, Finding
+from .global_index import truncate_trigger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import GlobalIndex
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Indexes that do not hold all rows, that are not kept everywhere, and keys that would act when a row moves."""
+    found = []
+    for table in hierarchy.tables:
+        for index in table.global_indexes:
+            if not index.is_valid:
+                text = "It does not hold all rows yet: a call was stopped, or values repeat."
+                found.append(
+                    Finding(ERROR, "global index not valid", index.identifier.text, text, _build(table, index))
+                )
+            for problem, entry in facts.inexact_entries.get(index.oid, ()):
+                text = f"A sample has found an entry that is {problem}: {entry}."
+                again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
+                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
+            for schema, name, lacks_rows in facts.unkept_leaves.get(index.oid, ()):
+                leaf = Identifier(schema, name)
+                what = "writes to it are not seen" if lacks_rows else "TRUNCATE of it is not seen"
+                text = f"{leaf} lacks a trigger of global index {index.identifier}: {what}."
+                mend = None if lacks_rows else truncate_trigger(index, leaf).text
+                found.append(Finding(ERROR, "global index not kept", leaf.text, text, mend))
+    for child, constraint, side in facts.acting_keys:
+        text = (
+            f'Foreign key "{constraint}" refers to global index {side} and acts, or is checked, at once: when a row'
+            " moves, its entry goes and comes back."
+        )
+        found.append(Finding(WARNING, "foreign key acts on global index", child, text, None))
+    return found
+
+
+def _build(table: Table, index: GlobalIndex) -> str:
+    return compose(
+        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {})",
+        Literal(table.identifier.text),
+        name_array(index.columns),
+        Literal(index.is_unique),
+        Literal(index.predicate),
+        Literal(index.name),
+    ).text
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -10453,7 +10559,7 @@ def detach_steps(
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
                 operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
-        steps.append(Step(tuple(operations)))
+        steps.append(Step(tuple(operations), is_atomic=bool(table.global_indexes)))
     return steps
 
 
@@ -10471,12 +10577,12 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
             drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
-            steps.append(Step((*_remove_entries(table, each), drop)))
+            steps.append(Step((*_remove_entries(table, each), drop), bool(table.global_indexes)))
     return steps
 
 
@@ -10547,7 +10653,8 @@ def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys:
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    return Step((*_remove_entries(table, each), finalize, *_detached(hierarchy, table, each, foreign_keys)))
+    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
 from __future__ import annotations
@@ -13851,6 +13958,24 @@ BEGIN
             FROM attribute AS a
             WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END)
             UNION ALL
+            SELECT a.attrelid, 'column of a global index', a.attname, format_type(a.atttypid, a.atttypmod)
+            FROM attribute AS a
+            WHERE EXISTS (
+                SELECT FROM dp.global_index_config AS g WHERE g.tbl = a.attrelid AND (
+                    a.attname = ANY (g.predicate_columns) OR EXISTS (
+                        SELECT FROM pg_attribute AS s
+                        WHERE s.attrelid = g.side AND s.attname = a.attname AND NOT s.attisdropped
+                    )
+                )
+            )
+            UNION ALL
+            SELECT g.tgrelid, 'trigger of a global index', g.tgname, g.tgname
+            FROM dp.global_index_config AS i
+            JOIN managed AS m ON m.oid = i.tbl
+            JOIN pg_trigger AS g ON g.tgrelid = i.tbl AND g.tgenabled IN ('O', 'A')
+            JOIN pg_class AS s ON s.oid = i.side
+            JOIN pg_proc AS p ON p.oid = g.tgfoid AND p.proname = s.relname AND p.pronamespace = s.relnamespace
+            UNION ALL
             SELECT
                 k.conrelid,
                 'foreign key',
@@ -13956,7 +14081,7 @@ BEGIN
         JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
         JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
         WHERE c.before IS NOT NULL
-            AND (c.aspect = 'key' OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
+            AND (c.aspect IN ('key', 'column of a global index') OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
                 OR c.aspect = 'index of foreign key' AND EXISTS (
                     SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
                 )))
@@ -13971,11 +14096,15 @@ BEGIN
                 WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
                 WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
                 WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
+                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
+                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
                 ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
             END,
             HINT = CASE lost.aspect
                 WHEN 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
                 WHEN 'index of foreign key' THEN 'Create the index that replaces it first.'
+                WHEN 'column of a global index' THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN 'trigger of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
                 ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
             END || ' To do it all the same, SET dp.propagate_ddl = off for this command.';
     END LOOP;
@@ -14006,10 +14135,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -14276,10 +14405,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -14298,10 +14427,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -14327,10 +14456,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -14352,10 +14481,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -14373,10 +14502,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -14394,10 +14523,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -14413,10 +14542,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14445,10 +14574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -14470,10 +14599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -14505,10 +14634,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -14529,10 +14658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -14549,10 +14678,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -14570,10 +14699,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -14597,10 +14726,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14618,10 +14747,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -14638,10 +14767,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -14658,10 +14787,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -14677,10 +14806,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -14697,10 +14826,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -14717,10 +14846,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -14737,10 +14866,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -14756,15 +14885,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
 'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
-Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner.';
+Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 it has global indexes.';
 
 -- functions/keys_of.sql.j2
 CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
@@ -14809,10 +14938,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -14838,10 +14967,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -14859,10 +14988,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -14880,10 +15009,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -14902,10 +15031,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -14922,10 +15051,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -14942,10 +15071,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c891971dd89b'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -14953,6 +15082,14 @@ COMMENT ON FUNCTION dp.set_storage IS
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
 
 -- functions/verify_global_index.sql.j2
+CREATE FUNCTION dp._owner_of(relation oid)
+RETURNS name
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = relation);
+
+COMMENT ON FUNCTION dp._owner_of(oid) IS 'Internal: the owner of a relation.';
+
 CREATE FUNCTION dp._entry_conditions(index regclass, record text)
 RETURNS text
 LANGUAGE sql STABLE
@@ -15022,6 +15159,13 @@ BEGIN
             DETAIL = 'dp.global_index_config does not name it.',
             HINT = 'Name its side table.';
     END IF;
+    -- the predicate may call the owner's functions
+    IF dp._owner_of(index) <> current_user THEN
+        RAISE EXCEPTION 'must be called as the owner of %', index USING
+            ERRCODE = 'insufficient_privilege',
+            DETAIL = 'Its predicate would be run with other rights.',
+            HINT = format('SET ROLE %I first.', dp._owner_of(index));
+    END IF;
     RETURN QUERY EXECUTE format(
         '(SELECT ''missing'', ROW(%1$s)::text FROM %2$s AS t WHERE %3$s AND NOT EXISTS (SELECT FROM %4$s AS g WHERE %5$s) LIMIT $1)'
         ' UNION ALL '
@@ -15035,6 +15179,39 @@ COMMENT ON FUNCTION dp.verify_global_index(regclass, bigint) IS
 'Compares a global index with all rows of its table: a row for each that has no entry (missing) and each entry without a row (stale), at most max_rows of each; none when it is exact.
 Reads the whole table and index, locks them ACCESS SHARE. Errors: 42704 no global index, 42501.';
 
+CREATE FUNCTION dp._sample_global_index(index regclass)
+RETURNS TABLE (problem text, entry text)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    tbl regclass := (SELECT g.tbl FROM dp.global_index_config AS g WHERE g.side = index);
+    leaf record;
+BEGIN
+    IF dp._owner_of(index) <> current_user THEN
+        RETURN;
+    END IF;
+    -- some pages of two leaves: a look at rows, not all of them
+    FOR leaf IN
+        SELECT c.oid::regclass AS name, least(100, 100 * 50 / greatest(c.relpages, 1)::numeric) AS percent
+        FROM pg_partition_tree(tbl) AS p
+        JOIN pg_class AS c ON c.oid = p.relid
+        WHERE p.isleaf AND c.relkind = 'r'
+        ORDER BY random()
+        LIMIT 2
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT ''missing'', ROW(t.*)::text FROM ONLY %s AS t TABLESAMPLE system (%s)'
+            ' WHERE %s AND NOT EXISTS (SELECT FROM %s AS g WHERE %s) LIMIT 1',
+            leaf.name, leaf.percent, dp._counted_conditions(index), index, dp._entry_conditions(index, 't')
+        );
+    END LOOP;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._sample_global_index(regclass) IS
+'Internal: a row of a random sample that a global index does not hold, if there is one.';
+
 -- procedures/add_constraint_online.sql.j2
 CREATE PROCEDURE dp.add_constraint_online(
     tbl regclass,
@@ -15045,10 +15222,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -15070,10 +15247,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -15092,10 +15269,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -15115,10 +15292,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -15136,10 +15313,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -15156,10 +15333,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -15176,10 +15353,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -15194,10 +15371,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -15213,10 +15390,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -15232,10 +15409,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86cf87b9e6aa' not in GD:
+if 'dialog_partition_0_1_0_c891971dd89b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86cf87b9e6aa'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c891971dd89b'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -84,7 +84,9 @@ class Step(NamedTuple):
 
 def together(steps: list[Step]) -> Step:
     """What one transaction does in which all steps run."""
-    return Step(tuple(operation for each in steps for operation in each.operations))
+    return Step(
+        tuple(operation for each in steps for operation in each.operations), any(each.is_atomic for each in steps)
+    )
 
 
 def merged(steps: list[Step], lock_budget: int) -> list[Step]:

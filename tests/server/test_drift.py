@@ -200,7 +200,7 @@ def test_everybody_may_look_and_only_the_owner_synchronises(db: Database, declar
 def test_the_error_names_a_reader_in_the_way_and_the_next_call_finishes(
     db: Database, declared: psycopg.Connection[Any]
 ) -> None:
-    declared.execute("SELECT dp.configure('event', lock_timeout => '10 ms')")
+    declared.execute("SELECT dp.configure('event', lock_timeout => '1 ms')")
     declared.execute("ALTER TABLE event ENABLE ROW LEVEL SECURITY")
     reader = db.connect()
     reader.execute("BEGIN; SELECT count(*) FROM event_2025_02_h01")

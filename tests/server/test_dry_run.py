@@ -38,10 +38,11 @@ SELECT dp.register_child('item', 'event');
 )
 FILLED = DECLARED + "CALL dp.create_slices('event', '2025-01-01', '2025-03-01');"
 ROWS = """
-INSERT INTO event (id, at, party, {key}) SELECT n, '2025-05-02'::timestamptz + n * interval '9 days', 'p', {bucket}
-FROM generate_series(1, 9) AS n;
+INSERT INTO event (id, at, party, {key}) SELECT n, t, 'p', {bucket}
+FROM generate_series(1, 9) AS n, LATERAL (SELECT '2025-05-02'::timestamptz + n * interval '9 days') AS m (t);
 INSERT INTO item (id, event_id, party, {key}) SELECT id, id, party, {key} FROM event;
 """
+ROWS_2025 = ROWS.replace("2025-05-02", "2025-01-02").replace("9 days", "5 days")
 CASES = {
     "create_hierarchy": (
         TABLES,
@@ -88,6 +89,31 @@ CASES = {
         "SELECT {columns} FROM dp.alter_column_type('item', 'kind', 'text', 'kind + 1'{dry})",
     ),
     "add_constraint": (FILLED, "SELECT {columns} FROM dp.add_constraint('item', 'c', 'CHECK (kind > 0)'{dry})"),
+    "create_global_index": (
+        FILLED + ROWS_2025,
+        "SELECT {columns} FROM dp.create_global_index('event', '{id}', true, 'body IS NULL', NULL, 2{dry})",
+    ),
+    "create_global_index_online": (
+        FILLED + ROWS_2025,
+        "CALL dp.create_global_index_online('item', '{kind}', false, index_name => 'By kind'{dry})",
+    ),
+    "drop_global_index": (
+        FILLED + "SELECT dp.create_global_index('event', '{id}');",
+        "SELECT {columns} FROM dp.drop_global_index('event_id_global'{dry})",
+    ),
+    "create_lookup": (
+        FILLED + "SELECT dp.create_global_index('event', '{id}'); DROP FUNCTION item_by_event_id;",
+        "SELECT {columns} FROM dp.create_lookup('item', '{event_id}'{dry})",
+    ),
+    "detach_slice, with a global index": (
+        FILLED + ROWS_2025 + "SELECT dp.create_global_index('event', '{id}');",
+        "SELECT {columns} FROM dp.detach_slice('event', '2025-01-01'{dry})",
+    ),
+    "attach_slice, with a global index": (
+        FILLED + ROWS_2025 + "SELECT dp.create_global_index('event', '{id}');"
+        " SELECT dp.detach_slice('event', '2025-01-01');",
+        "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
+    ),
     "create_index": (FILLED, "SELECT {columns} FROM dp.create_index('item', 'i', '(kind DESC)'{dry})"),
     "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{dry})"),
     "set_storage": (
@@ -202,9 +228,7 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         prepared = prepared.replace("INSERT INTO event (id, at, party, at)", "INSERT INTO event (id, at, party)")
         prepared = prepared.replace("'p', 'x'", "'p'")
     else:
-        prepared = prepared.replace(
-            "'p', 'x'", "'p', date_trunc('month', '2025-05-02'::timestamptz + n * interval '9 days')"
-        )
+        prepared = prepared.replace("'p', 'x'", "'p', date_trunc('month', t)")
     for database in (db, twin):
         database.server.psql(database.name, prepared, "owner")
     assert difference(picture(db), picture(twin)) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import psycopg
@@ -50,7 +51,6 @@ def insert(connection: psycopg.Connection[Any], number: int, moment: str, party:
 
 
 CHANGES = {
-    "insert": 'INSERT INTO "Dialog" ("Id", "Party", "UpdatedAt") VALUES (100, \'x\', \'2025-06-20 00:00+00\')',
     "delete": 'DELETE FROM "Dialog" WHERE "Id" IN (3, 13)',
     "a key changed within its slice": 'UPDATE "Dialog" SET "UpdatedAt" = \'2025-06-11 00:00+00\' WHERE "Id" = 12',
     "moved to another slice": 'UPDATE "Dialog" SET "UpdatedAt" = \'2025-07-11 00:00+00\' WHERE "Id" < 15',
@@ -79,6 +79,12 @@ def test_it_is_exact_after(owner: psycopg.Connection[Any], change: str) -> None:
     assert is_exact(owner)
 
 
+def test_it_is_exact_after_inserts(owner: psycopg.Connection[Any]) -> None:
+    insert(owner, 100, "2025-06-20 00:00+00")
+    insert(owner, 101, "2025-07-20 00:00+00", "another")
+    assert is_exact(owner)
+
+
 def test_new_slices_and_leaves_are_kept_as_well(owner: psycopg.Connection[Any]) -> None:
     owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-09-01')")
     insert(owner, 200, "2025-08-05 00:00+00")
@@ -103,9 +109,11 @@ def test_rows_that_leave_the_default_slice_keep_their_entries(db: Database) -> N
 
 
 def test_copied_rows_are_kept(owner: psycopg.Connection[Any]) -> None:
-    with owner.cursor().copy('COPY "Dialog" ("Id", "Party", "UpdatedAt") FROM STDIN') as copy:
+    key = family.key_column(owner)
+    columns = ("Id", "Party", "UpdatedAt") if key == "UpdatedAt" else ("Id", "Party", "UpdatedAt", key)
+    with owner.cursor().copy(f"""COPY "Dialog" ("{'", "'.join(columns)}") FROM STDIN""") as copy:
         for number in range(300, 320):
-            copy.write_row((number, f"party {number}", "2025-06-20 00:00+00"))
+            copy.write_row((number, f"party {number}", "2025-06-20 00:00+00", "2025-06-01")[: len(columns)])
     assert is_exact(owner)
 
 
@@ -131,7 +139,9 @@ def test_of_two_sessions_one_is_refused(db: Database, owner: psycopg.Connection[
 
     thread = threading.Thread(target=insert_too)
     thread.start()
-    family.wait_for_lock(db, second)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    while db.value(waiting, second.info.backend_pid) == 0 and thread.is_alive():
+        time.sleep(0.01)
     first.execute("COMMIT")
     thread.join()
     assert [type(each) for each in failed] == [psycopg.errors.UniqueViolation]
@@ -152,7 +162,7 @@ def test_a_slice_whose_rows_were_taken_meanwhile_is_not_attached(owner: psycopg.
 def test_a_detached_slice_is_free_of_it(owner: psycopg.Connection[Any]) -> None:
     owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-05-01')")
     owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
-    owner.execute('INSERT INTO "Dialog_2025_05" SELECT * FROM "Dialog_2025_05" LIMIT 0; TRUNCATE "Dialog_2025_05"')
+    owner.execute('TRUNCATE "Dialog_2025_05", "Activity_2025_05", "Actor_2025_05"')
     owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
 
 
@@ -209,7 +219,8 @@ def test_a_partial_index_of_two_columns(db: Database) -> None:
     owner.execute(f"SELECT dp.create_hierarchy({table}, 'at', 'Party', hash_partitions => 2)")
     owner.execute(f"CALL dp.create_slices({table}, '2025-01-01', '2025-04-01')")
     owner.execute(
-        f"""SELECT dp.create_global_index({table}, ARRAY['Org %', 'Key}}'], predicate => '"Key}}" > ''a'' AND NOT "{{gone"',"""
+        f"SELECT dp.create_global_index({table}, ARRAY['Org %', 'Key}}'],"
+        """ predicate => '"Key}" > ''a'' AND NOT "{gone"',"""
         " index_name => 'ünique \"one\"', hash_partitions => 3)"
     )
     side = '"ünique ""one"""'
@@ -343,3 +354,34 @@ def test_check_tells_of_keys_that_would_act_on_moves(owner: psycopg.Connection[A
     assert finding not in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
     owner.execute(f"CREATE TABLE lost (id bigint REFERENCES {SIDE} ON DELETE CASCADE)")  # type: ignore[call-overload]
     assert finding in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
+
+
+def test_nobody_runs_the_owner_s_predicate_by_looking(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute("CREATE FUNCTION is_good(text) RETURNS boolean IMMUTABLE RETURN current_user = 'owner'")
+    owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Title}}', false, 'public.is_good(\"Title\")')")
+    admin = db.connect("postgres")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught:
+        admin.execute("SELECT dp.verify_global_index('\"Dialog_Title_global\"')")
+    assert "SET ROLE" in str(caught.value.diag.message_hint)
+    found = admin.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
+    assert ("global index inexact",) not in found
+
+
+def test_check_finds_what_was_changed_behind_its_back(db: Database, owner: psycopg.Connection[Any]) -> None:
+    admin = db.connect("postgres")
+    admin.execute("SET session_replication_role = replica")
+    admin.execute('DELETE FROM "Dialog" WHERE "Id" = 3')
+    admin.execute(f'DELETE FROM {SIDE} WHERE "Id" > 10')  # type: ignore[call-overload]
+    found = owner.execute(f"SELECT problem FROM dp.verify_global_index('{SIDE}')").fetchall()
+    assert sorted(found) == [("missing",)] * 10 + [("stale",)]
+    seen = {row[0] for _ in range(30) for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
+    assert "global index inexact" in seen
+    owner.execute('DROP TRIGGER "Dialog_Id_global_truncate" ON "Dialog_2025_05_h00"')
+    seen = {row[0] for row in owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()}
+    assert "global index not kept" in seen
+
+
+def test_a_hierarchy_with_one_is_not_forgotten(owner: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
+        owner.execute(f"SELECT dp.forget({ROOT})")
+    assert "drop_global_index" in str(caught.value.diag.message_hint)

@@ -36,7 +36,7 @@ class Database:
     def create(cls, server: Server, name: str) -> Database:
         """Copy the template; the role owner owns the copy and its schema public."""
         with server.connect() as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER owner")
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER owner STRATEGY file_copy")
         database = cls(server, name)
         with server.connect(name) as admin:
             admin.execute("ALTER SCHEMA public OWNER TO owner")

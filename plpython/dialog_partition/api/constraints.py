@@ -74,7 +74,8 @@ def check_unique(change: Alteration, name: str, definition: str) -> None:
         raise errors.InvalidTableDefinition(
             f'unique rule "{name}" of {change.target.identifier} lacks the partition keys {names(lacking)}',
             "A unique index of a partitioned table contains them, and so allows equal values in two partitions.",
-            "Add them, if uniqueness within a partition is enough.",
+            "Add them, if uniqueness within a partition is enough; SELECT dp.create_global_index(...) keeps the rule"
+            " over all partitions.",
         )
 
 

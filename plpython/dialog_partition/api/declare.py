@@ -64,6 +64,13 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
+    if indexes:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has global indexes",
+            f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
+            "SELECT dp.drop_global_index(...) of each first.",
+        )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(
             f"{each.identifier} stays detached, and its bounds are forgotten: FROM ({each.lower_bound}) TO"

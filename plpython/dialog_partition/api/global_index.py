@@ -50,7 +50,7 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
 
 
 def create_global_index_online(
@@ -74,7 +74,7 @@ def create_global_index_online(
         change.nothing(f"global index {present.identifier} is there already")
         return
     side = wanted.side
-    steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)))]
+    steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)), is_atomic=True)]
     for leaf, blocks in catalog.leaf_blocks(tbl):
         statements = plan.batches(side, leaf, blocks, batch_blocks)
         statements.append(plan.refuse_missing(side, leaf))

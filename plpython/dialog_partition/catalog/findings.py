@@ -12,6 +12,7 @@ from ..plan import drift as plan_drift
 from ..plan.finding import Expected, Facts
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
+from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -65,6 +66,7 @@ _NEVER_ANALYSED = """
 def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) -> Facts:
     """The facts of one hierarchy."""
     tables = [table.oid for table in hierarchy.tables]
+    indexes = [(table.oid, index) for table in hierarchy.tables for index in table.global_indexes]
     server = catalog_server.server()
     return Facts(
         expected=expected,
@@ -77,6 +79,9 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
+        inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
+        unkept_leaves={index.oid: catalog_global_index.unkept_leaves(index, table) for table, index in indexes},
+        acting_keys=catalog_global_index.acting_keys([index.oid for _, index in indexes]),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,

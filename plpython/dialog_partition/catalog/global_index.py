@@ -107,6 +107,40 @@ def existing_functions(schema: str, comment: str) -> bool:
     return bool(rows[0]["found"])
 
 
+def unkept_leaves(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
+    """Leaves without an enabled trigger of a global index; whether it is one of those for rows."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name, count(g.oid) FILTER (WHERE g.tgtype & 1 = 1) < 2 AS lacks_rows"
+        " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN (pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
+        "            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2)"
+        " ON g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')"
+        " WHERE t.isleaf AND c.relkind = 'r' GROUP BY c.oid, n.nspname, c.relname HAVING count(g.oid) < 3"
+        " ORDER BY c.oid",
+        ("oid", "text", "text"),
+        (table, index.schema, index.name),
+    )
+    return tuple((row["schema"], row["name"], row["lacks_rows"]) for row in rows)
+
+
+def acting_keys(indexes: list[int]) -> tuple[tuple[str, str, str], ...]:
+    """Foreign keys to side tables that act, or are checked before a moved row's entry has come back."""
+    rows = database.query(
+        "SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS side"
+        " FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1)"
+        " AND NOT (k.confdeltype = 'a' AND k.condeferred) ORDER BY 1, 2",
+        ("oid[]",),
+        (indexes,),
+    )
+    return tuple((row["child"], row["name"], row["side"]) for row in rows)
+
+
+def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
+    """A wrong entry of a random sample, if there is one that the caller may see."""
+    rows = database.query("SELECT problem, entry FROM dp._sample_global_index($1)", ("oid",), (index.oid,))
+    return tuple((row["problem"], row["entry"]) for row in rows)
+
+
 def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
     """The leaves of a table, and how many blocks each has now."""
     rows = database.query(
@@ -123,8 +157,9 @@ def leaf_blocks(table: int) -> list[tuple[Identifier, int]]:
 def used_by(table: int, column: str) -> str | None:
     """A global index that a column of its table is part of."""
     rows = database.query(
-        "SELECT side::text AS side FROM dp.global_index_config WHERE tbl = $1"
-        " AND $2 = ANY (columns || predicate_columns) ORDER BY 1 LIMIT 1",
+        "SELECT g.side::text AS side FROM dp.global_index_config g WHERE g.tbl = $1 AND ($2 = ANY (g.predicate_columns)"
+        " OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = g.side AND a.attname = $2 AND NOT a.attisdropped))"
+        " ORDER BY 1 LIMIT 1",
         ("oid", "name"),
         (table, column),
     )

@@ -115,7 +115,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
-    return Step(tuple(operations))
+    return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
 def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:

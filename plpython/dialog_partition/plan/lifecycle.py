@@ -76,7 +76,7 @@ def detach_steps(
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
                 operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
-        steps.append(Step(tuple(operations)))
+        steps.append(Step(tuple(operations), is_atomic=bool(table.global_indexes)))
     return steps
 
 
@@ -94,12 +94,12 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop)))
+            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
             drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
-            steps.append(Step((*_remove_entries(table, each), drop)))
+            steps.append(Step((*_remove_entries(table, each), drop), bool(table.global_indexes)))
     return steps
 
 
@@ -170,4 +170,5 @@ def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys:
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    return Step((*_remove_entries(table, each), finalize, *_detached(hierarchy, table, each, foreign_keys)))
+    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
