@@ -17,11 +17,17 @@ NAMES = (
     "concurrently",
     "maintenance",
     "join",
+    "global_index",
     "update",
     "wait",
     "first_call",
 )  # update leaves the family changed
-SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
+SETTINGS = {
+    "shared_buffers": "512MB",
+    "max_locks_per_transaction": "256",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "1h",
+}
 
 
 def main() -> int:

@@ -223,21 +223,23 @@ def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> lis
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
-    tree = ((target.table.oid, trees.planned(target.hierarchy, target.table)),)
+    tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid)),)
     found = [Operation(target.identifier, lock, SHARE_ROW_EXCLUSIVE, target.relations, LOCKS_OF_CALL, tree)]
-    statements = plan.create_side(wanted)
+    found += [Operation(side.identifier, each, locks=4) for each in plan.create_side(wanted)]
     if is_filled:
-        statements += [plan.add_entries(side, target.identifier), plan.add_key(side)]
+        read = ((target.table.oid, trees.planned(target.hierarchy, target.table)),)
+        fill = plan.add_entries(side, target.identifier)
+        found.append(Operation(side.identifier, fill, ROW_EXCLUSIVE, locks=INDEX_LOCKS, trees=read))
     else:
-        statements.append(plan.add_key(side))
         wanted = wanted._replace(side=side._replace(is_valid=False))
+    statements = [plan.add_key(side)]
     statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
     statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
     found += [Operation(side.identifier, each, locks=4) for each in statements]
     leaves = [leaf for leaf, _ in catalog.leaf_blocks(target.table.oid)]
     for statement in plan.create_triggers(wanted, target.table):
-        found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 2, tree))
-    found += [Operation(leaf, plan.truncate_trigger(side, leaf), SHARE_ROW_EXCLUSIVE, (), 1) for leaf in leaves]
+        found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 30, tree))
+    found += [Operation(leaf, plan.truncate_trigger(side, leaf), SHARE_ROW_EXCLUSIVE, (), 0) for leaf in leaves]
     root = target.hierarchy.root.identifier
     found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))
     return found

@@ -95,6 +95,8 @@ BEGIN
         IF NOT FOUND THEN
             INSERT INTO {side} ({stored}) VALUES ({new});
         END IF;
+    ELSIF TG_NARGS > 0 THEN  -- the table, before its leaves
+        TRUNCATE {side};
     ELSIF EXISTS (SELECT FROM {side}) THEN
         EXECUTE {truncate_before} || TG_RELID::regclass || {truncate_after};
     END IF;
@@ -158,9 +160,9 @@ def _counts(record: str, nullable: list[str], predicate: str | None) -> SQL:
 
 
 def create_triggers(wanted: Wanted, table: Table) -> list[SQL]:
-    """The row triggers of the table, which all partitions get as well."""
+    """The row triggers of the table, which all partitions get as well; and its own for TRUNCATE."""
     index = wanted.side
-    row, update, _ = trigger_names(index)
+    row, update, truncate = trigger_names(index)
     watched = dict.fromkeys((*index.stored, *wanted.predicate_columns))
     changed = [compose("OLD.{column} IS DISTINCT FROM NEW.{column}", column=Identifier(each)) for each in watched]
     return [
@@ -177,12 +179,18 @@ def create_triggers(wanted: Wanted, table: Table) -> list[SQL]:
             SQL(" OR ".join(each.text for each in changed)),
             index.identifier,
         ),
+        compose(
+            "CREATE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}('all')",
+            Identifier(truncate),
+            table.identifier,
+            index.identifier,
+        ),
     ]
 
 
 def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
-    """The row triggers of the table and of all partitions."""
-    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in trigger_names(index)[:2]]
+    """The triggers of the table, and the row triggers of all partitions."""
+    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in trigger_names(index)]
 
 
 def leaf_statements(table: Table, leaf: Identifier) -> list[SQL]:
