@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_87970efc0eb2'
+PACKAGE = 'dialog_partition_0_1_0_6b6b6293a849'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2374,7 +2374,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
-    statements = plan.drop_index(side, target.table, [leaf for leaf, _ in catalog.leaf_blocks(table)])
+    statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
@@ -2427,7 +2427,7 @@ def _wanted(
             "Use dp.create_index(..., is_unique => true).",
         )
     text, predicate_columns = _deparsed(change, predicate)
-    carried = _carried(change, columns, is_unique)
+    carried = _carried(change, columns)
     stored = columns + tuple(each.name for each in carried)
     side = GlobalIndex(
         0,
@@ -2443,18 +2443,16 @@ def _wanted(
     return plan.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
 
 
-def _carried(change: Alteration, columns: tuple[str, ...], is_unique: bool) -> tuple[Column, ...]:
-    """The partition keys; and where values may repeat, the rest of the primary key, which tells rows apart."""
-    wanted = list(change.target.hierarchy.policy.partition_keys)
-    if not is_unique:
-        primary = change.structure.primary_key
-        if primary is None:
-            raise errors.InvalidTableDefinition(
-                f"{change.target.identifier} has no primary key",
-                "A global index that is not unique tells rows apart by it.",
-                "Add a primary key, or make the index unique.",
-            )
-        wanted += [column for column in primary.columns if column is not None]
+def _carried(change: Alteration, columns: tuple[str, ...]) -> tuple[Column, ...]:
+    """The partition keys, and the rest of the primary key, which tells rows apart."""
+    primary = change.structure.primary_key
+    if primary is None:
+        raise errors.InvalidTableDefinition(
+            f"{change.target.identifier} has no primary key",
+            "A global index tells rows apart by it.",
+            "Add a primary key first.",
+        )
+    wanted = [*change.target.hierarchy.policy.partition_keys, *(name for name in primary.columns if name is not None)]
     return tuple(change.column(name) for name in dict.fromkeys(wanted) if name not in columns)
 
 
@@ -2507,10 +2505,11 @@ def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> lis
     statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
     statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
     found += [Operation(side.identifier, each, locks=4) for each in statements]
-    leaves = [leaf for leaf, _ in catalog.leaf_blocks(target.table.oid)]
-    for statement in plan.create_triggers(wanted, target.table):
+    for statement in plan.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
         found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 30, tree))
-    found += [Operation(leaf, plan.truncate_trigger(side, leaf), SHARE_ROW_EXCLUSIVE, (), 0) for leaf in leaves]
+    for partition, is_leaf in catalog.partitions(target.table.oid):
+        guard = plan.guard(side, partition, is_leaf=is_leaf)
+        found.append(Operation(partition, guard, SHARE_ROW_EXCLUSIVE, (), 0))
     root = target.hierarchy.root.identifier
     found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))
     return found
@@ -4674,8 +4673,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
-        unkept_leaves={index.oid: catalog_global_index.unkept_leaves(index, table) for table, index in indexes},
-        acting_keys=catalog_global_index.acting_keys([index.oid for _, index in indexes]),
+        unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -4900,32 +4898,31 @@ def existing_functions(schema: str, comment: str) -> bool:
     return bool(rows[0]["found"])
 
 
-def unkept_leaves(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
-    """Leaves without an enabled trigger of a global index; whether it is one of those for rows."""
+def unguarded(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
+    """Slices and leaves that lack the guard of a global index; whether each is a leaf."""
     rows = database.query(
-        "SELECT n.nspname AS schema, c.relname AS name, count(g.oid) FILTER (WHERE g.tgtype & 1 = 1) < 2 AS lacks_rows"
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf"
         " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN (pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
-        "            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2)"
-        " ON g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')"
-        " WHERE t.isleaf AND c.relkind = 'r' GROUP BY c.oid, n.nspname, c.relname HAVING count(g.oid) < 3"
-        " ORDER BY c.oid",
+        " WHERE t.level > 0 AND c.relkind IN ('r', 'p') AND NOT EXISTS ("
+        " SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
+        " JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2"
+        " WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')) ORDER BY c.oid",
         ("oid", "text", "text"),
         (table, index.schema, index.name),
     )
-    return tuple((row["schema"], row["name"], row["lacks_rows"]) for row in rows)
+    return tuple((row["schema"], row["name"], row["is_leaf"]) for row in rows)
 
 
-def acting_keys(indexes: list[int]) -> tuple[tuple[str, str, str], ...]:
-    """Foreign keys to side tables that act, or are checked before a moved row's entry has come back."""
+def partitions(table: int) -> list[tuple[Identifier, bool]]:
+    """The slices and leaves of a table; whether each is a leaf."""
     rows = database.query(
-        "SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS side"
-        " FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1)"
-        " AND NOT (k.confdeltype = 'a' AND k.condeferred) ORDER BY 1, 2",
-        ("oid[]",),
-        (indexes,),
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.level > 0 AND c.relkind IN ('r', 'p') ORDER BY c.oid",
+        ("oid",),
+        (table,),
     )
-    return tuple((row["child"], row["name"], row["side"]) for row in rows)
+    return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
 
 
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:
@@ -8714,7 +8711,8 @@ def _attach(
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.replica_identity_operations(table, properties, leaves)
-    return operations + plan_slices.index_name_operations(properties, identifier)
+    operations += plan_slices.index_name_operations(properties, identifier)
+    return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
 
 def _quiet(
@@ -8863,9 +8861,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             operations.append(
                 Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
             )
-            for name in each.leaves or (each.name,):
-                leaf = Identifier(table.schema, name)
-                operations.append(Operation(leaf, global_index.truncate_trigger(index, leaf)))
+        operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))
@@ -9477,8 +9473,7 @@ class Facts(NamedTuple):
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
-    unkept_leaves: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema, leaf, lacks row triggers
-    acting_keys: tuple[tuple[str, str, str], ...]  # child, constraint, side table
+    unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -9753,8 +9748,8 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Table
 from ..sql import Identifier, Literal, compose, name_array
-from .finding import ERROR, WARNING, Facts, Finding
-from .global_index import truncate_trigger
+from .finding import ERROR, Facts, Finding
+from .global_index import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9762,7 +9757,7 @@ if TYPE_CHECKING:
 
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    """Indexes that do not hold all rows, that are not kept everywhere, and keys that would act when a row moves."""
+    """Indexes that do not hold all rows, that are wrong, or that do not see everything."""
     found = []
     for table in hierarchy.tables:
         for index in table.global_indexes:
@@ -9775,18 +9770,11 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 text = f"A sample has found an entry that is {problem}: {entry}."
                 again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
                 found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
-            for schema, name, lacks_rows in facts.unkept_leaves.get(index.oid, ()):
-                leaf = Identifier(schema, name)
-                what = "writes to it are not seen" if lacks_rows else "TRUNCATE of it is not seen"
-                text = f"{leaf} lacks a trigger of global index {index.identifier}: {what}."
-                mend = None if lacks_rows else truncate_trigger(index, leaf).text
-                found.append(Finding(ERROR, "global index not kept", leaf.text, text, mend))
-    for child, constraint, side in facts.acting_keys:
-        text = (
-            f'Foreign key "{constraint}" refers to global index {side} and acts, or is checked, at once: when a row'
-            " moves, its entry goes and comes back."
-        )
-        found.append(Finding(WARNING, "foreign key acts on global index", child, text, None))
+            for schema, name, is_leaf in facts.unguarded.get(index.oid, ()):
+                partition = Identifier(schema, name)
+                text = f"Statements that name {partition} are not seen by global index {index.identifier}."
+                mend = guard(index, partition, is_leaf=is_leaf).text
+                found.append(Finding(ERROR, "global index not guarded", partition.text, text, mend))
     return found
 
 
@@ -10201,8 +10189,10 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
     return [Operation(table.identifier, statement, relations=(table.oid,))]
 ''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys.
 
-It is kept by triggers of generated PL/pgSQL: row triggers, which PostgreSQL copies to every partition, so that rows
-written to a leaf by its name are seen, too; and one on each leaf for TRUNCATE, which has no rows.
+It is kept by statement triggers of generated PL/pgSQL with transition tables, which see all rows that a statement on
+the table writes, cascades included. Row triggers would be compiled for each leaf in each session: measured over 960
+leaves, an INSERT took four times as long. Only a change of the partition keys has one, for a MERGE that moves a row puts
+neither its old nor its new version into the transition tables. Statements that name a partition are refused.
 """
 
 from __future__ import annotations
@@ -10224,10 +10214,22 @@ class Wanted(NamedTuple):
     hash_partitions: int  # of the side table itself; 0: it is not partitioned
 
 
-def trigger_names(index: GlobalIndex) -> tuple[str, str, str]:
-    """The row trigger for INSERT and DELETE, that for UPDATE, and the leaves' own for TRUNCATE."""
-    row, update, truncate = (naming.derived_name(index.name, each) for each in ("row", "update", "truncate"))
-    return row, update, truncate
+EVENTS = {
+    "insert": "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
+    "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows",
+    "update": "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "truncate": "BEFORE TRUNCATE ON {}",
+}
+
+
+def trigger_name(index: GlobalIndex, event: str) -> str:
+    """The name of one of its triggers."""
+    return naming.derived_name(index.name, event)
+
+
+def row_trigger_name(index: GlobalIndex) -> str:
+    """The name of the trigger for rows, behind all others: they fire in the order of their names."""
+    return naming.shorten(f"~{index.name}", naming.MAX_BYTES)
 
 
 def key_name(index: GlobalIndex) -> str:
@@ -10281,25 +10283,38 @@ def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
 
 _KEEPER = """
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        IF {new_counts} THEN
-            INSERT INTO {side} ({stored}) VALUES ({new});
-        END IF;
-    ELSIF TG_OP = 'DELETE' THEN
-        DELETE FROM {side} AS g WHERE {is_old};
-    ELSIF TG_OP = 'UPDATE' THEN
+    IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
         IF NOT ({new_counts}) THEN
             DELETE FROM {side} AS g WHERE {is_old};
-            RETURN NULL;
+            RETURN NEW;
         END IF;
-        UPDATE {side} AS g SET ({stored}) = ROW ({new}) WHERE {is_old};
+        UPDATE {side} AS g SET ({stored}) = ROW ({new_row}) WHERE {is_old};
         IF NOT FOUND THEN
-            INSERT INTO {side} ({stored}) VALUES ({new});
+            INSERT INTO {side} ({stored}) VALUES ({new_row});
         END IF;
-    ELSIF TG_NARGS > 0 THEN  -- the table, before its leaves
-        TRUNCATE {side};
-    ELSIF EXISTS (SELECT FROM {side}) THEN
-        EXECUTE {truncate_before} || TG_RELID::regclass || {truncate_after};
+        RETURN NEW;
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        IF TG_NARGS = 0 THEN  -- the table, before its leaves
+            TRUNCATE {side};
+        ELSIF EXISTS (SELECT FROM {side}) THEN
+            EXECUTE {truncate_before} || TG_RELID::regclass || {truncate_after};
+        END IF;
+    ELSIF TG_WHEN = 'BEFORE' THEN
+        RAISE EXCEPTION 'cannot % rows of partition % by its name', lower(TG_OP), TG_RELID::regclass USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = {unseen},
+            HINT = 'Name the table that it is a partition of.';
+    ELSIF TG_OP = 'INSERT' THEN
+        INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts} AND {is_new};
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM {side} AS g USING old_rows AS t WHERE {is_row};
+    ELSIF EXISTS (SELECT {watched} FROM new_rows AS t EXCEPT SELECT {watched} FROM old_rows AS t) THEN
+        -- plans are kept: that of one row would be a bad one for many
+        IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) AS t) < 2 THEN
+            {update}
+        ELSE
+            {update_many}
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -10310,15 +10325,26 @@ def keeper(wanted: Wanted) -> SQL:
     """The trigger function, which has the side table's name. It writes where the writer may have no privilege."""
     index = wanted.side
     nullable = [each.name for each in wanted.columns if not each.is_not_null]
+    counts = _counts("t", nullable, index.predicate)
+    watched = compose("{}, ({}) IS TRUE", _values("t", index.stored), SQL(index.predicate or "true"))
+    changes = _changes(index, counts)
     body = compose(
         _KEEPER,
         side=index.identifier,
         stored=names(index.stored),
-        new=_values("NEW", index.stored),
+        new=_values("t", index.stored),
+        counts=counts,
+        is_new=_is_new(index),
+        is_row=_equal(index, "g", "t"),
+        new_row=_values("NEW", index.stored),
         new_counts=_counts("NEW", nullable, index.predicate),
-        is_old=_equal(index, "OLD"),
+        is_old=_equal(index, "g", "OLD"),
+        watched=watched,
+        update=SQL(" ".join(f"{each};" for each in changes)),
+        update_many=SQL(" ".join(f"EXECUTE {Literal(each.text)};" for each in changes)),
         truncate_before=Literal(f"DELETE FROM {index.identifier} AS g USING ONLY "),
-        truncate_after=Literal(f" AS t WHERE {_equal(index, 't')}"),
+        truncate_after=Literal(f" AS t WHERE {_equal(index, 'g', 't')}"),
+        unseen=Literal(f"Global index {index.identifier} would not see it."),
     )
     return compose(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
@@ -10326,6 +10352,49 @@ def keeper(wanted: Wanted) -> SQL:
         index.identifier,
         Literal(body.text),
     )
+
+
+def _changes(index: GlobalIndex, counts: SQL) -> list[SQL]:
+    """What an UPDATE of some rows means. An entry whose row only moves stays: foreign keys may refer to it."""
+    found = []
+    if index.is_unique:
+        carried = [compose("{} = t.{}", Identifier(each), Identifier(each)) for each in index.carried]
+        found.append(
+            compose(
+                "UPDATE {} AS g SET {} FROM old_rows AS o, new_rows AS t WHERE {} AND {} AND {}",
+                index.identifier,
+                comma_list(carried),
+                _equal(index, "g", "o"),
+                _equal(index, "o", "t", index.columns),
+                counts,
+            )
+        )
+    found.append(
+        compose(
+            "DELETE FROM {} AS g USING old_rows AS o WHERE {}"
+            " AND NOT EXISTS (SELECT FROM new_rows AS t WHERE {} AND {})",
+            index.identifier,
+            _equal(index, "g", "o"),
+            _equal(index, "o", "t"),
+            counts,
+        )
+    )
+    found.append(
+        compose(
+            "INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts} AND {is_new}",
+            side=index.identifier,
+            stored=names(index.stored),
+            new=_values("t", index.stored),
+            counts=counts,
+            is_new=_is_new(index),
+        )
+    )
+    return found
+
+
+def _is_new(index: GlobalIndex) -> SQL:
+    """That a row has no entry of its own yet: it has one if the row trigger has moved it, or an online build."""
+    return compose("NOT EXISTS (SELECT FROM {} AS g WHERE {})", index.identifier, _equal(index, "g", "t"))
 
 
 def restrict_keeper(index: GlobalIndex) -> SQL:
@@ -10337,17 +10406,19 @@ def _values(record: str, columns: tuple[str, ...]) -> SQL:
     return comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
 
 
-def _equal(index: GlobalIndex, record: str) -> SQL:
-    """That the side table's row g is a record's; by the types' own operators, whatever the search_path is."""
+def _equal(index: GlobalIndex, first: str, second: str, columns: tuple[str, ...] | None = None) -> SQL:
+    """That two records agree in what is stored; by the types' own operators, whatever the search_path is."""
     return conjunction(
         [
             compose(
-                "g.{column} OPERATOR({schema}.=) {record}.{column}",
+                "{first}.{column} OPERATOR({schema}.=) {second}.{column}",
                 column=Identifier(column),
                 schema=Identifier(schema),
-                record=SQL(record),
+                first=SQL(first),
+                second=SQL(second),
             )
             for column, schema in zip(index.stored, index.operator_schemas)
+            if columns is None or column in columns
         ]
     )
 
@@ -10356,67 +10427,60 @@ def _counts(record: str, nullable: list[str], predicate: str | None) -> SQL:
     """Whether a row belongs into the index."""
     conditions = [compose("{}.{} IS NOT NULL", SQL(record), Identifier(column)) for column in nullable]
     if predicate is not None:
-        conditions.append(compose("EXISTS (SELECT FROM (SELECT {}.*) AS t WHERE {})", SQL(record), SQL(predicate)))
+        conditions.append(compose("EXISTS (SELECT FROM (SELECT {}.*) AS r WHERE {})", SQL(record), SQL(predicate)))
     return conjunction(conditions) if conditions else SQL("true")
 
 
-def create_triggers(wanted: Wanted, table: Table) -> list[SQL]:
-    """The row triggers of the table, which all partitions get as well; and its own for TRUNCATE."""
-    index = wanted.side
-    row, update, truncate = trigger_names(index)
-    watched = dict.fromkeys((*index.stored, *wanted.predicate_columns))
-    changed = [compose("OLD.{column} IS DISTINCT FROM NEW.{column}", column=Identifier(each)) for each in watched]
-    return [
-        compose(
-            "CREATE TRIGGER {} AFTER INSERT OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
-            Identifier(row),
-            table.identifier,
-            index.identifier,
-        ),
-        compose(
-            "CREATE TRIGGER {} AFTER UPDATE ON {} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}()",
-            Identifier(update),
-            table.identifier,
-            SQL(" OR ".join(each.text for each in changed)),
-            index.identifier,
-        ),
-        compose(
-            "CREATE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}('all')",
-            Identifier(truncate),
-            table.identifier,
-            index.identifier,
-        ),
+def create_triggers(index: GlobalIndex, table: Table, partition_keys: tuple[str, ...]) -> list[SQL]:
+    """The triggers of the table; that for rows comes after all others, which may change what they write."""
+    changed = [
+        compose("OLD.{column} IS DISTINCT FROM NEW.{column}", column=Identifier(each)) for each in partition_keys
     ]
+    of_rows = compose(
+        "CREATE TRIGGER {} BEFORE UPDATE ON {} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}()",
+        Identifier(row_trigger_name(index)),
+        table.identifier,
+        SQL(" OR ".join(each.text for each in changed)),
+        index.identifier,
+    )
+    of_statements = [
+        compose(
+            "CREATE TRIGGER {} {} FOR EACH STATEMENT EXECUTE FUNCTION {}()",
+            Identifier(trigger_name(index, event)),
+            compose(clause, table.identifier),
+            index.identifier,
+        )
+        for event, clause in EVENTS.items()
+    ]
+    return [of_rows, *of_statements]
 
 
 def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
-    """The triggers of the table, and the row triggers of all partitions."""
-    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in trigger_names(index)]
+    """The triggers of the table go."""
+    found = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
+    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in found]
 
 
-def leaf_statements(table: Table, leaf: Identifier) -> list[SQL]:
-    """What a leaf has of its own: TRUNCATE of it fires no trigger of its table."""
-    return [truncate_trigger(index, leaf) for index in table.global_indexes]
-
-
-def truncate_trigger(index: GlobalIndex, leaf: Identifier) -> SQL:
-    """Before the rows of a leaf go at once, their entries go."""
+def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
+    """What a slice or leaf has of its own: the refusal of statements that name it; TRUNCATE of a leaf is seen."""
     return compose(
-        "CREATE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}()",
-        Identifier(trigger_names(index)[2]),
-        leaf,
+        "CREATE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE{} ON {} FOR EACH STATEMENT"
+        " EXECUTE FUNCTION {}('partition')",
+        Identifier(trigger_name(index, "guard")),
+        SQL(" OR TRUNCATE" if is_leaf else ""),
+        partition,
         index.identifier,
     )
 
 
-def drop_truncate_trigger(index: GlobalIndex, leaf: Identifier) -> SQL:
-    """A leaf without entries."""
-    return compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(trigger_names(index)[2]), leaf)
+def drop_guard(index: GlobalIndex, partition: Identifier) -> SQL:
+    """A partition that is none any more."""
+    return compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(trigger_name(index, "guard")), partition)
 
 
 def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     """The entries of all rows of a slice, which is about to leave its table."""
-    return compose("DELETE FROM {} AS g USING {} AS t WHERE {}", index.identifier, relation, _equal(index, "t"))
+    return compose("DELETE FROM {} AS g USING {} AS t WHERE {}", index.identifier, relation, _equal(index, "g", "t"))
 
 
 def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
@@ -10483,9 +10547,9 @@ def configuration(wanted: Wanted, root: Identifier, table: Table) -> SQL:
     )
 
 
-def drop_index(index: GlobalIndex, table: Table, leaves: list[Identifier]) -> list[SQL]:
+def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -> list[SQL]:
     """The index with its triggers, which alone keep the function."""
-    found = [*drop_triggers(index, table), *(drop_truncate_trigger(index, leaf) for leaf in leaves)]
+    found = [*drop_triggers(index, table), *(drop_guard(index, each) for each in partitions)]
     found.append(
         compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
     )
@@ -10563,7 +10627,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
-        operations += _let_go_of_indexes(table, leaves.get(each.oid, ()) or (each.identifier,))
+        operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
@@ -10621,12 +10685,12 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
     return found
 
 
-def _let_go_of_indexes(table: Table, leaves: tuple[Identifier, ...]) -> list[Operation]:
-    """A leaf that was detached keeps no trigger of a global index."""
+def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
+    """A slice that was detached may be written to by its name."""
     return [
-        Operation(leaf, global_index.drop_truncate_trigger(index, leaf), locks=2)
+        Operation(relation, global_index.drop_guard(index, relation), locks=2)
         for index in table.global_indexes
-        for leaf in leaves
+        for relation in relations
     ]
 
 
@@ -11966,6 +12030,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
                 operations += replica_identity_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
+                operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
     return steps
 
@@ -12032,10 +12097,10 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             for remainder in range(spec.modulus):
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
-            operations += _of_leaf(table, properties, name)
+            operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
     operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
-    return operations
+    return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
 
 def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties, spec: SliceSpec) -> list[Operation]:
@@ -12056,7 +12121,7 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
     if not spec.modulus:
-        return operations + _of_leaf(table, properties, name)
+        return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
     for remainder in range(spec.modulus):
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
@@ -12097,14 +12162,7 @@ def _leaf(
     )
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), cost)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
-    return operations + _of_leaf(table, properties, leaf)
-
-
-def _of_leaf(table: Table, properties: Properties, leaf: str) -> list[Operation]:
-    """What a relation that holds rows has of its own."""
-    identifier = Identifier(table.schema, leaf)
-    statements = leaf_properties.leaf_statements(properties, table.schema, leaf)
-    return _given(identifier, statements + global_index.leaf_statements(table, identifier))
+    return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, leaf))
 
 
 def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
@@ -12128,6 +12186,17 @@ def index_name_operations(properties: Properties, identifier: Identifier) -> lis
         return []
     statement = compose("SELECT dp._name_indexes({})", Literal(identifier.text))
     return [Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1)]
+
+
+def guard_operations(table: Table, slice_relation: str | None, leaves: list[str]) -> list[Operation]:
+    """What new partitions of a table with global indexes have of their own; a slice without leaves is one itself."""
+    found = []
+    for index in table.global_indexes:
+        for name in [slice_relation, *leaves] if slice_relation is not None else leaves:
+            partition = Identifier(table.schema, str(name))
+            is_leaf = name in leaves or not leaves
+            found.append(Operation(partition, global_index.guard(index, partition, is_leaf=is_leaf), locks=1))
+    return found
 
 
 def identity_operations(table: Table, identifier: Identifier, leaves: int) -> list[Operation]:
@@ -14146,10 +14215,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -14416,10 +14485,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -14438,10 +14507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -14467,10 +14536,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -14492,10 +14561,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -14513,10 +14582,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -14534,10 +14603,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -14553,10 +14622,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14585,10 +14654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -14610,10 +14679,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -14645,10 +14714,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -14669,10 +14738,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -14689,10 +14758,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -14710,10 +14779,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -14737,10 +14806,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14758,10 +14827,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -14778,10 +14847,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -14798,10 +14867,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -14817,10 +14886,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -14837,10 +14906,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -14857,10 +14926,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -14877,10 +14946,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -14896,10 +14965,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -14949,10 +15018,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -14978,10 +15047,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -14999,10 +15068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15020,10 +15089,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -15042,10 +15111,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -15062,10 +15131,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -15082,10 +15151,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87970efc0eb2'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6b6b6293a849'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -15233,10 +15302,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -15258,10 +15327,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -15280,10 +15349,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -15303,10 +15372,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -15324,10 +15393,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -15344,10 +15413,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -15364,10 +15433,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -15382,10 +15451,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -15401,10 +15470,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -15420,10 +15489,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87970efc0eb2' not in GD:
+if 'dialog_partition_0_1_0_6b6b6293a849' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87970efc0eb2'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6b6b6293a849'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -103,7 +103,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
-    statements = plan.drop_index(side, target.table, [leaf for leaf, _ in catalog.leaf_blocks(table)])
+    statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
@@ -156,7 +156,7 @@ def _wanted(
             "Use dp.create_index(..., is_unique => true).",
         )
     text, predicate_columns = _deparsed(change, predicate)
-    carried = _carried(change, columns, is_unique)
+    carried = _carried(change, columns)
     stored = columns + tuple(each.name for each in carried)
     side = GlobalIndex(
         0,
@@ -172,18 +172,16 @@ def _wanted(
     return plan.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
 
 
-def _carried(change: Alteration, columns: tuple[str, ...], is_unique: bool) -> tuple[Column, ...]:
-    """The partition keys; and where values may repeat, the rest of the primary key, which tells rows apart."""
-    wanted = list(change.target.hierarchy.policy.partition_keys)
-    if not is_unique:
-        primary = change.structure.primary_key
-        if primary is None:
-            raise errors.InvalidTableDefinition(
-                f"{change.target.identifier} has no primary key",
-                "A global index that is not unique tells rows apart by it.",
-                "Add a primary key, or make the index unique.",
-            )
-        wanted += [column for column in primary.columns if column is not None]
+def _carried(change: Alteration, columns: tuple[str, ...]) -> tuple[Column, ...]:
+    """The partition keys, and the rest of the primary key, which tells rows apart."""
+    primary = change.structure.primary_key
+    if primary is None:
+        raise errors.InvalidTableDefinition(
+            f"{change.target.identifier} has no primary key",
+            "A global index tells rows apart by it.",
+            "Add a primary key first.",
+        )
+    wanted = [*change.target.hierarchy.policy.partition_keys, *(name for name in primary.columns if name is not None)]
     return tuple(change.column(name) for name in dict.fromkeys(wanted) if name not in columns)
 
 
@@ -236,10 +234,11 @@ def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> lis
     statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
     statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
     found += [Operation(side.identifier, each, locks=4) for each in statements]
-    leaves = [leaf for leaf, _ in catalog.leaf_blocks(target.table.oid)]
-    for statement in plan.create_triggers(wanted, target.table):
+    for statement in plan.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
         found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 30, tree))
-    found += [Operation(leaf, plan.truncate_trigger(side, leaf), SHARE_ROW_EXCLUSIVE, (), 0) for leaf in leaves]
+    for partition, is_leaf in catalog.partitions(target.table.oid):
+        guard = plan.guard(side, partition, is_leaf=is_leaf)
+        found.append(Operation(partition, guard, SHARE_ROW_EXCLUSIVE, (), 0))
     root = target.hierarchy.root.identifier
     found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))
     return found

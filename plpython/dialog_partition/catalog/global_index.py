@@ -107,32 +107,31 @@ def existing_functions(schema: str, comment: str) -> bool:
     return bool(rows[0]["found"])
 
 
-def unkept_leaves(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
-    """Leaves without an enabled trigger of a global index; whether it is one of those for rows."""
+def unguarded(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ...]:
+    """Slices and leaves that lack the guard of a global index; whether each is a leaf."""
     rows = database.query(
-        "SELECT n.nspname AS schema, c.relname AS name, count(g.oid) FILTER (WHERE g.tgtype & 1 = 1) < 2 AS lacks_rows"
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf"
         " FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN (pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
-        "            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2)"
-        " ON g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')"
-        " WHERE t.isleaf AND c.relkind = 'r' GROUP BY c.oid, n.nspname, c.relname HAVING count(g.oid) < 3"
-        " ORDER BY c.oid",
+        " WHERE t.level > 0 AND c.relkind IN ('r', 'p') AND NOT EXISTS ("
+        " SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
+        " JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2"
+        " WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')) ORDER BY c.oid",
         ("oid", "text", "text"),
         (table, index.schema, index.name),
     )
-    return tuple((row["schema"], row["name"], row["lacks_rows"]) for row in rows)
+    return tuple((row["schema"], row["name"], row["is_leaf"]) for row in rows)
 
 
-def acting_keys(indexes: list[int]) -> tuple[tuple[str, str, str], ...]:
-    """Foreign keys to side tables that act, or are checked before a moved row's entry has come back."""
+def partitions(table: int) -> list[tuple[Identifier, bool]]:
+    """The slices and leaves of a table; whether each is a leaf."""
     rows = database.query(
-        "SELECT k.conrelid::regclass::text AS child, k.conname AS name, k.confrelid::regclass::text AS side"
-        " FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1)"
-        " AND NOT (k.confdeltype = 'a' AND k.condeferred) ORDER BY 1, 2",
-        ("oid[]",),
-        (indexes,),
+        "SELECT n.nspname AS schema, c.relname AS name, t.isleaf AS is_leaf FROM pg_partition_tree($1) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.level > 0 AND c.relkind IN ('r', 'p') ORDER BY c.oid",
+        ("oid",),
+        (table,),
     )
-    return tuple((row["child"], row["name"], row["side"]) for row in rows)
+    return [(Identifier(row["schema"], row["name"]), row["is_leaf"]) for row in rows]
 
 
 def sample(index: GlobalIndex) -> tuple[tuple[str, str], ...]:

@@ -192,7 +192,8 @@ def _attach(
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.replica_identity_operations(table, properties, leaves)
-    return operations + plan_slices.index_name_operations(properties, identifier)
+    operations += plan_slices.index_name_operations(properties, identifier)
+    return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
 
 def _quiet(

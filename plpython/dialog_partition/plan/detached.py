@@ -109,9 +109,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             operations.append(
                 Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
             )
-            for name in each.leaves or (each.name,):
-                leaf = Identifier(table.schema, name)
-                operations.append(Operation(leaf, global_index.truncate_trigger(index, leaf)))
+        operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
             operations.append(Operation(identifier, forget, locks=2))

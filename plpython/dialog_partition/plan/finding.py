@@ -57,8 +57,7 @@ class Facts(NamedTuple):
     key_differences: tuple[tuple[str, str, str], ...]  # table, column, what it is
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
-    unkept_leaves: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema, leaf, lacks row triggers
-    acting_keys: tuple[tuple[str, str, str], ...]  # child, constraint, side table
+    unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
     last_failure: str | None
     lock_table: int
     lock_budget: int

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Table
 from ..sql import Identifier, Literal, compose, name_array
-from .finding import ERROR, WARNING, Facts, Finding
-from .global_index import truncate_trigger
+from .finding import ERROR, Facts, Finding
+from .global_index import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
-    """Indexes that do not hold all rows, that are not kept everywhere, and keys that would act when a row moves."""
+    """Indexes that do not hold all rows, that are wrong, or that do not see everything."""
     found = []
     for table in hierarchy.tables:
         for index in table.global_indexes:
@@ -26,18 +26,11 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 text = f"A sample has found an entry that is {problem}: {entry}."
                 again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
                 found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
-            for schema, name, lacks_rows in facts.unkept_leaves.get(index.oid, ()):
-                leaf = Identifier(schema, name)
-                what = "writes to it are not seen" if lacks_rows else "TRUNCATE of it is not seen"
-                text = f"{leaf} lacks a trigger of global index {index.identifier}: {what}."
-                mend = None if lacks_rows else truncate_trigger(index, leaf).text
-                found.append(Finding(ERROR, "global index not kept", leaf.text, text, mend))
-    for child, constraint, side in facts.acting_keys:
-        text = (
-            f'Foreign key "{constraint}" refers to global index {side} and acts, or is checked, at once: when a row'
-            " moves, its entry goes and comes back."
-        )
-        found.append(Finding(WARNING, "foreign key acts on global index", child, text, None))
+            for schema, name, is_leaf in facts.unguarded.get(index.oid, ()):
+                partition = Identifier(schema, name)
+                text = f"Statements that name {partition} are not seen by global index {index.identifier}."
+                mend = guard(index, partition, is_leaf=is_leaf).text
+                found.append(Finding(ERROR, "global index not guarded", partition.text, text, mend))
     return found
 
 

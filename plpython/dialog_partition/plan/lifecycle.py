@@ -69,7 +69,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
-        operations += _let_go_of_indexes(table, leaves.get(each.oid, ()) or (each.identifier,))
+        operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
@@ -127,12 +127,12 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
     return found
 
 
-def _let_go_of_indexes(table: Table, leaves: tuple[Identifier, ...]) -> list[Operation]:
-    """A leaf that was detached keeps no trigger of a global index."""
+def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
+    """A slice that was detached may be written to by its name."""
     return [
-        Operation(leaf, global_index.drop_truncate_trigger(index, leaf), locks=2)
+        Operation(relation, global_index.drop_guard(index, relation), locks=2)
         for index in table.global_indexes
-        for leaf in leaves
+        for relation in relations
     ]
 
 

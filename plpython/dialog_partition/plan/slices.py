@@ -31,6 +31,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
                 operations += replica_identity_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
+                operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
     return steps
 
@@ -97,10 +98,10 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             for remainder in range(spec.modulus):
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
-            operations += _of_leaf(table, properties, name)
+            operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
     operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
-    return operations
+    return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
 
 def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties, spec: SliceSpec) -> list[Operation]:
@@ -121,7 +122,7 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
     if not spec.modulus:
-        return operations + _of_leaf(table, properties, name)
+        return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
     for remainder in range(spec.modulus):
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
@@ -162,14 +163,7 @@ def _leaf(
     )
     operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (), cost)]
     operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
-    return operations + _of_leaf(table, properties, leaf)
-
-
-def _of_leaf(table: Table, properties: Properties, leaf: str) -> list[Operation]:
-    """What a relation that holds rows has of its own."""
-    identifier = Identifier(table.schema, leaf)
-    statements = leaf_properties.leaf_statements(properties, table.schema, leaf)
-    return _given(identifier, statements + global_index.leaf_statements(table, identifier))
+    return operations + _given(identifier, leaf_properties.leaf_statements(properties, table.schema, leaf))
 
 
 def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
@@ -193,6 +187,17 @@ def index_name_operations(properties: Properties, identifier: Identifier) -> lis
         return []
     statement = compose("SELECT dp._name_indexes({})", Literal(identifier.text))
     return [Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1)]
+
+
+def guard_operations(table: Table, slice_relation: str | None, leaves: list[str]) -> list[Operation]:
+    """What new partitions of a table with global indexes have of their own; a slice without leaves is one itself."""
+    found = []
+    for index in table.global_indexes:
+        for name in [slice_relation, *leaves] if slice_relation is not None else leaves:
+            partition = Identifier(table.schema, str(name))
+            is_leaf = name in leaves or not leaves
+            found.append(Operation(partition, global_index.guard(index, partition, is_leaf=is_leaf), locks=1))
+    return found
 
 
 def identity_operations(table: Table, identifier: Identifier, leaves: int) -> list[Operation]:
