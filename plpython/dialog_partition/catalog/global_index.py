@@ -115,7 +115,7 @@ def unguarded(index: GlobalIndex, table: int) -> tuple[tuple[str, str, bool], ..
         " WHERE t.level > 0 AND c.relkind IN ('r', 'p') AND NOT EXISTS ("
         " SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid AND p.proname = $3"
         " JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname = $2"
-        " WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')) ORDER BY c.oid",
+        " WHERE g.tgrelid = c.oid AND g.tgtype & 1 = 0 AND g.tgenabled IN ('O', 'A')) ORDER BY c.oid",
         ("oid", "text", "text"),
         (table, index.schema, index.name),
     )

@@ -2,8 +2,8 @@
 
 It is kept by statement triggers of generated PL/pgSQL with transition tables, which see all rows that a statement on
 the table writes, cascades included. Row triggers would be compiled for each leaf in each session: measured over 960
-leaves, an INSERT took four times as long. Only a change of the partition keys has one, for a MERGE that moves a row puts
-neither its old nor its new version into the transition tables. Statements that name a partition are refused.
+leaves, an INSERT took four times as long. Only a change of the partition keys has one: of a row that MERGE moves, the
+transition tables have neither version. Statements that name a partition are refused.
 """
 
 from __future__ import annotations
