@@ -49,9 +49,12 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
+    "clustering": "physical_order",
+    "cluster": "physical_order",
+    "set_cluster_order": "physical_order",
     "propagate": "propagation",
 }
-READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
+READING = ("check", "clustering", "drift", "last_plan")  # these leave the last call's plan as it is
 
 
 def call(

@@ -90,6 +90,14 @@ CASES = {
     "add_constraint": (FILLED, "SELECT {columns} FROM dp.add_constraint('item', 'c', 'CHECK (kind > 0)'{dry})"),
     "create_index": (FILLED, "SELECT {columns} FROM dp.create_index('item', 'i', '(kind DESC)'{dry})"),
     "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{dry})"),
+    "set_cluster_order": (FILLED, "SELECT {columns} FROM dp.set_cluster_order('event', 'event_body_idx'{dry})"),
+    "cluster": (
+        FILLED
+        + "SELECT dp.set_cluster_order('event', 'event_body_idx'); ALTER TABLE event_2025_01_h00 SET WITHOUT CLUSTER;"
+        " INSERT INTO event (id, at, party, {key}) SELECT n, '2025-01-02'::timestamptz, 'p' || n, '2025-01-01'"
+        " FROM generate_series(1, 99) AS n;",
+        "CALL dp.cluster('event', threshold => 1, vacuum => false{dry})",
+    ),
     "set_storage": (
         FILLED,
         "SELECT {columns} FROM dp.set_storage('event', '{\"fillfactor\": null, \"parallel_workers\": 2}'{dry})",
