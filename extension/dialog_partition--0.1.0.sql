@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6758aa528933'
+PACKAGE = 'dialog_partition_0_1_0_18a45fa6e978'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -566,6 +566,126 @@ def _nothing_to_attach(
         f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
         "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
     )
+''','api.cache': r'''"""prewarm, residency: which pages of a hierarchy are in the server's cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..catalog import cache as catalog
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import physical_order as catalog_order
+from ..model import Hierarchy
+from ..plan import cache as plan
+from ..plan import physical_order as plan_order
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cache import Facility
+
+
+class WarmedRow(NamedTuple):
+    """One row of dp.prewarm."""
+
+    relation: str
+    kind: str
+    bytes: int
+    resident_before: int | None
+    resident_after: int | None
+    verdict: str
+
+
+class ResidencyRow(NamedTuple):
+    """One row of dp.residency."""
+
+    tbl: str
+    relation: str
+    kind: str
+    bytes: int
+    resident: int
+
+
+def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
+    """Read what matters most into the cache; see sql/functions/prewarm.sql.j2."""
+    size = catalog.buffers()
+    if budget is None:
+        budget = int(size * plan.SHARE_OF_BUFFERS)
+    if not 0 <= budget <= size:
+        raise errors.InvalidParameter.of(
+            "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
+        )
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    tool = _usable("pg_prewarm")
+    buffercache = catalog.facility("pg_buffercache")
+    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    before = _resident(found, buffercache)
+    for each, fits in found:
+        if fits:
+            catalog.warm(each, tool)
+    after = _resident(found, buffercache)
+    return [
+        WarmedRow(
+            each.relation,
+            each.kind,
+            each.size,
+            None if before is None else before.get(each.oid, 0),
+            None if after is None else after.get(each.oid, 0),
+            plan.WARMED if fits else plan.LEFT_OUT,
+        )
+        for each, fits in found
+    ]
+
+
+def residency(root: int) -> list[ResidencyRow]:
+    """How much of each relation is in the cache; see sql/functions/residency.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    buffercache = _usable("pg_buffercache")
+    found = catalog.candidates(hierarchy, None)
+    resident = catalog.resident(found, buffercache)
+    return [
+        ResidencyRow(each.tbl, each.relation, each.kind, each.size, resident.get(each.oid, 0))
+        for each, _ in plan.chosen(found, 0)
+    ]
+
+
+def _critical(hierarchy: Hierarchy) -> list[int]:
+    """The indexes that readers come by: the primary keys, and those of the order."""
+    tables = hierarchy.tables
+    found = catalog.primary_keys([table.oid for table in tables])
+    for table in tables:
+        index = plan_order.choose(catalog_order.indexes(table.oid), plan_order.wanted_columns(hierarchy, table))
+        found += [index.oid] if index is not None else []
+    return found
+
+
+def _resident(found: list[tuple[plan.Candidate, bool]], buffercache: Facility | None) -> dict[int, int] | None:
+    """What is resident; None where the caller cannot know."""
+    if buffercache is None or not buffercache.usable:
+        return None
+    return catalog.resident([each for each, _ in found], buffercache)
+
+
+def _usable(name: str) -> Facility:
+    """An extension that the call cannot do without."""
+    found = catalog.facility(name)
+    if found is None:
+        raise errors.NotInPrerequisiteState(
+            f"extension {name} is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules.",
+            f"Run CREATE EXTENSION {name}; as a superuser.",
+        )
+    if not found.usable:
+        raise errors.InsufficientPrivilege(
+            f"permission denied for extension {name}",
+            "Its functions are not granted to you.",
+            "Members of pg_monitor may read the cache: GRANT pg_monitor TO <role>;"
+            if name == "pg_buffercache"
+            else f"Let a superuser grant EXECUTE on the function {name}.",
+        )
+    return found
 ''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
 
 from __future__ import annotations
@@ -4217,6 +4337,121 @@ def lacks_storage(table: int, template: int | None, given: dict[str, str], reset
         (table, template, [f"{name}={value}" for name, value in given.items()], reset),
     )
     return bool(rows[0]["found"])
+''','catalog.cache': r'''"""Reading and filling the server's cache: extensions pg_prewarm and pg_buffercache, where they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.cache import HEAP, INDEX, REFERENCE, Candidate
+from ..sql import Identifier, Literal, compose
+
+# The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
+_RELATIONS = """
+    SELECT r.oid, r.relkind, n.nspname AS schema, r.relname AS name, pg_relation_size(r.oid) AS size, leaf.slice
+    FROM (SELECT s.oid AS slice, coalesce(h.inhrelid, s.oid) AS oid
+          FROM unnest($1) AS s (oid) LEFT JOIN pg_inherits h ON h.inhparent = s.oid) AS leaf
+    CROSS JOIN LATERAL (
+        SELECT leaf.oid UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = leaf.oid AND i.indisvalid
+          AND ($2 IS NULL OR EXISTS (SELECT FROM pg_partition_ancestors(i.indexrelid) AS a WHERE a.relid = ANY ($2)))
+    ) AS each (oid)
+    JOIN pg_class r ON r.oid = each.oid
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    WHERE r.relkind IN ('r', 'i')
+"""
+
+_FACILITIES = """
+    SELECT e.extname AS name, n.nspname AS schema,
+           CASE e.extname WHEN 'pg_prewarm' THEN bool_or(has_function_privilege(p.oid, 'EXECUTE'))
+           ELSE bool_or(has_function_privilege(p.oid, 'EXECUTE')) FILTER (WHERE p.proname = 'pg_buffercache_pages')
+                AND has_table_privilege(format('%I.pg_buffercache', n.nspname), 'SELECT') END AS usable
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname IN ('pg_prewarm', 'pg_buffercache_pages')
+        AND starts_with(p.proname, e.extname)
+    WHERE e.extname = $1
+    GROUP BY e.extname, n.nspname
+"""
+
+
+class Facility(NamedTuple):
+    """An extension that knows the cache, and whether the caller may use it."""
+
+    schema: str
+    usable: bool
+
+
+class _Warmed(Exception):
+    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
+
+
+def facility(name: str) -> Facility | None:
+    """An extension, None where it is not installed."""
+    rows = database.query(_FACILITIES, ("text",), (name,))
+    return Facility(rows[0]["schema"], bool(rows[0]["usable"])) if rows else None
+
+
+def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidate]:
+    """The relations of a hierarchy that hold pages, of its indexes the given ones or all."""
+    found: list[Candidate] = []
+    for table in hierarchy.tables:
+        slices = hierarchy.slices[table.oid]
+        # by their end, the newest first; the default slice's rows are of no time, and come last
+        newest = sorted(slices, key=lambda each: (each.upper is None, -(each.upper.point if each.upper else 0)))
+        age = {each.oid: place for place, each in enumerate(newest)}
+        rows = database.query(_RELATIONS, ("oid[]", "oid[]"), ([each.oid for each in slices], indexes))
+        for row in rows:
+            kind = HEAP if row["relkind"] == "r" else INDEX
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, kind, row["size"], age[row["slice"]]))
+    for table in hierarchy.references:
+        name = table.identifier.text
+        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
+        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+    return [each for each in found if each.size > 0]
+
+
+def primary_keys(tables: list[int]) -> list[int]:
+    """The indexes of the tables' primary keys."""
+    rows = database.query(
+        "SELECT indexrelid AS oid FROM pg_index WHERE indisprimary AND indrelid = ANY ($1)", ("oid[]",), (tables,)
+    )
+    return [row["oid"] for row in rows]
+
+
+def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
+    """How many bytes of each relation's main fork are in the cache."""
+    query = compose(
+        "WITH cached AS (SELECT reltablespace, relfilenode, count(*) AS pages FROM {}"
+        " WHERE relforknumber = 0 AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " GROUP BY 1, 2)"
+        " SELECT c.oid, cached.pages * current_setting('block_size')::bigint AS bytes FROM pg_class c"
+        " JOIN cached ON cached.relfilenode = pg_relation_filenode(c.oid) AND cached.reltablespace = coalesce("
+        "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
+        " WHERE c.oid = ANY ({}::oid[])",
+        Identifier(buffercache.schema, "pg_buffercache"),
+        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+    )
+    return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
+
+
+def warm(each: Candidate, prewarm: Facility) -> None:
+    """Read a relation into the cache; its lock is let go at once."""
+    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+            raise _Warmed
+    except _Warmed:
+        pass
+
+
+def buffers() -> int:
+    """The size of shared_buffers in bytes."""
+    rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
+    return int(rows[0]["bytes"])
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -6291,9 +6526,18 @@ MODULES = {
     "clustering": "physical_order",
     "cluster": "physical_order",
     "set_cluster_order": "physical_order",
+    "prewarm": "cache",
+    "residency": "cache",
     "propagate": "propagation",
 }
-READING = ("check", "clustering", "drift", "last_plan")  # these leave the last call's plan as it is
+READING = (
+    "check",
+    "clustering",
+    "prewarm",
+    "residency",
+    "drift",
+    "last_plan",
+)  # these leave the last call's plan as it is
 
 
 def call(
@@ -7880,6 +8124,45 @@ def differences(column: NewColumn, asked: ColumnFacts, present: ColumnFacts) -> 
     found = [f"{what} {old or 'none'} instead of {new or 'none'}" for what, new, old in pairs if new != old]
     if column.is_not_null and not present.is_not_null:
         found.append("nullable instead of NOT NULL")
+    return found
+''','plan.cache': r'''"""What a cache of a given size is filled with: values in, a choice out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INDEX, HEAP, REFERENCE = "index", "heap", "reference"
+WARMED, LEFT_OUT = "warmed", "left out"
+SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
+SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
+
+
+class Candidate(NamedTuple):
+    """A relation with pages that may be read into the cache."""
+
+    oid: int
+    tbl: str
+    relation: str
+    kind: str
+    size: int  # bytes of its main fork
+    age: int  # how many slices are newer than its own
+
+
+def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bool]]:
+    """Every candidate in the order in which it is read, and whether it is: as a whole or not at all.
+
+    Indexes come first, then rows, both from the newest slice on, then references. What does not fit leaves its place
+    to smaller ones behind it.
+    """
+    kinds = (INDEX, HEAP, REFERENCE)
+    ordered = sorted(candidates, key=lambda each: (kinds.index(each.kind), each.age, each.relation))
+    left = {INDEX: int(budget * SHARE_OF_INDEXES), HEAP: budget, REFERENCE: budget}
+    found = []
+    for each in ordered:
+        fits = each.size <= left[each.kind]
+        if fits:
+            left = {kind: rest - each.size for kind, rest in left.items()}
+        found.append((each, fits))
     return found
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
@@ -13492,10 +13775,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -13762,10 +14045,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -13784,10 +14067,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -13813,10 +14096,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -13838,10 +14121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -13859,10 +14142,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -13880,10 +14163,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -13899,10 +14182,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -13927,10 +14210,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -13959,10 +14242,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -13994,10 +14277,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -14018,10 +14301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -14039,10 +14322,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -14066,10 +14349,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14087,10 +14370,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -14107,10 +14390,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -14127,10 +14410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -14147,10 +14430,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -14167,10 +14450,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -14187,10 +14470,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -14206,10 +14489,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -14222,10 +14505,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -14236,6 +14519,33 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/prewarm.sql.j2
+CREATE FUNCTION dp.prewarm(
+    root regclass,
+    budget bigint DEFAULT NULL
+)
+RETURNS TABLE (
+    relation text,
+    kind text,
+    bytes bigint,
+    resident_before bigint,
+    resident_after bigint,
+    verdict text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'budget': budget}
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('prewarm', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.prewarm IS
+'Reads into the cache what matters most, never more than budget bytes (half of shared_buffers when NULL): primary keys and the indexes of the order, rows of the newest slices, references.
+Locks one relation at a time ACCESS SHARE. Errors: 22023, 42501, 42704 no hierarchy, 55000 no extension pg_prewarm.';
 
 -- functions/register_child.sql.j2
 CREATE FUNCTION dp.register_child(
@@ -14251,10 +14561,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -14272,10 +14582,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -14293,15 +14603,40 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
 'Renames a column of a root or child, its template and all partitions; a key in all tables of the hierarchy and in its configuration.
 Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+
+-- functions/residency.sql.j2
+CREATE FUNCTION dp.residency(
+    root regclass
+)
+RETURNS TABLE (
+    tbl text,
+    relation text,
+    kind text,
+    bytes bigint,
+    resident bigint
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('residency', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.residency IS
+'How many bytes of each leaf, index and reference are in the cache.
+Locks nothing. Errors: 42501 not a member of pg_monitor, 42704 no hierarchy, 55000 no extension pg_buffercache.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -14313,10 +14648,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -14335,10 +14670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -14355,10 +14690,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -14375,10 +14710,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6758aa528933'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -14395,10 +14730,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -14419,10 +14754,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -14442,10 +14777,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -14465,10 +14800,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -14486,10 +14821,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -14506,10 +14841,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -14526,10 +14861,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -14544,10 +14879,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -14563,10 +14898,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -14582,10 +14917,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6758aa528933' not in GD:
+if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6758aa528933'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_18a45fa6e978'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -52,9 +52,18 @@ MODULES = {
     "clustering": "physical_order",
     "cluster": "physical_order",
     "set_cluster_order": "physical_order",
+    "prewarm": "cache",
+    "residency": "cache",
     "propagate": "propagation",
 }
-READING = ("check", "clustering", "drift", "last_plan")  # these leave the last call's plan as it is
+READING = (
+    "check",
+    "clustering",
+    "prewarm",
+    "residency",
+    "drift",
+    "last_plan",
+)  # these leave the last call's plan as it is
 
 
 def call(

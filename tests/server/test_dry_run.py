@@ -93,10 +93,11 @@ CASES = {
     "set_cluster_order": (FILLED, "SELECT {columns} FROM dp.set_cluster_order('event', 'event_body_idx'{dry})"),
     "cluster": (
         FILLED
-        + "SELECT dp.set_cluster_order('event', 'event_body_idx'); ALTER TABLE event_2025_01_h00 SET WITHOUT CLUSTER;"
-        " INSERT INTO event (id, at, party, {key}) SELECT n, '2025-01-02'::timestamptz, 'p' || n, '2025-01-01'"
-        " FROM generate_series(1, 99) AS n;",
-        "CALL dp.cluster('event', threshold => 1, vacuum => false{dry})",
+        + "CALL dp.create_slices('event', '2025-05-01', '2025-09-01');"
+        + "SELECT dp.set_cluster_order('event', 'event_pkey'); ALTER TABLE event_2025_05_h00 SET WITHOUT CLUSTER;"
+        + "ALTER TABLE event_2025_05_h01 SET WITHOUT CLUSTER;"
+        + ROWS,
+        "CALL dp.cluster('event', threshold => 1, scope => 'all', vacuum => false{dry})",
     ),
     "set_storage": (
         FILLED,
