@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_18a45fa6e978'
+PACKAGE = 'dialog_partition_0_1_0_316bde94f269'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -656,7 +656,7 @@ def _critical(hierarchy: Hierarchy) -> list[int]:
     tables = hierarchy.tables
     found = catalog.primary_keys([table.oid for table in tables])
     for table in tables:
-        index = plan_order.choose(catalog_order.indexes(table.oid), plan_order.wanted_columns(hierarchy, table))
+        index = plan_order.choose(hierarchy, table, catalog_order.indexes(table.oid))
         found += [index.oid] if index is not None else []
     return found
 
@@ -2715,11 +2715,14 @@ import time
 from typing import NamedTuple
 
 from .. import database, errors, execute, remote
+from ..catalog import cache as catalog_cache
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import physical_order as catalog
 from ..model import Hierarchy, Slice, Table
 from ..plan import physical_order as plan
+from ..plan.cache import HEAP
 from ..plan.physical_order import Leaf, OrderIndex
+from ..sql import Identifier
 from . import calls, window
 from .alteration import Alteration
 
@@ -2748,13 +2751,14 @@ class Due(NamedTuple):
 
     disorder: float
     leaf: Leaf
+    prewarm: Identifier | None = None  # what reads it into the cache again, where it was there
 
 
 def clustering(root: int, sample_pages: int) -> list[ClusteringRow]:
     """How disordered each leaf is; see sql/functions/clustering.sql.j2."""
     _check_sample(sample_pages)
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("clustering", hierarchy, execute.DRY_RUN)  # reading may run code of the owner, too
     found: list[ClusteringRow] = []
     for table in hierarchy.tables:
         index = _order(hierarchy, table)
@@ -2801,7 +2805,8 @@ def cluster(
         raise errors.InvalidParameter.of("time_budget", time_budget, "It must be longer than nothing.")
     ends = time.monotonic() + budget
     hierarchy, call = calls.open_procedure("cluster", root, dry_run)
-    due = _due(hierarchy, threshold, scope, sample_pages)
+    warm = _warm_leaves(hierarchy)  # before measuring, which reads some pages of each
+    due = [each._replace(prewarm=warm.get(each.leaf.oid)) for each in _due(hierarchy, threshold, scope, sample_pages)]
     if not due:
         database.notice(f"no leaf of {call.root_name} is disordered {threshold} times or more: nothing to do")
         return
@@ -2842,9 +2847,9 @@ def _check_sample(sample_pages: int) -> None:
 
 def _order(hierarchy: Hierarchy, table: Table) -> OrderIndex | None:
     """The index of a table's order; a table without one is told of, and left as it is."""
-    wanted = plan.wanted_columns(hierarchy, table)
-    index = plan.choose(catalog.indexes(table.oid), wanted)
+    index = plan.choose(hierarchy, table, catalog.indexes(table.oid))
     if index is None:
+        wanted = plan.wanted_columns(hierarchy, table)
         database.notice(
             f"{table.identifier} has no index to order it by ({', '.join(wanted)}): left out; create one with"
             " dp.create_index or dp.create_index_concurrently, or choose another with dp.set_cluster_order"
@@ -2876,6 +2881,17 @@ def _closed(hierarchy: Hierarchy, table: Table) -> list[Slice]:
     return [each for each in hierarchy.range_slices(table) if each.upper is not None and each.upper.point <= now]
 
 
+def _warm_leaves(hierarchy: Hierarchy) -> dict[int, Identifier]:
+    """The leaves that are in the cache for the most part, with the function that reads them into it again."""
+    prewarm, buffercache = catalog_cache.facility("pg_prewarm"), catalog_cache.facility("pg_buffercache")
+    if prewarm is None or buffercache is None or not (prewarm.usable and buffercache.usable):
+        return {}
+    heaps = [each for each in catalog_cache.candidates(hierarchy, []) if each.kind == HEAP]
+    resident = catalog_cache.resident(heaps, buffercache)
+    function = Identifier(prewarm.schema, "pg_prewarm")
+    return {each.oid: function for each in heaps if resident.get(each.oid, 0) * 2 >= each.size}
+
+
 def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None:
     """One leaf after the other, as long as the next is likely to be done in time; a busy one does not stop the rest."""
     failures: list[str] = []
@@ -2887,7 +2903,7 @@ def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None
             database.notice(f"the time is over: {len(due) - position} leaves are left to the next call")
             break
         try:
-            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum), call)
+            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum, each.prewarm), call)
         except errors.LockNotAvailable as error:
             failures.append(calls.describe(error))
             calls.record_failure(error, call)
@@ -10629,13 +10645,23 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
     return ()
 
 
-def choose(indexes: list[OrderIndex], wanted: tuple[str, ...]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the one that begins with the wanted columns."""
+def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
+    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+
+    In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
+    them those of the owner's others.
+    """
     marked = [index for index in indexes if index.marked]
     if marked:
         return max(marked, key=lambda index: (index.marked, index.name))
-    fitting = [index for index in indexes if wanted and index.columns[: len(wanted)] == wanted]
-    return min(fitting, key=lambda index: (len(index.columns), index.name), default=None)
+    wanted = wanted_columns(hierarchy, table)
+    owner = hierarchy.policy.hash_key
+    preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
+    for columns in (*preferred, wanted):
+        fitting = [index for index in indexes if wanted and index.columns[: len(columns)] == columns]
+        if fitting:
+            return min(fitting, key=lambda index: (len(index.columns), index.name))
+    return None
 
 
 def group_columns(hierarchy: Hierarchy, table: Table, index: OrderIndex) -> tuple[str, ...]:
@@ -10678,8 +10704,11 @@ def measurement(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], percent:
     )
 
 
-def order_steps(leaf: Leaf, vacuum: bool) -> list[Step]:
-    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans."""
+def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[Step]:
+    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans.
+
+    ``prewarm``: the function that reads a leaf into the cache again, where it was there before.
+    """
     target = leaf.identifier
     cluster = compose("CLUSTER {} USING {}", target, Identifier(leaf.index_name))
     relations = (leaf.oid,)
@@ -10694,6 +10723,9 @@ def order_steps(leaf: Leaf, vacuum: bool) -> list[Step]:
     if vacuum:
         statement = compose("VACUUM {}", target)
         steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
+    if prewarm is not None:
+        statement = compose("SELECT {}({}::pg_catalog.regclass)", prewarm, Literal(target.text))
+        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE),)))
     return steps
 
 
@@ -13775,10 +13807,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -14045,10 +14077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -14067,10 +14099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -14096,10 +14128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -14121,10 +14153,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -14142,10 +14174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -14163,10 +14195,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -14182,10 +14214,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14210,10 +14242,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -14242,10 +14274,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -14277,10 +14309,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -14301,10 +14333,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -14322,10 +14354,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -14349,10 +14381,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14370,10 +14402,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -14390,10 +14422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -14410,10 +14442,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -14430,10 +14462,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -14450,10 +14482,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -14470,10 +14502,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -14489,10 +14521,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -14505,10 +14537,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -14536,10 +14568,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14561,10 +14593,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -14582,10 +14614,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -14603,10 +14635,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -14627,10 +14659,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14648,10 +14680,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -14670,10 +14702,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -14690,10 +14722,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -14710,10 +14742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_316bde94f269'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -14730,10 +14762,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -14754,10 +14786,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -14777,10 +14809,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -14800,10 +14832,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -14821,10 +14853,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -14841,10 +14873,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -14861,10 +14893,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -14879,10 +14911,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -14898,10 +14930,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -14917,10 +14949,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18a45fa6e978' not in GD:
+if 'dialog_partition_0_1_0_316bde94f269' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18a45fa6e978'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_316bde94f269'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

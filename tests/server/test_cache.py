@@ -79,6 +79,16 @@ def test_relations_are_not_kept_locked(owner: Connection) -> None:
     assert held == (0,)
 
 
+@pytest.mark.usefixtures("monitored")
+def test_what_was_warm_is_warm_again_when_it_has_been_ordered(owner: Connection) -> None:
+    call(owner, "SELECT dp.prewarm", "event")
+    call(owner, "CALL dp.cluster", "event", threshold=1, scope="all", vacuum=False)
+    plan = [row[0] for row in owner.execute("SELECT statement FROM dp.last_plan").fetchall()]
+    assert sum("pg_prewarm" in statement for statement in plan) == 6
+    heaps = [row for row in call(owner, "SELECT dp.residency", "event") if row[2] == "heap"]
+    assert all(row[4] == row[3] for row in heaps)
+
+
 def test_without_the_extensions_the_error_says_what_to_do(db: Database, owner: Connection) -> None:
     for function, name in (("prewarm", "pg_prewarm"), ("residency", "pg_buffercache")):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=name) as caught:

@@ -88,7 +88,7 @@ def _critical(hierarchy: Hierarchy) -> list[int]:
     tables = hierarchy.tables
     found = catalog.primary_keys([table.oid for table in tables])
     for table in tables:
-        index = plan_order.choose(catalog_order.indexes(table.oid), plan_order.wanted_columns(hierarchy, table))
+        index = plan_order.choose(hierarchy, table, catalog_order.indexes(table.oid))
         found += [index.oid] if index is not None else []
     return found
 

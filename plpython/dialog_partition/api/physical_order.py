@@ -6,11 +6,14 @@ import time
 from typing import NamedTuple
 
 from .. import database, errors, execute, remote
+from ..catalog import cache as catalog_cache
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import physical_order as catalog
 from ..model import Hierarchy, Slice, Table
 from ..plan import physical_order as plan
+from ..plan.cache import HEAP
 from ..plan.physical_order import Leaf, OrderIndex
+from ..sql import Identifier
 from . import calls, window
 from .alteration import Alteration
 
@@ -39,13 +42,14 @@ class Due(NamedTuple):
 
     disorder: float
     leaf: Leaf
+    prewarm: Identifier | None = None  # what reads it into the cache again, where it was there
 
 
 def clustering(root: int, sample_pages: int) -> list[ClusteringRow]:
     """How disordered each leaf is; see sql/functions/clustering.sql.j2."""
     _check_sample(sample_pages)
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("clustering", hierarchy, execute.DRY_RUN)  # reading may run code of the owner, too
     found: list[ClusteringRow] = []
     for table in hierarchy.tables:
         index = _order(hierarchy, table)
@@ -92,7 +96,8 @@ def cluster(
         raise errors.InvalidParameter.of("time_budget", time_budget, "It must be longer than nothing.")
     ends = time.monotonic() + budget
     hierarchy, call = calls.open_procedure("cluster", root, dry_run)
-    due = _due(hierarchy, threshold, scope, sample_pages)
+    warm = _warm_leaves(hierarchy)  # before measuring, which reads some pages of each
+    due = [each._replace(prewarm=warm.get(each.leaf.oid)) for each in _due(hierarchy, threshold, scope, sample_pages)]
     if not due:
         database.notice(f"no leaf of {call.root_name} is disordered {threshold} times or more: nothing to do")
         return
@@ -133,9 +138,9 @@ def _check_sample(sample_pages: int) -> None:
 
 def _order(hierarchy: Hierarchy, table: Table) -> OrderIndex | None:
     """The index of a table's order; a table without one is told of, and left as it is."""
-    wanted = plan.wanted_columns(hierarchy, table)
-    index = plan.choose(catalog.indexes(table.oid), wanted)
+    index = plan.choose(hierarchy, table, catalog.indexes(table.oid))
     if index is None:
+        wanted = plan.wanted_columns(hierarchy, table)
         database.notice(
             f"{table.identifier} has no index to order it by ({', '.join(wanted)}): left out; create one with"
             " dp.create_index or dp.create_index_concurrently, or choose another with dp.set_cluster_order"
@@ -167,6 +172,17 @@ def _closed(hierarchy: Hierarchy, table: Table) -> list[Slice]:
     return [each for each in hierarchy.range_slices(table) if each.upper is not None and each.upper.point <= now]
 
 
+def _warm_leaves(hierarchy: Hierarchy) -> dict[int, Identifier]:
+    """The leaves that are in the cache for the most part, with the function that reads them into it again."""
+    prewarm, buffercache = catalog_cache.facility("pg_prewarm"), catalog_cache.facility("pg_buffercache")
+    if prewarm is None or buffercache is None or not (prewarm.usable and buffercache.usable):
+        return {}
+    heaps = [each for each in catalog_cache.candidates(hierarchy, []) if each.kind == HEAP]
+    resident = catalog_cache.resident(heaps, buffercache)
+    function = Identifier(prewarm.schema, "pg_prewarm")
+    return {each.oid: function for each in heaps if resident.get(each.oid, 0) * 2 >= each.size}
+
+
 def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None:
     """One leaf after the other, as long as the next is likely to be done in time; a busy one does not stop the rest."""
     failures: list[str] = []
@@ -178,7 +194,7 @@ def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None
             database.notice(f"the time is over: {len(due) - position} leaves are left to the next call")
             break
         try:
-            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum), call)
+            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum, each.prewarm), call)
         except errors.LockNotAvailable as error:
             failures.append(calls.describe(error))
             calls.record_failure(error, call)

@@ -64,13 +64,23 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
     return ()
 
 
-def choose(indexes: list[OrderIndex], wanted: tuple[str, ...]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the one that begins with the wanted columns."""
+def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
+    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+
+    In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
+    them those of the owner's others.
+    """
     marked = [index for index in indexes if index.marked]
     if marked:
         return max(marked, key=lambda index: (index.marked, index.name))
-    fitting = [index for index in indexes if wanted and index.columns[: len(wanted)] == wanted]
-    return min(fitting, key=lambda index: (len(index.columns), index.name), default=None)
+    wanted = wanted_columns(hierarchy, table)
+    owner = hierarchy.policy.hash_key
+    preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
+    for columns in (*preferred, wanted):
+        fitting = [index for index in indexes if wanted and index.columns[: len(columns)] == columns]
+        if fitting:
+            return min(fitting, key=lambda index: (len(index.columns), index.name))
+    return None
 
 
 def group_columns(hierarchy: Hierarchy, table: Table, index: OrderIndex) -> tuple[str, ...]:
@@ -113,8 +123,11 @@ def measurement(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], percent:
     )
 
 
-def order_steps(leaf: Leaf, vacuum: bool) -> list[Step]:
-    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans."""
+def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[Step]:
+    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans.
+
+    ``prewarm``: the function that reads a leaf into the cache again, where it was there before.
+    """
     target = leaf.identifier
     cluster = compose("CLUSTER {} USING {}", target, Identifier(leaf.index_name))
     relations = (leaf.oid,)
@@ -129,6 +142,9 @@ def order_steps(leaf: Leaf, vacuum: bool) -> list[Step]:
     if vacuum:
         statement = compose("VACUUM {}", target)
         steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
+    if prewarm is not None:
+        statement = compose("SELECT {}({}::pg_catalog.regclass)", prewarm, Literal(target.text))
+        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE),)))
     return steps
 
 
