@@ -167,3 +167,12 @@ def test_refused_before_anything_is_changed(db: Database, owner: Connection, nam
         call(owner, "CALL dp.cluster", "event", **named)
     assert caught.value.sqlstate == state
     assert catalogs.difference(before, catalogs.picture(db)) == {}
+
+
+@one_form
+def test_a_superuser_orders_the_owners_leaves(db: Database, owner: Connection, connection: str) -> None:
+    with db.server.connect(db.name) as admin:
+        admin.execute(f"SET dp.now = '{NOW}'")  # type: ignore[call-overload]
+        call(admin, "CALL dp.cluster", "public.event", connection=connection)
+    assert max(closed(disorder(owner))) < 1.3
+    assert call(owner, "SELECT dp.drift", "event") == []
