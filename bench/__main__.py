@@ -16,6 +16,7 @@ NAMES = (
     "alter",
     "concurrently",
     "maintenance",
+    "cluster",
     "join",
     "global_index",
     "update",

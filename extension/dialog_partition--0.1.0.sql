@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_369e7f50e871'
+PACKAGE = 'dialog_partition_0_1_0_4892a4c8136f'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -578,6 +578,126 @@ def _nothing_to_attach(
         f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
         "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
     )
+''','api.cache': r'''"""prewarm, residency: which pages of a hierarchy are in the server's cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..catalog import cache as catalog
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import physical_order as catalog_order
+from ..model import Hierarchy
+from ..plan import cache as plan
+from ..plan import physical_order as plan_order
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cache import Facility
+
+
+class WarmedRow(NamedTuple):
+    """One row of dp.prewarm."""
+
+    relation: str
+    kind: str
+    bytes: int
+    resident_before: int | None
+    resident_after: int | None
+    verdict: str
+
+
+class ResidencyRow(NamedTuple):
+    """One row of dp.residency."""
+
+    tbl: str
+    relation: str
+    kind: str
+    bytes: int
+    resident: int
+
+
+def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
+    """Read what matters most into the cache; see sql/functions/prewarm.sql.j2."""
+    size = catalog.buffers()
+    if budget is None:
+        budget = int(size * plan.SHARE_OF_BUFFERS)
+    if not 0 <= budget <= size:
+        raise errors.InvalidParameter.of(
+            "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
+        )
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    tool = _usable("pg_prewarm")
+    buffercache = catalog.facility("pg_buffercache")
+    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    before = _resident(found, buffercache)
+    for each, fits in found:
+        if fits:
+            catalog.warm(each, tool)
+    after = _resident(found, buffercache)
+    return [
+        WarmedRow(
+            each.relation,
+            each.kind,
+            each.size,
+            None if before is None else before.get(each.oid, 0),
+            None if after is None else after.get(each.oid, 0),
+            plan.WARMED if fits else plan.LEFT_OUT,
+        )
+        for each, fits in found
+    ]
+
+
+def residency(root: int) -> list[ResidencyRow]:
+    """How much of each relation is in the cache; see sql/functions/residency.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    buffercache = _usable("pg_buffercache")
+    found = catalog.candidates(hierarchy, None)
+    resident = catalog.resident(found, buffercache)
+    return [
+        ResidencyRow(each.tbl, each.relation, each.kind, each.size, resident.get(each.oid, 0))
+        for each, _ in plan.chosen(found, 0)
+    ]
+
+
+def _critical(hierarchy: Hierarchy) -> list[int]:
+    """The indexes that readers come by: the primary keys, and those of the order."""
+    tables = hierarchy.tables
+    found = catalog.primary_keys([table.oid for table in tables])
+    for table in tables:
+        index = plan_order.choose(hierarchy, table, catalog_order.indexes(table.oid))
+        found += [index.oid] if index is not None else []
+    return found
+
+
+def _resident(found: list[tuple[plan.Candidate, bool]], buffercache: Facility | None) -> dict[int, int] | None:
+    """What is resident; None where the caller cannot know."""
+    if buffercache is None or not buffercache.usable:
+        return None
+    return catalog.resident([each for each, _ in found], buffercache)
+
+
+def _usable(name: str) -> Facility:
+    """An extension that the call cannot do without."""
+    found = catalog.facility(name)
+    if found is None:
+        raise errors.NotInPrerequisiteState(
+            f"extension {name} is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules.",
+            f"Run CREATE EXTENSION {name}; as a superuser.",
+        )
+    if not found.usable:
+        raise errors.InsufficientPrivilege(
+            f"permission denied for extension {name}",
+            "Its functions are not granted to you.",
+            "Members of pg_monitor may read the cache: GRANT pg_monitor TO <role>;"
+            if name == "pg_buffercache"
+            else f"Let a superuser grant EXECUTE on the function {name}.",
+        )
+    return found
 ''','api.calls': r'''"""What every call has in common: its context, the hierarchy's lock, and the record of its failure."""
 
 from __future__ import annotations
@@ -2879,6 +2999,216 @@ def set_not_null_online(tbl: int, column_name: str, dry_run: bool) -> None:
     run_counted(change, plan.not_null(change.target, parts, column_name, name, is_not_null), column_name)
     if not dry_run:
         _check_agreement(change, "column", column_name)
+''','api.physical_order': r'''"""clustering, cluster, set_cluster_order: the order in which the rows of leaves lie on disk."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from .. import database, errors, execute, remote
+from ..catalog import cache as catalog_cache
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import physical_order as catalog
+from ..model import Hierarchy, Slice, Table
+from ..plan import physical_order as plan
+from ..plan.cache import HEAP
+from ..plan.physical_order import Leaf, OrderIndex
+from ..sql import Identifier
+from . import calls, window
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+SCOPES = ("closed", "all")
+SAMPLE_PAGES = 100
+
+
+class ClusteringRow(NamedTuple):
+    """One row of dp.clustering."""
+
+    tbl: str
+    leaf: str
+    index_name: str
+    pages: int
+    disorder: float | None
+    modified_since_analyze: int
+    last_ordered: str | None
+
+
+class Due(NamedTuple):
+    """A leaf that is to be ordered."""
+
+    disorder: float
+    leaf: Leaf
+    prewarm: Identifier | None = None  # what reads it into the cache again, where it was there
+
+
+def clustering(root: int, sample_pages: int) -> list[ClusteringRow]:
+    """How disordered each leaf is; see sql/functions/clustering.sql.j2."""
+    _check_sample(sample_pages)
+    hierarchy = catalog_hierarchy.load(root)
+    calls.hierarchy_context("clustering", hierarchy, execute.DRY_RUN)  # reading may run code of the owner, too
+    found: list[ClusteringRow] = []
+    for table in hierarchy.tables:
+        index = _order(hierarchy, table)
+        if index is None:
+            continue
+        groups = plan.group_columns(hierarchy, table, index)
+        leaves = catalog.leaves(index.oid, None)
+        use = catalog.use(root, leaves)
+        for leaf in leaves:
+            disorder = catalog.disorder(leaf, index, groups, sample_pages)
+            used = use[leaf.oid]
+            found.append(
+                ClusteringRow(
+                    table.identifier.text,
+                    leaf.identifier.text,
+                    index.name,
+                    leaf.pages,
+                    disorder,
+                    used["modified"],
+                    used["ordered"],
+                )
+            )
+    return sorted(found, key=lambda row: -(row.disorder or 0))
+
+
+def cluster(
+    root: int,
+    threshold: float,
+    time_budget: str,
+    scope: str,
+    vacuum: bool,
+    sample_pages: int,
+    connection: str | None,
+    dry_run: bool,
+) -> None:
+    """Order the leaves that need it, worst first; see sql/procedures/cluster.sql.j2."""
+    _check_sample(sample_pages)
+    if not threshold >= 1:
+        raise errors.InvalidParameter.of("threshold", threshold, "It is 1, the perfect order, or more.")
+    if scope not in SCOPES:
+        raise errors.InvalidParameter.of("scope", scope, f"It is one of {', '.join(SCOPES)}.")
+    budget = catalog.seconds(time_budget)
+    if budget <= 0:
+        raise errors.InvalidParameter.of("time_budget", time_budget, "It must be longer than nothing.")
+    ends = time.monotonic() + budget
+    hierarchy, call = calls.open_procedure("cluster", root, dry_run)
+    warm = _warm_leaves(hierarchy)  # before measuring, which reads some pages of each
+    due = [each._replace(prewarm=warm.get(each.leaf.oid)) for each in _due(hierarchy, threshold, scope, sample_pages)]
+    if not due:
+        database.notice(f"no leaf of {call.root_name} is disordered {threshold} times or more: nothing to do")
+        return
+    if vacuum and not dry_run:
+        remote.open_session(call, connection)
+        execute.commit(call)
+    _order_all(due, call, vacuum, ends)
+
+
+def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
+    """Order the leaves of a table by another index from now on; see sql/functions/set_cluster_order.sql.j2."""
+    change = Alteration("set_cluster_order", tbl, dry_run)
+    indexes = catalog.indexes(tbl)
+    index = next((each for each in indexes if each.name == index_name), None)
+    if index is None:
+        names = ", ".join(each.name for each in indexes) or "none"
+        raise errors.UndefinedObject(
+            f'{change.target.identifier} has no index "{index_name}" that rows can be ordered by',
+            f"These can: {names}. Such an index is a valid btree of plain columns, without a predicate.",
+            "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
+        )
+    leaves = catalog.leaves(index.oid, None)
+    if not leaves:
+        raise errors.NotInPrerequisiteState(
+            f"{change.target.identifier} has no leaf that could be marked",
+            "The leaves say themselves which index they are ordered by.",
+            "Create slices first: CALL dp.create_slices(...).",
+        )
+    if index.marked == len(leaves):
+        return change.nothing(f"the leaves of {change.target.identifier} are marked with this index already")
+    return change.run(plan.mark_steps(leaves))
+
+
+def _check_sample(sample_pages: int) -> None:
+    if sample_pages < 1:
+        raise errors.InvalidParameter.of("sample_pages", sample_pages, "It is 1 or more.")
+
+
+def _order(hierarchy: Hierarchy, table: Table) -> OrderIndex | None:
+    """The index of a table's order; a table without one is told of, and left as it is."""
+    index = plan.choose(hierarchy, table, catalog.indexes(table.oid))
+    if index is None:
+        wanted = plan.wanted_columns(hierarchy, table)
+        database.notice(
+            f"{table.identifier} has no index to order it by ({', '.join(wanted)}): left out; create one with"
+            " dp.create_index or dp.create_index_concurrently, or choose another with dp.set_cluster_order"
+        )
+    return index
+
+
+def _due(hierarchy: Hierarchy, threshold: float, scope: str, sample_pages: int) -> list[Due]:
+    """The leaves at the threshold or above it, worst first."""
+    found: list[Due] = []
+    for table in hierarchy.tables:
+        index = _order(hierarchy, table)
+        if index is None:
+            continue
+        groups = plan.group_columns(hierarchy, table, index)
+        slices = None if scope == "all" else _closed(hierarchy, table)
+        for leaf in catalog.leaves(index.oid, slices):
+            disorder = catalog.disorder(leaf, index, groups, sample_pages)
+            if disorder is not None and disorder >= threshold:
+                found.append(Due(disorder, leaf))
+    return sorted(found, key=lambda each: (-each.disorder, each.leaf.identifier.text))
+
+
+def _closed(hierarchy: Hierarchy, table: Table) -> list[Slice]:
+    """The slices whose time is over; of numbers without a calendar none is."""
+    now = window.current_point(hierarchy)
+    if now is None:
+        return []
+    return [each for each in hierarchy.range_slices(table) if each.upper is not None and each.upper.point <= now]
+
+
+def _warm_leaves(hierarchy: Hierarchy) -> dict[int, Identifier]:
+    """The leaves that are in the cache for the most part, with the function that reads them into it again."""
+    prewarm, buffercache = catalog_cache.facility("pg_prewarm"), catalog_cache.facility("pg_buffercache")
+    if prewarm is None or buffercache is None or not (prewarm.usable and buffercache.usable):
+        return {}
+    heaps = [each for each in catalog_cache.candidates(hierarchy, []) if each.kind == HEAP]
+    resident = catalog_cache.resident(heaps, buffercache)
+    function = Identifier(prewarm.schema, "pg_prewarm")
+    return {each.oid: function for each in heaps if resident.get(each.oid, 0) * 2 >= each.size}
+
+
+def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None:
+    """One leaf after the other, as long as the next is likely to be done in time; a busy one does not stop the rest."""
+    failures: list[str] = []
+    done_bytes, done_seconds = 0, 0.0
+    for position, each in enumerate(due):
+        since = time.monotonic()
+        speed = done_bytes / done_seconds if done_bytes and done_seconds else plan.FIRST_BYTES_A_SECOND
+        if call.mode != execute.DRY_RUN and since + each.leaf.size / speed > ends:
+            database.notice(f"the time is over: {len(due) - position} leaves are left to the next call")
+            break
+        try:
+            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum, each.prewarm), call)
+        except errors.LockNotAvailable as error:
+            failures.append(calls.describe(error))
+            calls.record_failure(error, call)
+            execute.begin(call)
+            continue
+        done_bytes += each.leaf.size
+        done_seconds += time.monotonic() - since
+    if failures:
+        raise errors.LockNotAvailable(
+            f"{len(failures)} of {len(due)} leaves of {call.root_name} could not be locked",
+            " ".join(f"{text}." for text in failures),
+            "The others are in order. Call again when nobody uses these.",
+        )
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -4315,6 +4645,121 @@ def lacks_storage(table: int, template: int | None, given: dict[str, str], reset
         (table, template, [f"{name}={value}" for name, value in given.items()], reset),
     )
     return bool(rows[0]["found"])
+''','catalog.cache': r'''"""Reading and filling the server's cache: extensions pg_prewarm and pg_buffercache, where they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.cache import HEAP, INDEX, REFERENCE, Candidate
+from ..sql import Identifier, Literal, compose
+
+# The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
+_RELATIONS = """
+    SELECT r.oid, r.relkind, n.nspname AS schema, r.relname AS name, pg_relation_size(r.oid) AS size, leaf.slice
+    FROM (SELECT s.oid AS slice, coalesce(h.inhrelid, s.oid) AS oid
+          FROM unnest($1) AS s (oid) LEFT JOIN pg_inherits h ON h.inhparent = s.oid) AS leaf
+    CROSS JOIN LATERAL (
+        SELECT leaf.oid UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = leaf.oid AND i.indisvalid
+          AND ($2 IS NULL OR EXISTS (SELECT FROM pg_partition_ancestors(i.indexrelid) AS a WHERE a.relid = ANY ($2)))
+    ) AS each (oid)
+    JOIN pg_class r ON r.oid = each.oid
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    WHERE r.relkind IN ('r', 'i')
+"""
+
+_FACILITIES = """
+    SELECT e.extname AS name, n.nspname AS schema,
+           CASE e.extname WHEN 'pg_prewarm' THEN bool_or(has_function_privilege(p.oid, 'EXECUTE'))
+           ELSE bool_or(has_function_privilege(p.oid, 'EXECUTE')) FILTER (WHERE p.proname = 'pg_buffercache_pages')
+                AND has_table_privilege(format('%I.pg_buffercache', n.nspname), 'SELECT') END AS usable
+    FROM pg_extension e
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname IN ('pg_prewarm', 'pg_buffercache_pages')
+        AND starts_with(p.proname, e.extname)
+    WHERE e.extname = $1
+    GROUP BY e.extname, n.nspname
+"""
+
+
+class Facility(NamedTuple):
+    """An extension that knows the cache, and whether the caller may use it."""
+
+    schema: str
+    usable: bool
+
+
+class _Warmed(Exception):
+    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
+
+
+def facility(name: str) -> Facility | None:
+    """An extension, None where it is not installed."""
+    rows = database.query(_FACILITIES, ("text",), (name,))
+    return Facility(rows[0]["schema"], bool(rows[0]["usable"])) if rows else None
+
+
+def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidate]:
+    """The relations of a hierarchy that hold pages, of its indexes the given ones or all."""
+    found: list[Candidate] = []
+    for table in hierarchy.tables:
+        slices = hierarchy.slices[table.oid]
+        # by their end, the newest first; the default slice's rows are of no time, and come last
+        newest = sorted(slices, key=lambda each: (each.upper is None, -(each.upper.point if each.upper else 0)))
+        age = {each.oid: place for place, each in enumerate(newest)}
+        rows = database.query(_RELATIONS, ("oid[]", "oid[]"), ([each.oid for each in slices], indexes))
+        for row in rows:
+            kind = HEAP if row["relkind"] == "r" else INDEX
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, kind, row["size"], age[row["slice"]]))
+    for table in hierarchy.references:
+        name = table.identifier.text
+        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
+        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+    return [each for each in found if each.size > 0]
+
+
+def primary_keys(tables: list[int]) -> list[int]:
+    """The indexes of the tables' primary keys."""
+    rows = database.query(
+        "SELECT indexrelid AS oid FROM pg_index WHERE indisprimary AND indrelid = ANY ($1)", ("oid[]",), (tables,)
+    )
+    return [row["oid"] for row in rows]
+
+
+def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
+    """How many bytes of each relation's main fork are in the cache."""
+    query = compose(
+        "WITH cached AS (SELECT reltablespace, relfilenode, count(*) AS pages FROM {}"
+        " WHERE relforknumber = 0 AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " GROUP BY 1, 2)"
+        " SELECT c.oid, cached.pages * current_setting('block_size')::bigint AS bytes FROM pg_class c"
+        " JOIN cached ON cached.relfilenode = pg_relation_filenode(c.oid) AND cached.reltablespace = coalesce("
+        "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
+        " WHERE c.oid = ANY ({}::oid[])",
+        Identifier(buffercache.schema, "pg_buffercache"),
+        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+    )
+    return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
+
+
+def warm(each: Candidate, prewarm: Facility) -> None:
+    """Read a relation into the cache; its lock is let go at once."""
+    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+            raise _Warmed
+    except _Warmed:
+        pass
+
+
+def buffers() -> int:
+    """The size of shared_buffers in bytes."""
+    rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
+    return int(rows[0]["bytes"])
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -5399,6 +5844,98 @@ def constraint_definition(table: int, name: str) -> str:
         (table, name),
     )
     return str(rows[0]["definition"])
+''','catalog.physical_order': r'''"""Reading the physical order of leaves: the indexes to order by, the leaves, and how far these are from it."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import Slice
+from ..plan import physical_order as plan
+from ..plan.physical_order import Leaf, OrderIndex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+# Of whole rows, by plain columns: what CLUSTER can use, and what a reader meets in its order.
+_INDEXES = """
+    SELECT x.oid, n.nspname AS schema, x.relname AS name,
+           ARRAY(SELECT a.attname FROM generate_series(0, i.indnkeyatts - 1) AS place
+                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place]
+                 ORDER BY place) AS columns,
+           ARRAY(SELECT CASE WHEN i.indoption[place] & 1 = 1 THEN 'DESC' ELSE 'ASC' END
+                     || CASE WHEN i.indoption[place] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END
+                 FROM generate_series(0, i.indnkeyatts - 1) AS place ORDER BY place) AS directions,
+           (SELECT count(*) FROM pg_partition_tree(x.oid) AS tree JOIN pg_index l ON l.indexrelid = tree.relid
+            WHERE l.indisclustered) AS marked
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    JOIN pg_am m ON m.oid = x.relam
+    WHERE i.indrelid = $1 AND m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    ORDER BY x.relname
+"""
+
+_LEAVES = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, x.relname AS index_name, size.bytes AS size,
+           (size.bytes + page.bytes - 1) / page.bytes AS pages,
+           (SELECT count(*) FROM pg_index o WHERE o.indrelid = c.oid) + 3 AS relations
+    FROM pg_partition_tree($1::regclass) AS tree
+    JOIN pg_index i ON i.indexrelid = tree.relid
+    JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_class c ON c.oid = i.indrelid AND c.relkind = 'r'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) AS bytes) AS size
+    CROSS JOIN LATERAL (SELECT current_setting('block_size')::bigint AS bytes) AS page
+    WHERE $2 IS NULL OR c.oid = ANY ($2)
+        OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid AND h.inhparent = ANY ($2))
+    ORDER BY n.nspname, c.relname
+"""
+
+_USE = """
+    SELECT l.oid, pg_stat_get_mod_since_analyze(l.oid) AS modified,
+           (SELECT max(e.at) FROM dp.log_entry e
+            WHERE e.root = $1::regclass AND e.call = 'cluster' AND e.status = 'done' AND e.target = l.name) AS ordered
+    FROM unnest($2, $3) AS l (oid, name)
+"""
+
+
+def indexes(table: int) -> list[OrderIndex]:
+    """The indexes of a table that leaves can be ordered by."""
+    return [
+        OrderIndex(
+            row["oid"], row["schema"], row["name"], tuple(row["columns"]), tuple(row["directions"]), row["marked"]
+        )
+        for row in database.query(_INDEXES, ("oid",), (table,))
+    ]
+
+
+def leaves(index: int, slices: list[Slice] | None) -> list[Leaf]:
+    """The leaves that have an index, of some slices or all."""
+    chosen = None if slices is None else [each.oid for each in slices]
+    rows = database.query(_LEAVES, ("oid", "oid[]"), (index, chosen))
+    return [Leaf(**{name: row[name] for name in Leaf._fields}) for row in rows]
+
+
+def use(root: int, found: list[Leaf]) -> dict[int, Row]:
+    """When leaves were ordered last, and how many rows have changed since they were analysed."""
+    values = (root, [leaf.oid for leaf in found], [leaf.identifier.text for leaf in found])
+    return {row["oid"]: row for row in database.query(_USE, ("oid", "oid[]", "text[]"), values)}
+
+
+def disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
+    """How many times the least possible pages are read for rows that belong together; None: nothing to measure."""
+    if leaf.pages == 0:
+        return None
+    percent = min(100.0, 100.0 * sample_pages / leaf.pages)
+    row = database.query_once(plan.measurement(leaf, index, groups, percent).text)[0]
+    return None if row["pages"] is None else max(float(row["pages"] / row["least"]), 1.0)
+
+
+def seconds(interval: str) -> float:
+    """The length of an interval that PostgreSQL wrote."""
+    rows = database.query("SELECT extract(epoch FROM $1::interval)::float8 AS value", ("text",), (interval,))
+    return float(rows[0]["value"])
 ''','catalog.properties': r'''"""Reading what relations have that PostgreSQL does not pass on: of a table, its template, its slices and leaves."""
 
 from __future__ import annotations
@@ -6474,9 +7011,21 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
+    "clustering": "physical_order",
+    "cluster": "physical_order",
+    "set_cluster_order": "physical_order",
+    "prewarm": "cache",
+    "residency": "cache",
     "propagate": "propagation",
 }
-READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
+READING = (
+    "check",
+    "clustering",
+    "prewarm",
+    "residency",
+    "drift",
+    "last_plan",
+)  # these leave the last call's plan as it is
 
 
 def call(
@@ -8090,6 +8639,45 @@ def differences(column: NewColumn, asked: ColumnFacts, present: ColumnFacts) -> 
     found = [f"{what} {old or 'none'} instead of {new or 'none'}" for what, new, old in pairs if new != old]
     if column.is_not_null and not present.is_not_null:
         found.append("nullable instead of NOT NULL")
+    return found
+''','plan.cache': r'''"""What a cache of a given size is filled with: values in, a choice out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INDEX, HEAP, REFERENCE = "index", "heap", "reference"
+WARMED, LEFT_OUT = "warmed", "left out"
+SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
+SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
+
+
+class Candidate(NamedTuple):
+    """A relation with pages that may be read into the cache."""
+
+    oid: int
+    tbl: str
+    relation: str
+    kind: str
+    size: int  # bytes of its main fork
+    age: int  # how many slices are newer than its own
+
+
+def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bool]]:
+    """Every candidate in the order in which it is read, and whether it is: as a whole or not at all.
+
+    Indexes come first, then rows, both from the newest slice on, then references. What does not fit leaves its place
+    to smaller ones behind it.
+    """
+    kinds = (INDEX, HEAP, REFERENCE)
+    ordered = sorted(candidates, key=lambda each: (kinds.index(each.kind), each.age, each.relation))
+    left = {INDEX: int(budget * SHARE_OF_INDEXES), HEAP: budget, REFERENCE: budget}
+    found = []
+    for each in ordered:
+        fits = each.size <= left[each.kind]
+        if fits:
+            left = {kind: rest - each.size for kind, rest in left.items()}
+        found.append((each, fits))
     return found
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
@@ -11061,6 +11649,168 @@ def _is_copy(index: Index, original: Index) -> bool:
     """Whether an index is what REINDEX CONCURRENTLY of another left when it was stopped."""
     prefixes = tuple(naming.cut(original.name, naming.MAX_BYTES - 8) + suffix for suffix in ("_ccnew", "_ccold"))
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
+''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
+
+The order of a table is an index of it. Which one, the leaves themselves say (CLUSTER ON); where none does, the index
+that its readers use is taken: the owner's newest rows first in the root, the rows of one parent together in a child.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
+
+GROUPS = 100  # how many groups of rows are looked at in a leaf
+ROWS_OF_GROUP = 200  # and how many rows of each, at most
+FIRST_BYTES_A_SECOND = 50_000_000  # how fast the first leaf is ordered, before it was measured
+NEW_FILES = 8  # a leaf written anew locks its new files, too
+
+
+class OrderIndex(NamedTuple):
+    """An index that leaves can be ordered by."""
+
+    oid: int
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    directions: tuple[str, ...]  # behind each column in ORDER BY
+    marked: int  # how many leaves are marked with it
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+class Leaf(NamedTuple):
+    """A leaf and its part of the index of the order."""
+
+    oid: int
+    schema: str
+    name: str
+    index_name: str
+    pages: int
+    size: int  # bytes of its rows
+    relations: int  # itself, its indexes, its TOAST table
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.name)
+
+
+def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
+    """The columns that the order of a table begins with, where the leaves do not say; none for an unkeyed root."""
+    policy = hierarchy.policy
+    if table.oid == hierarchy.root.oid:
+        found = (policy.hash_key, policy.slice_key, policy.range_key)
+        return tuple(column for column in found if column is not None)
+    keys = policy.partition_keys
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid and key.parent != table.oid:
+            return tuple(column for column in key.columns if column not in keys)
+    return ()
+
+
+def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
+    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+
+    In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
+    them those of the owner's others.
+    """
+    marked = [index for index in indexes if index.marked]
+    if marked:
+        return max(marked, key=lambda index: (index.marked, index.name))
+    wanted = wanted_columns(hierarchy, table)
+    owner = hierarchy.policy.hash_key
+    preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
+    for columns in (*preferred, wanted):
+        fitting = [index for index in indexes if wanted and index.columns[: len(columns)] == columns]
+        if fitting:
+            return min(fitting, key=lambda index: (len(index.columns), index.name))
+    return None
+
+
+def group_columns(hierarchy: Hierarchy, table: Table, index: OrderIndex) -> tuple[str, ...]:
+    """What the rows that are read together have in common: the owner in the root, the parent in a child."""
+    wanted = wanted_columns(hierarchy, table)
+    if table.oid == hierarchy.root.oid or index.columns[: len(wanted)] != wanted:
+        return index.columns[:1]
+    return wanted
+
+
+def measurement(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], percent: float) -> SQL:
+    """The pages that sampled groups of rows lie in, and the least that they could lie in.
+
+    The groups are those of rows in random pages; of a large group the rows at its beginning count, in the order of the
+    index, as a reader with a LIMIT takes them. The least is what one row after the other takes, wherever in a page
+    the first one stands.
+    """
+    keys = [Identifier(column) for column in groups]
+    block = SQL("((ctid::text::point)[0])::bigint")
+    order = [compose("{} {}", Identifier(c), SQL(d)) for c, d in zip(index.columns, index.directions)]
+    return compose(
+        "WITH sampled AS MATERIALIZED (SELECT {block} AS dp_block, ctid AS dp_row, {keys} FROM ONLY {leaf}"
+        " TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)),"
+        " density AS (SELECT count(*)::float8 / greatest(count(DISTINCT dp_block), 1) AS rows FROM sampled),"
+        " chosen AS (SELECT DISTINCT {keys} FROM (SELECT * FROM sampled ORDER BY md5(dp_row::text) LIMIT {groups})"
+        " AS picked),"
+        " looked AS (SELECT one.pages, one.rows FROM chosen CROSS JOIN LATERAL (SELECT count(*) AS rows,"
+        " count(DISTINCT dp_block) AS pages FROM (SELECT {block} AS dp_block FROM ONLY {leaf} AS dp_leaf"
+        " WHERE {same} ORDER BY {order} LIMIT {limit}) AS taken) AS one WHERE one.rows > 0)"
+        " SELECT sum(pages)::float8 AS pages, sum(1 + (looked.rows - 1) / density.rows)::float8 AS least"
+        " FROM looked, density",
+        block=block,
+        keys=comma_list(keys),
+        leaf=leaf.identifier,
+        percent=SQL(f"{percent:.6f}"),
+        groups=Literal(GROUPS),
+        limit=Literal(ROWS_OF_GROUP),
+        same=conjunction([compose("dp_leaf.{} = chosen.{}", key, key) for key in keys]),
+        order=comma_list(order),
+    )
+
+
+def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[Step]:
+    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans.
+
+    ``prewarm``: the function that reads a leaf into the cache again, where it was there before.
+    """
+    target = leaf.identifier
+    cluster = compose("CLUSTER {} USING {}", target, Identifier(leaf.index_name))
+    relations = (leaf.oid,)
+    steps = [
+        Step(
+            (
+                Operation(target, cluster, ACCESS_EXCLUSIVE, relations, 3 * leaf.relations + NEW_FILES),
+                Operation(target, compose("ANALYZE {}", target), SHARE_UPDATE_EXCLUSIVE, (), leaf.relations),
+            )
+        )
+    ]
+    if vacuum:
+        statement = compose("VACUUM {}", target)
+        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
+    if prewarm is not None:
+        statement = compose("SELECT {}({}::pg_catalog.regclass)", prewarm, Literal(target.text))
+        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE),)))
+    return steps
+
+
+def mark_steps(leaves: list[Leaf]) -> list[Operation]:
+    """Say of leaves which index their order is, without ordering them."""
+    return [
+        Operation(
+            leaf.identifier,
+            compose("ALTER TABLE {} CLUSTER ON {}", leaf.identifier, Identifier(leaf.index_name)),
+            ACCESS_EXCLUSIVE,
+            (leaf.oid,),
+            leaf.relations,
+        )
+        for leaf in leaves
+    ]
 ''','plan.propagation': r'''"""What a plain DDL command changed of a managed table, and what carries it to template and partitions."""
 
 from __future__ import annotations
@@ -14215,10 +14965,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -14485,10 +15235,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -14507,10 +15257,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -14536,10 +15286,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -14561,10 +15311,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -14582,10 +15332,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -14603,10 +15353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -14622,16 +15372,44 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp."check" IS
 'What is wrong with a hierarchy, or all: a row a finding, with its severity (error, warning, notice) and the statement that mends it. Empty when all is well.
 Locks: ACCESS SHARE on the default slices. Errors: 42704 no hierarchy.';
+
+-- functions/clustering.sql.j2
+CREATE FUNCTION dp.clustering(
+    root regclass,
+    sample_pages integer DEFAULT 100
+)
+RETURNS TABLE (
+    tbl text,
+    leaf text,
+    index_name text,
+    pages bigint,
+    disorder double precision,
+    modified_since_analyze bigint,
+    last_ordered timestamptz
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'sample_pages': sample_pages}
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.clustering IS
+'How disordered each leaf is, worst first: the pages in which rows lie that are read together, as a multiple of the least possible, from sample_pages random pages.
+Locks nothing but as a reader does. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
 
 -- functions/configure.sql.j2
 CREATE FUNCTION dp.configure(
@@ -14654,10 +15432,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -14679,10 +15457,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -14714,10 +15492,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -14738,10 +15516,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -14758,10 +15536,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -14779,10 +15557,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -14806,10 +15584,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -14827,10 +15605,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -14847,10 +15625,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -14867,10 +15645,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -14886,10 +15664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -14906,10 +15684,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -14926,10 +15704,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -14946,10 +15724,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -14965,10 +15743,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15018,10 +15796,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15032,6 +15810,33 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/prewarm.sql.j2
+CREATE FUNCTION dp.prewarm(
+    root regclass,
+    budget bigint DEFAULT NULL
+)
+RETURNS TABLE (
+    relation text,
+    kind text,
+    bytes bigint,
+    resident_before bigint,
+    resident_after bigint,
+    verdict text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'budget': budget}
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('prewarm', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.prewarm IS
+'Reads into the cache what matters most, never more than budget bytes (half of shared_buffers when NULL): primary keys and the indexes of the order, rows of the newest slices, references.
+Locks one relation at a time ACCESS SHARE. Errors: 22023, 42501, 42704 no hierarchy, 55000 no extension pg_prewarm.';
 
 -- functions/register_child.sql.j2
 CREATE FUNCTION dp.register_child(
@@ -15047,10 +15852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15068,10 +15873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15089,15 +15894,60 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
 'Renames a column of a root or child, its template and all partitions; a key in all tables of the hierarchy and in its configuration.
 Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+
+-- functions/residency.sql.j2
+CREATE FUNCTION dp.residency(
+    root regclass
+)
+RETURNS TABLE (
+    tbl text,
+    relation text,
+    kind text,
+    bytes bigint,
+    resident bigint
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('residency', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.residency IS
+'How many bytes of each leaf, index and reference are in the cache.
+Locks nothing. Errors: 42501 not a member of pg_monitor, 42704 no hierarchy, 55000 no extension pg_buffercache.';
+
+-- functions/set_cluster_order.sql.j2
+CREATE FUNCTION dp.set_cluster_order(
+    tbl regclass,
+    index_name name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.set_cluster_order IS
+'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), and moves no row.
+Locks the leaves ACCESS EXCLUSIVE, for a moment. Errors: 42501, 42704 no such index or no managed table, 53200, 55000 no leaf, 55006, 55P03.';
 
 -- functions/set_default.sql.j2
 CREATE FUNCTION dp.set_default(
@@ -15111,10 +15961,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -15131,10 +15981,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -15151,10 +16001,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_369e7f50e871'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4892a4c8136f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -15302,16 +16152,40 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
 'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
 Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
 rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
+
+-- procedures/cluster.sql.j2
+CREATE PROCEDURE dp.cluster(
+    root regclass,
+    threshold double precision DEFAULT 1.5,
+    time_budget interval DEFAULT '1 hour',
+    scope text DEFAULT 'closed',
+    vacuum boolean DEFAULT true,
+    sample_pages integer DEFAULT 100,
+    connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.cluster IS
+'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, a leaf a transaction, while the time budget lasts;
+then VACUUM in a second session, by dblink.
+Locks one leaf at a time ACCESS EXCLUSIVE. Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -15327,10 +16201,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -15349,10 +16223,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -15372,10 +16246,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -15393,10 +16267,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -15413,10 +16287,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -15433,10 +16307,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -15451,10 +16325,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -15470,10 +16344,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -15489,10 +16363,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_369e7f50e871' not in GD:
+if 'dialog_partition_0_1_0_4892a4c8136f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_369e7f50e871'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4892a4c8136f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -53,9 +53,21 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
+    "clustering": "physical_order",
+    "cluster": "physical_order",
+    "set_cluster_order": "physical_order",
+    "prewarm": "cache",
+    "residency": "cache",
     "propagate": "propagation",
 }
-READING = ("check", "drift", "last_plan")  # these leave the last call's plan as it is
+READING = (
+    "check",
+    "clustering",
+    "prewarm",
+    "residency",
+    "drift",
+    "last_plan",
+)  # these leave the last call's plan as it is
 
 
 def call(

@@ -16,6 +16,7 @@ EXPECTED = Path(__file__).parent / "expected" / "objects.txt"
 # The server refuses COMMIT in a procedure with SET; these pin search_path themselves, after every commit again.
 COMMITTING_PROCEDURES = {
     "add_constraint_online",
+    "cluster",
     "create_global_index_online",
     "create_index_concurrently",
     "create_slices",

@@ -116,6 +116,15 @@ CASES = {
     ),
     "create_index": (FILLED, "SELECT {columns} FROM dp.create_index('item', 'i', '(kind DESC)'{dry})"),
     "drop_index": (FILLED, "SELECT {columns} FROM dp.drop_index('event', 'event_body_idx'{dry})"),
+    "set_cluster_order": (FILLED, "SELECT {columns} FROM dp.set_cluster_order('event', 'event_body_idx'{dry})"),
+    "cluster": (
+        FILLED
+        + "CALL dp.create_slices('event', '2025-05-01', '2025-09-01');"
+        + "SELECT dp.set_cluster_order('event', 'event_pkey'); ALTER TABLE event_2025_05_h00 SET WITHOUT CLUSTER;"
+        + "ALTER TABLE event_2025_05_h01 SET WITHOUT CLUSTER;"
+        + ROWS,
+        "CALL dp.cluster('event', threshold => 1, scope => 'all', vacuum => false{dry})",
+    ),
     "set_storage": (
         FILLED,
         "SELECT {columns} FROM dp.set_storage('event', '{\"fillfactor\": null, \"parallel_workers\": 2}'{dry})",

@@ -1,0 +1,109 @@
+"""A cold cache is filled with what matters most, and never with more than was allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.database import Database
+from tests.support.hierarchies import call, create_slices, declare
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def owner(db: Database) -> Connection:
+    owner = db.connect()
+    declare(owner, premake=0)
+    create_slices(owner, "2025-02-01", "2025-06-01")
+    call(owner, "SELECT dp.create_index", "event", "event_order", "(party, at DESC)")
+    owner.execute(
+        "INSERT INTO event (id, at, party, body) SELECT n, '2025-02-01 00:00+00'::timestamptz + n % 85 * interval"
+        " '1 day', 'p' || n % 40, repeat('x', 300) FROM generate_series(1, 6000) AS n"
+    )
+    return owner
+
+
+def with_extensions(db: Database, *names: str) -> None:
+    with db.server.connect(db.name) as admin:
+        for name in names:
+            admin.execute(f"CREATE EXTENSION {name}")  # type: ignore[call-overload]
+        if "pg_buffercache" in names:
+            admin.execute("GRANT pg_monitor TO owner")
+
+
+@pytest.fixture
+def monitored(db: Database) -> Any:
+    with_extensions(db, "pg_prewarm", "pg_buffercache")
+    yield
+    with db.server.connect(db.name) as admin:
+        admin.execute("REVOKE pg_monitor FROM owner")
+
+
+@pytest.mark.usefixtures("monitored")
+def test_indexes_then_the_newest_rows_within_the_budget(owner: Connection) -> None:
+    whole = call(owner, "SELECT dp.prewarm", "event")
+    assert {row[5] for row in whole} == {"warmed"}
+    assert all(row[4] == row[2] for row in whole), "all of it is resident"
+    kinds = [row[1] for row in whole]
+    assert kinds == sorted(kinds, key=["index", "heap", "reference"].index)
+    months = [row[0].split("_2025_")[1][:2] for row in whole if row[1] == "heap"]
+    assert months == ["04", "04", "03", "03", "02", "02"], "the empty slice of May has nothing to read"
+    budget = sum(row[2] for row in whole) // 2
+    half = call(owner, "SELECT dp.prewarm", "event", budget)
+    warmed = [row for row in half if row[5] == "warmed"]
+    assert 0 < sum(row[2] for row in warmed) <= budget
+    assert sum(row[2] for row in warmed if row[1] == "index") <= budget // 2
+    assert [row[:3] for row in half] == [row[:3] for row in whole], "what is left out is reported"
+    assert {row[5] for row in call(owner, "SELECT dp.prewarm", "event", 0)} == {"left out"}
+
+
+@pytest.mark.usefixtures("monitored")
+def test_residency(owner: Connection) -> None:
+    call(owner, "SELECT dp.prewarm", "event")
+    rows = call(owner, "SELECT dp.residency", "event")
+    heaps = [row for row in rows if row[2] == "heap"]
+    assert len(heaps) == 6
+    assert all(row[4] == row[3] > 0 for row in heaps)
+
+
+@pytest.mark.usefixtures("monitored")
+def test_relations_are_not_kept_locked(owner: Connection) -> None:
+    with owner.transaction():
+        call(owner, "SELECT dp.prewarm", "event")
+        held = owner.execute(
+            "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'event_2025_03_h00'::regclass"
+        ).fetchone()
+    assert held == (0,)
+
+
+@pytest.mark.usefixtures("monitored")
+def test_what_was_warm_is_warm_again_when_it_has_been_ordered(owner: Connection) -> None:
+    call(owner, "SELECT dp.prewarm", "event")
+    call(owner, "CALL dp.cluster", "event", threshold=1, scope="all", vacuum=False)
+    plan = [row[0] for row in owner.execute("SELECT statement FROM dp.last_plan").fetchall()]
+    assert sum("pg_prewarm" in statement for statement in plan) == 6
+    heaps = [row for row in call(owner, "SELECT dp.residency", "event") if row[2] == "heap"]
+    assert all(row[4] == row[3] for row in heaps)
+
+
+def test_without_the_extensions_the_error_says_what_to_do(db: Database, owner: Connection) -> None:
+    for function, name in (("prewarm", "pg_prewarm"), ("residency", "pg_buffercache")):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=name) as caught:
+            call(owner, f"SELECT dp.{function}", "event")
+        assert f"CREATE EXTENSION {name}" in str(caught.value.diag.message_hint)
+    with db.server.connect(db.name) as admin:
+        admin.execute("CREATE EXTENSION pg_prewarm")
+        admin.execute("CREATE EXTENSION pg_buffercache")
+    assert {row[3:] for row in call(owner, "SELECT dp.prewarm", "event")} == {(None, None, "warmed")}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        call(owner, "SELECT dp.residency", "event")
+
+
+@pytest.mark.usefixtures("monitored")
+def test_more_than_the_cache_holds_is_refused(owner: Connection) -> None:
+    for budget in (1 << 50, -1):
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            call(owner, "SELECT dp.prewarm", "event", budget)
