@@ -61,6 +61,17 @@ def test_indexes_then_the_newest_rows_within_the_budget(owner: Connection) -> No
 
 
 @pytest.mark.usefixtures("monitored")
+@pytest.mark.parametrize("hash_partitions", [0, 2])
+def test_global_indexes_are_warmed_first(owner: Connection, hash_partitions: int) -> None:
+    call(owner, "SELECT dp.create_global_index", "event", ["id"], hash_partitions=hash_partitions)
+    warmed = call(owner, "SELECT dp.prewarm", "event")
+    first = [row for row in warmed if row[1] == "global index"]
+    assert warmed[: len(first)] == first
+    assert len(first) == 2 * max(hash_partitions, 1), "the rows and the key of each part"
+    assert all(row[4] == row[2] > 0 for row in first)
+
+
+@pytest.mark.usefixtures("monitored")
 def test_residency(owner: Connection) -> None:
     call(owner, "SELECT dp.prewarm", "event")
     rows = call(owner, "SELECT dp.residency", "event")

@@ -387,6 +387,10 @@ def test_nobody_runs_the_owner_s_predicate_by_looking(db: Database, owner: psyco
     assert "SET ROLE" in str(caught.value.diag.message_hint)
     found = admin.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
     assert ("global index inexact",) not in found
+    owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-05-01')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="predicate"):
+        admin.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
+    owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-05-01')")
 
 
 def test_check_finds_what_was_changed_behind_its_back(db: Database, owner: psycopg.Connection[Any]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .. import errors, naming
 from ..catalog import detached as catalog_detached
+from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy, SliceSpec, Table
 from ..plan import coverage
 from ..plan import detached as plan
-from ..sql import names
+from ..sql import Identifier, names
 from . import calls, obstacles, slices, window
 from .policy import parse_bound
 
@@ -29,11 +30,25 @@ def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: 
     by_hand = catalog_detached.by_hand(hierarchy, [(table, spec) for table in lacking if table.oid not in known])
     if not remembered and not by_hand:
         raise _nothing_to_attach(hierarchy, lower_bound, lacking, spec)
+    _refuse_predicates(hierarchy)
     for each in (*remembered, *by_hand):
         _refuse_unlike(hierarchy, each)
     if not spec.is_default:
         obstacles.refuse(obstacles.rows_in_default(hierarchy, [spec]))
     return calls.run_in_function([plan.attach_step(hierarchy, [*remembered, *by_hand])], call)
+
+
+def _refuse_predicates(hierarchy: Hierarchy) -> None:
+    """What a global index says behind WHERE may call functions of the owner, and is run on the rows that come back."""
+    owner = hierarchy.root.owner
+    if owner != catalog_server.server().user and any(
+        index.predicate is not None for table in hierarchy.tables for index in table.global_indexes
+    ):
+        raise errors.InsufficientPrivilege(
+            f"a global index of {hierarchy.root.identifier} has a predicate, which would run with your rights",
+            "It may call functions of the tables' owner.",
+            f"Call in a session of {owner}; or, if you trust that code, SET ROLE {Identifier(owner)} first.",
+        )
 
 
 def _refuse_unlike(hierarchy: Hierarchy, each: plan.DetachedSlice) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -18,6 +18,16 @@ _RELATIONS = """
         SELECT leaf.oid UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = leaf.oid AND i.indisvalid
           AND ($2 IS NULL OR EXISTS (SELECT FROM pg_partition_ancestors(i.indexrelid) AS a WHERE a.relid = ANY ($2)))
     ) AS each (oid)
+    JOIN pg_class r ON r.oid = each.oid
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    WHERE r.relkind IN ('r', 'i')
+"""
+
+_SIDE_RELATIONS = """
+    SELECT r.oid, n.nspname AS schema, r.relname AS name, pg_relation_size(r.oid) AS size
+    FROM (SELECT $1 AS oid UNION SELECT relid::oid FROM pg_partition_tree($1)) AS side
+    CROSS JOIN LATERAL (SELECT side.oid UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = side.oid)
+        AS each (oid)
     JOIN pg_class r ON r.oid = each.oid
     JOIN pg_namespace n ON n.oid = r.relnamespace
     WHERE r.relkind IN ('r', 'i')
@@ -67,6 +77,10 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
             kind = HEAP if row["relkind"] == "r" else INDEX
             name = Identifier(row["schema"], row["name"]).text
             found.append(Candidate(row["oid"], table.identifier.text, name, kind, row["size"], age[row["slice"]]))
+        for side in table.global_indexes:
+            for row in database.query(_SIDE_RELATIONS, ("oid",), (side.oid,)):
+                name = Identifier(row["schema"], row["name"]).text
+                found.append(Candidate(row["oid"], table.identifier.text, name, GLOBAL_INDEX, row["size"], 0))
     for table in hierarchy.references:
         name = table.identifier.text
         size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-INDEX, HEAP, REFERENCE = "index", "heap", "reference"
+GLOBAL_INDEX, INDEX, HEAP, REFERENCE = "global index", "index", "heap", "reference"
 WARMED, LEFT_OUT = "warmed", "left out"
 SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
 SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
@@ -24,12 +24,13 @@ class Candidate(NamedTuple):
 def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bool]]:
     """Every candidate in the order in which it is read, and whether it is: as a whole or not at all.
 
-    Indexes come first, then rows, both from the newest slice on, then references. What does not fit leaves its place
-    to smaller ones behind it.
+    Global indexes come first, then indexes, then rows, the latter two from the newest slice on, then references. What
+    does not fit leaves its place to smaller ones behind it.
     """
-    kinds = (INDEX, HEAP, REFERENCE)
+    kinds = (GLOBAL_INDEX, INDEX, HEAP, REFERENCE)
     ordered = sorted(candidates, key=lambda each: (kinds.index(each.kind), each.age, each.relation))
-    left = {INDEX: int(budget * SHARE_OF_INDEXES), HEAP: budget, REFERENCE: budget}
+    of_indexes = int(budget * SHARE_OF_INDEXES)
+    left = {GLOBAL_INDEX: of_indexes, INDEX: of_indexes, HEAP: budget, REFERENCE: budget}
     found = []
     for each in ordered:
         fits = each.size <= left[each.kind]
