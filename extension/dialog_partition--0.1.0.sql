@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_74cea3bb6ded'
+PACKAGE = 'dialog_partition_0_1_0_6de1f9ef052a'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2414,8 +2414,8 @@ from ..catalog import server as catalog_server
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
+from ..plan import keeping, trees
 from ..plan import lookup as plan_lookup
-from ..plan import trees
 from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
@@ -2545,7 +2545,7 @@ def _wanted(
     predicate: str | None,
     index_name: str | None,
     hash_partitions: int,
-) -> plan.Wanted:
+) -> keeping.Wanted:
     table, policy = change.target.table, change.target.hierarchy.policy
     if not columns or len(set(columns)) < len(columns):
         raise errors.InvalidParameter.of("columns", str(list(columns)), "They are different columns, one at least.")
@@ -2575,7 +2575,7 @@ def _wanted(
         is_unique,
         True,
     )
-    return plan.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
+    return keeping.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
 
 
 def _carried(change: Alteration, columns: tuple[str, ...]) -> tuple[Column, ...]:
@@ -2606,7 +2606,7 @@ def _deparsed(change: Alteration, predicate: str | None) -> tuple[str | None, tu
     return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.COLUMN))
 
 
-def _present(change: Alteration, wanted: plan.Wanted) -> GlobalIndex | None:
+def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
     """The index that is asked for, if it is there; what else has its name is an error."""
     side = wanted.side
     same = (side.columns, side.predicate, side.is_unique)
@@ -2623,7 +2623,7 @@ def _present(change: Alteration, wanted: plan.Wanted) -> GlobalIndex | None:
     return None
 
 
-def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> list[Operation]:
+def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> list[Operation]:
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
@@ -2638,12 +2638,12 @@ def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> lis
         wanted = wanted._replace(side=side._replace(is_valid=False))
     statements = [plan.add_key(side)]
     statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
-    statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
+    statements += [keeping.keeper(wanted), keeping.restrict_keeper(side)]
     found += [Operation(side.identifier, each, locks=4) for each in statements]
-    for statement in plan.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
+    for statement in keeping.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
         found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 30, tree))
     for partition, is_leaf in catalog.partitions(target.table.oid):
-        guard = plan.guard(side, partition, is_leaf=is_leaf)
+        guard = keeping.guard(side, partition, is_leaf=is_leaf)
         found.append(Operation(partition, guard, SHARE_ROW_EXCLUSIVE, (), 0))
     root = target.hierarchy.root.identifier
     found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))
@@ -10367,7 +10367,7 @@ from __future__ import annotations
 from ..model import Hierarchy, Table
 from ..sql import Identifier, Literal, compose, name_array
 from .finding import ERROR, Facts, Finding
-from .global_index import guard
+from .keeping import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10805,49 +10805,16 @@ def _deferral(table: Table, key: ForeignKey, deferred: bool) -> list[Operation]:
         "ALTER TABLE {} ALTER CONSTRAINT {} DEFERRABLE INITIALLY DEFERRED", table.identifier, Identifier(key.name)
     )
     return [Operation(table.identifier, statement, relations=(table.oid,))]
-''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys.
-
-It is kept by statement triggers of generated PL/pgSQL with transition tables, which see all rows that a statement on
-the table writes, cascades included. Row triggers would be compiled for each leaf in each session: measured over 960
-leaves, an INSERT took four times as long. Only a change of the partition keys has one: of a row that MERGE moves, the
-transition tables have neither version. Statements that name a partition are refused.
-"""
+''','plan.global_index': r'''"""Global indexes: a side table that holds some columns of all rows of a table, with the partition keys."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 from .. import naming
 from ..model import GlobalIndex, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, name_array, names
-from .structure import Column, add_constraint
-
-
-class Wanted(NamedTuple):
-    """A global index that shall be, with the columns that it stores."""
-
-    side: GlobalIndex
-    columns: tuple[Column, ...]  # of the table: those that are indexed, then those that are carried
-    predicate_columns: tuple[str, ...]
-    hash_partitions: int  # of the side table itself; 0: it is not partitioned
-
-
-EVENTS = {
-    "insert": "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
-    "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows",
-    "update": "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
-    "truncate": "BEFORE TRUNCATE ON {}",
-}
-
-
-def trigger_name(index: GlobalIndex, event: str) -> str:
-    """The name of one of its triggers."""
-    return naming.derived_name(index.name, event)
-
-
-def row_trigger_name(index: GlobalIndex) -> str:
-    """The name of the trigger for rows, behind all others: they fire in the order of their names."""
-    return naming.shorten(f"~{index.name}", naming.MAX_BYTES)
+from . import keeping
+from .keeping import Wanted
+from .structure import add_constraint
 
 
 def key_name(index: GlobalIndex) -> str:
@@ -10899,6 +10866,131 @@ def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
     ]
 
 
+def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
+    """The entries of all rows of a slice, which is about to leave its table."""
+    return compose(
+        "DELETE FROM {} AS g USING {} AS t WHERE {}", index.identifier, relation, keeping.equal(index, "g", "t")
+    )
+
+
+def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
+    """An entry for every row of a table or slice that counts."""
+    conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
+    if index.predicate is not None:
+        conditions.append(compose("({})", SQL(index.predicate)))
+    return compose(
+        "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
+        index.identifier,
+        names(index.stored),
+        keeping.values("t", index.stored),
+        relation,
+        conjunction(conditions),
+    )
+
+
+def batches(index: GlobalIndex, leaf: Identifier, blocks: int, each: int) -> list[SQL]:
+    """Entries of the rows of a leaf, some blocks at a time. Rows are locked, so that none changes or goes meanwhile.
+
+    What the triggers have written already is left as it is. Whether that was for the same row is verified afterwards.
+    """
+    found = []
+    for first in range(0, max(blocks, 1), each):
+        part = compose("t.ctid >= {}::tid", Literal(f"({first},0)"))
+        if first + each < blocks:
+            part = compose("{} AND t.ctid < {}::tid", part, Literal(f"({first + each},0)"))
+        text = add_entries(index, compose("ONLY {}", leaf))
+        found.append(compose("{} AND {} FOR SHARE OF t ON CONFLICT DO NOTHING", text, part))
+    return found
+
+
+def refuse_missing(index: GlobalIndex, leaf: Identifier) -> SQL:
+    """An error for a row of a leaf that has no entry of its own: another row has its values."""
+    return compose(
+        "SELECT dp._refuse_missing_entries({}::regclass, {}::regclass, {})",
+        Literal(index.identifier.text),
+        Literal(leaf.text),
+        Literal(key_name(index)),
+    )
+
+
+def declare_valid(index: GlobalIndex) -> SQL:
+    """It holds all rows."""
+    return compose(
+        "UPDATE dp.global_index_config SET is_valid = true WHERE side = {}::regclass", Literal(index.identifier.text)
+    )
+
+
+def configuration(wanted: Wanted, root: Identifier, table: Table) -> SQL:
+    """What is remembered of it."""
+    index = wanted.side
+    return compose(
+        "INSERT INTO dp.global_index_config (side, root, tbl, columns, predicate, predicate_columns, is_unique,"
+        " is_valid) VALUES ({}::regclass, {}::regclass, {}::regclass, {}, {}, {}, {}, {})",
+        Literal(index.identifier.text),
+        Literal(root.text),
+        Literal(table.identifier.text),
+        name_array(index.columns),
+        Literal(index.predicate),
+        name_array(wanted.predicate_columns),
+        Literal(index.is_unique),
+        Literal(index.is_valid),
+    )
+
+
+def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -> list[SQL]:
+    """The index with its triggers, which alone keep the function."""
+    found = [*keeping.drop_triggers(index, table), *(keeping.drop_guard(index, each) for each in partitions)]
+    found.append(
+        compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
+    )
+    found.append(compose("DROP TABLE {}", index.identifier))
+    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    return found
+''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
+
+Statement triggers with transition tables see all rows that a statement on the table writes, cascades included. Row
+triggers would be compiled for each leaf in each session: measured over 960 leaves, an INSERT took four times as long.
+Only a change of the partition keys has one: of a row that MERGE moves, the transition tables have neither version.
+Statements that name a partition are refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, names
+from .structure import Column
+
+
+class Wanted(NamedTuple):
+    """A global index that shall be, with the columns that it stores."""
+
+    side: GlobalIndex
+    columns: tuple[Column, ...]  # of the table: those that are indexed, then those that are carried
+    predicate_columns: tuple[str, ...]
+    hash_partitions: int  # of the side table itself; 0: it is not partitioned
+
+
+EVENTS = {
+    "insert": "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
+    "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows",
+    "update": "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "truncate": "BEFORE TRUNCATE ON {}",
+}
+
+
+def trigger_name(index: GlobalIndex, event: str) -> str:
+    """The name of one of its triggers."""
+    return naming.derived_name(index.name, event)
+
+
+def row_trigger_name(index: GlobalIndex) -> str:
+    """The name of the trigger for rows, behind all others: they fire in the order of their names."""
+    return naming.shorten(f"~{index.name}", naming.MAX_BYTES)
+
+
 _KEEPER = """
 BEGIN
     IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
@@ -10922,12 +11014,20 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = {unseen},
             HINT = 'Name the table that it is a partition of.';
+    -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'INSERT' THEN
-        INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts} AND {is_new};
+        IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) AS t) < 2 THEN
+            {insert}
+        ELSE
+            {insert_many}
+        END IF;
     ELSIF TG_OP = 'DELETE' THEN
-        DELETE FROM {side} AS g USING old_rows AS t WHERE {is_row};
+        IF (SELECT count(*) FROM (SELECT FROM old_rows LIMIT 2) AS t) < 2 THEN
+            {delete}
+        ELSE
+            {delete_many}
+        END IF;
     ELSIF EXISTS (SELECT {watched} FROM new_rows AS t EXCEPT SELECT {watched} FROM old_rows AS t) THEN
-        -- plans are kept: that of one row would be a bad one for many
         IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) AS t) < 2 THEN
             {update}
         ELSE
@@ -10944,24 +11044,26 @@ def keeper(wanted: Wanted) -> SQL:
     index = wanted.side
     nullable = [each.name for each in wanted.columns if not each.is_not_null]
     counts = _counts("t", nullable, index.predicate)
-    watched = compose("{}, ({}) IS TRUE", _values("t", index.stored), SQL(index.predicate or "true"))
-    changes = _changes(index, counts)
+    watched = compose("{}, ({}) IS TRUE", values("t", index.stored), SQL(index.predicate or "true"))
+    insert = [_insert(index, counts)]
+    delete = [compose("DELETE FROM {} AS g USING old_rows AS t WHERE {}", index.identifier, equal(index, "g", "t"))]
+    update = _changes(index, counts)
     body = compose(
         _KEEPER,
         side=index.identifier,
         stored=names(index.stored),
-        new=_values("t", index.stored),
-        counts=counts,
-        is_new=_is_new(index),
-        is_row=_equal(index, "g", "t"),
-        new_row=_values("NEW", index.stored),
+        new_row=values("NEW", index.stored),
         new_counts=_counts("NEW", nullable, index.predicate),
-        is_old=_equal(index, "g", "OLD"),
+        is_old=equal(index, "g", "OLD"),
         watched=watched,
-        update=SQL(" ".join(f"{each};" for each in changes)),
-        update_many=SQL(" ".join(f"EXECUTE {Literal(each.text)};" for each in changes)),
+        insert=_kept(insert),
+        insert_many=_planned_each_time(insert),
+        delete=_kept(delete),
+        delete_many=_planned_each_time(delete),
+        update=_kept(update),
+        update_many=_planned_each_time(update),
         truncate_before=Literal(f"DELETE FROM {index.identifier} AS g USING ONLY "),
-        truncate_after=Literal(f" AS t WHERE {_equal(index, 'g', 't')}"),
+        truncate_after=Literal(f" AS t WHERE {equal(index, 'g', 't')}"),
         unseen=Literal(f"Global index {index.identifier} would not see it."),
     )
     return compose(
@@ -10969,6 +11071,27 @@ def keeper(wanted: Wanted) -> SQL:
         " SET search_path = pg_catalog, pg_temp AS {}",
         index.identifier,
         Literal(body.text),
+    )
+
+
+def _kept(statements: list[SQL]) -> SQL:
+    return SQL(" ".join(f"{each};" for each in statements))
+
+
+def _planned_each_time(statements: list[SQL]) -> SQL:
+    return SQL(" ".join(f"EXECUTE {Literal(each.text)};" for each in statements))
+
+
+def _insert(index: GlobalIndex, counts: SQL) -> SQL:
+    """Entries of new rows that have none of their own yet: the row trigger moves some, an online build makes some."""
+    return compose(
+        "INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts}"
+        " AND NOT EXISTS (SELECT FROM {side} AS g WHERE {is_row})",
+        side=index.identifier,
+        stored=names(index.stored),
+        new=values("t", index.stored),
+        counts=counts,
+        is_row=equal(index, "g", "t"),
     )
 
 
@@ -10982,8 +11105,8 @@ def _changes(index: GlobalIndex, counts: SQL) -> list[SQL]:
                 "UPDATE {} AS g SET {} FROM old_rows AS o, new_rows AS t WHERE {} AND {} AND {}",
                 index.identifier,
                 comma_list(carried),
-                _equal(index, "g", "o"),
-                _equal(index, "o", "t", index.columns),
+                equal(index, "g", "o"),
+                equal(index, "o", "t", index.columns),
                 counts,
             )
         )
@@ -10992,27 +11115,13 @@ def _changes(index: GlobalIndex, counts: SQL) -> list[SQL]:
             "DELETE FROM {} AS g USING old_rows AS o WHERE {}"
             " AND NOT EXISTS (SELECT FROM new_rows AS t WHERE {} AND {})",
             index.identifier,
-            _equal(index, "g", "o"),
-            _equal(index, "o", "t"),
+            equal(index, "g", "o"),
+            equal(index, "o", "t"),
             counts,
         )
     )
-    found.append(
-        compose(
-            "INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts} AND {is_new}",
-            side=index.identifier,
-            stored=names(index.stored),
-            new=_values("t", index.stored),
-            counts=counts,
-            is_new=_is_new(index),
-        )
-    )
+    found.append(_insert(index, counts))
     return found
-
-
-def _is_new(index: GlobalIndex) -> SQL:
-    """That a row has no entry of its own yet: it has one if the row trigger has moved it, or an online build."""
-    return compose("NOT EXISTS (SELECT FROM {} AS g WHERE {})", index.identifier, _equal(index, "g", "t"))
 
 
 def restrict_keeper(index: GlobalIndex) -> SQL:
@@ -11020,11 +11129,12 @@ def restrict_keeper(index: GlobalIndex) -> SQL:
     return compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", index.identifier)
 
 
-def _values(record: str, columns: tuple[str, ...]) -> SQL:
+def values(record: str, columns: tuple[str, ...]) -> SQL:
+    """Some columns of a record."""
     return comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
 
 
-def _equal(index: GlobalIndex, first: str, second: str, columns: tuple[str, ...] | None = None) -> SQL:
+def equal(index: GlobalIndex, first: str, second: str, columns: tuple[str, ...] | None = None) -> SQL:
     """That two records agree in what is stored; by the types' own operators, whatever the search_path is."""
     return conjunction(
         [
@@ -11094,86 +11204,6 @@ def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
 def drop_guard(index: GlobalIndex, partition: Identifier) -> SQL:
     """A partition that is none any more."""
     return compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(trigger_name(index, "guard")), partition)
-
-
-def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
-    """The entries of all rows of a slice, which is about to leave its table."""
-    return compose("DELETE FROM {} AS g USING {} AS t WHERE {}", index.identifier, relation, _equal(index, "g", "t"))
-
-
-def add_entries(index: GlobalIndex, relation: Composable) -> SQL:
-    """An entry for every row of a table or slice that counts."""
-    conditions = [compose("t.{} IS NOT NULL", Identifier(column)) for column in index.columns]
-    if index.predicate is not None:
-        conditions.append(compose("({})", SQL(index.predicate)))
-    return compose(
-        "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE {}",
-        index.identifier,
-        names(index.stored),
-        _values("t", index.stored),
-        relation,
-        conjunction(conditions),
-    )
-
-
-def batches(index: GlobalIndex, leaf: Identifier, blocks: int, each: int) -> list[SQL]:
-    """Entries of the rows of a leaf, some blocks at a time. Rows are locked, so that none changes or goes meanwhile.
-
-    What the triggers have written already is left as it is. Whether that was for the same row is verified afterwards.
-    """
-    found = []
-    for first in range(0, max(blocks, 1), each):
-        part = compose("t.ctid >= {}::tid", Literal(f"({first},0)"))
-        if first + each < blocks:
-            part = compose("{} AND t.ctid < {}::tid", part, Literal(f"({first + each},0)"))
-        text = add_entries(index, compose("ONLY {}", leaf))
-        found.append(compose("{} AND {} FOR SHARE OF t ON CONFLICT DO NOTHING", text, part))
-    return found
-
-
-def refuse_missing(index: GlobalIndex, leaf: Identifier) -> SQL:
-    """An error for a row of a leaf that has no entry of its own: another row has its values."""
-    return compose(
-        "SELECT dp._refuse_missing_entries({}::regclass, {}::regclass, {})",
-        Literal(index.identifier.text),
-        Literal(leaf.text),
-        Literal(key_name(index)),
-    )
-
-
-def declare_valid(index: GlobalIndex) -> SQL:
-    """It holds all rows."""
-    return compose(
-        "UPDATE dp.global_index_config SET is_valid = true WHERE side = {}::regclass", Literal(index.identifier.text)
-    )
-
-
-def configuration(wanted: Wanted, root: Identifier, table: Table) -> SQL:
-    """What is remembered of it."""
-    index = wanted.side
-    return compose(
-        "INSERT INTO dp.global_index_config (side, root, tbl, columns, predicate, predicate_columns, is_unique,"
-        " is_valid) VALUES ({}::regclass, {}::regclass, {}::regclass, {}, {}, {}, {}, {})",
-        Literal(index.identifier.text),
-        Literal(root.text),
-        Literal(table.identifier.text),
-        name_array(index.columns),
-        Literal(index.predicate),
-        name_array(wanted.predicate_columns),
-        Literal(index.is_unique),
-        Literal(index.is_valid),
-    )
-
-
-def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -> list[SQL]:
-    """The index with its triggers, which alone keep the function."""
-    found = [*drop_triggers(index, table), *(drop_guard(index, each) for each in partitions)]
-    found.append(
-        compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
-    )
-    found.append(compose("DROP TABLE {}", index.identifier))
-    found.append(compose("DROP FUNCTION {}()", index.identifier))
-    return found
 ''','plan.lifecycle': r'''"""Detaching and dropping slices of a whole hierarchy, and which ones retention retires."""
 
 from __future__ import annotations
@@ -11188,7 +11218,7 @@ from ..operation import (
     Step,
 )
 from ..sql import SQL, Identifier, compose
-from . import detached, global_index, self_reference, trees
+from . import detached, global_index, keeping, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -11306,7 +11336,7 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
     """A slice that was detached may be written to by its name."""
     return [
-        Operation(relation, global_index.drop_guard(index, relation), locks=2)
+        Operation(relation, keeping.drop_guard(index, relation), locks=2)
         for index in table.global_indexes
         for relation in relations
     ]
@@ -12785,7 +12815,7 @@ from .. import keys, naming
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
 from ..sql import SQL, Composable, Identifier, Literal, compose
-from . import global_index, trees
+from . import keeping, trees
 from . import properties as leaf_properties
 from .coverage import missing_in
 from .properties import Properties
@@ -12975,7 +13005,7 @@ def guard_operations(table: Table, slice_relation: str | None, leaves: list[str]
         for name in [slice_relation, *leaves] if slice_relation is not None else leaves:
             partition = Identifier(table.schema, str(name))
             is_leaf = name in leaves or not leaves
-            found.append(Operation(partition, global_index.guard(index, partition, is_leaf=is_leaf), locks=1))
+            found.append(Operation(partition, keeping.guard(index, partition, is_leaf=is_leaf), locks=1))
     return found
 
 
@@ -14995,10 +15025,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15265,10 +15295,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15287,10 +15317,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15316,10 +15346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15341,10 +15371,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15362,10 +15392,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15383,10 +15413,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15402,10 +15432,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15430,10 +15460,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15462,10 +15492,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -15487,10 +15517,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15522,10 +15552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15546,10 +15576,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15566,10 +15596,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -15587,10 +15617,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15614,10 +15644,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15635,10 +15665,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15655,10 +15685,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -15675,10 +15705,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15694,10 +15724,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15714,10 +15744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15734,10 +15764,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15754,10 +15784,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -15773,10 +15803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15826,10 +15856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15857,10 +15887,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15882,10 +15912,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15903,10 +15933,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15924,10 +15954,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -15948,10 +15978,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15969,10 +15999,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -15991,10 +16021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16011,10 +16041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16031,10 +16061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_74cea3bb6ded'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16182,10 +16212,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16206,10 +16236,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16231,10 +16261,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16253,10 +16283,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16276,10 +16306,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16297,10 +16327,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16317,10 +16347,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16337,10 +16367,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16355,10 +16385,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16374,10 +16404,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16393,10 +16423,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_74cea3bb6ded' not in GD:
+if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_74cea3bb6ded'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_6de1f9ef052a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

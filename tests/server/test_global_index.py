@@ -368,6 +368,20 @@ def test_statements_that_name_a_partition_are_refused(owner: psycopg.Connection[
     assert is_exact(owner)
 
 
+def test_plans_for_many_rows_are_not_those_for_one(owner: psycopg.Connection[Any]) -> None:
+    """The session's kept plan of a single row must look its entry up, whatever a statement of many rows did before."""
+    for first, count in ((1000, 3000), (5000, 1), (6000, 3000), (9500, 1)):
+        family.fill(owner, "2025-06-10 12:00+00", first, count)
+    owner.execute("ANALYZE")
+    scans = f"SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = '{SIDE}'::regclass"
+    with owner.transaction():
+        before = owner.execute(scans).fetchone()  # type: ignore[call-overload]
+        insert(owner, 20000, "2025-06-11 12:00+00")
+        owner.execute('DELETE FROM "Dialog" WHERE "Id" = 20000')
+        assert owner.execute(scans).fetchone() == before  # type: ignore[call-overload]
+    assert is_exact(owner)
+
+
 def test_ids_change_places_in_one_statement(owner: psycopg.Connection[Any]) -> None:
     owner.execute('UPDATE "Dialog" SET "Id" = 23 - "Id" WHERE "Id" IN (11, 12)')
     assert is_exact(owner)

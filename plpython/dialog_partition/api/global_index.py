@@ -8,8 +8,8 @@ from ..catalog import server as catalog_server
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
+from ..plan import keeping, trees
 from ..plan import lookup as plan_lookup
-from ..plan import trees
 from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
@@ -139,7 +139,7 @@ def _wanted(
     predicate: str | None,
     index_name: str | None,
     hash_partitions: int,
-) -> plan.Wanted:
+) -> keeping.Wanted:
     table, policy = change.target.table, change.target.hierarchy.policy
     if not columns or len(set(columns)) < len(columns):
         raise errors.InvalidParameter.of("columns", str(list(columns)), "They are different columns, one at least.")
@@ -169,7 +169,7 @@ def _wanted(
         is_unique,
         True,
     )
-    return plan.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
+    return keeping.Wanted(side, (*indexed, *carried), predicate_columns, hash_partitions)
 
 
 def _carried(change: Alteration, columns: tuple[str, ...]) -> tuple[Column, ...]:
@@ -200,7 +200,7 @@ def _deparsed(change: Alteration, predicate: str | None) -> tuple[str | None, tu
     return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.COLUMN))
 
 
-def _present(change: Alteration, wanted: plan.Wanted) -> GlobalIndex | None:
+def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
     """The index that is asked for, if it is there; what else has its name is an error."""
     side = wanted.side
     same = (side.columns, side.predicate, side.is_unique)
@@ -217,7 +217,7 @@ def _present(change: Alteration, wanted: plan.Wanted) -> GlobalIndex | None:
     return None
 
 
-def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> list[Operation]:
+def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> list[Operation]:
     """The side table, what keeps it, and what is remembered of it."""
     target, side = change.target, wanted.side
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", target.identifier)
@@ -232,12 +232,12 @@ def _created(change: Alteration, wanted: plan.Wanted, *, is_filled: bool) -> lis
         wanted = wanted._replace(side=side._replace(is_valid=False))
     statements = [plan.add_key(side)]
     statements += [plan.comment(side, target.table), *plan.grant_reading(side, catalog.readers(target.table.oid))]
-    statements += [plan.keeper(wanted), plan.restrict_keeper(side)]
+    statements += [keeping.keeper(wanted), keeping.restrict_keeper(side)]
     found += [Operation(side.identifier, each, locks=4) for each in statements]
-    for statement in plan.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
+    for statement in keeping.create_triggers(side, target.table, target.hierarchy.policy.partition_keys):
         found.append(Operation(target.identifier, statement, SHARE_ROW_EXCLUSIVE, target.relations, 30, tree))
     for partition, is_leaf in catalog.partitions(target.table.oid):
-        guard = plan.guard(side, partition, is_leaf=is_leaf)
+        guard = keeping.guard(side, partition, is_leaf=is_leaf)
         found.append(Operation(partition, guard, SHARE_ROW_EXCLUSIVE, (), 0))
     root = target.hierarchy.root.identifier
     found.append(Operation(side.identifier, plan.configuration(wanted, root, target.table)))

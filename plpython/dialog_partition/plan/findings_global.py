@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model import Hierarchy, Table
 from ..sql import Identifier, Literal, compose, name_array
 from .finding import ERROR, Facts, Finding
-from .global_index import guard
+from .keeping import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

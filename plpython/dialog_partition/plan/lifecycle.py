@@ -12,7 +12,7 @@ from ..operation import (
     Step,
 )
 from ..sql import SQL, Identifier, compose
-from . import detached, global_index, self_reference, trees
+from . import detached, global_index, keeping, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -130,7 +130,7 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
     """A slice that was detached may be written to by its name."""
     return [
-        Operation(relation, global_index.drop_guard(index, relation), locks=2)
+        Operation(relation, keeping.drop_guard(index, relation), locks=2)
         for index in table.global_indexes
         for relation in relations
     ]

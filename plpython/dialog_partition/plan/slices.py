@@ -6,7 +6,7 @@ from .. import keys, naming
 from ..model import Hierarchy, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
 from ..sql import SQL, Composable, Identifier, Literal, compose
-from . import global_index, trees
+from . import keeping, trees
 from . import properties as leaf_properties
 from .coverage import missing_in
 from .properties import Properties
@@ -196,7 +196,7 @@ def guard_operations(table: Table, slice_relation: str | None, leaves: list[str]
         for name in [slice_relation, *leaves] if slice_relation is not None else leaves:
             partition = Identifier(table.schema, str(name))
             is_leaf = name in leaves or not leaves
-            found.append(Operation(partition, global_index.guard(index, partition, is_leaf=is_leaf), locks=1))
+            found.append(Operation(partition, keeping.guard(index, partition, is_leaf=is_leaf), locks=1))
     return found
 
 
