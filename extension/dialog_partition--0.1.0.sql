@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6de1f9ef052a'
+PACKAGE = 'dialog_partition_0_1_0_c7c63741f0ac'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1542,7 +1542,7 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, progress, remote
+from .. import errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -1553,13 +1553,10 @@ from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index
+from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 PROBE = "dp_probe"
-
-
-class Rolled(Exception):
-    """Carries a result out of a subtransaction that is to be rolled back."""
 
 
 def create_index_concurrently(
@@ -1613,20 +1610,20 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     """
     if index is not None:
         change.context = change.context._replace(search_path=None)
-        return given._replace(definition=catalog_online.definition(index.identifier.text), is_unique=index.is_unique)
+        return catalog_online.like(index.identifier.text, given.name)
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
     unique = SQL("UNIQUE " if given.is_unique else "")
     statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            raise Rolled(catalog_online.definition(Identifier(template_schema(change), PROBE).text))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> Wanted:
+        execute.probe(statement.text, change.context)
+        return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
+
+    wanted = rolled_back(made)
     change.context = change.context._replace(search_path=None)
-    return given._replace(definition=text)
+    return wanted
 
 
 def template_schema(change: Alteration) -> str:
@@ -1667,7 +1664,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
-    wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
+    wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 
@@ -2907,7 +2904,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, naming
+from .. import errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -2915,7 +2912,8 @@ from ..plan import validate as plan
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
-from .concurrently import Rolled, run_counted
+from .concurrently import run_counted
+from .probing import rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -2963,14 +2961,12 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     name = "dp_probe"
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
-    referenced = 0
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            referenced = catalog_online.referenced_table(oid, name)
-            raise Rolled(catalog_online.constraint_definition(oid, name))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> tuple[str, int]:
+        execute.probe(statement.text, change.context)
+        return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
+
+    text, referenced = rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -3528,22 +3524,32 @@ class Rolled(Exception):
     """Ends a subtransaction that is to be rolled back."""
 
 
+def rolled_back(work: Callable[[], T]) -> T:
+    """What some work finds whose effect goes again."""
+    found: list[T] = []
+    try:
+        with database.subtransaction():
+            found.append(work())
+            raise Rolled
+    except Rolled:
+        return found[0]
+
+
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
     copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
-            oid = catalog_server.resolve_relation(copy.text)
-            file = catalog_alter.file_of(oid)
-            execute.probe(build(copy).text, change.context)
-            found.append(read(oid))
-            change.writes_anew = catalog_alter.file_of(oid) != file
-            raise Rolled
-    except Rolled:
-        return found[0]
+
+    def on_copy() -> T:
+        execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
+        oid = catalog_server.resolve_relation(copy.text)
+        file = catalog_alter.file_of(oid)
+        execute.probe(build(copy).text, change.context)
+        result = read(oid)
+        change.writes_anew = catalog_alter.file_of(oid) != file
+        return result
+
+    return rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -5743,7 +5749,7 @@ def last_failures(roots: list[int]) -> dict[int, str]:
 from __future__ import annotations
 
 from .. import database
-from ..plan.online import Index, Part
+from ..plan.online import Index, Part, Wanted
 from ..plan.validate import Part as Rulable
 from ..plan.validate import Rule
 from ..sql import Identifier
@@ -5778,7 +5784,14 @@ _BUILT = """
       AND l.call = p.operation AND l.status = 'done' AND l.at >= p.started
 """
 
-_DEFINITION = "SELECT dp._index_definition(indexrelid) AS definition FROM pg_index WHERE indexrelid = $1::regclass"
+_DEFINITION = """
+    SELECT dp._index_definition(i.indexrelid) AS definition, i.indisunique AS is_unique,
+           pg_get_expr(i.indpred, i.indrelid) AS predicate, t.spcname AS tablespace
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN pg_tablespace t ON t.oid = x.reltablespace
+    WHERE i.indexrelid = $1::regclass
+"""
 
 
 def parts(table: int) -> tuple[Part, ...]:
@@ -5811,9 +5824,10 @@ def parts(table: int) -> tuple[Part, ...]:
     )
 
 
-def definition(index: str) -> str:
-    """What an index says behind the name of its table; its own name is qualified and quoted."""
-    return str(database.query(_DEFINITION, ("text",), (index,))[0]["definition"])
+def like(index: str, name: str) -> Wanted:
+    """What an index of this name would be that is defined as another one, whose own is qualified and quoted."""
+    row = database.query(_DEFINITION, ("text",), (index,))[0]
+    return Wanted(name, row["definition"], row["is_unique"], row["predicate"], row["tablespace"])
 
 
 def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
@@ -11555,6 +11569,17 @@ class Wanted(NamedTuple):
     name: str
     definition: str  # as PostgreSQL deparses it, where it could be asked
     is_unique: bool
+    predicate: str | None = None
+    tablespace: str | None = None  # where that is not the database's own
+
+    @property
+    def clauses(self) -> SQL:
+        """What is written behind the name of the table. A deparsed definition says nothing of a tablespace."""
+        if self.tablespace is None:
+            return SQL(self.definition)
+        where = f" WHERE {self.predicate}" if self.predicate is not None else ""
+        keys = self.definition[: len(self.definition) - len(where)]
+        return SQL(f"{keys} TABLESPACE {Identifier(self.tablespace)}{where}")
 
     def is_equal(self, index: Index) -> bool:
         """Whether an index that is not attached does the same."""
@@ -11603,7 +11628,7 @@ def _upper_index(
             unique,
             Identifier(name.name),
             part.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
@@ -11637,7 +11662,7 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
             unique,
             Identifier(name.name),
             leaf.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))
@@ -13545,6 +13570,10 @@ The session is a back end with the methods of ``Dblink``; whatever else can run 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import stat
 import time
 
 from . import database, errors
@@ -13558,11 +13587,11 @@ if TYPE_CHECKING:
 
 NAME = Literal("dialog_partition")  # of the connection in this session
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
 SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
-_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
 
 _HINT = (
     "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
@@ -13588,10 +13617,13 @@ class Dblink:
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
+        self._sockets: list[int] = []
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
+        before = _sockets()
         self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+        self._sockets = sorted(_sockets() - before)
 
     def send(self, statement: str) -> None:
         """Begin a statement without waiting for it."""
@@ -13600,6 +13632,13 @@ class Dblink:
     def is_busy(self) -> bool:
         """Whether the statement still runs."""
         return bool(self._call("dblink_is_busy"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the other session says something, no longer than so many seconds."""
+        if self._sockets:
+            select.select(self._sockets, (), (), seconds)
+        else:
+            time.sleep(min(seconds, FIRST_PAUSE * 10))
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
@@ -13623,6 +13662,17 @@ class Dblink:
     def _call(self, function: str, arguments: str = "") -> object:
         rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
         return rows[0]["value"]
+
+
+def _sockets() -> set[int]:
+    """The sockets of this process: the one that a connection adds tells when there is an answer."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN_FILES):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    found.add(int(name))
+    return found
 
 
 def open_session(context: Context, connection: str | None) -> None:
@@ -13718,7 +13768,7 @@ def _ask(session: Dblink, query: str) -> str | None:
     """A query that waits for nothing that this session holds."""
     session.send(query)
     while session.is_busy():
-        time.sleep(FIRST_PAUSE)
+        session.wait(LONGEST_PAUSE)
     return session.result()
 
 
@@ -13731,18 +13781,14 @@ def run(statement: str, show: Callable[[], None]) -> None:
     session = _open[-1]
     session.send(statement)
     database.commit()
-    began = time.monotonic()
-    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
-    shown_at: float | None = began + SHOWN_AFTER
-    pause = FIRST_PAUSE
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
+    session.wait(LONGEST_PAUSE)
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
-        time.sleep(pause)
-        pause = min(pause * 1.2, LONGEST_PAUSE)
-    _usual[:] = [time.monotonic() - began]
+        session.wait(LONGEST_PAUSE)
     session.result()
 
 
@@ -15025,10 +15071,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15295,10 +15341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15317,10 +15363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15346,10 +15392,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15371,10 +15417,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15392,10 +15438,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15413,10 +15459,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15432,10 +15478,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15460,10 +15506,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15492,10 +15538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -15517,10 +15563,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15552,10 +15598,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15576,10 +15622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15596,10 +15642,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -15617,10 +15663,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15644,10 +15690,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15665,10 +15711,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15685,10 +15731,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -15705,10 +15751,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15724,10 +15770,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15744,10 +15790,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15764,10 +15810,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15784,10 +15830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -15803,10 +15849,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15856,10 +15902,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15887,10 +15933,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15912,10 +15958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15933,10 +15979,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15954,10 +16000,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -15978,10 +16024,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15999,10 +16045,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -16021,10 +16067,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16041,10 +16087,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16061,10 +16107,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16212,10 +16258,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16236,10 +16282,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16261,10 +16307,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16283,10 +16329,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16306,10 +16352,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16327,10 +16373,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16347,10 +16393,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16367,10 +16413,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16385,10 +16431,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16404,10 +16450,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16423,10 +16469,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c7c63741f0ac'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
