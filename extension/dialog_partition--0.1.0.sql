@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c7c63741f0ac'
+PACKAGE = 'dialog_partition_0_1_0_3cd44f6a203c'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1234,9 +1234,11 @@ from __future__ import annotations
 
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
+from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -1449,7 +1451,18 @@ def alter_column_type(
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
+    if of_table:
+        operations += _lost_marks(tbl, column_name)
     return change.run(operations, "column", column_name)
+
+
+def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
+    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
+    found: list[Operation] = []
+    for index in catalog_order.indexes(tbl):
+        if index.is_chosen and column_name in index.columns:
+            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
+    return found
 
 
 def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
@@ -3132,15 +3145,9 @@ def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]
             "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
         )
     leaves = catalog.leaves(index.oid, None)
-    if not leaves:
-        raise errors.NotInPrerequisiteState(
-            f"{change.target.identifier} has no leaf that could be marked",
-            "The leaves say themselves which index they are ordered by.",
-            "Create slices first: CALL dp.create_slices(...).",
-        )
-    if index.marked == len(leaves):
-        return change.nothing(f"the leaves of {change.target.identifier} are marked with this index already")
-    return change.run(plan.mark_steps(leaves))
+    if index.is_chosen and index.marked == len(leaves):
+        return change.nothing(f"{change.target.identifier} is ordered by this index already")
+    return change.run(plan.order_operations(change.target.identifier, index, leaves))
 
 
 def _check_sample(sample_pages: int) -> None:
@@ -5910,7 +5917,9 @@ _INDEXES = """
                      || CASE WHEN i.indoption[place] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END
                  FROM generate_series(0, i.indnkeyatts - 1) AS place ORDER BY place) AS directions,
            (SELECT count(*) FROM pg_partition_tree(x.oid) AS tree JOIN pg_index l ON l.indexrelid = tree.relid
-            WHERE l.indisclustered) AS marked
+            WHERE l.indisclustered) AS marked,
+           EXISTS (SELECT FROM dp.table_config t WHERE t.tbl = $1 AND t.role <> 'reference'
+                   AND t.cluster_index = x.relname) AS is_chosen
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -5947,7 +5956,13 @@ def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
         OrderIndex(
-            row["oid"], row["schema"], row["name"], tuple(row["columns"]), tuple(row["directions"]), row["marked"]
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["directions"]),
+            row["marked"],
+            row["is_chosen"],
         )
         for row in database.query(_INDEXES, ("oid",), (table,))
     ]
@@ -6011,12 +6026,21 @@ _RELATIONS = """
 """
 
 # Of a partition's own copy of an index the topmost one's name.
-_REPLICA_INDEXES = """
-    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+_USED_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name, i.indisreplident AS is_identity,
+           i.indisclustered AS is_order
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
                        JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
-    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+    WHERE (i.indisreplident OR i.indisclustered) AND i.indrelid = ANY ($1)
+"""
+
+# By name: an index is restored after the configuration.
+_CLUSTER_INDEX = """
+    SELECT t.cluster_index AS name FROM dp.table_config t
+    JOIN pg_index i ON i.indrelid = t.tbl
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+    WHERE t.tbl = $1 AND t.role <> 'reference'
 """
 
 _COLUMN_TARGETS = """
@@ -6100,9 +6124,11 @@ def read(table: int, template: int | None) -> Properties:
         raise errors.UndefinedObject(
             f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
         )
+    orders = database.query(_CLUSTER_INDEX, ("oid",), (table,))
     return wanted(
         found[table],
         found[template] if template else None,
+        orders[0]["name"] if orders else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
@@ -6125,10 +6151,15 @@ def states(relations: list[int]) -> dict[int, State]:
     indexes = _grouped(
         _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
     )
-    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    used = _grouped(
+        _USED_INDEXES,
+        relations,
+        lambda row: (row["name"] if row["is_identity"] else None, row["name"] if row["is_order"] else None),
+    )
     found = {}
     for row in _about(_RELATIONS, relations):
         oid = row["relation"]
+        identities, orders = zip((None, None), *used.get(oid, ()))
         found[oid] = State(
             row["schema"],
             row["name"],
@@ -6137,7 +6168,8 @@ def states(relations: list[int]) -> dict[int, State]:
             row["is_unlogged"],
             _options(row["options"], "") + _options(row["toast_options"], "toast."),
             row["replica_identity"],
-            next(iter(replica_indexes.get(oid, ())), None),
+            next(filter(None, identities), None),
+            next(filter(None, orders), None),
             row["row_security"],
             row["force"],
             row["comment"],
@@ -9342,7 +9374,7 @@ def _attach(
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
-    operations += plan_slices.replica_identity_operations(table, properties, leaves)
+    operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)
     return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -9919,19 +9951,28 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
+from .properties import (
+    Properties,
+    State,
+    StatisticsObject,
+    cluster_mark_statement,
+    option_name,
+    replica_identity_statement,
+    storage_clause,
+)
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
 def differences(partition: Partition, wanted: Properties) -> list[Difference]:
-    """Storage parameters, column statistics, statistics objects, placement, replica identity."""
+    """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
+        *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
     ]
 
 
@@ -10046,6 +10087,15 @@ def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
 
     shown = (told(*expected), told(state.replica_identity, state.replica_index))
     return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
+
+
+def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
+    """Where an order was chosen; else leaves may say it themselves."""
+    statement = cluster_mark_statement(wanted, state.identifier)
+    if statement is None or state.cluster_index == wanted.cluster_index:
+        return []
+    expected, actual = wanted.cluster_index, state.cluster_index
+    return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
 ''','plan.finding': r'''"""A finding of dp.check as a value, and the facts that it is judged by."""
 
 from __future__ import annotations
@@ -11736,17 +11786,19 @@ def _is_copy(index: Index, original: Index) -> bool:
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
-The order of a table is an index of it. Which one, the leaves themselves say (CLUSTER ON); where none does, the index
-that its readers use is taken: the owner's newest rows first in the root, the rows of one parent together in a child.
+The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
+marked with (CLUSTER ON), else the one that its readers use: the owner's newest rows first in the root, the rows of one
+parent together in a child.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..model import REFERENCE, Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
+from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
@@ -11763,6 +11815,7 @@ class OrderIndex(NamedTuple):
     columns: tuple[str, ...]
     directions: tuple[str, ...]  # behind each column in ORDER BY
     marked: int  # how many leaves are marked with it
+    is_chosen: bool  # by dp.set_cluster_order
 
     @property
     def identifier(self) -> Identifier:
@@ -11801,14 +11854,14 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+    """The index that was chosen or that most leaves are marked with; else the shortest that begins as it should.
 
     In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
     them those of the owner's others.
     """
-    marked = [index for index in indexes if index.marked]
+    marked = [index for index in indexes if index.marked or index.is_chosen]
     if marked:
-        return max(marked, key=lambda index: (index.marked, index.name))
+        return max(marked, key=lambda index: (index.is_chosen, index.marked, index.name))
     wanted = wanted_columns(hierarchy, table)
     owner = hierarchy.policy.hash_key
     preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
@@ -11884,13 +11937,24 @@ def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[St
     return steps
 
 
-def mark_steps(leaves: list[Leaf]) -> list[Operation]:
-    """Say of leaves which index their order is, without ordering them."""
+def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Choose the index of a table's order, and mark its leaves, without ordering them."""
+    choice = compose(
+        "UPDATE dp.table_config SET cluster_index = {} WHERE tbl = {}::regclass AND role <> {}",
+        Literal(index.name),
+        Literal(table.text),
+        Literal(REFERENCE),
+    )
+    return [Operation(table, choice, ROW_EXCLUSIVE), *mark_operations(index, leaves)]
+
+
+def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Mark leaves with an index, whatever their own is called by then."""
     return [
         Operation(
             leaf.identifier,
-            compose("ALTER TABLE {} CLUSTER ON {}", leaf.identifier, Identifier(leaf.index_name)),
-            ACCESS_EXCLUSIVE,
+            use_index(leaf.identifier, index.name, CLUSTER_ON),
+            SHARE_UPDATE_EXCLUSIVE,
             (leaf.oid,),
             leaf.relations,
         )
@@ -12006,6 +12070,8 @@ from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 from .row_policy import RowPolicy, policy_statement, requalified
 
+CLUSTER_ON = "CLUSTER ON"
+
 
 class Grant(NamedTuple):
     """One privilege of one grantee (None: PUBLIC) on the table or on a column."""
@@ -12050,6 +12116,7 @@ class State(NamedTuple):
     options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
     replica_identity: str  # d n f i
     replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    cluster_index: str | None  # the index that its rows are ordered by; of a partition's the parent's
     row_security: bool
     force_row_security: bool
     comment: str | None
@@ -12081,6 +12148,7 @@ class Properties(NamedTuple):
     column_options: tuple[tuple[str, str], ...]
     replica_identity: str
     replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
+    cluster_index: str | None  # the parent's index that leaves are ordered by, where one was chosen
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -12096,7 +12164,11 @@ class Properties(NamedTuple):
 
 
 def wanted(
-    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+    parent: State,
+    template: State | None,
+    cluster_index: str | None,
+    default_grantees: tuple[str | None, ...],
+    renamed_indexes: bool,
 ) -> Properties:
     """Which of its properties come from the parent and which from the template: the one place that says so."""
     model = template or parent
@@ -12112,6 +12184,7 @@ def wanted(
         model.column_options,
         identity.replica_identity,
         identity.replica_index,
+        cluster_index,
         parent.comment,
         parent.column_comments,
         parent.row_security,
@@ -12206,10 +12279,21 @@ def replica_identity_statement(properties: Properties, relation: Identifier) -> 
         own = Identifier(naming.unique_derived_name(relation.name, str(properties.replica_index)))
         return compose("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", relation, own)
     if properties.replica_identity == "i" and properties.replica_index:
-        return compose(
-            "SELECT dp._set_replica_identity({}, {})", Literal(relation.text), Literal(properties.replica_index)
-        )
+        return use_index(relation, properties.replica_index, "REPLICA IDENTITY USING INDEX")
     return None
+
+
+def cluster_mark_statement(properties: Properties, relation: Identifier) -> SQL | None:
+    """The mark of the index that a leaf is ordered by, where one was chosen."""
+    if properties.cluster_index is None:
+        return None
+    return use_index(relation, properties.cluster_index, CLUSTER_ON)
+
+
+def use_index(relation: Identifier, parent_index: str, purpose: str) -> SQL:
+    """ALTER TABLE leaf ... its own copy of an index of its parent."""
+    arguments = (Literal(relation.text), Literal(parent_index), Literal(purpose))
+    return compose("SELECT dp._use_index({}, {}, {})", *arguments)
 
 
 def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:
@@ -12863,7 +12947,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                     )
                 ]
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
-                operations += replica_identity_operations(table, properties[table.oid], leaves)
+                operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
@@ -12933,7 +13017,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
             operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
-    operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
+    operations += used_index_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -13004,14 +13088,17 @@ def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
     return [Operation(target, statement, ACCESS_EXCLUSIVE, (), 1) for statement in statements]
 
 
-def replica_identity_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
-    """The replica identity of new leaves, given when their indexes exist."""
+def used_index_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
+    """The replica identity and the order of new leaves, given when their indexes exist."""
     found = []
     for leaf in leaves:
         identifier = Identifier(table.schema, leaf)
-        statement = leaf_properties.replica_identity_statement(properties, identifier)
-        if statement is not None:
-            found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
+        for statement in (
+            leaf_properties.replica_identity_statement(properties, identifier),
+            leaf_properties.cluster_mark_statement(properties, identifier),
+        ):
+            if statement is not None:
+                found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
     return found
 
 
@@ -14434,8 +14521,8 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_empty(regclass) IS
 'Internal: locks a table that is about to be made anew, and refuses when it holds rows.';
 
--- support/replica_identity.sql.j2
-CREATE FUNCTION dp._set_replica_identity(leaf regclass, parent_index name)
+-- support/use_index.sql.j2
+CREATE FUNCTION dp._use_index(leaf regclass, parent_index name, purpose text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -14454,14 +14541,14 @@ BEGIN
         ));
     IF own IS NULL THEN
         RAISE EXCEPTION 'no index of % stems from index "%"', leaf, parent_index
-            USING ERRCODE = 'undefined_object', DETAIL = 'It shall be the replica identity.';
+            USING ERRCODE = 'undefined_object', DETAIL = format('It shall be used for %s.', purpose);
     END IF;
-    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', leaf, own);
+    EXECUTE format('ALTER TABLE %s %s %I', leaf, purpose, own);
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._set_replica_identity(regclass, name) IS
-'Internal: makes the leaf''s own copy of an index of its parent its replica identity.';
+COMMENT ON FUNCTION dp._use_index(regclass, name, text) IS
+'Internal: uses the leaf''s own copy of an index of its parent as its REPLICA IDENTITY USING INDEX, or to CLUSTER ON.';
 
 -- support/share_identity.sql.j2
 CREATE FUNCTION dp._share_identity(slice regclass)
@@ -14567,10 +14654,11 @@ CREATE TABLE dp.table_config (
     tbl regclass NOT NULL,
     role text NOT NULL CHECK (role IN ('root', 'child', 'reference')),
     template regclass,
+    cluster_index name,
     PRIMARY KEY (root, tbl)
 );
 CREATE UNIQUE INDEX table_config_tbl ON dp.table_config (tbl) WHERE role <> 'reference';
-COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy, and the template of each that is partitioned.';
+COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy; the template of each that is partitioned, and the index that its leaves are ordered by.';
 
 CREATE TABLE dp.pending_foreign_key (
     child regclass NOT NULL,
@@ -14854,6 +14942,12 @@ BEGIN
                 )
             FROM managed AS m
             UNION ALL
+            SELECT m.oid, 'cluster mark', '', x.oid::text
+            FROM managed AS m
+            JOIN dp.table_config AS t ON t.tbl = m.oid AND t.role <> 'reference'
+            JOIN pg_index AS i ON i.indrelid = m.oid
+            JOIN pg_class AS x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+            UNION ALL
             SELECT
                 given.oid,
                 'privileges',
@@ -15071,10 +15165,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15161,6 +15255,7 @@ SELECT
     t.tbl,
     t.role,
     t.template,
+    t.cluster_index,
     h.key_form,
     CASE WHEN t.role <> 'reference' THEN coalesce(h.slice_key, h.range_key) END AS partition_column,
     CASE WHEN t.role <> 'reference' THEN h.hash_key END AS hash_key
@@ -15341,10 +15436,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15363,10 +15458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15392,10 +15487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15417,10 +15512,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15438,10 +15533,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15459,10 +15554,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15478,10 +15573,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15506,10 +15601,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15538,10 +15633,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -15563,10 +15658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15598,10 +15693,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15622,10 +15717,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15642,10 +15737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -15663,10 +15758,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15690,10 +15785,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15711,10 +15806,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15731,10 +15826,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -15751,10 +15846,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15770,10 +15865,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15790,10 +15885,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15810,10 +15905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15830,10 +15925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -15849,10 +15944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15902,10 +15997,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15933,10 +16028,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15958,10 +16053,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15979,10 +16074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -16000,10 +16095,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -16024,10 +16119,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16045,15 +16140,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
-'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), and moves no row.
-Locks the leaves ACCESS EXCLUSIVE, for a moment. Errors: 42501, 42704 no such index or no managed table, 53200, 55000 no leaf, 55006, 55P03.';
+'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), new ones too, and moves no row.
+Locks the leaves SHARE UPDATE EXCLUSIVE. Errors: 42501, 42704 no such index or no managed table, 53200, 55006, 55P03.';
 
 -- functions/set_default.sql.j2
 CREATE FUNCTION dp.set_default(
@@ -16067,10 +16162,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16087,10 +16182,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16107,10 +16202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16258,10 +16353,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16282,10 +16377,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16307,10 +16402,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16329,10 +16424,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16352,10 +16447,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16373,10 +16468,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16393,10 +16488,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16413,10 +16508,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16431,10 +16526,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16450,10 +16545,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16469,10 +16564,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c7c63741f0ac' not in GD:
+if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c7c63741f0ac'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3cd44f6a203c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
