@@ -135,7 +135,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -219,7 +219,7 @@ def alter_column_type(
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
