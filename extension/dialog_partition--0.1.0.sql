@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_3cd44f6a203c'
+PACKAGE = 'dialog_partition_0_1_0_081913bc3605'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -329,10 +329,11 @@ from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..operation import Operation, Step
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -447,12 +448,27 @@ class Alteration:
                 "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
             )
 
-    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
-        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+    def run(
+        self, operations: list[Operation], kind: str | None = None, name: str = "", *, drops_views: bool = False
+    ) -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed.
+
+        Writable views follow; ``drops_views``: they would stand in the way, and are made anew.
+        """
+        views = catalog_view.of_root(self.context.root)
+        gone = [each for each in views if each.table == self.target.table.oid] if drops_views else []
         first = operations[0]
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
-        rows = calls.run_in_function([Step(tuple(counted))], self.context)
-        if kind is None or self.context.mode == execute.DRY_RUN:
+        counted = [*view_upkeep.drop_operations(gone), *counted]
+        if self.context.mode == execute.DRY_RUN:
+            counted += view_upkeep.printed(self.target.hierarchy, views)
+        rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
+        if self.context.mode == execute.DRY_RUN:
+            return rows
+        if views:
+            view_upkeep.run_refresh(self.context, tuple(gone))
+            rows = execute.last_plan()
+        if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
         if others:
@@ -1062,7 +1078,7 @@ from ..plan import coverage, foreign_keys, remake, slice_form
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
-from . import calls, requirements
+from . import calls, requirements, view_upkeep
 from .declare import tell_pending
 
 TYPE_CHECKING = False
@@ -1111,7 +1127,18 @@ def register_child(
         steps += _slice_steps(extended, table, properties, call)
     if not any(step.operations for step in steps):
         return calls.nothing_to_do(f"{structure.identifier} is registered under {parent_structure.identifier} already")
-    return calls.run_in_function(steps, call)
+    rows = calls.run_in_function([*steps, *_view_steps(hierarchy, child, call)], call)
+    if call.mode == execute.DRY_RUN:
+        return rows
+    view_upkeep.run_refresh(call)
+    return execute.last_plan()
+
+
+def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
+    """What a dry run prints for the writable views of a child that gets a further parent."""
+    if call.mode != execute.DRY_RUN:
+        return []
+    return [Step(tuple(view_upkeep.printed(hierarchy, view_upkeep.of_table(hierarchy.root.oid, child))))]
 
 
 def _form(
@@ -1367,7 +1394,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -1453,7 +1480,7 @@ def alter_column_type(
     )
     if of_table:
         operations += _lost_marks(tbl, column_name)
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
@@ -2098,6 +2125,7 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
@@ -2154,6 +2182,13 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    views = [view.identifier.text for view in catalog_view.of_root(root)]
+    if views:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has writable views",
+            f"They are {', '.join(views)}; nobody would keep them true to their tables.",
+            "SELECT dp.drop_writable_views(...) first.",
+        )
     indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
     if indexes:
         raise errors.NotInPrerequisiteState(
@@ -2418,9 +2453,10 @@ def _with_template(table: Table, call: Context) -> Table:
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
 from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
@@ -2430,7 +2466,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, probing
+from . import calls, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -2466,7 +2502,18 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
+    return _run_with_views(change, operations, is_atomic=True)
+
+
+def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomic: bool = False) -> list[PlanRow]:
+    """Run or print; writable views take keys from the global indexes that there are then."""
+    if change.context.mode == execute.DRY_RUN:
+        views = catalog_view.of_root(change.context.root)
+        operations = [*operations, *view_upkeep.printed(change.target.hierarchy, views)]
+    calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
+    if change.context.mode != execute.DRY_RUN:
+        view_upkeep.run_refresh(change.context)
+    return execute.last_plan()
 
 
 def create_global_index_online(
@@ -2498,7 +2545,12 @@ def create_global_index_online(
     last = Operation(side.identifier, plan.declare_valid(side))
     steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
     change.context = change.context._replace(search_path=None)
+    if dry_run:
+        views = catalog_view.of_root(change.context.root)
+        steps.append(Step(tuple(view_upkeep.printed(change.target.hierarchy, views))))
     run_counted(change, steps, side.name)
+    if not dry_run:
+        calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
 
 
 def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
@@ -2523,7 +2575,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return _run_with_views(change, operations)
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
@@ -3573,7 +3625,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3604,6 +3656,7 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -3983,6 +4036,86 @@ def _log_skipped(table: Table, locks: int, call: Context) -> None:
         call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
     )
     execute.commit(call)
+''','api.view_upkeep': r'''"""Writable views follow their tables: what a call must change of them, before it and behind it."""
+
+from __future__ import annotations
+
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import writable_view as catalog
+from ..operation import Operation, Step
+from ..plan import writable_view as plan
+from ..plan.writable_view import PresentView
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy, Table
+    from ..sql import SQL, Identifier
+
+NEW_VIEW_LOCKS = 12  # entries of the lock table: the view, its functions, their names
+
+
+def drop_operations(views: list[PresentView]) -> list[Operation]:
+    """Views stand in the way of a change: they go first."""
+    return [
+        Operation(each.identifier, statement, relations=(each.oid,), locks=3)
+        for each in views
+        for statement in plan.removal(each)
+    ]
+
+
+def of_table(root: int, table: int) -> list[PresentView]:
+    """The writable views of one table."""
+    return [each for each in catalog.of_root(root) if each.table == table]
+
+
+def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    return [
+        Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
+        for each in views
+        if each.table in tables
+    ]
+
+
+def operations(hierarchy: Hierarchy, views: list[PresentView], gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """What brings views up to date; those that had to go first are made anew."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    found = []
+    for present in views:
+        if present.table in tables:
+            wanted = catalog.wanted(hierarchy, tables[present.table], present.access.schema)
+            found += _of(wanted.identifier, plan.changes(wanted, present), (present.oid,))
+    for present in gone:
+        found += new(hierarchy, tables[present.table], present.access.schema)
+    return found
+
+
+def new(hierarchy: Hierarchy, table: Table, schema: str) -> list[Operation]:
+    """A view that is not there."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    return _of(wanted.identifier, plan.creation(wanted), ())
+
+
+def refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """Bring all views of a hierarchy up to date with what a call has made of its tables; says what was done."""
+    views = catalog.of_root(context.root)
+    if not views and not gone:
+        return []
+    return operations(catalog_hierarchy.load(context.root), views, gone)
+
+
+def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
+    """The same, and run it in the caller's transaction."""
+    found = refresh(context, gone)
+    if found:
+        calls.run_in_function([Step(tuple(found), is_atomic=True)], context._replace(search_path=None))
+
+
+def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
+    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -4140,6 +4273,110 @@ def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width)
         return coverage.spans([Edge(point) for point in points])
     assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
     return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))
+''','api.writable_view': r'''"""create_writable_view, create_writable_views, drop_writable_view, drop_writable_views."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog
+from ..model import Hierarchy, Table
+from ..operation import Operation, Step
+from ..plan.writable_view import FILL, INSERT, PresentView
+from ..sql import Identifier
+from . import calls, view_upkeep
+from .alteration import LOCKS_OF_CALL, Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+
+def create_writable_view(tbl: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """Make a view of a table, or bring it up to date; see sql/functions/create_writable_view.sql.j2."""
+    change = Alteration("create_writable_view", tbl, dry_run)
+    hierarchy, table = change.target.hierarchy, change.target.table
+    operations = _create(hierarchy, [table], schema)
+    if not operations:
+        return calls.nothing_to_do(f"{Identifier(schema, table.name)} is a writable view of {table.identifier} already")
+    return _run(operations, change.context)
+
+
+def create_writable_views(root: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """The same for all tables of a hierarchy; see sql/functions/create_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("create_writable_views", root, dry_run)
+    operations = _create(hierarchy, list(hierarchy.tables), schema)
+    if not operations:
+        return calls.nothing_to_do(f"all tables of {hierarchy.root.identifier} have their writable view already")
+    return _run(operations, call)
+
+
+def drop_writable_view(view: int, dry_run: bool) -> list[PlanRow]:
+    """Drop a view; see sql/functions/drop_writable_view.sql.j2."""
+    root = catalog.root_of(view)
+    if root is None:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(view)} is no writable view",
+            "dp.writable_view_config does not name it.",
+            "Name a view that dp.create_writable_view has made.",
+        )
+    _, call = calls.open_function("drop_writable_view", root, dry_run)
+    return _run(view_upkeep.drop_operations([each for each in catalog.of_root(root) if each.oid == view]), call)
+
+
+def drop_writable_views(root: int, schema: str | None, dry_run: bool) -> list[PlanRow]:
+    """Drop the views of a hierarchy; see sql/functions/drop_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("drop_writable_views", root, dry_run)
+    views = [each for each in catalog.of_root(root) if schema is None or each.access.schema == schema]
+    if not views:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no writable views there")
+    return _run(view_upkeep.drop_operations(views), call)
+
+
+def _run(operations: list[Operation], call: Context) -> list[PlanRow]:
+    first = operations[0]._replace(locks=operations[0].locks + LOCKS_OF_CALL)
+    return calls.run_in_function([Step((first, *operations[1:]), is_atomic=True)], call)
+
+
+def _create(hierarchy: Hierarchy, tables: list[Table], schema: str) -> list[Operation]:
+    present = {each.table: each for each in catalog.of_root(hierarchy.root.oid) if each.access.schema == schema}
+    found = []
+    for table in tables:
+        catalog.check_schema(table, schema)
+        view = present.get(table.oid)
+        _check(hierarchy, table, schema, view)
+        if view is not None:
+            found += view_upkeep.operations(hierarchy, [view])
+        else:
+            found += view_upkeep.new(hierarchy, table, schema)
+    return found
+
+
+def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView | None) -> None:
+    """The names are free, and what is there belongs to the table's owner."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    view = wanted.identifier
+    if present is None or present.identifier != view:
+        if catalog_server.existing_relations(schema, [table.name]):
+            raise errors.DuplicateTable(
+                f"relation {view} already exists",
+                f"The writable view of {table.identifier} has its name.",
+                "Rename or drop it, or choose another schema.",
+            )
+    elif present.access.owner != table.owner:
+        raise errors.InsufficientPrivilege(
+            f"writable view {view} belongs to {present.access.owner}",
+            f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
+            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+        )
+    names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
+    taken = catalog.taken_function(schema, names, wanted.comment)
+    if taken is not None:
+        raise errors.DuplicateObject(
+            f"function {Identifier(schema, taken)}() already exists",
+            f"The writable view of {table.identifier} has trigger functions of these names.",
+            "Rename or drop it, or choose another schema.",
+        )
 ''','blockers': r'''"""Who holds the locks that a step waits for."""
 
 from __future__ import annotations
@@ -5089,13 +5326,16 @@ if TYPE_CHECKING:
 from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
+from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
+from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
+from . import writable_view as catalog_view
 
 _TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
 
@@ -5161,6 +5401,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        outdated_views=_outdated_views(hierarchy),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -5195,6 +5436,18 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier, str, int], ...]:
+    """Writable views that are not what their tables say."""
+    found = []
+    for view in catalog_view.of_root(hierarchy.root.oid):
+        table = hierarchy.table(view.table)
+        differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
+        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
+        if differing:
+            found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)
 ''','catalog.foreign_keys': r'''"""Reading foreign keys: declared ones, and those that wait for dp.register_child."""
 
@@ -6322,9 +6575,19 @@ def _signed(oid: int) -> int:
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
-def resolve_relation(text: str) -> int:
-    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned."""
-    return int(database.query("SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid", ("text",), (text,))[0]["oid"])
+def resolve_relation(text: str, *, is_view: bool = False) -> int:
+    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned.
+
+    A writable view stands for its table, which it may hide in that search_path; but where views are named.
+    """
+    row = database.query(
+        "SELECT r.oid, (SELECT v.tbl::pg_catalog.oid FROM dp.writable_view_config v"
+        "               WHERE v.view OPERATOR(pg_catalog.=) r.oid) AS tbl"
+        " FROM (SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid) AS r",
+        ("text",),
+        (text,),
+    )[0]
+    return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
 
 
 def relation_name(oid: int) -> str:
@@ -6877,6 +7140,189 @@ def refuse_code(tables: list[int], name: object, owner: str) -> None:
             f"Call in a session of {owner}; or, if you trust that code with all that you may do,"
             f" SET ROLE {Identifier(owner)} first.",
         )
+''','catalog.writable_view': r'''"""Reading writable views, and what the tables say that they shall be."""
+
+from __future__ import annotations
+
+from .. import database, errors, keys
+from ..model import GlobalIndex, Hierarchy, Table
+from ..plan import filling
+from ..plan.filling import Filling, ViewColumn
+from ..plan.writable_view import FILL, INSERT, PresentView, WantedView
+from ..sql import SQL, Identifier, compose
+from . import global_index as catalog_global_index
+from . import properties as catalog_properties
+
+_COLUMNS = """
+    SELECT a.attrelid AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+           CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END AS collation,
+           pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity AS identity,
+           a.attgenerated <> '' AS is_generated, n.nspname AS sequence_schema, s.relname AS sequence
+    FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_depend own ON a.attidentity <> '' AND own.refclassid = 'pg_class'::regclass
+        AND own.refobjid = a.attrelid AND own.refobjsubid = a.attnum AND own.classid = 'pg_class'::regclass
+        AND own.deptype = 'i'
+    LEFT JOIN pg_class s ON s.oid = own.objid AND s.relkind = 'S'
+    LEFT JOIN pg_namespace n ON n.oid = s.relnamespace
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
+"""
+
+_VIEWS = """
+    SELECT c.oid, v.tbl::oid AS tbl, n.nspname AS schema,
+           coalesce('security_invoker=true' = ANY (c.reloptions), false) AS is_invoker
+    FROM dp.writable_view_config v JOIN pg_class c ON c.oid = v.view JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE v.root = $1 AND c.relkind = 'v' ORDER BY c.oid
+"""
+
+_TRIGGERS = """
+    SELECT g.tgrelid AS relation, g.tgname AS name, g.tgenabled IN ('O', 'A') AS is_enabled, n.nspname AS schema,
+           p.proname AS function, p.prosrc AS source, pg_get_userbyid(p.proowner) AS owner
+    FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE g.tgrelid = ANY ($1) AND g.tgname = ANY ($2) AND NOT g.tgisinternal ORDER BY g.tgrelid, g.tgname
+"""
+
+_DEFAULT_GRANTEES = """
+    SELECT DISTINCT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee
+    FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) AS acl
+    WHERE d.defaclobjtype = 'r' AND d.defaclrole::regrole = $1::regrole AND acl.grantee <> d.defaclrole
+      AND d.defaclnamespace IN (0, (SELECT oid FROM pg_namespace WHERE nspname = $2)) ORDER BY 1
+"""
+
+
+def of_root(root: int) -> list[PresentView]:
+    """The writable views of a hierarchy."""
+    rows = database.query(_VIEWS, ("oid",), (root,))
+    if not rows:
+        return []
+    views = [row["oid"] for row in rows]
+    columns = _columns(views)
+    access = catalog_properties.states(views)
+    triggers = database.query(_TRIGGERS, ("oid[]", "name[]"), (views, [FILL, INSERT]))
+    found = []
+    for row in rows:
+        own = [each for each in triggers if each["relation"] == row["oid"]]
+        found.append(
+            PresentView(
+                row["oid"],
+                row["tbl"],
+                row["is_invoker"],
+                columns[row["oid"]],
+                {each["name"]: each["source"] for each in own if each["is_enabled"]},
+                access[row["oid"]],
+                tuple((each["schema"], each["function"], each["owner"]) for each in own),
+            )
+        )
+    return found
+
+
+def root_of(view: int) -> int | None:
+    """The root of the hierarchy that a writable view belongs to."""
+    rows = database.query("SELECT root::oid AS root FROM dp.writable_view_config WHERE view = $1", ("oid",), (view,))
+    return int(rows[0]["root"]) if rows else None
+
+
+def wanted(hierarchy: Hierarchy, table: Table, schema: str) -> WantedView:
+    """What a writable view of a table shall be."""
+    columns = _columns([table.oid])[table.oid]
+    return WantedView(
+        schema,
+        table,
+        hierarchy.root.identifier,
+        columns,
+        _filling(hierarchy, table, columns),
+        catalog_properties.states([table.oid])[table.oid],
+        tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("text", "name"), (_role(table), schema))),
+    )
+
+
+def _role(table: Table) -> str:
+    return Identifier(table.owner).text  # as regrole reads it
+
+
+def check_schema(table: Table, schema: str) -> None:
+    """The view stands in another schema, which is there."""
+    if schema == table.schema:
+        raise errors.InvalidParameter.of(
+            "schema", schema, f"{table.identifier} itself is there, and the view has its name."
+        )
+    if not database.query("SELECT FROM pg_namespace WHERE nspname = $1", ("name",), (schema,)):
+        raise errors.InvalidParameter.of(
+            "schema", schema, "It does not exist.", f"CREATE SCHEMA {Identifier(schema)} first."
+        )
+
+
+def taken_function(schema: str, names: list[str], comment: str) -> str | None:
+    """A function without parameters of somebody else that has one of some names."""
+    rows = database.query(
+        "SELECT p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = ANY ($2) AND p.pronargs = 0"
+        " AND obj_description(p.oid, 'pg_proc') IS DISTINCT FROM $3 ORDER BY 1 LIMIT 1",
+        ("name", "name[]", "text"),
+        (schema, names, comment),
+    )
+    return rows[0]["name"] if rows else None
+
+
+def _columns(relations: list[int]) -> dict[int, tuple[ViewColumn, ...]]:
+    found: dict[int, list[ViewColumn]] = {oid: [] for oid in relations}
+    for row in database.query(_COLUMNS, ("oid[]",), (relations,)):
+        sequence = Identifier(row["sequence_schema"], row["sequence"]) if row["sequence"] else None
+        found[row["relation"]].append(
+            ViewColumn(
+                row["name"],
+                row["type"],
+                row["collation"],
+                row["expression"] if not row["is_generated"] else None,
+                row["identity"],
+                row["is_generated"],
+                sequence,
+            )
+        )
+    return {oid: tuple(each) for oid, each in found.items()}
+
+
+def _filling(hierarchy: Hierarchy, table: Table, columns: tuple[ViewColumn, ...]) -> Filling:
+    policy = hierarchy.policy
+    if table.oid != hierarchy.root.oid:
+        return Filling(policy.partition_keys, _parents(hierarchy, table))
+    if policy.slice_key is None or policy.bucket is None:
+        return Filling(())
+    range_key = compose("NEW.{}", Identifier(policy.range_key))
+    value = keys.bucket_expression(range_key, hierarchy.range_type, policy.bucket, policy.time_zone)
+    default = next((each.default for each in columns if each.name == policy.slice_key), None)
+    if default is not None:  # what the table would say of a row without a range key
+        value = compose("coalesce({}, {})", value, SQL(default))
+    return Filling((policy.slice_key,), value=value)
+
+
+def _parents(hierarchy: Hierarchy, table: Table) -> tuple[filling.Parent, ...]:
+    """The foreign keys by which a row's keys are found: those that every row has first, and those with an index."""
+    partition_keys = hierarchy.policy.partition_keys
+    found = []
+    for key in hierarchy.foreign_keys:
+        pairs = list(zip(key.columns, key.parent_columns))
+        if key.child != table.oid or not all((name, name) in pairs for name in partition_keys):
+            continue
+        own = [pair for pair in pairs if pair[0] not in partition_keys]
+        parent = hierarchy.table(key.parent)
+        referenced = tuple(theirs for _, theirs in own)
+        needed = referenced + partition_keys
+        schemas = dict(zip(needed, catalog_global_index.operator_schemas(parent.oid, needed)))
+        side = _side(parent, referenced)
+        place = (not key.is_mandatory, side is None, key.parent == key.child, key.name)
+        each = filling.Parent(parent, key.name, tuple(column for column, _ in own), referenced, schemas, side)
+        found.append((place, each))
+    return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
+
+
+def _side(parent: Table, columns: tuple[str, ...]) -> GlobalIndex | None:
+    """The global index that has an entry for every row, by some columns."""
+    for each in parent.global_indexes:
+        if each.is_unique and each.is_valid and each.predicate is None and set(each.columns) == set(columns):
+            return each
+    return None
 ''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
 
 from __future__ import annotations
@@ -7082,6 +7528,10 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_writable_view": "writable_view",
+    "create_writable_views": "writable_view",
+    "drop_writable_view": "writable_view",
+    "drop_writable_views": "writable_view",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -7130,7 +7580,7 @@ def call(
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
     for relation in relations:
         if arguments[relation] is not None:
-            arguments[relation] = server.resolve_relation(arguments[relation])
+            arguments[relation] = server.resolve_relation(arguments[relation], is_view=relation == "view")
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
@@ -9820,7 +10270,7 @@ def differences(partition: Partition, wanted: Properties) -> list[Difference]:
     """Owner, privileges, comments, row security."""
     return [
         *_ownership(partition, wanted),
-        *_privileges(partition, wanted),
+        *privileges(partition, wanted),
         *_comments(partition, wanted),
         *_row_security(partition, wanted),
     ]
@@ -9835,7 +10285,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
-def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
+def privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     """Privileges, one difference a grantee: what one has too much or too little is given anew as a whole."""
     state = partition.state
     found = []
@@ -10096,6 +10546,253 @@ def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
         return []
     expected, actual = wanted.cluster_index, state.cluster_index
     return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
+
+The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
+as these checks will, so that the parent cannot move before the row refers to it; where it has moved meanwhile, the keys
+are read again. The second runs as the caller, whose privileges and row security the table asks for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, names
+from . import keeping
+
+ATTEMPTS = 20  # each waits for a transaction that moves the parent; none moves so often
+
+
+class ViewColumn(NamedTuple):
+    """A column of a table or of its view."""
+
+    name: str
+    type: str  # with length and the like
+    collation: str | None
+    default: str | None
+    identity: str = ""  # pg_attribute.attidentity: a always, d by default
+    is_generated: bool = False
+    sequence: Identifier | None = None  # that of an identity
+
+    @property
+    def kind(self) -> tuple[str, str, str | None]:
+        """What a view cannot change of a column."""
+        return (self.name, self.type, self.collation)
+
+
+class Parent(NamedTuple):
+    """A row that a new row refers to and takes its keys from."""
+
+    table: Table
+    constraint: str
+    columns: tuple[str, ...]  # of the child
+    parent_columns: tuple[str, ...]  # those that they refer to
+    schemas: dict[str, str]  # of the equality operators of the parent's columns and keys
+    side: GlobalIndex | None
+
+
+class Filling(NamedTuple):
+    """How the keys of a row become known; ``keys`` are those that are filled."""
+
+    keys: tuple[str, ...]
+    parents: tuple[Parent, ...] = ()
+    value: SQL | None = None  # of the only key that a root's row gets: the bucket of its range key
+
+
+def insert_body(table: Identifier, columns: tuple[ViewColumn, ...]) -> SQL:
+    """The function that inserts, and reads back what defaults and triggers of the table made of the row.
+
+    Without a search_path of its own: the table's triggers shall find the caller's.
+    """
+    given = [each for each in columns if not each.is_generated]
+    statement = compose(
+        "INSERT INTO {} AS t ({}) {}VALUES ({})",
+        table,
+        names([each.name for each in given]),
+        SQL("OVERRIDING SYSTEM VALUE " if any(each.identity == "a" for each in given) else ""),
+        comma_list([_new(each.name) for each in given]),
+    )
+    return compose(
+        """
+BEGIN
+    IF pg_catalog.has_table_privilege({name}, 'SELECT') THEN
+        {insert} RETURNING {all} INTO NEW;
+    ELSE
+        {insert};
+    END IF;
+    IF NOT FOUND THEN  -- a trigger of the table has left the row out
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+""",
+        name=Literal(table.text),
+        insert=statement,
+        all=comma_list([Identifier("t", each.name) for each in columns]),
+    )
+
+
+def fill_body(filling: Filling, table: Table, columns: tuple[ViewColumn, ...]) -> SQL | None:
+    """The function that fills; None where there is nothing to do."""
+    parts = [_refuse(each, table) for each in columns if each.is_generated or each.identity == "a"]
+    parts += [_next(each) for each in columns if each.sequence is not None]
+    if filling.value is not None:
+        key = _new(filling.keys[0])
+        parts.append(compose("{key} := coalesce({key}, {value});", key=key, value=filling.value))
+    elif filling.keys:
+        parts.append(_keys(filling, table))
+    if not parts:
+        return None
+    parts.append(SQL("RETURN NEW;"))
+    return compose(
+        "\nDECLARE\n    entry record;\n    parent record;\n    parents bigint;\nBEGIN\n{}\nEND\n",
+        SQL("\n".join(each.text for each in parts)),
+    )
+
+
+def _new(column: str) -> SQL:
+    return compose("NEW.{}", Identifier(column))
+
+
+def _refuse(column: ViewColumn, table: Table) -> SQL:
+    """A value for a column that is always generated; the table says the same."""
+    return compose(
+        "IF {} IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = {}, DETAIL = {}; END IF;",
+        _new(column.name),
+        Literal(f'cannot insert a non-DEFAULT value into column "{column.name}"'),
+        Literal(f"It is always generated in {table.identifier}."),
+    )
+
+
+def _next(column: ViewColumn) -> SQL:
+    """An identity's next value: asking its sequence takes a privilege that only the owner needs to have."""
+    assert column.sequence is not None
+    key = _new(column.name)
+    sequence = Literal(column.sequence.text)
+    return compose("{key} := coalesce({key}, nextval({sequence}));", key=key, sequence=sequence)
+
+
+def _keys(filling: Filling, table: Table) -> SQL:
+    """Whoever gives the keys is believed: foreign keys check them."""
+    lookups = "\n".join(_lookup(filling.keys, each, table).text for each in filling.parents)
+    return compose(
+        "IF {} THEN\n{}\n    RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = {}, DETAIL = {},"
+        " HINT = {}, SCHEMA = {}, TABLE = {};\nEND IF;",
+        SQL(" OR ".join(f"{_new(key)} IS NULL" for key in filling.keys)),
+        SQL(lookups),
+        Literal(f"the partition keys of a new row of {table.identifier} are not known"),
+        Literal("It refers to no row that it could take them from."),
+        Literal(f"Name its parent, or give {names(filling.keys)}."),
+        Literal(table.schema),
+        Literal(table.name),
+    )
+
+
+_LOOKUP = """
+    IF {is_named} THEN
+        FOR attempt IN 1 .. {attempts} LOOP
+            {entry}
+            BEGIN
+                EXECUTE {query} INTO parent USING {given};
+                GET DIAGNOSTICS parents = ROW_COUNT;
+            EXCEPTION WHEN serialization_failure THEN  -- it has moved meanwhile
+                IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+                    RAISE;
+                END IF;
+                parents := NULL;
+            END;
+            IF parents > 0 THEN
+                {fill}
+                RETURN NEW;
+            END IF;
+            {without_entry}
+        END LOOP;
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = {moves}, DETAIL = {hidden};
+    END IF;
+"""
+
+
+def _lookup(keys: tuple[str, ...], parent: Parent, table: Table) -> SQL:
+    """The keys of one parent: by its global index first, so that the row itself is read with constants."""
+    given = [_new(column) for column in parent.columns]
+    conditions = _equal(parent, parent.parent_columns, 1)
+    missing = _missing(parent, table)
+    entry = without_entry = SQL("-- the parent has no global index")
+    if parent.side is None:
+        without_entry = compose("IF parents = 0 THEN {} END IF;", missing)
+    else:
+        conditions += _equal(parent, keys, len(given) + 1)
+        given += [compose("entry.{}", Identifier(key)) for key in keys]
+        entry = _entry(keys, parent, parent.side, missing)
+        without_entry = SQL("-- the entry is another one by now, or will be missing")
+    query = compose(
+        "SELECT {} FROM {} AS p WHERE {} FOR KEY SHARE",
+        keeping.values("p", keys),
+        parent.table.identifier,
+        conjunction(conditions),
+    )
+    return compose(
+        _LOOKUP,
+        is_named=conjunction([compose("{} IS NOT NULL", _new(column)) for column in parent.columns]),
+        attempts=Literal(ATTEMPTS),
+        entry=entry,
+        query=Literal(query.text),
+        given=comma_list(given),
+        fill=SQL(" ".join(_coalesce(key).text for key in keys)),
+        without_entry=without_entry,
+        moves=Literal(f"the keys of the row of {parent.table.identifier} that is referred to change all the time"),
+        hidden=Literal("Or row security that is forced on its owner hides it."),
+    )
+
+
+def _coalesce(key: str) -> SQL:
+    return compose("{new} := coalesce({new}, {found});", new=_new(key), found=compose("parent.{}", Identifier(key)))
+
+
+def _equal(parent: Parent, columns: tuple[str, ...], first: int) -> list[SQL]:
+    """Columns of the parent against parameters of a statement."""
+    return [
+        compose("p.{} OPERATOR({}.=) {}", Identifier(column), Identifier(parent.schemas[column]), SQL(f"${number}"))
+        for number, column in enumerate(columns, first)
+    ]
+
+
+def _entry(keys: tuple[str, ...], parent: Parent, side: GlobalIndex, missing: SQL) -> SQL:
+    conditions = [
+        compose(
+            "g.{} OPERATOR({}.=) {}",
+            Identifier(theirs),
+            Identifier(parent.schemas[theirs]),
+            _new(own),
+        )
+        for own, theirs in zip(parent.columns, parent.parent_columns)
+    ]
+    return compose(
+        "SELECT {} INTO entry FROM {} AS g WHERE {}; IF NOT FOUND THEN {} END IF;",
+        keeping.values("g", keys),
+        side.identifier,
+        conjunction(conditions),
+        missing,
+    )
+
+
+def _missing(parent: Parent, table: Table) -> SQL:
+    """What the foreign key would say."""
+    told = ", ".join(parent.columns)
+    return compose(
+        "RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = {}, DETAIL = {} || concat_ws(', ', {})"
+        " || {}, SCHEMA = {}, TABLE = {}, CONSTRAINT = {};",
+        Literal(
+            f'insert or update on table "{table.name}" violates foreign key constraint "{parent.constraint}"',
+        ),
+        Literal(f"Key ({told})=("),
+        comma_list([_new(column) for column in parent.columns]),
+        Literal(f') is not present in table "{parent.table.name}".'),
+        Literal(table.schema),
+        Literal(table.name),
+        Literal(parent.constraint),
+    )
 ''','plan.finding': r'''"""A finding of dp.check as a value, and the facts that it is judged by."""
 
 from __future__ import annotations
@@ -10103,6 +10800,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
 
@@ -10156,6 +10854,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -10170,7 +10869,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_global, findings_server
+from . import findings_global, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -10191,6 +10890,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -10567,6 +11267,24 @@ def _retiring(hierarchy: Hierarchy) -> int:
         keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
         steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
     return max(step.locks for step in steps)
+''','plan.findings_views': r'''"""What is wrong with the writable views of a hierarchy."""
+
+from __future__ import annotations
+
+from . import writable_view as plan
+from .finding import WARNING, Facts, Finding
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """Views that are not what their tables say."""
+    found = []
+    for table, view, schema, differing in facts.outdated_views:
+        text = (
+            f"{differing} statements would bring it up to date with {table}: its columns, defaults, privileges, or"
+            " where it takes keys from."
+        )
+        found.append(Finding(WARNING, "writable view outdated", view.text, text, plan.create_call(table, schema).text))
+    return found
 ''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
 
 from __future__ import annotations
@@ -13589,6 +14307,199 @@ def not_null(target: Target, parts: tuple[Part, ...], column: str, name: str, is
     drop = compose("DROP CONSTRAINT {}", Identifier(name))
     operations = [on_parent(target, alter(target.identifier, action)) for action in (*actions, drop)]
     return [*steps, Step(tuple(operations), is_atomic=len(operations) > 1)]
+''','plan.writable_view': r'''"""Writable views: a view of a table in another schema, whose INSERT fills the partition keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from . import drift_access, filling
+from .difference import Partition
+from .filling import Filling, ViewColumn
+from .properties import Grant, State, grant_statements, grantee_name
+from .properties import wanted as wanted_properties
+
+FILL, INSERT = "fill_keys", "insert_row"  # triggers fire in the order of their names
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")  # those of a table that mean something for a view
+
+
+class WantedView(NamedTuple):
+    """A writable view that shall be."""
+
+    schema: str
+    table: Table
+    root: Identifier
+    columns: tuple[ViewColumn, ...]
+    filling: Filling
+    access: State  # of the table
+    default_grantees: tuple[str | None, ...]  # who gets privileges on new views by ALTER DEFAULT PRIVILEGES
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.table.name)
+
+    def function(self, purpose: str) -> Identifier:
+        """The name of one of its two trigger functions."""
+        return Identifier(self.schema, naming.derived_name(self.table.name, purpose))
+
+    @property
+    def comment(self) -> str:
+        """What it is, by which its functions are known again."""
+        return f"Writable view of {self.table.identifier}, kept by dialog_partition."
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The bodies of its trigger functions; there may be nothing to fill."""
+        found = {INSERT: filling.insert_body(self.table.identifier, self.columns).text}
+        body = filling.fill_body(self.filling, self.table, self.columns)
+        if body is not None:
+            found[FILL] = body.text
+        return found
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """The defaults of its columns: those of the table, but of what the trigger fills."""
+        filled = (*self.filling.keys, *(each.name for each in self.columns if each.identity or each.is_generated))
+        return {each.name: each.default for each in self.columns if each.default and each.name not in filled}
+
+
+class PresentView(NamedTuple):
+    """A writable view as the catalog has it."""
+
+    oid: int
+    table: int
+    is_invoker: bool
+    columns: tuple[ViewColumn, ...]
+    sources: dict[str, str]  # by trigger, those that are enabled
+    access: State
+    functions: tuple[tuple[str, str, str], ...]  # schema, name and owner of its trigger functions
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return self.access.identifier
+
+
+def creation(wanted: WantedView) -> list[SQL]:
+    """The view with all that belongs to it."""
+    view = wanted.identifier
+    found = [_create_view(wanted), compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment))]
+    for grantee in wanted.default_grantees:
+        role = grantee_name(grantee)
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {}", view, role))
+    for column, default in wanted.defaults.items():
+        found.append(_set_default(view, column, default))
+    for purpose in wanted.sources:
+        found += _function(wanted, purpose)
+    found += grant_statements(_grants(wanted.access), view)
+    found.append(
+        compose(
+            "INSERT INTO dp.writable_view_config (view, root, tbl) VALUES ({}::regclass, {}::regclass, {}::regclass)",
+            Literal(view.text),
+            Literal(wanted.root.text),
+            Literal(wanted.table.identifier.text),
+        )
+    )
+    return found
+
+
+def changes(wanted: WantedView, present: PresentView) -> list[SQL]:
+    """What brings a view that is there to what it shall be; nothing where it is that."""
+    if not _can_be_replaced(wanted, present):
+        return [*removal(present), *creation(wanted)]
+    view = wanted.identifier
+    found = []
+    if len(wanted.columns) > len(present.columns) or not present.is_invoker:
+        found.append(_create_view(wanted))
+    if present.access.comment != wanted.comment:
+        found.append(compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment)))
+    actual = {each.name: each.default for each in present.columns}
+    for column in wanted.columns:
+        default = wanted.defaults.get(column.name)
+        if default != actual.get(column.name):
+            found.append(_set_default(view, column.name, default))
+    for purpose, source in wanted.sources.items():
+        if present.sources.get(purpose) != source:
+            found += _function(wanted, purpose)
+    if FILL in present.sources and FILL not in wanted.sources:
+        found.append(compose("DROP TRIGGER {} ON {}", Identifier(FILL), view))
+        found.append(compose("DROP FUNCTION {}()", wanted.function(FILL)))
+    return found + _privileges(wanted, present)
+
+
+def removal(present: PresentView) -> list[SQL]:
+    """The view goes, with its functions."""
+    view = present.identifier
+    forget = compose("DELETE FROM dp.writable_view_config WHERE view = {}::regclass", Literal(view.text))
+    functions = [compose("DROP FUNCTION {}()", Identifier(schema, name)) for schema, name, _ in present.functions]
+    return [forget, compose("DROP VIEW {}", view), *functions]
+
+
+def create_call(table: Identifier, schema: str) -> SQL:
+    """The call that makes a view, or brings it up to date."""
+    return compose("SELECT dp.create_writable_view({}, {})", Literal(table.text), Literal(schema))
+
+
+def _create_view(wanted: WantedView) -> SQL:
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
+    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    return compose(
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        wanted.identifier,
+        listed,
+        wanted.table.identifier,
+    )
+
+
+def _can_be_replaced(wanted: WantedView, present: PresentView) -> bool:
+    """Whether the view has the columns that come first, and its own name still."""
+    kept = [each.kind for each in wanted.columns[: len(present.columns)]]
+    return kept == [each.kind for each in present.columns] and wanted.identifier == present.identifier
+
+
+def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
+    if default is None:
+        return compose("ALTER VIEW {} ALTER COLUMN {} DROP DEFAULT", view, Identifier(column))
+    return compose("ALTER VIEW {} ALTER COLUMN {} SET DEFAULT {}", view, Identifier(column), SQL(default))
+
+
+def _function(wanted: WantedView, purpose: str) -> list[SQL]:
+    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    function = wanted.function(purpose)
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+            function,
+            SQL(rights),
+            Literal(wanted.sources[purpose]),
+        ),
+        compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
+        compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
+        compose(
+            "CREATE OR REPLACE TRIGGER {} INSTEAD OF INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
+            Identifier(purpose),
+            wanted.identifier,
+            function,
+        ),
+    ]
+
+
+def _grants(access: State) -> tuple[Grant, ...]:
+    """What others may do with a table, as far as it can be done with a view."""
+    found = (each._replace(grantor=None) for each in access.grants if each.privilege in PRIVILEGES)
+    return tuple(dict.fromkeys(found))
+
+
+def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
+    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, (), False)
+    partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
+    differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
+    return [statement for each in differing for statement in each.statements]
 ''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
 
 The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
@@ -14699,6 +15610,14 @@ CREATE INDEX global_index_config_root ON dp.global_index_config (root);
 COMMENT ON TABLE dp.global_index_config IS
 'Global indexes: the side table of each, what it indexes, and whether it holds all rows yet.';
 
+CREATE TABLE dp.writable_view_config (
+    view regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL
+);
+CREATE INDEX writable_view_config_root ON dp.writable_view_config (root);
+COMMENT ON TABLE dp.writable_view_config IS 'Writable views, which fill partition keys: the table of each.';
+
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -14733,11 +15652,12 @@ SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
+SELECT pg_extension_config_dump('dp.writable_view_config', '');
 
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.writable_view_config TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.writable_view_config TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -14754,7 +15674,7 @@ DECLARE
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
-    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table');
+    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table', 'view');
     -- roles that may not look into dp have no hierarchies
     IF gone IS NULL OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
         RETURN;
@@ -14783,6 +15703,7 @@ BEGIN
         END IF;
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
+    DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
@@ -14794,7 +15715,7 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -14870,6 +15791,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
@@ -14982,6 +15905,10 @@ BEGIN
             SELECT a.attrelid, split_part(o.option, '=', 1), a.attname, split_part(o.option, '=', 2)
             FROM attribute AS a CROSS JOIN LATERAL unnest(a.attoptions) AS o (option)
             WHERE starts_with(o.option, 'n_distinct')
+            UNION ALL  -- what writable views copy, and partitions have by themselves
+            SELECT d.adrelid, 'default of a writable view', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE EXISTS (SELECT FROM dp.writable_view_config AS v WHERE v.tbl = a.attrelid)
             -- what the hierarchy rests on: without it nothing holds its tables together
             UNION ALL
             SELECT a.attrelid, 'key', a.attname, format_type(a.atttypid, a.atttypmod)
@@ -15165,10 +16092,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15436,10 +16363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15458,10 +16385,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15487,10 +16414,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15512,10 +16439,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15533,10 +16460,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15554,10 +16481,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15573,10 +16500,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15601,10 +16528,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15633,10 +16560,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -15658,10 +16585,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15693,10 +16620,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15717,10 +16644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15737,15 +16664,56 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
 'Creates the function that finds the rows of a root or child by columns whose partition keys a global index holds: that of the table, or of the one it refers to by them.
 dp.create_global_index makes them for all tables that are registered; this is for one that was registered later. Errors: 42704 no such index, 42501, 55006.';
+
+-- functions/create_writable_view.sql.j2
+CREATE FUNCTION dp.create_writable_view(
+    tbl regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_view IS
+'Makes a view of a root or child, with its name, in another schema; an INSERT into it fills the partition keys: a child''s from its parent, a root''s slice key from the range key.
+Brings a view that is there up to date with its table.
+Locks the table ACCESS SHARE, a view that is there ACCESS EXCLUSIVE. Nothing when the view is what it shall be. Errors: 22023 the table''s own schema, or one that is not there, 42704, 42710 a function has the name of one of the view''s, 42P07 a relation has its name, 42501, 55006, 55P03; 2BP01 from the server where something depends on a view that must be made anew.';
+
+-- functions/create_writable_views.sql.j2
+CREATE FUNCTION dp.create_writable_views(
+    root regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_081913bc3605'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_views IS
+'dp.create_writable_view for the root and all children of a hierarchy.
+Locks the tables ACCESS SHARE, views that are there ACCESS EXCLUSIVE. Nothing when all views are what they shall be. Errors: those of dp.create_writable_view: 22023, 42704, 42710, 42P07, 42501, 53200, 55006, 55P03, 2BP01.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -15758,10 +16726,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15785,10 +16753,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15806,10 +16774,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15826,10 +16794,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -15846,10 +16814,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15865,10 +16833,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15885,10 +16853,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15905,10 +16873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15925,15 +16893,54 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
 'Drops the slice that begins at lower_bound, attached or detached, with all its rows in every table, children first.
 Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/drop_writable_view.sql.j2
+CREATE FUNCTION dp.drop_writable_view(
+    view regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'view': view, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_view IS
+'Drops a writable view with its trigger functions.
+Locks the view ACCESS EXCLUSIVE. Errors: 42704 no writable view, 42501, 55006, 55P03; 2BP01 from the server where something depends on it.';
+
+-- functions/drop_writable_views.sql.j2
+CREATE FUNCTION dp.drop_writable_views(
+    root regclass,
+    schema name DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_views IS
+'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
+Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
 
 -- functions/forget.sql.j2
 CREATE FUNCTION dp.forget(
@@ -15944,10 +16951,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15997,10 +17004,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -16028,10 +17035,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16053,10 +17060,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -16074,10 +17081,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -16095,10 +17102,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -16119,10 +17126,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16140,10 +17147,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -16162,10 +17169,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16182,10 +17189,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16202,10 +17209,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_081913bc3605'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16353,10 +17360,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16377,10 +17384,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16402,10 +17409,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16424,10 +17431,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16447,10 +17454,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16468,10 +17475,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16488,10 +17495,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16508,10 +17515,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16526,10 +17533,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16545,10 +17552,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16564,10 +17571,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3cd44f6a203c' not in GD:
+if 'dialog_partition_0_1_0_081913bc3605' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3cd44f6a203c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_081913bc3605'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -49,6 +49,10 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_writable_view": "writable_view",
+    "create_writable_views": "writable_view",
+    "drop_writable_view": "writable_view",
+    "drop_writable_views": "writable_view",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -97,7 +101,7 @@ def call(
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
     for relation in relations:
         if arguments[relation] is not None:
-            arguments[relation] = server.resolve_relation(arguments[relation])
+            arguments[relation] = server.resolve_relation(arguments[relation], is_view=relation == "view")
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()

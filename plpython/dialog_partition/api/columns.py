@@ -137,7 +137,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -223,7 +223,7 @@ def alter_column_type(
     )
     if of_table:
         operations += _lost_marks(tbl, column_name)
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
