@@ -59,6 +59,7 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "propagate": "propagation",
+    "explain": "queries",
 }
 READING = (
     "check",
@@ -67,6 +68,7 @@ READING = (
     "residency",
     "drift",
     "last_plan",
+    "explain",
 )  # these leave the last call's plan as it is
 
 
