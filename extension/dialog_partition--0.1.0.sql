@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_582a2c71680e'
+PACKAGE = 'dialog_partition_0_1_0_b79157e6118e'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -3617,28 +3617,140 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
 def _run(operations: list[Operation], call: Context) -> None:
     if operations:
         calls.run_in_function([Step(tuple(operations))], call)
-''','api.queries': r'''"""explain: what queries read of the hierarchies, and what they lack."""
+''','api.queries': r'''"""explain, audit_queries: what queries read of the hierarchies, and what they lack."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from .. import database, errors
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import queries as catalog
 from ..catalog import server as catalog_server
+from ..catalog import statements as catalog_statements
 from ..model import Hierarchy
 from ..plan import advice, advice_joins, query_plan, query_text
 from ..plan.advice import Advice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..catalog.statements import Statement
     from ..plan.query_text import Token
+
+NOT_PLANNED = "not planned"
+MAX_TOLD = 3
+
+
+class AuditRow(NamedTuple):
+    """One row of dp.audit_queries."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float
+    tbl: str | None
+    alias: str | None
+    finding: str
+    detail: str
+    advice: str | None
+    leaves_scanned: int | None
+    leaves: int | None
+    query: str
 
 
 def explain(query: str, search_path: str) -> list[Advice]:
     """What a query reads, and what it lacks; see sql/functions/explain.sql.j2."""
-    return advised(query_text.one_statement(query), search_path)
+    return _advised(query_text.one_statement(query), search_path)
 
 
-def advised(query: list[Token], search_path: str) -> list[Advice]:
+def audit_queries(root: int | None, max_queries: int, search_path: str) -> list[AuditRow]:
+    """What the counted statements lack, the most expensive first; see sql/functions/audit_queries.sql.j2."""
+    if max_queries < 1:
+        raise errors.InvalidParameter.of("max_queries", str(max_queries), "It is at least 1.")
+    if root is None:
+        hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
+    else:
+        hierarchies = [catalog_hierarchy.load(root)]
+    tables = {table.identifier.text: table.name for hierarchy in hierarchies for table in hierarchy.tables}
+    found: list[AuditRow] = []
+    for statement, query in _about(set(tables.values()), _counted())[:max_queries]:
+        try:
+            lacking = [each for each in _planned(statement, query, search_path) if each.advice is not None]
+        except (errors.PartitionError, database.ServerError) as error:
+            if isinstance(error, database.ServerError) and database.is_cancel(error):
+                raise
+            found.append(_row(statement, Advice("", "", NOT_PLANNED, f"{error}."))._replace(tbl=None, alias=None))
+            continue
+        found += [_row(statement, each) for each in lacking if each.tbl in tables]
+    return found
+
+
+def _counted() -> list[Statement]:
+    """The statements that the server has counted, those of other roles only where the caller may read them."""
+    schema = catalog_statements.schema()
+    if schema is None:
+        raise errors.NotInPrerequisiteState(
+            "extension pg_stat_statements is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules, and counts what each statement costs.",
+            "Add it to shared_preload_libraries, restart the server, and run CREATE EXTENSION pg_stat_statements;"
+            " as a superuser.",
+        )
+    found = catalog_statements.counted(schema)
+    hidden = sum(each.query == catalog_statements.HIDDEN for each in found)
+    if hidden:
+        database.notice(
+            f"{hidden} statements of other roles are left out, because you may not read them: a superuser may"
+            " GRANT pg_read_all_stats TO you"
+        )
+    return [each for each in found if each.query != catalog_statements.HIDDEN]
+
+
+def _about(names: set[str], counted: list[Statement]) -> list[tuple[Statement, list[Token]]]:
+    """Those that name one of some tables, and are planned at all."""
+    folded = {name.lower() for name in names}
+    found = []
+    for statement in counted:
+        text = statement.query.lower()
+        if not any(name in text for name in folded):
+            continue
+        try:
+            query = query_text.one_statement(statement.query)
+        except errors.InvalidParameter:
+            continue  # CREATE TABLE, CALL and the like
+        if query_text.names(query) & names:
+            found.append((statement, query_text.with_casts(query)))
+    return found
+
+
+def _planned(statement: Statement, query: list[Token], search_path: str) -> list[Advice]:
+    """What to say about a counted statement; none that would run code of others with the caller's rights."""
+    code = [] if statement.is_own else catalog_statements.others_code(query_text.names(query))
+    if code:
+        told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
+        raise errors.InsufficientPrivilege(
+            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+        )
+    return _advised(query, search_path)
+
+
+def _row(statement: Statement, said: Advice) -> AuditRow:
+    return AuditRow(
+        statement.queryid,
+        statement.role,
+        statement.calls,
+        statement.total_ms,
+        said.tbl,
+        said.alias,
+        said.finding,
+        said.detail,
+        said.advice,
+        said.leaves_scanned,
+        said.leaves,
+        statement.query,
+    )
+
+
+def _advised(query: list[Token], search_path: str) -> list[Advice]:
     """All there is to say about one statement."""
     root = catalog.plan(query, search_path)
     names = query_text.names(query)
@@ -6674,6 +6786,85 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
+''','catalog.statements': r'''"""The statements that pg_stat_statements has counted, and whose code planning them would run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..sql import Identifier, compose
+from . import trust
+
+HIDDEN = "<insufficient privilege>"  # what stands in place of another role's query
+
+# Planning evaluates functions, and those of operators and types. What a text may mean is found by name alone, in
+# whatever schema: rather too much than too little. Operators stand behind LIKE, IN and the like, without their names.
+_OTHERS_CODE = """
+    WITH found (class, oid, owner) AS (
+        SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.proname = ANY ($1)
+        UNION ALL SELECT 'pg_operator', o.oid, o.oprowner FROM pg_operator o
+        UNION ALL SELECT 'pg_type', t.oid, t.typowner FROM pg_type t
+        WHERE t.typname = ANY ($1) AND t.typtype IN ('b', 'd', 'm', 'r')
+        UNION ALL SELECT 'pg_class', c.oid, c.relowner FROM pg_class c
+        WHERE c.relname = ANY ($1) AND (c.relkind IN ('v', 'm') OR c.relhasrules)
+    )
+    SELECT pg_describe_object(found.class, found.oid, 0) AS name
+    FROM found JOIN pg_roles role ON role.oid = found.owner
+    WHERE NOT role.rolsuper AND role.rolname <> current_user ORDER BY 1
+"""
+
+_OTHERS_TABLES = """
+    SELECT c.oid FROM pg_class c JOIN pg_roles role ON role.oid = c.relowner
+    WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p', 'f') AND NOT role.rolsuper AND role.rolname <> current_user
+    ORDER BY c.oid
+"""
+
+
+class Statement(NamedTuple):
+    """A statement and what it has cost since pg_stat_statements was reset."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float  # of planning, where it is tracked, and execution
+    query: str
+    is_own: bool  # the caller ran it
+
+
+def schema() -> str | None:
+    """Where extension pg_stat_statements is; None where it is not installed."""
+    rows = database.query(
+        "SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'pg_stat_statements'"
+    )
+    return str(rows[0]["schema"]) if rows else None
+
+
+def counted(extension_schema: str) -> list[Statement]:
+    """All statements of this database, the most expensive first."""
+    query = compose(
+        "SELECT s.queryid, r.rolname AS role, s.calls, s.total_plan_time + s.total_exec_time AS total, s.query,"
+        " r.rolname IS NOT DISTINCT FROM current_user AS is_own"
+        " FROM {} s LEFT JOIN pg_roles r ON r.oid = s.userid"
+        " WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query IS NOT NULL"
+        " ORDER BY total DESC, s.queryid",
+        Identifier(extension_schema, "pg_stat_statements"),
+    )
+    return [
+        Statement(row["queryid"], row["role"], row["calls"], row["total"], row["query"], row["is_own"])
+        for row in database.query_once(query.text)
+    ]
+
+
+def others_code(names: set[str]) -> list[str]:
+    """What others own that would run, with the caller's rights, when a statement with these names is planned."""
+    given = sorted(names)
+    found = [str(row["name"]) for row in database.query(_OTHERS_CODE, ("name[]",), (given,))]
+    if found:
+        return found
+    tables = [row["oid"] for row in database.query(_OTHERS_TABLES, ("name[]",), (given,))]
+    return trust.others_code(tables) if tables else []
 ''','catalog.structure': r'''"""Reading the structure of one table."""
 
 from __future__ import annotations
@@ -7015,9 +7206,14 @@ def tables_of(root: int) -> list[int]:
     return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
 
 
+def others_code(tables: list[int]) -> list[str]:
+    """The code of others than the caller that tables need."""
+    return [str(row["name"]) for row in database.query(_CODE, ("oid[]",), (tables,))]
+
+
 def refuse_code(tables: list[int], name: object, owner: str) -> None:
     """Refuse tables with code of others than the caller; for callers who are not the owner."""
-    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    found = others_code(tables)
     if found:
         told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
@@ -7256,6 +7452,7 @@ MODULES = {
     "residency": "cache",
     "propagate": "propagation",
     "explain": "queries",
+    "audit_queries": "queries",
 }
 READING = (
     "check",
@@ -7265,6 +7462,7 @@ READING = (
     "drift",
     "last_plan",
     "explain",
+    "audit_queries",
 )  # these leave the last call's plan as it is
 
 
@@ -13236,6 +13434,7 @@ FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
+_CONSTANT_TYPES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL")  # written before their constants
 
 
 class Token(NamedTuple):
@@ -13369,6 +13568,27 @@ def text(found: list[Token], parameter: Callable[[int], str] | None = None) -> s
         else:
             pieces.append(token.text)
     return "".join(pieces)
+
+
+def with_casts(found: list[Token]) -> list[Token]:
+    """``$1::interval`` for ``interval $1``, which a constant had become that the server put out of sight."""
+    result: list[Token] = []
+    kept = [token for token in found if token.kind != SPACE]
+    types = {id(one) for one, two in zip(kept, kept[1:]) if two.kind == PARAMETER and _is_type_of_constant(one)}
+    waiting: Token | None = None
+    for token in found:
+        if id(token) in types:
+            waiting = token
+            continue
+        result.append(token)
+        if token.kind == PARAMETER and waiting is not None:
+            result += [Token(CAST, "::"), waiting]
+            waiting = None
+    return result
+
+
+def _is_type_of_constant(token: Token) -> bool:
+    return any(token.is_word(word) for word in _CONSTANT_TYPES)
 
 
 def unknown_value(type_name: str) -> str:
@@ -16318,10 +16538,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -16588,10 +16808,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -16610,10 +16830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -16639,10 +16859,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -16664,10 +16884,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -16685,10 +16905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -16706,16 +16926,50 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
 Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+
+-- functions/audit_queries.sql.j2
+CREATE FUNCTION dp.audit_queries(
+    root regclass DEFAULT NULL,
+    max_queries integer DEFAULT 100,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    queryid bigint,
+    role name,
+    calls bigint,
+    total_ms double precision,
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer,
+    query text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.audit_queries IS
+'What the statements lack that pg_stat_statements has counted, as dp.explain says it: those on managed tables, the most expensive first, max_queries of them at most. They are planned and never run.
+Locks what planning one of them locks. Errors: 22023, 42704 no hierarchy, 55000 no extension pg_stat_statements.';
 
 -- functions/check.sql.j2
 CREATE FUNCTION dp."check"(
@@ -16725,10 +16979,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16753,10 +17007,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -16785,10 +17039,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -16810,10 +17064,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -16845,10 +17099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -16869,10 +17123,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -16889,10 +17143,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -16910,10 +17164,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -16937,10 +17191,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16958,10 +17212,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -16978,10 +17232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -16998,10 +17252,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -17017,10 +17271,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -17037,10 +17291,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -17057,10 +17311,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -17077,10 +17331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -17104,10 +17358,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -17124,10 +17378,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -17177,10 +17431,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -17208,10 +17462,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17233,10 +17487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -17254,10 +17508,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -17275,10 +17529,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -17299,10 +17553,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17320,10 +17574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -17342,10 +17596,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -17362,10 +17616,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -17382,10 +17636,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_582a2c71680e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b79157e6118e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -17533,10 +17787,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -17557,10 +17811,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -17582,10 +17836,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -17604,10 +17858,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -17627,10 +17881,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -17648,10 +17902,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -17668,10 +17922,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -17688,10 +17942,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -17706,10 +17960,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -17725,10 +17979,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -17744,10 +17998,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_582a2c71680e' not in GD:
+if 'dialog_partition_0_1_0_b79157e6118e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_582a2c71680e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b79157e6118e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

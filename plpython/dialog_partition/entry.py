@@ -60,6 +60,7 @@ MODULES = {
     "residency": "cache",
     "propagate": "propagation",
     "explain": "queries",
+    "audit_queries": "queries",
 }
 READING = (
     "check",
@@ -69,6 +70,7 @@ READING = (
     "drift",
     "last_plan",
     "explain",
+    "audit_queries",
 )  # these leave the last call's plan as it is
 
 

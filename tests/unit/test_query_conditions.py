@@ -101,6 +101,12 @@ def test_parameters_are_replaced_only_where_they_are_parameters() -> None:
     assert replaced == "SELECT (p2), '$1', \"$1\", a$1, $$ $1 $$ /* $1 */ FROM t WHERE -- $3\n x = (p10)"
 
 
+def test_constants_that_became_parameters_keep_their_types() -> None:
+    query = "SELECT date $1, t.interval, $2 FROM t WHERE x > now() - interval /* a */ $3 AND date > $4"
+    cast = query_text.text(query_text.with_casts(query_text.one_statement(query)))
+    assert cast == "SELECT  $1::date, t.interval, $2 FROM t WHERE x > now() -  /* a */ $3::interval AND date > $4"
+
+
 def scan(relation: str, alias: str, condition: str) -> dict[str, object]:
     return {"Node Type": "Seq Scan", "Schema": "s", "Relation Name": relation, "Alias": alias, "Filter": condition}
 

@@ -19,6 +19,7 @@ FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
+_CONSTANT_TYPES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL")  # written before their constants
 
 
 class Token(NamedTuple):
@@ -152,6 +153,27 @@ def text(found: list[Token], parameter: Callable[[int], str] | None = None) -> s
         else:
             pieces.append(token.text)
     return "".join(pieces)
+
+
+def with_casts(found: list[Token]) -> list[Token]:
+    """``$1::interval`` for ``interval $1``, which a constant had become that the server put out of sight."""
+    result: list[Token] = []
+    kept = [token for token in found if token.kind != SPACE]
+    types = {id(one) for one, two in zip(kept, kept[1:]) if two.kind == PARAMETER and _is_type_of_constant(one)}
+    waiting: Token | None = None
+    for token in found:
+        if id(token) in types:
+            waiting = token
+            continue
+        result.append(token)
+        if token.kind == PARAMETER and waiting is not None:
+            result += [Token(CAST, "::"), waiting]
+            waiting = None
+    return result
+
+
+def _is_type_of_constant(token: Token) -> bool:
+    return any(token.is_word(word) for word in _CONSTANT_TYPES)
 
 
 def unknown_value(type_name: str) -> str:
