@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_081913bc3605'
+PACKAGE = 'dialog_partition_0_1_0_b0757afed2e5'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -3683,6 +3683,163 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
 def _run(operations: list[Operation], call: Context) -> None:
     if operations:
         calls.run_in_function([Step(tuple(operations))], call)
+''','api.queries': r'''"""explain, audit_queries: what queries read of the hierarchies, and what they lack."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import queries as catalog
+from ..catalog import server as catalog_server
+from ..catalog import statements as catalog_statements
+from ..model import Hierarchy
+from ..plan import advice, advice_joins, query_plan, query_text
+from ..plan.advice import Advice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.statements import Statement
+    from ..plan.query_text import Token
+
+NOT_PLANNED = "not planned"
+MAX_TOLD = 3
+
+
+class AuditRow(NamedTuple):
+    """One row of dp.audit_queries."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float
+    tbl: str | None
+    alias: str | None
+    finding: str
+    detail: str
+    advice: str | None
+    leaves_scanned: int | None
+    leaves: int | None
+    query: str
+
+
+def explain(query: str, search_path: str) -> list[Advice]:
+    """What a query reads, and what it lacks; see sql/functions/explain.sql.j2."""
+    return _advised(query_text.one_statement(query), search_path)
+
+
+def audit_queries(root: int | None, max_queries: int, search_path: str) -> list[AuditRow]:
+    """What the counted statements lack, the most expensive first; see sql/functions/audit_queries.sql.j2."""
+    if max_queries < 1:
+        raise errors.InvalidParameter.of("max_queries", str(max_queries), "It is at least 1.")
+    if root is None:
+        hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
+    else:
+        hierarchies = [catalog_hierarchy.load(root)]
+    tables = {table.identifier.text: table.name for hierarchy in hierarchies for table in hierarchy.tables}
+    found: list[AuditRow] = []
+    for statement, query in _about(set(tables.values()), _counted())[:max_queries]:
+        try:
+            lacking = [each for each in _planned(statement, query, search_path) if each.advice is not None]
+        except (errors.PartitionError, database.ServerError) as error:
+            if isinstance(error, database.ServerError) and database.is_cancel(error):
+                raise
+            found.append(_row(statement, Advice("", "", NOT_PLANNED, f"{error}."))._replace(tbl=None, alias=None))
+            continue
+        found += [_row(statement, each) for each in lacking if each.tbl in tables]
+    return found
+
+
+def _counted() -> list[Statement]:
+    """The statements that the server has counted, those of other roles only where the caller may read them."""
+    schema = catalog_statements.schema()
+    if schema is None:
+        raise errors.NotInPrerequisiteState(
+            "extension pg_stat_statements is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules, and counts what each statement costs.",
+            "Add it to shared_preload_libraries, restart the server, and run CREATE EXTENSION pg_stat_statements;"
+            " as a superuser.",
+        )
+    found = catalog_statements.counted(schema)
+    hidden = sum(each.query == catalog_statements.HIDDEN for each in found)
+    if hidden:
+        database.notice(
+            f"{hidden} statements of other roles are left out, because you may not read them: a superuser may"
+            " GRANT pg_read_all_stats TO you"
+        )
+    return [each for each in found if each.query != catalog_statements.HIDDEN]
+
+
+def _about(names: set[str], counted: list[Statement]) -> list[tuple[Statement, list[Token]]]:
+    """Those that name one of some tables, and are planned at all."""
+    folded = {name.lower() for name in names}
+    found = []
+    for statement in counted:
+        text = statement.query.lower()
+        if not any(name in text for name in folded):
+            continue
+        try:
+            query = query_text.one_statement(statement.query)
+        except errors.InvalidParameter:
+            continue  # CREATE TABLE, CALL and the like
+        if query_text.names(query) & names:
+            found.append((statement, query_text.with_casts(query)))
+    return found
+
+
+def _planned(statement: Statement, query: list[Token], search_path: str) -> list[Advice]:
+    """What to say about a counted statement; none that would run code of others with the caller's rights."""
+    code = [] if statement.is_own else catalog_statements.others_code(query_text.names(query))
+    if code:
+        told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
+        raise errors.InsufficientPrivilege(
+            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+        )
+    return _advised(query, search_path)
+
+
+def _row(statement: Statement, said: Advice) -> AuditRow:
+    return AuditRow(
+        statement.queryid,
+        statement.role,
+        statement.calls,
+        statement.total_ms,
+        said.tbl,
+        said.alias,
+        said.finding,
+        said.detail,
+        said.advice,
+        said.leaves_scanned,
+        said.leaves,
+        statement.query,
+    )
+
+
+def _advised(query: list[Token], search_path: str) -> list[Advice]:
+    """All there is to say about one statement."""
+    root = catalog.plan(query, search_path)
+    names = query_text.names(query)
+    leaves, roots = catalog.leaves(query_plan.relations(root))
+    named = catalog.named(names)
+    found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
+    by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
+    plan = query_plan.read(root, leaves, names)
+    result = advice.of_readings(plan, by_table, _identities(by_table))
+    setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
+    result += advice_joins.of_joins(plan, by_table, setting)
+    if plan.is_refuted:
+        read = {leaf.table for leaf in leaves.values()}
+        result += [advice.unread(by_table[oid].table(oid), by_table[oid]) for oid in sorted(set(named) - read)]
+    return result
+
+
+def _identities(hierarchies: dict[int, Hierarchy]) -> dict[int, tuple[str, ...]]:
+    """What tells the rows of each table apart beside the partition keys."""
+    return {
+        oid: tuple(name for name in columns if name not in hierarchies[oid].policy.partition_keys)
+        for oid, columns in catalog.identities(list(hierarchies)).items()
+    }
 ''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
 
 from __future__ import annotations
@@ -6461,6 +6618,156 @@ def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], .
         name, _, value = option.partition("=")
         found.append((prefix + name, value))
     return tuple(found)
+''','catalog.queries': r'''"""Planning queries without running them, and finding out which managed tables a plan reads."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database, errors
+from ..plan import query_text
+from ..plan.query_plan import Leaf
+from ..sql import SQL, Identifier, compose
+from . import server as catalog_server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.query_text import Token
+
+GENERIC_PLAN_SINCE = 160000  # EXPLAIN plans parameters itself
+_STATEMENT = "dialog_partition_parameters"
+_SEVERAL_STATEMENTS = "42P11"  # a cursor, which takes one statement and no other, was opened for them
+
+# A leaf is a partition of a slice, or of the table where there is no hash level.
+_LEAVES = """
+    SELECT r.schema, r.name, c.oid, t.tbl::oid AS tbl, t.root::oid AS root,
+           CASE WHEN t.tbl = first.inhparent THEN c.oid ELSE first.inhparent END AS slice
+    FROM unnest($1::text[], $2::text[]) AS r (schema, name)
+    JOIN pg_namespace n ON n.nspname = r.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind <> 'p'
+    JOIN pg_inherits first ON first.inhrelid = c.oid
+    LEFT JOIN pg_inherits second ON second.inhrelid = first.inhparent
+    JOIN dp.table_config t ON t.tbl = coalesce(second.inhparent, first.inhparent) AND t.role <> 'reference'
+"""
+
+_NAMED = """
+    SELECT t.tbl::oid AS tbl, t.root::oid AS root FROM dp.table_config t JOIN pg_class c ON c.oid = t.tbl
+    WHERE t.role <> 'reference' AND c.relname = ANY ($1)
+"""
+
+_IDENTITIES = """
+    SELECT i.indrelid AS tbl, array_agg(a.attname::text ORDER BY k.place) AS columns
+    FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indisprimary AND i.indrelid = ANY ($1) AND k.place <= i.indnkeyatts GROUP BY i.indrelid
+"""
+
+
+class _Seen(Exception):
+    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
+
+
+def plan(query: list[Token], search_path: str) -> dict[str, Any]:
+    """The plan of one statement by the caller's rights and settings; it is not run.
+
+    A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
+    """
+    found: list[dict[str, Any]] = []
+    try:
+        with database.subtransaction():
+            found = _planned(query, search_path)
+            raise _Seen
+    except _Seen:
+        pass
+    except database.ServerError as error:
+        _refuse(error)
+        raise
+    return found[0]
+
+
+def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
+    options, text = "VERBOSE, FORMAT JSON", query_text.text(query)
+    count = query_text.highest_parameter(query)
+    if count and catalog_server.server().version >= GENERIC_PLAN_SINCE:
+        options += ", GENERIC_PLAN"
+    elif count:
+        types = _parameter_types(query, count, search_path)
+        text = query_text.text(query, lambda number: query_text.unknown_value(types[number - 1]))
+    database.set_local("search_path", search_path)
+    rows = database.query_alone(compose("EXPLAIN ({}) {}", SQL(options), SQL(text)).text)
+    return [each["Plan"] for each in json.loads(next(iter(rows[0].values())))]
+
+
+def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
+    """What the server takes each parameter for; nothing can be written by what is analysed for it."""
+    types: list[str] = []
+    _deallocate()
+    try:
+        with database.subtransaction():
+            database.set_local("search_path", search_path)
+            # PREPARE might be followed by other statements: first make sure that there is one
+            unknown = query_text.text(query, lambda _: "NULL")
+            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+            database.set_local("transaction_read_only", "on")
+            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+            types += _prepared_types()
+            raise _Seen
+    except _Seen:
+        pass
+    finally:
+        _deallocate()
+    return types + ["text"] * (count - len(types))
+
+
+def _deallocate() -> None:
+    """Prepared statements outlive the transaction."""
+    query = "SELECT FROM pg_catalog.pg_prepared_statements WHERE name = $1"
+    if database.query(query, ("text",), (_STATEMENT,)):
+        database.run(compose("DEALLOCATE {}", Identifier(_STATEMENT)).text)
+
+
+def _prepared_types() -> list[str]:
+    rows = database.query(
+        "SELECT u.type::text AS type FROM pg_catalog.pg_prepared_statements s,"
+        " unnest(s.parameter_types) WITH ORDINALITY AS u (type, place) WHERE s.name = $1 ORDER BY u.place",
+        ("text",),
+        (_STATEMENT,),
+    )
+    return [row["type"] for row in rows]
+
+
+def _refuse(error: Exception) -> None:
+    """Say in our words what the server says in its own."""
+    if database.sqlstate(error) == _SEVERAL_STATEMENTS:
+        raise errors.InvalidParameter(
+            "the query is not one statement", f"The server says: {error}.", "Give one statement a call."
+        ) from None
+    if database.is_out_of_locks(error):
+        raise errors.OutOfLocks(
+            "the lock table is full: planning the query needs more of it than is free",
+            "A query that binds no key locks every leaf and each of its indexes while it is planned.",
+            "Raise max_locks_per_transaction, or bind the partition keys.",
+        ) from None
+
+
+def leaves(relations: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Leaf], set[int]]:
+    """Which of some relations, by schema and name, are leaves of managed tables; and the roots of those."""
+    ordered = sorted(relations)
+    rows = database.query(_LEAVES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
+    found = {(row["schema"], row["name"]): Leaf(row["tbl"], row["slice"], row["oid"]) for row in rows}
+    return found, {row["root"] for row in rows}
+
+
+def named(names: set[str]) -> dict[int, int]:
+    """The managed tables of some names, each with its root."""
+    return {row["tbl"]: row["root"] for row in database.query(_NAMED, ("name[]",), (sorted(names),))}
+
+
+def identities(tables: list[int]) -> dict[int, tuple[str, ...]]:
+    """The columns of the tables' primary keys."""
+    return {row["tbl"]: tuple(row["columns"]) for row in database.query(_IDENTITIES, ("oid[]",), (tables,))}
 ''','catalog.server': r'''"""What the server is and allows."""
 
 from __future__ import annotations
@@ -6788,6 +7095,85 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
+''','catalog.statements': r'''"""The statements that pg_stat_statements has counted, and whose code planning them would run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..sql import Identifier, compose
+from . import trust
+
+HIDDEN = "<insufficient privilege>"  # what stands in place of another role's query
+
+# Planning evaluates functions, and those of operators and types. What a text may mean is found by name alone, in
+# whatever schema: rather too much than too little. Operators stand behind LIKE, IN and the like, without their names.
+_OTHERS_CODE = """
+    WITH found (class, oid, owner) AS (
+        SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.proname = ANY ($1)
+        UNION ALL SELECT 'pg_operator', o.oid, o.oprowner FROM pg_operator o
+        UNION ALL SELECT 'pg_type', t.oid, t.typowner FROM pg_type t
+        WHERE t.typname = ANY ($1) AND t.typtype IN ('b', 'd', 'm', 'r')
+        UNION ALL SELECT 'pg_class', c.oid, c.relowner FROM pg_class c
+        WHERE c.relname = ANY ($1) AND (c.relkind IN ('v', 'm') OR c.relhasrules)
+    )
+    SELECT pg_describe_object(found.class, found.oid, 0) AS name
+    FROM found JOIN pg_roles role ON role.oid = found.owner
+    WHERE NOT role.rolsuper AND role.rolname <> current_user ORDER BY 1
+"""
+
+_OTHERS_TABLES = """
+    SELECT c.oid FROM pg_class c JOIN pg_roles role ON role.oid = c.relowner
+    WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p', 'f') AND NOT role.rolsuper AND role.rolname <> current_user
+    ORDER BY c.oid
+"""
+
+
+class Statement(NamedTuple):
+    """A statement and what it has cost since pg_stat_statements was reset."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float  # of planning, where it is tracked, and execution
+    query: str
+    is_own: bool  # the caller ran it
+
+
+def schema() -> str | None:
+    """Where extension pg_stat_statements is; None where it is not installed."""
+    rows = database.query(
+        "SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'pg_stat_statements'"
+    )
+    return str(rows[0]["schema"]) if rows else None
+
+
+def counted(extension_schema: str) -> list[Statement]:
+    """All statements of this database, the most expensive first."""
+    query = compose(
+        "SELECT s.queryid, r.rolname AS role, s.calls, s.total_plan_time + s.total_exec_time AS total, s.query,"
+        " r.rolname IS NOT DISTINCT FROM current_user AS is_own"
+        " FROM {} s LEFT JOIN pg_roles r ON r.oid = s.userid"
+        " WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query IS NOT NULL"
+        " ORDER BY total DESC, s.queryid",
+        Identifier(extension_schema, "pg_stat_statements"),
+    )
+    return [
+        Statement(row["queryid"], row["role"], row["calls"], row["total"], row["query"], row["is_own"])
+        for row in database.query_once(query.text)
+    ]
+
+
+def others_code(names: set[str]) -> list[str]:
+    """What others own that would run, with the caller's rights, when a statement with these names is planned."""
+    given = sorted(names)
+    found = [str(row["name"]) for row in database.query(_OTHERS_CODE, ("name[]",), (given,))]
+    if found:
+        return found
+    tables = [row["oid"] for row in database.query(_OTHERS_TABLES, ("name[]",), (given,))]
+    return trust.others_code(tables) if tables else []
 ''','catalog.structure': r'''"""Reading the structure of one table."""
 
 from __future__ import annotations
@@ -7129,9 +7515,14 @@ def tables_of(root: int) -> list[int]:
     return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
 
 
+def others_code(tables: list[int]) -> list[str]:
+    """The code of others than the caller that tables need."""
+    return [str(row["name"]) for row in database.query(_CODE, ("oid[]",), (tables,))]
+
+
 def refuse_code(tables: list[int], name: object, owner: str) -> None:
     """Refuse tables with code of others than the caller; for callers who are not the owner."""
-    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    found = others_code(tables)
     if found:
         told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
@@ -7342,6 +7733,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
+ROWS_A_FETCH = 1000
+
 _prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
@@ -7357,6 +7750,18 @@ def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) 
 def query_once(text: str) -> list[Row]:
     """Rows of a reading statement that is composed, and not worth keeping a plan for."""
     return list(plpy.execute(text))
+
+
+def query_alone(text: str) -> list[Row]:
+    """Rows of one statement; a cursor is refused for several (42P11), before any of them is run."""
+    cursor = plpy.cursor(text)
+    found: list[Row] = []
+    while True:
+        rows = cursor.fetch(ROWS_A_FETCH)
+        found += rows
+        if len(rows) < ROWS_A_FETCH:
+            cursor.close()
+            return found
 
 
 def run(statements: str) -> None:
@@ -7542,6 +7947,8 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "propagate": "propagation",
+    "explain": "queries",
+    "audit_queries": "queries",
 }
 READING = (
     "check",
@@ -7550,6 +7957,8 @@ READING = (
     "residency",
     "drift",
     "last_plan",
+    "explain",
+    "audit_queries",
 )  # these leave the last call's plan as it is
 
 
@@ -8113,7 +8522,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
         if depth == 0 and character in ",)":
             return position + 1, character
         if character in "\"'$":
-            position = _constant_end(text, position) or len(text)
+            position = constant_end(text, position) or len(text)
             continue
         depth += (character in _OPENING) - (character in _CLOSING)
         position += 1
@@ -8128,7 +8537,7 @@ def _problem(text: str) -> str | None:
     while position < len(text):
         character = text[position]
         if character in "\"'$":
-            end = _constant_end(text, position)
+            end = constant_end(text, position)
             if end is None:
                 return f"A {character} in it is not closed."
             position = end
@@ -8156,7 +8565,7 @@ def _bracket_problem(character: str, open_brackets: list[str]) -> str | None:
     return None
 
 
-def _constant_end(text: str, start: int) -> int | None:
+def constant_end(text: str, start: int) -> int | None:
     """Where a quoted name or constant ends; None where it does not. A lone $ is an operator's or a name's."""
     if text[start] == "$":
         tag_end = text.find("$", start + 1)
@@ -8798,6 +9207,440 @@ def _width_of(lower: Edge, upper: Edge) -> Width | None:
 def forget_partman_statement(schema: str, parent_table: str) -> SQL:
     """Take a table away from pg_partman."""
     return compose("DELETE FROM {} WHERE parent_table = {}", Identifier(schema, "part_config"), Literal(parent_table))
+''','plan.advice': r'''"""What to say about a query: how much of each table it reads, what its conditions lack, and what to add."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, name_array, names
+from .lookup import Lookup
+from .query_conditions import ARRAY, EQUAL, EXPRESSION, LOWER, OTHER, UPPER, Column
+from .query_plan import QueryPlan
+from .reading import MISSING, RANGE, Binding, Reading, readings
+
+ONE_LEAF, PRUNED, PRUNED_LATE, ALL_LEAVES, NO_LEAF = (
+    "one leaf",
+    "pruned",
+    "pruned at run time",
+    "all leaves",
+    "no leaf",
+)
+MISSING_KEY, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
+    "missing key",
+    "one-sided range",
+    "expression over a key",
+    "range key without slice key",
+    "order by the range key alone",
+)
+
+_TOLD = {
+    EQUAL: "is bound to one value",
+    ARRAY: "is bound to a list of values",
+    RANGE: "is bound from both sides",
+    LOWER: "is bound from below only",
+    UPPER: "is bound from above only",
+    OTHER: "is compared, but not bound",
+    EXPRESSION: "is hidden in an expression",
+    MISSING: "is not mentioned",
+}
+
+
+class Advice(NamedTuple):
+    """One thing to say about a table in a query."""
+
+    tbl: str
+    alias: str
+    finding: str
+    detail: str
+    advice: str | None = None
+    leaves_scanned: int | None = None
+    leaves: int | None = None
+
+
+def of_readings(
+    plan: QueryPlan, hierarchies: dict[int, Hierarchy], identities: dict[int, tuple[str, ...]]
+) -> list[Advice]:
+    """What to say about each table for itself; ``identities``: primary keys without the partition keys."""
+    found = []
+    all_readings = readings(plan, hierarchies)
+    for each in all_readings:
+        others = [other for other in all_readings if other.hierarchy is each.hierarchy and other.alias != each.alias]
+        found.append(_summary(each, plan))
+        found += _of_keys(each, others, identities.get(each.table.oid, ()))
+        found += _of_order(each, plan)
+    return found
+
+
+def unread(table: Table, hierarchy: Hierarchy) -> Advice:
+    """A table that the query names and of which nothing is read: its conditions contradict all bounds."""
+    leaves = sum(max(len(each.remainders), 1) for each in hierarchy.slices[table.oid])
+    detail = "The planner has found that its conditions fit no leaf."
+    return Advice(table.identifier.text, table.name, NO_LEAF, detail, None, 0, leaves)
+
+
+def _about(reading: Reading, finding: str, detail: str, advice: str | None = None) -> Advice:
+    return Advice(
+        reading.table.identifier.text,
+        reading.alias,
+        finding,
+        detail,
+        advice,
+        reading.expected_leaves,
+        reading.all_leaves,
+    )
+
+
+def _summary(reading: Reading, plan: QueryPlan) -> Advice:
+    """How many leaves, and by what."""
+    planned, expected = len(reading.leaves), reading.expected_leaves
+    is_late = expected < planned or any(
+        each.is_late and each.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER)
+        for each in (reading.range_binding, reading.hash_binding)
+    )
+    if expected == 1:
+        finding = ONE_LEAF
+    elif is_late or plan.removed:
+        finding = PRUNED_LATE
+    else:
+        finding = PRUNED if planned < reading.all_leaves else ALL_LEAVES
+    detail = (
+        f"Planned: {planned} of {reading.all_leaves} leaves, in {len(reading.slices)} of {reading.all_slices} slices"
+    )
+    if expected < planned:
+        detail += f"; read when it runs, by values that are known only then: {expected}"
+    elif plan.removed:
+        detail += f"; {plan.removed} more of the statement were put aside when it began to run"
+    elif is_late:
+        detail += "; how many of them are read is known when it runs"
+    told = [_bound(name, reading.binding(name)) for name in _mentioned(reading)]
+    return _about(reading, finding, f"{detail}. {'; '.join(told)}.")
+
+
+def _mentioned(reading: Reading) -> list[str]:
+    """The keys that conditions of the table may bind."""
+    policy = reading.hierarchy.policy
+    own = [policy.range_key] if reading.has_own_range_key else []
+    return [*own, *policy.partition_keys]
+
+
+def _bound(name: str, binding: Binding) -> str:
+    late = " when the query runs" if binding.is_late and binding.kind in (EQUAL, ARRAY, RANGE) else ""
+    return f"{Identifier(name)} {_TOLD[binding.kind]}{late}"
+
+
+def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...]) -> list[Advice]:
+    found: list[Advice] = []
+    if reading.expected_leaves <= 1:
+        return found
+    policy = reading.hierarchy.policy
+    lookup = _by_identity(reading, identity)
+    if lookup is not None:
+        detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
+        return [_about(reading, MISSING_KEY, detail, lookup)]
+    if reading.expected_slices > 1:
+        found += _of_range(reading, others)
+    if policy.hash_key is not None and reading.expected_leaves > reading.expected_slices:
+        binding = reading.hash_binding
+        if binding.kind in (MISSING, OTHER):
+            found.append(_missing(reading, policy.hash_key, others))
+        elif binding.kind == EXPRESSION:
+            detail = f"Pruning needs {Identifier(policy.hash_key)} itself, compared with a value."
+            advice = f"AND {reading.column(policy.hash_key)} = ..."
+            found.append(_about(reading, EXPRESSION_OVER_KEY, detail, advice))
+    return found
+
+
+def _of_range(reading: Reading, others: list[Reading]) -> list[Advice]:
+    """What the first level lacks."""
+    name, binding = reading.range_column, reading.range_binding
+    if binding.kind in (EQUAL, ARRAY, RANGE):
+        return []
+    if reading.has_own_range_key:
+        by_range_key = reading.binding(reading.hierarchy.policy.range_key)
+        if by_range_key.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER):
+            if by_range_key.is_late:
+                return [_without_slice_key(reading)]
+            if by_range_key.kind not in (LOWER, UPPER):
+                return []  # the CHECK of each slice prunes
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+        elif by_range_key.kind == EXPRESSION and binding.kind == MISSING:
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+    if binding.kind in (LOWER, UPPER):
+        side, sign = ("above", "<") if binding.kind == LOWER else ("below", ">=")
+        detail = f"All slices on the open side of {Identifier(name)} are read, newer ones as they come."
+        return [_about(reading, ONE_SIDED, detail, f"AND {reading.column(name)} {sign} ... (a bound from {side})")]
+    if binding.kind == EXPRESSION:
+        detail = f"Pruning needs {Identifier(name)} itself, compared with a value, not an expression of it."
+        advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return [_about(reading, EXPRESSION_OVER_KEY, detail, advice)]
+    return [_missing(reading, name, others)]
+
+
+def _without_slice_key(reading: Reading) -> Advice:
+    """A range key whose value is known too late for the CHECKs of the slices: they exclude when a query is planned."""
+    policy = reading.hierarchy.policy
+    assert policy.bucket is not None
+    value = keys.bucket_expression(SQL("..."), reading.hierarchy.range_type, policy.bucket, policy.time_zone)
+    detail = (
+        f"A value of {Identifier(policy.range_key)} that is known only when the query runs prunes nothing:"
+        f" {Identifier(reading.range_column)} does."
+    )
+    by_range = reading.binding(policy.range_key).kind
+    signs = {EQUAL: ("=",), LOWER: (">=",), UPPER: ("<=",), ARRAY: (">=", "<=")}.get(by_range, (">=", "<="))
+    advice = "".join(f" AND {reading.column(reading.range_column)} {sign} {value}" for sign in signs)
+    return _about(reading, NO_SLICE_KEY, detail, advice.strip())
+
+
+def _missing(reading: Reading, name: str, others: list[Reading]) -> Advice:
+    """A key that no condition binds: from where it may come."""
+    by_level = "slices" if name == reading.range_column else "leaves of a slice"
+    detail = f"No condition binds {Identifier(name)}, so all {by_level} are read."
+    other = next((each for each in others if each.binding(name).kind in (EQUAL, ARRAY, RANGE)), None)
+    if other is not None:
+        advice = f"AND {reading.column(name)} = {other.column(name)}"
+        if other.binding(name).kind == RANGE:  # bounds do not follow from an equality, as values do
+            advice += f" AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return _about(reading, MISSING_KEY, detail, advice)
+    if name == reading.hierarchy.policy.hash_key:
+        return _about(reading, MISSING_KEY, detail, f"AND {reading.column(name)} = ...")
+    advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+    return _about(reading, MISSING_KEY, detail, advice)
+
+
+def _by_identity(reading: Reading, identity: tuple[str, ...]) -> str | None:
+    """How to read rows that are asked for by their identity, or their parent's, alone."""
+    hierarchy, table = reading.hierarchy, reading.table
+    partition_keys = hierarchy.policy.partition_keys
+    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
+        return None
+    wanted = [(table, {name: name for name in identity})]
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid:
+            pairs = dict(zip(key.parent_columns, key.columns))
+            own = {parent: child for parent, child in pairs.items() if parent not in partition_keys}
+            wanted.append((hierarchy.table(key.parent), own))
+    for holder, own in wanted:
+        if own and all(_is_given(reading, name) for name in own.values()):
+            return _lookup(table, holder, own, partition_keys)
+    return None
+
+
+def _is_given(reading: Reading, name: str) -> bool:
+    column = Column(reading.alias, name)
+    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
+
+
+def _lookup(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
+    """The lookup function that a global index serves, or the call that makes the index."""
+    for side in holder.global_indexes:
+        if side.predicate is None and set(side.columns) == set(own) and (side.is_unique or holder is table):
+            columns = tuple(own[name] for name in side.columns)
+            lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
+            lists = comma_list([SQL("ARRAY[...]") for _ in columns])
+            return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
+    holder_name = Literal(holder.identifier.text)
+    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
+
+
+def _of_order(reading: Reading, plan: QueryPlan) -> list[Advice]:
+    """In the slice form the slices are in the order of the slice key; that the range key follows it nobody knows."""
+    if not reading.has_own_range_key or reading.expected_slices <= 1:
+        return []
+    range_key = Column(reading.alias, reading.hierarchy.policy.range_key)
+    for order in plan.orders:
+        aliases = {scan.alias for scan in order.scans}
+        if order.columns and order.columns[0] == range_key and reading.alias in aliases:
+            detail = (
+                "The rows of all slices are put in order before the first is given: with the slice key in front the"
+                " slices are read one after the other, and no more than the LIMIT needs."
+            )
+            first, second = reading.column(reading.range_column), reading.column(range_key.name)
+            advice = f"ORDER BY {first} DESC, {second} DESC (or both ASC)"
+            return [_about(reading, RANGE_KEY_ORDER, detail, advice)]
+    return []
+''','plan.advice_joins': r'''"""What to say about joins: whether leaf is joined with leaf, and if not, what stands in the way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy
+from ..sql import Identifier
+from .advice import Advice
+from .query_conditions import EQUAL, JOIN, Column, Fact
+from .query_plan import Join, QueryPlan, Scan
+from .reading import Reading, readings
+
+BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
+    "partition-wise join",
+    "join slice by slice",
+    "join pruned for each row",
+    "join not partition-wise",
+)
+_WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
+
+
+class Setting(NamedTuple):
+    """What a plan does not show."""
+
+    is_partitionwise: bool  # enable_partitionwise_join
+    is_collating: bool  # the word COLLATE stands in the query
+
+
+class Pair(NamedTuple):
+    """Two mentions of managed tables that a join brings together."""
+
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    kind: str  # of the node
+
+    @property
+    def aliases(self) -> tuple[str, str]:
+        """What the query calls them."""
+        return (self.left[0].alias, self.right[0].alias)
+
+
+def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
+    """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
+    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    for join in plan.joins:
+        for pair in _pairs(join, hierarchies):
+            verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
+            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
+                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+    equal = _Equal(plan)
+    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    found = []
+    for verdict, pair in verdicts.values():
+        left, right = (by_alias[alias] for alias in pair.aliases)
+        tables = left.hierarchy.tables
+        if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
+            left, right = right, left  # told about the child, whichever the plan begins with
+        found.append(_advice(verdict, left, right, pair, equal, query))
+    return found
+
+
+def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
+    """The tables of one hierarchy that stand on both sides of a join and are compared there."""
+    left, right = _by_alias(join.left), _by_alias(join.right)
+    found = []
+    for one, ours in left.items():
+        for two, theirs in right.items():
+            is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
+            said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
+            is_compared = any(
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+            )
+            if is_one_hierarchy and is_compared:
+                found.append(Pair(tuple(ours), tuple(theirs), join.kind))
+    return found
+
+
+def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
+    found: dict[str, list[Scan]] = {}
+    for scan in scans:
+        found.setdefault(scan.alias, []).append(scan)
+    return found
+
+
+def _verdict(pair: Pair, hierarchy: Hierarchy) -> str:
+    """How a join goes about the leaves of two tables."""
+    left, right = ({scan.leaf.oid for scan in side} for side in (pair.left, pair.right))
+    if len(left) == len(right) == 1:
+        return BY_LEAF
+    slices = ({scan.leaf.slice for scan in side} for side in (pair.left, pair.right))
+    if all(len(each) == 1 for each in slices):
+        return BY_SLICE
+    by_row = {fact.column.name for fact in pair.right[0].facts if fact.kind == EQUAL}
+    if pair.kind == "Nested Loop" and by_row.issuperset(hierarchy.policy.partition_keys):
+        return BY_ROW
+    return NOT_PARTITIONWISE
+
+
+class _Equal:
+    """Which columns a query makes equal, be it by way of a third."""
+
+    def __init__(self, plan: QueryPlan) -> None:
+        self.parents: dict[Column, Column] = {}
+        known = {id(facts): facts for facts in (*(each.facts for each in plan.scans), *(j.facts for j in plan.joins))}
+        for fact in (fact for facts in known.values() for fact in facts):
+            self._add(fact)
+
+    def _add(self, fact: Fact) -> None:
+        if fact.kind == EQUAL and fact.source == JOIN and fact.other is not None:
+            self.parents[self.find(fact.column)] = self.find(fact.other)
+
+    def find(self, column: Column) -> Column:
+        """One column that stands for all that are equal to it."""
+        while column in self.parents and self.parents[column] != column:
+            column = self.parents[column]
+        return column
+
+
+def _advice(verdict: str, left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting) -> Advice:
+    said = f"{left.shown} and {right.shown}"
+    detail = {
+        BY_LEAF: f"{said} are joined leaf by leaf.",
+        BY_SLICE: f"{said} are joined slice by slice, all leaves of one with all leaves of the other.",
+        BY_ROW: f"For each row of {left.shown} only the leaf of {right.shown} is read that its keys name.",
+        NOT_PARTITIONWISE: f"{said} are joined as wholes.",
+    }[verdict]
+    advice = None
+    if verdict in (BY_SLICE, NOT_PARTITIONWISE):
+        reasons, additions = _obstacles(left, right, pair, equal, query, verdict)
+        detail = " ".join([detail, *reasons])
+        advice = " ".join(additions) or None
+    return Advice(
+        right.table.identifier.text,
+        right.alias,
+        verdict,
+        detail,
+        advice,
+        right.expected_leaves,
+        right.all_leaves,
+    )
+
+
+def _obstacles(
+    left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting, verdict: str
+) -> tuple[list[str], list[str]]:
+    """Why leaf is not joined with leaf, in sentences, and what to add."""
+    reasons, additions = [], []
+    for key in left.hierarchy.policy.partition_keys:
+        one, two = Column(left.alias, key), Column(right.alias, key)
+        is_fixed = left.binding(key).is_value and right.binding(key).is_value
+        if equal.find(one) != equal.find(two) and not is_fixed:
+            reasons.append(f"{Identifier(key)} of one is not compared with that of the other.")
+            additions.append(f"AND {right.column(key)} = {left.column(key)}")
+    if query.is_collating:  # a plan does not show it
+        reasons.append(
+            "The query says COLLATE: keys that are compared with another collation than theirs do not count."
+        )
+        additions.append("Leave the COLLATE away.")
+    if not query.is_partitionwise:
+        reasons.append("enable_partitionwise_join is off.")
+        additions.append("SET enable_partitionwise_join = on;")
+    barrier = next((each[0].barrier for each in (pair.left, pair.right) if each[0].barrier is not None), None)
+    if barrier is not None:
+        reasons.append(f"One side is a subquery with {barrier}, which is finished before it is joined.")
+    if _bounds(left) != _bounds(right):
+        reasons.append("Their slices differ.")
+        additions.append("See dp.check, which says what mends it.")
+    if not reasons:
+        reasons.append(
+            "Nothing stands in the way: the planner takes it for cheaper, or the join is LATERAL or of few leaves."
+            if verdict == NOT_PARTITIONWISE
+            else "The planner takes it for cheaper."
+        )
+    return reasons, additions
+
+
+def _bounds(reading: Reading) -> list[object]:
+    return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
 ''','plan.alter': r'''"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
 
 from __future__ import annotations
@@ -13042,6 +13885,676 @@ def comment_statements(
     for column, text in column_comments:
         found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
     return found
+''','plan.query_conditions': r'''"""What a condition of a plan says about columns: equal to a constant, to another table's column, a bound, or hidden."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+from . import query_text
+from .query_text import CAST, NAME, OPERATOR, PARAMETER, SIGN, SPACE, Token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONSTANT, RUN_TIME, JOIN = "constant", "run time", "join"  # where a value comes from
+# How a column is compared. OTHER binds nothing (<>, LIKE); of an EXPRESSION the column is only a part.
+EQUAL, ARRAY, LOWER, UPPER, OTHER, EXPRESSION = "equal", "array", "lower", "upper", "other", "expression"
+_BOUNDS = {"<": UPPER, "<=": UPPER, ">": LOWER, ">=": LOWER}
+_MIRRORED = {LOWER: UPPER, UPPER: LOWER, EQUAL: EQUAL}
+_ALIKE = ("text", "character varying", "bpchar")  # casts between these change nothing that pruning looks at
+_SYNTAX = ("true", "false", "null", "array", "row")  # names that are no functions
+
+Item = Union[Token, "Group"]
+
+
+class Group:
+    """What stands between parentheses or brackets."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+
+
+class Column(NamedTuple):
+    """A column by the alias that the plan calls its table."""
+
+    alias: str
+    name: str
+
+
+class Fact(NamedTuple):
+    """What one condition says about a column."""
+
+    column: Column
+    kind: str
+    source: str = CONSTANT
+    other: Column | None = None  # the column of another table that it is equal to
+
+
+def facts(condition: str) -> list[Fact]:
+    """What a condition says, as EXPLAIN writes it: of all parts joined by AND, and what all parts of an OR say."""
+    return _facts(_nested(condition))
+
+
+def columns(expression: str) -> list[Column]:
+    """Every column in an expression."""
+    return _columns(_nested(expression))
+
+
+def plain_column(expression: str) -> Column | None:
+    """The column that an expression is; None where it is more than that."""
+    return _column(_nested(expression))
+
+
+def _nested(text: str) -> list[Item]:
+    return _grouped(token for token in query_text.tokens(text) if token.kind != SPACE)
+
+
+def _grouped(source: Iterator[Token]) -> list[Item]:
+    found: list[Item] = []
+    for token in source:
+        if token.kind == SIGN and token.text in "([":
+            found.append(Group(_grouped(source)))
+        elif token.kind == SIGN and token.text in ")]":
+            break
+        else:
+            found.append(token)
+    return found
+
+
+def _facts(items: list[Item]) -> list[Fact]:
+    items = _unwrapped(items)
+    conjuncts = _split(items, "AND")
+    if len(conjuncts) > 1:
+        return [fact for each in conjuncts for fact in _facts(each)]
+    alternatives = _split(items, "OR")
+    if len(alternatives) > 1:
+        return _common([_facts(each) for each in alternatives])
+    return _comparison(items)
+
+
+def _unwrapped(items: list[Item]) -> list[Item]:
+    while len(items) == 1 and isinstance(items[0], Group):
+        items = items[0].items
+    return items
+
+
+def _common(alternatives: list[list[Fact]]) -> list[Fact]:
+    """An OR binds what each of its parts binds, as an array does; what only some mention, or bound, is left open."""
+    found = []
+    for column in dict.fromkeys(fact.column for each in alternatives for fact in each):
+        about = [[fact for fact in each if fact.column == column] for each in alternatives]
+        is_bound = all(any(fact.kind in (EQUAL, ARRAY) for fact in each) for each in about)
+        sources = {fact.source for each in about for fact in each}
+        source = CONSTANT if sources == {CONSTANT} else RUN_TIME
+        found.append(Fact(column, ARRAY if is_bound else OTHER, source))
+    return found
+
+
+def _split(items: list[Item], word: str) -> list[list[Item]]:
+    parts: list[list[Item]] = [[]]
+    for item in items:
+        if isinstance(item, Token) and item.is_word(word):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts
+
+
+def _comparison(items: list[Item]) -> list[Fact]:
+    position = next((at for at, item in enumerate(items) if isinstance(item, Token) and item.kind == OPERATOR), None)
+    if position is None:
+        return [] if any(isinstance(item, Token) and item.is_word("IS") for item in items) else _hidden(items)
+    operator = items[position]
+    assert isinstance(operator, Token)
+    kind = EQUAL if operator.text == "=" else _BOUNDS.get(operator.text, OTHER)
+    left, right = items[:position], items[position + 1 :]
+    if right and isinstance(right[0], Token) and (right[0].is_word("ANY") or right[0].is_word("ALL")):
+        kind = ARRAY if kind == EQUAL and right[0].is_word("ANY") else OTHER
+        right = right[1:]
+    return _one_side(left, kind, right) + _one_side(right, _MIRRORED.get(kind, OTHER), left)
+
+
+def _one_side(side: list[Item], kind: str, value: list[Item]) -> list[Fact]:
+    """What a comparison says about one of its sides."""
+    column = _column(side)
+    if column is None:
+        return _hidden(side)
+    named = _columns(value)
+    if any(each.alias == column.alias for each in named):
+        return [Fact(column, OTHER)]
+    if named:
+        return [Fact(column, kind, JOIN, _column(value))]
+    return [Fact(column, kind, RUN_TIME if _is_run_time(value) else CONSTANT)]
+
+
+def _hidden(items: list[Item]) -> list[Fact]:
+    return [Fact(column, EXPRESSION) for column in _columns(items)]
+
+
+def _column(items: list[Item]) -> Column | None:
+    """The column that an expression is, but for casts that change nothing and a collation."""
+    items = _unwrapped(items)
+    collated = _split(items, "COLLATE")
+    if len(collated) > 1:
+        return _column(collated[0])
+    for at, item in enumerate(items):
+        if isinstance(item, Token) and item.kind == CAST:
+            written = " ".join(each.text for each in items[at + 1 :] if isinstance(each, Token))
+            return _column(items[:at]) if written in _ALIKE else None
+    named = _columns(items)
+    return named[0] if len(items) == 3 and len(named) == 1 else None
+
+
+def _columns(items: list[Item]) -> list[Column]:
+    found = []
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            found += _columns(item.items)
+        elif item.kind == NAME and at + 2 < len(items):
+            dot, name = items[at + 1], items[at + 2]
+            is_call = at + 3 < len(items) and isinstance(items[at + 3], Group)
+            is_name = isinstance(name, Token) and name.kind == NAME
+            if isinstance(dot, Token) and dot.text == "." and is_name and not is_call:
+                assert isinstance(name, Token)
+                found.append(Column(item.text, name.text))
+    return found
+
+
+def _is_run_time(items: list[Item]) -> bool:
+    """Whether a value is known only when the query runs: a parameter, a subquery's result, a function of the clock."""
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            if _is_run_time(item.items):
+                return True
+            continue
+        if item.kind == PARAMETER:
+            return True
+        before = items[at - 1] if at else None
+        is_type = isinstance(before, Token) and before.kind in (CAST, NAME)
+        if item.kind == NAME and not is_type and item.text.lower() not in _SYNTAX:
+            return True
+    return False
+''','plan.query_plan': r'''"""What a plan, as EXPLAIN (VERBOSE, FORMAT JSON) gives it, does with managed tables: scans of leaves, joins, orders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import query_conditions as conditions
+from .query_conditions import Column, Fact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Node = dict[str, Any]
+
+_SCAN_CONDITIONS = ("Index Cond", "Recheck Cond", "Filter", "TID Cond")
+_JOIN_CONDITIONS = ("Hash Cond", "Merge Cond", "Join Filter")
+_JOINS = ("Nested Loop", "Hash Join", "Merge Join")
+_OUTSIDE = ("InitPlan", "SubPlan")  # a child of these relationships is no part of the rows that a node joins
+# What makes one side of a join a whole that cannot be joined leaf by leaf.
+_BARRIERS = {"Limit": "LIMIT", "Aggregate": "an aggregate", "WindowAgg": "a window function", "Unique": "DISTINCT"}
+_DIRECTIONS = (" NULLS FIRST", " NULLS LAST", " DESC")
+
+
+class Leaf(NamedTuple):
+    """A leaf that a plan names; its slice is the leaf itself where there is no hash level."""
+
+    table: int
+    slice: int
+    oid: int
+
+
+class Scan(NamedTuple):
+    """A scan of one leaf."""
+
+    leaf: Leaf
+    alias: str  # as the query calls the table
+    facts: frozenset[Fact]
+    barrier: str | None = None  # what stands between the scan and the join that is looked at
+
+
+class Join(NamedTuple):
+    """A join of two sides, and what its own conditions say."""
+
+    kind: str
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    facts: frozenset[Fact]
+
+
+class Order(NamedTuple):
+    """Rows that are sorted, or merged in order, for a LIMIT."""
+
+    columns: tuple[Column | None, ...]
+    scans: tuple[Scan, ...]
+
+
+class QueryPlan(NamedTuple):
+    """All of it."""
+
+    scans: tuple[Scan, ...]
+    joins: tuple[Join, ...]
+    orders: tuple[Order, ...]
+    removed: int  # subplans that were removed when the plan was begun with
+    is_refuted: bool  # some part was found to give no row at all
+
+
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
+    reader = _Reader(leaves, names)
+    reader.read(root, is_limited=False)
+    return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
+
+
+def relations(root: Node) -> set[tuple[str, str]]:
+    """Schema and name of every relation that a plan reads."""
+    found = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if "Relation Name" in node:
+            found.add((node["Schema"], node["Relation Name"]))
+        waiting += node.get("Plans", ())
+    return found
+
+
+class _Reader:
+    """Walks a plan once, from the top down, and gathers on the way back."""
+
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+        self.leaves = leaves
+        self.names = names
+        self.known: dict[str, frozenset[Fact]] = {}
+        self.scans: list[Scan] = []
+        self.joins: list[Join] = []
+        self.orders: list[Order] = []
+        self.removed = 0
+        self.is_refuted = False
+
+    def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
+        """The scans whose rows a node gives."""
+        kind = node["Node Type"]
+        is_limited = kind == "Limit" or (is_limited and kind not in _BARRIERS)
+        self.removed += node.get("Subplans Removed", 0)
+        self.is_refuted = self.is_refuted or node.get("One-Time Filter") == "false"
+        sides = []
+        for child in node.get("Plans", ()):
+            found = self.read(child, is_limited=is_limited)
+            if child.get("Parent Relationship") not in _OUTSIDE:
+                sides.append(found)
+        own = self._scan(node)
+        scans = [*own, *(scan for side in sides for scan in side)]
+        self.scans += own
+        if kind in _JOINS and len(sides) == 2:
+            facts = self._facts(node, _JOIN_CONDITIONS)
+            self.joins.append(Join(kind, tuple(sides[0]), tuple(sides[1]), facts))
+        if is_limited and "Sort Key" in node:
+            self.orders.append(Order(tuple(map(self._ordered, node["Sort Key"])), tuple(scans)))
+        if kind in _BARRIERS:
+            scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
+        return scans
+
+    def _scan(self, node: Node) -> list[Scan]:
+        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+        if leaf is None or node["Node Type"] == "ModifyTable":
+            return []
+        alias = self._base(node["Alias"])
+        return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
+
+    def _facts(self, node: Node, names: tuple[str, ...]) -> frozenset[Fact]:
+        found: set[Fact] = set()
+        for name in names:
+            if name in node:
+                found |= self._said(node[name], node.get("Alias"))
+        return frozenset(found)
+
+    def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
+        """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
+        if alias is not None:
+            base = self._base(alias)
+            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+        if condition not in self.known:
+            self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
+        return self.known[condition]
+
+    def _renamed(self, fact: Fact) -> Fact:
+        other = fact.other
+        return fact._replace(
+            column=fact.column._replace(alias=self._base(fact.column.alias)),
+            other=None if other is None else other._replace(alias=self._base(other.alias)),
+        )
+
+    def _ordered(self, key: str) -> Column | None:
+        for direction in _DIRECTIONS:
+            key = key[: -len(direction)] if key.endswith(direction) else key
+        column = conditions.plain_column(key)
+        return None if column is None else column._replace(alias=self._base(column.alias))
+
+    def _base(self, alias: str) -> str:
+        """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
+        if alias in self.names:
+            return alias
+        base, _, number = alias.rpartition("_")
+        return base if base and number.isdigit() else alias
+''','plan.query_text': r'''"""The text of queries and of the conditions that EXPLAIN shows, cut into tokens. Nothing here knows the server."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..fragments import constant_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
+    "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
+)  # fmt: skip
+_OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
+FIRST_HIGH = 128  # from here on every character may stand in a name
+MAX_SHOWN = 200  # of a query in an error
+_SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
+_PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
+_CONSTANT_TYPES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL")  # written before their constants
+
+
+class Token(NamedTuple):
+    """A piece of SQL; the text of a name is the name itself, without its quotes."""
+
+    kind: str
+    text: str
+    is_quoted: bool = False
+
+    def is_word(self, word: str) -> bool:
+        """Whether it is a key word."""
+        return self.kind == NAME and not self.is_quoted and self.text.upper() == word
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of a text in order, spaces and comments among them."""
+    found = []
+    position = 0
+    while position < len(text):
+        kind, end = _token_end(text, position)
+        piece = text[position:end]
+        if kind == NAME and piece[0] == '"':
+            found.append(Token(NAME, piece[1:-1].replace('""', '"'), True))
+        else:
+            found.append(Token(kind, piece))
+        position = end
+    return found
+
+
+def _token_end(text: str, start: int) -> tuple[str, int]:
+    quoted = _quoted_end(text, start)
+    if quoted is not None:
+        return quoted
+    character, pair = text[start], text[start : start + 2]
+    kind, end = SIGN, start + 1
+    if character in _DIGITS:
+        kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
+    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
+        kind = NAME
+        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif pair == "::":
+        kind, end = CAST, start + 2
+    elif character in _OPERATOR_CHARACTERS:
+        kind = OPERATOR
+        while text[end : end + 1] and text[end] in _OPERATOR_CHARACTERS and text[end : end + 2] not in ("--", "/*"):
+            end += 1
+    return kind, end
+
+
+def _quoted_end(text: str, start: int) -> tuple[str, int] | None:
+    """Spaces, comments, and what begins with a quote, a dollar or a letter before a quote."""
+    character, pair = text[start], text[start : start + 2]
+    if character in _SPACES:
+        return SPACE, start + 1
+    if pair in ("--", "/*"):
+        return SPACE, _comment_end(text, start)
+    if character == "$" and pair[1:] in _DIGITS and pair[1:]:
+        return PARAMETER, _run_end(text, start + 1, lambda each: each in _DIGITS)
+    if character in "\"'$":
+        return NAME if character == '"' else CONSTANT, constant_end(text, start) or len(text)
+    if character in "eEbBxXnN" and pair[1:] == "'":
+        return CONSTANT, constant_end(text, start + 1) or len(text)
+    return None
+
+
+def _run_end(text: str, start: int, belongs: Callable[[str], bool]) -> int:
+    end = start
+    while end < len(text) and belongs(text[end]):
+        end += 1
+    return end
+
+
+def _comment_end(text: str, start: int) -> int:
+    """Behind a comment; those between /* and */ nest."""
+    if text.startswith("--", start):
+        return len(text) if text.find("\n", start) < 0 else text.find("\n", start)
+    depth, position = 1, start + 2
+    while depth and position < len(text):
+        pair = text[position : position + 2]
+        depth += (pair == "/*") - (pair == "*/")
+        position += 2 if pair in ("/*", "*/") else 1
+    return position
+
+
+def one_statement(query: str) -> list[Token]:
+    """The tokens of a query that is one plannable statement; refuses anything else.
+
+    What the server itself makes of the text is asked again where it is planned.
+    """
+    found = tokens(query)
+    while found and (found[-1].kind == SPACE or found[-1].text == ";"):
+        found.pop()
+    kept = [token for token in found if token.kind != SPACE]
+    if any(token.kind == SIGN and token.text in ";\0" for token in kept):
+        raise errors.InvalidParameter.of(
+            "query", _shown(query), "It contains several statements.", "Give one statement a call."
+        )
+    first = next((token for token in kept if token.text != "("), None)
+    if first is None or not any(first.is_word(word) for word in _PLANNABLE):
+        raise errors.InvalidParameter.of(
+            "query",
+            _shown(query),
+            "It is no statement that is planned: SELECT, INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE.",
+            "Give the bare statement, without EXPLAIN, EXECUTE or the like around it.",
+        )
+    return found
+
+
+def _shown(query: str) -> str:
+    return query if len(query) <= MAX_SHOWN else query[:MAX_SHOWN] + " ..."
+
+
+def names(found: list[Token]) -> set[str]:
+    """Every name among tokens, as the server reads it."""
+    return {token.text if token.is_quoted else token.text.lower() for token in found if token.kind == NAME}
+
+
+def highest_parameter(found: list[Token]) -> int:
+    """The number of the last parameter among tokens; 0 where there is none."""
+    return max((int(token.text[1:]) for token in found if token.kind == PARAMETER), default=0)
+
+
+def text(found: list[Token], parameter: Callable[[int], str] | None = None) -> str:
+    """Tokens as SQL; what stands for each parameter, where it shall be something else, is put in parentheses."""
+    pieces = []
+    for token in found:
+        if token.kind == PARAMETER and parameter is not None:
+            pieces.append(f"({parameter(int(token.text[1:]))})")
+        elif token.is_quoted:
+            pieces.append('"' + token.text.replace('"', '""') + '"')
+        else:
+            pieces.append(token.text)
+    return "".join(pieces)
+
+
+def with_casts(found: list[Token]) -> list[Token]:
+    """``$1::interval`` for ``interval $1``, which a constant had become that the server put out of sight."""
+    result: list[Token] = []
+    kept = [token for token in found if token.kind != SPACE]
+    types = {id(one) for one, two in zip(kept, kept[1:]) if two.kind == PARAMETER and _is_type_of_constant(one)}
+    waiting: Token | None = None
+    for token in found:
+        if id(token) in types:
+            waiting = token
+            continue
+        result.append(token)
+        if token.kind == PARAMETER and waiting is not None:
+            result += [Token(CAST, "::"), waiting]
+            waiting = None
+    return result
+
+
+def _is_type_of_constant(token: Token) -> bool:
+    return any(token.is_word(word) for word in _CONSTANT_TYPES)
+
+
+def unknown_value(type_name: str) -> str:
+    """A value of a type that the planner cannot look through, as little as through a parameter."""
+    # twice cast, because ANY ((SELECT ...)) would be taken for a subquery
+    return f"(SELECT NULL::{type_name})::{type_name}"
+''','plan.reading': r'''"""How a query reads one managed table: which leaves, and what its conditions bind of the keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import ROOT, SLICE, Hierarchy, Table
+from ..sql import Identifier
+from .query_conditions import ARRAY, CONSTANT, EQUAL, EXPRESSION, JOIN, LOWER, OTHER, UPPER, Column, Fact
+from .query_plan import QueryPlan, Scan
+
+RANGE, MISSING = "range", "missing"  # beside the kinds of facts
+_STRONGEST = (EQUAL, ARRAY, RANGE, LOWER, UPPER, OTHER, EXPRESSION)
+
+
+class Binding(NamedTuple):
+    """What conditions say about one key."""
+
+    kind: str  # of a fact, or RANGE, MISSING
+    source: str | None = None
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the key has one value, when the query runs at the latest."""
+        return self.kind == EQUAL
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the value is known only when the query runs."""
+        return self.kind != MISSING and self.source != CONSTANT
+
+
+class Reading(NamedTuple):
+    """One mention of a managed table in a query, and what the plan reads for it."""
+
+    hierarchy: Hierarchy
+    table: Table
+    alias: str
+    facts: frozenset[Fact]  # what holds for all of its leaves
+    leaves: frozenset[int]
+    slices: frozenset[int]
+
+    @property
+    def all_leaves(self) -> int:
+        """How many leaves the table has."""
+        return sum(max(len(each.remainders), 1) for each in self.hierarchy.slices[self.table.oid])
+
+    @property
+    def all_slices(self) -> int:
+        """How many slices the table has."""
+        return len(self.hierarchy.slices[self.table.oid])
+
+    @property
+    def shown(self) -> Identifier:
+        """What the query calls the table."""
+        return Identifier(self.alias)
+
+    @property
+    def range_column(self) -> str:
+        """The first-level partition column."""
+        return self.hierarchy.policy.partition_column
+
+    @property
+    def has_own_range_key(self) -> bool:
+        """Whether a range key stands beside the slice key, as in the root of the slice form."""
+        return self.hierarchy.policy.key_form == SLICE and self.table.role == ROOT
+
+    def column(self, name: str) -> str:
+        """A column as the query may name it."""
+        return Identifier(self.alias, name).text
+
+    def binding(self, name: str) -> Binding:
+        """What the conditions say about a column."""
+        about = [fact for fact in self.facts if fact.column == Column(self.alias, name)]
+        sources = {fact.kind: fact.source for fact in sorted(about, key=lambda fact: fact.source != CONSTANT)}
+        if LOWER in sources and UPPER in sources:
+            late = [source for source in (sources[LOWER], sources[UPPER]) if source != CONSTANT]
+            sources[RANGE] = late[0] if late else CONSTANT
+        for kind in _STRONGEST:
+            if kind in sources:
+                return Binding(kind, sources[kind])
+        return Binding(MISSING)
+
+    @property
+    def range_binding(self) -> Binding:
+        """Of the first-level partition column."""
+        return self.binding(self.range_column)
+
+    @property
+    def hash_binding(self) -> Binding:
+        """Of the hash key; a hierarchy without one needs none."""
+        hash_key = self.hierarchy.policy.hash_key
+        return Binding(EQUAL, CONSTANT) if hash_key is None else self.binding(hash_key)
+
+    @property
+    def expected_slices(self) -> int:
+        """How many slices are read, after what is pruned when the query runs."""
+        return min(1, len(self.slices)) if self.range_binding.is_value else len(self.slices)
+
+    @property
+    def expected_leaves(self) -> int:
+        """How many leaves are read, for each row that a join brings where it is one."""
+        per_slice = 1.0 if self.hash_binding.is_value else len(self.leaves) / max(len(self.slices), 1)
+        return min(len(self.leaves), round(self.expected_slices * per_slice))
+
+
+def readings(plan: QueryPlan, hierarchies: dict[int, Hierarchy]) -> list[Reading]:
+    """What a plan reads, a row a mention of a table: mentions of one name are told apart by their conditions."""
+    mentions: dict[object, list[Scan]] = {}
+    for scan in plan.scans:
+        keys = _keys(hierarchies[scan.leaf.table])
+        said = frozenset(
+            fact[1:3] + (fact.column.name,) for fact in scan.facts if fact.column.name in keys and fact.source != JOIN
+        )
+        mentions.setdefault((scan.leaf.table, scan.alias, said), []).append(scan)
+    found = []
+    for scans in mentions.values():
+        hierarchy = hierarchies[scans[0].leaf.table]
+        found.append(
+            Reading(
+                hierarchy,
+                hierarchy.table(scans[0].leaf.table),
+                scans[0].alias,
+                frozenset.intersection(*(scan.facts for scan in scans)),
+                frozenset(scan.leaf.oid for scan in scans),
+                frozenset(scan.leaf.slice for scan in scans),
+            )
+        )
+    return found
+
+
+def _keys(hierarchy: Hierarchy) -> tuple[str, ...]:
+    return (hierarchy.policy.range_key, *hierarchy.policy.partition_keys)
 ''','plan.remakable': r'''"""Which tables can be made anew as partitioned ones without losing anything."""
 
 from __future__ import annotations
@@ -14496,7 +16009,7 @@ def _grants(access: State) -> tuple[Grant, ...]:
 
 
 def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
-    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, (), False)
+    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, None, (), False)
     partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
     differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
     return [statement for each in differing for statement in each.statements]
@@ -16092,10 +17605,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -16363,10 +17876,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -16385,10 +17898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -16414,10 +17927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -16439,10 +17952,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -16460,10 +17973,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -16481,16 +17994,50 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
 Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+
+-- functions/audit_queries.sql.j2
+CREATE FUNCTION dp.audit_queries(
+    root regclass DEFAULT NULL,
+    max_queries integer DEFAULT 100,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    queryid bigint,
+    role name,
+    calls bigint,
+    total_ms double precision,
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer,
+    query text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.audit_queries IS
+'What the statements lack that pg_stat_statements has counted, as dp.explain says it: those on managed tables, the most expensive first, max_queries of them at most. They are planned and never run.
+Locks what planning one of them locks. Errors: 22023, 42704 no hierarchy, 55000 no extension pg_stat_statements.';
 
 -- functions/check.sql.j2
 CREATE FUNCTION dp."check"(
@@ -16500,10 +18047,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16528,10 +18075,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -16560,10 +18107,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -16585,10 +18132,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -16620,10 +18167,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -16644,10 +18191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -16664,10 +18211,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -16684,10 +18231,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -16705,10 +18252,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -16726,10 +18273,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -16753,10 +18300,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16774,10 +18321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -16794,10 +18341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -16814,10 +18361,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -16833,10 +18380,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -16853,10 +18400,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -16873,10 +18420,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -16893,10 +18440,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -16912,10 +18459,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -16932,15 +18479,43 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
 'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
 Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/explain.sql.j2
+CREATE FUNCTION dp.explain(
+    query text,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'query': query, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('explain', (), ('query', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.explain IS
+'What one statement reads of each managed table, what it lacks and what to add; parameters ($1) are accepted. It is planned with the caller''s rights and never run.
+Locks what planning locks, until it returns. Errors: 22023 not one plannable statement, 53200 the lock table is full, and those of the statement.';
 
 -- functions/forget.sql.j2
 CREATE FUNCTION dp.forget(
@@ -16951,10 +18526,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -17004,10 +18579,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -17035,10 +18610,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17060,10 +18635,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -17081,10 +18656,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -17102,10 +18677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -17126,10 +18701,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17147,10 +18722,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -17169,10 +18744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -17189,10 +18764,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -17209,10 +18784,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_081913bc3605'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -17360,10 +18935,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -17384,10 +18959,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -17409,10 +18984,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -17431,10 +19006,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -17454,10 +19029,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -17475,10 +19050,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -17495,10 +19070,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -17515,10 +19090,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -17533,10 +19108,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -17552,10 +19127,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -17571,10 +19146,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_081913bc3605' not in GD:
+if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_081913bc3605'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b0757afed2e5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -63,6 +63,8 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "propagate": "propagation",
+    "explain": "queries",
+    "audit_queries": "queries",
 }
 READING = (
     "check",
@@ -71,6 +73,8 @@ READING = (
     "residency",
     "drift",
     "last_plan",
+    "explain",
+    "audit_queries",
 )  # these leave the last call's plan as it is
 
 
