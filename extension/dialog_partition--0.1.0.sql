@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6de1f9ef052a'
+PACKAGE = 'dialog_partition_0_1_0_eac5ad6bd537'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1692,7 +1692,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy
+from . import calls, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1713,6 +1713,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         if wanted.get(name) == ENDLESS:
             wanted[name] = None
     current = _current(root)
+    retention.check_options(hierarchy, current, wanted)
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -1728,7 +1729,7 @@ def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl"
+        " propagate_ddl, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -1741,7 +1742,7 @@ def _current(root: int) -> dict[str, Any]:
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What differs, in the form in which it is stored."""
     stored = dict(wanted)
-    for name in ("slice", "retention"):
+    for name in ("slice", "retention", "retention_grace"):
         if stored.get(name) is not None:
             stored[name] = str(calendars.parse_width(stored[name], name))
     return {
@@ -2693,7 +2694,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, upkeep, window
+from . import calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2783,6 +2784,7 @@ def has_work(hierarchy: Hierarchy, due: set[int]) -> bool:
         or lacks_siblings(hierarchy)
         or default_has_work(hierarchy)
         or bool(window.expired(hierarchy) or window.gaps(hierarchy))
+        or retention.has_due(hierarchy)
     )
 
 
@@ -3666,6 +3668,275 @@ def check_same_owner(child: Structure, root: Identifier, owner: str) -> None:
             f"They belong to {child.owner} and {owner}; new slices are created by one role.",
             "Give all tables of a hierarchy the same owner.",
         )
+''','api.retention': r'''"""Retention: slices that are old enough are detached, moved, exported, dropped, unless their rows still matter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import calendars, database, errors, execute, fragments
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import retention as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DETACH, DROP, MOVE, Hierarchy, Slice
+from ..operation import merged
+from ..plan import detached as plan_detached
+from ..plan import lifecycle
+from ..plan import retention as plan
+from ..sql import Identifier
+from . import calls, policy, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..catalog.retention import Function
+    from ..execute import Context
+    from ..plan.detached import DetachedSlice
+
+NONE = "none"  # of retention_grace: there is none
+NO_FUNCTION = "-"  # as regprocedure writes it
+NOTHING = "false"  # of retention_protect: no row
+KEEP = "keep"  # what happens to a slice that waited to be dropped, and need not any more
+
+
+def check_options(hierarchy: Hierarchy, current: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """The parameters of dp.configure that say how carefully slices are dropped; brings them into their stored form."""
+    for name, nothing in (("grace", NONE), ("export", NO_FUNCTION), ("protect", NOTHING)):
+        if wanted.get(f"retention_{name}") == nothing:
+            wanted[f"retention_{name}"] = None
+    result = {**current, **wanted}
+    for name, nothing in (("retention_grace", NONE), ("retention_export", NO_FUNCTION)):
+        if result[name] is not None and result["retention_action"] != DROP:
+            raise errors.InvalidParameter.of(
+                "retention_action",
+                result["retention_action"],
+                f"{name} belongs to retention that drops, and is {result[name]}.",
+                f"Give retention_action => 'drop', or end it with {name} => '{nothing}'.",
+            )
+    if wanted.get("retention_grace") is not None:
+        width = calendars.parse_width(wanted["retention_grace"], "retention_grace")
+        policy.check_width("retention_grace", width, "date", None)
+    if wanted.get("retention_export") is not None:
+        _export_function(hierarchy, wanted["retention_export"])
+    if wanted.get("retention_protect") is not None:
+        _check_predicate(hierarchy, wanted["retention_protect"])
+
+
+def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
+    """Try it where no row is read."""
+    fragments.check("retention_protect", predicate)
+    root = hierarchy.root
+    query = catalog.condition_query(root.identifier, root.name, f"false AND ({predicate})")
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidParameter.of(
+            "retention_protect",
+            predicate,
+            f"It is a condition on rows of {root.identifier}; {database.describe(error)}.",
+            "Write it as behind WHERE; other tables and functions with their schema.",
+        ) from None
+
+
+def _export_function(hierarchy: Hierarchy, name: str) -> Function:
+    """The function that slices are handed to; only one that the owner, or a superuser, has made."""
+    found = catalog.function(name)
+    if found is None or not found.fits:
+        raise errors.UndefinedFunction(
+            f"retention_export names {name}, which is no function of one regclass",
+            "Before a slice is dropped, each of its tables is handed to it.",
+            "Create it, and name it with SELECT dp.configure(..., retention_export => 'my_export(regclass)').",
+        )
+    if found.owner != hierarchy.root.owner and not found.is_superusers:
+        raise errors.InsufficientPrivilege(
+            f"function {found.identifier} belongs to {found.owner}",
+            f"It would run with the rights of {hierarchy.root.owner}, who owns {hierarchy.root.identifier}.",
+            f"Let {hierarchy.root.owner} own it.",
+        )
+    return found
+
+
+def _refuse_hooks(hierarchy: Hierarchy) -> None:
+    """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
+    named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
+    owner = hierarchy.root.owner
+    if named is not None and owner != catalog_server.server().user:
+        raise errors.InsufficientPrivilege(
+            f"retention of {hierarchy.root.identifier} would run code of {owner} with your rights",
+            f"Its policies name {named}.",
+            f"Call in a session of {owner}; or, if you trust that code, SET ROLE {Identifier(owner)} first.",
+        )
+
+
+def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
+    """What protects a slice of the root from retention."""
+    predicate = hierarchy.policy.retention_protect
+    if predicate is None:
+        return None
+    _refuse_hooks(hierarchy)
+    fragments.check("retention_protect", predicate)
+    is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
+    return f"rows where {predicate}" if is_protected else None
+
+
+def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+
+    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    """
+    settings = hierarchy.policy
+    done: list[Slice] = []
+    waiting: list[list[DetachedSlice]] = []
+    for each in window.expired(hierarchy):
+        if protection(hierarchy, each.identifier) is not None:
+            continue
+        if settings.retention_action == DROP and not settings.detaches_before_dropping:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        else:
+            schema = settings.retention_schema if _moves(hierarchy) else None
+            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        done.append(each)
+    return done, waiting if settings.detaches_before_dropping else []
+
+
+def _moves(hierarchy: Hierarchy) -> bool:
+    return hierarchy.policy.retention_action == MOVE or hierarchy.policy.detaches_before_dropping
+
+
+def has_due(hierarchy: Hierarchy) -> bool:
+    """Whether slices were detached that are now to be dropped."""
+    return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
+
+
+def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
+    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+    settings = hierarchy.policy
+    if settings.retention_action != DROP:
+        return
+    retired = catalog.retired(hierarchy)
+    exported = {each.slice.identifier for each in retired if each.is_exported}
+    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+    if call.mode == execute.DRY_RUN and settings.retention_grace is None:
+        due += waiting
+    if not due:
+        return
+    _refuse_hooks(hierarchy)
+    function = None
+    if settings.retention_export is not None:
+        function = _export_function(hierarchy, settings.retention_export).identifier
+    for group in due:
+        if group not in waiting and _protection_of(hierarchy, group) is not None:
+            continue
+        steps = (
+            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
+        )
+        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+
+
+def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
+    """What was no reason when the slice was detached may be one by now."""
+    of_root = [each for each in group if each.table == hierarchy.root.oid]
+    return protection(hierarchy, of_root[0].identifier) if of_root else None
+
+
+class RetentionRow(NamedTuple):
+    """One row of dp.retention."""
+
+    slice: str
+    lower_bound: str | None
+    is_attached: bool
+    tables: int
+    bytes: int
+    action: str
+    due: str | None
+    is_due: bool
+    drop_due: str | None
+    protected_by: str | None
+
+
+def retention(root: int) -> list[RetentionRow]:
+    """What retention will do, and when; see sql/functions/retention.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
+
+
+def _waiting_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    """What was detached and waits to be dropped."""
+    settings = hierarchy.policy
+    retired = {each.slice.identifier: each for each in catalog.retired(hierarchy)}
+    found = []
+    for group in plan.by_slice(hierarchy, [each.slice for each in retired.values()]):
+        first = retired[group[0].identifier]
+        drops = settings.retention_action == DROP
+        protected = _protection_of(hierarchy, group) if drops and first.is_due else None
+        found.append(
+            RetentionRow(
+                group[0].identifier.text,
+                group[0].lower_name,
+                False,
+                len(group),
+                sum(catalog.bytes_of(catalog.oids([each.identifier for each in group])).values()),
+                DROP if drops else KEEP,
+                first.due if drops else None,
+                drops and first.is_due and protected is None,
+                first.due if drops else None,
+                protected,
+            )
+        )
+    return found
+
+
+def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    settings = hierarchy.policy
+    attached = hierarchy.range_slices(hierarchy.root)
+    expired = {each.oid for each in window.expired(hierarchy)}
+    grace = str(settings.retention_grace) if settings.retention_grace is not None else None
+    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
+    sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
+    rows = []
+    for each, (due, dropped) in zip(attached, instants):
+        protected = protection(hierarchy, each.identifier) if each.oid in expired else None
+        if each is attached[-1]:
+            protected = "it is the last slice"
+        lower = (
+            each.lower.local.isoformat(sep=" ") if each.lower and each.lower.local else each.lower and each.lower.point
+        )
+        rows.append(
+            RetentionRow(
+                each.identifier.text,
+                None if lower is None else str(lower).replace(" 00:00:00", ""),
+                True,
+                len(parts[each.oid]),
+                sum(sizes.get(oid, 0) for oid in parts[each.oid]),
+                DETACH if settings.detaches_before_dropping else settings.retention_action,
+                due,
+                each.oid in expired and protected is None,
+                dropped if settings.retention_action == DROP else None,
+                protected,
+            )
+        )
+    return rows
+
+
+def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
+    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    width = hierarchy.policy.retention
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
 ''','api.slices': r'''"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
@@ -3776,7 +4047,9 @@ def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not e
     return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
 
 
-def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+def detach(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None, is_retired: bool = False
+) -> list[Step]:
     """The steps, one a table, that detach one slice."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return lifecycle.detach_steps(
@@ -3786,6 +4059,7 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.leaves(found),
         to_schema,
         forced(hierarchy, span),
+        is_retired,
     )
 
 
@@ -3802,10 +4076,9 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
-from ..model import DROP, MOVE, Hierarchy
-from ..operation import merged
+from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, slices, window
+from . import calls, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3814,6 +4087,7 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..model import SliceSpec, Table
     from ..operation import Step
+    from ..plan.detached import DetachedSlice
 
 ANALYZE_ONLY_SINCE = 180000
 
@@ -3829,7 +4103,14 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
     upkeep = Upkeep(hierarchy, call)
-    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+    for part in (
+        upkeep.finish_detaches,
+        upkeep.drain,
+        upkeep.create,
+        upkeep.retire,
+        upkeep.drop_retired,
+        upkeep.analyze,
+    ):
         upkeep.attempt(part)
     upkeep.end_log()
     if upkeep.failures:
@@ -3844,6 +4125,7 @@ class Upkeep:
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
+        self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
     def attempt(self, part: Callable[[], None]) -> None:
         """Do one part. A failure is recorded and kept for the end."""
@@ -3859,10 +4141,14 @@ class Upkeep:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
         hierarchy = self.hierarchy
         steps: list[Step] = []
+        old = {each.span for each in window.expired(hierarchy)} if hierarchy.policy.detaches_before_dropping else set()
         for table in reversed(hierarchy.tables):
             pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
             keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
-            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+            steps += [
+                lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
+                for each in pending
+            ]
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -3886,20 +4172,16 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
-        policy = self.hierarchy.policy
-        expired = window.expired(self.hierarchy)
-        for each in expired:
-            if policy.retention_action == DROP:
-                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
-            else:
-                schema = policy.retention_schema if policy.retention_action == MOVE else None
-                steps = slices.detach(self.hierarchy, each.span, schema)
-            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        """Detach, drop or move what retention retires."""
+        retired, self.waiting = retention.retire(self.hierarchy, self.call)
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, expired)
-        elif expired:
+            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+        elif retired:
             self._read_again()
+
+    def drop_retired(self) -> None:
+        """Drop what was detached before, when its grace period is over."""
+        retention.drop_due(self.hierarchy, self.waiting, self.call)
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -4317,6 +4599,15 @@ def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     first = advance(align(moment, Width(1, "month")), Width(width.in_months, "month"), -1)
     following = advance(first, Width(1, "month"))
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
+
+
+def add(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """The first moment from which ``subtract`` reaches back no further than a given one."""
+    if not width.in_months:
+        return advance(moment, width)
+    month = Width(1, "month")
+    first = advance(align(moment, month), Width(width.in_months, "month"))
+    return min(first + (moment - align(moment, month)), advance(first, month))
 
 
 def _month(months: int) -> datetime.datetime:
@@ -5454,7 +5745,8 @@ if TYPE_CHECKING:
 
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
-           hash_partitions, premake, start, retention, retention_action, retention_schema, time_zone, default_slice,
+           hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
+           retention_export, retention_protect, time_zone, default_slice,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -5629,6 +5921,9 @@ def policy(row: Row) -> Policy:
         row["lock_timeout"],
         row["analyze_interval"],
         row["log_retention"],
+        parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
+        row["retention_export"],
+        row["retention_protect"],
     )
 
 
@@ -6162,6 +6457,124 @@ def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], .
         name, _, value = option.partition("=")
         found.append((prefix + name, value))
     return tuple(found)
+''','catalog.retention': r'''"""Reading what retention needs: what it retired, what protects a slice, the owner's export function, sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.detached import DetachedSlice
+from ..sql import SQL, Identifier, compose
+from . import detached as catalog_detached
+
+# One that somebody attached by hand, wherever, is not for retention to drop any more.
+_RETIRED = """
+    SELECT n.nspname AS schema, c.relname AS name, d.exported_at IS NOT NULL AS is_exported, due.at::text AS due,
+           due.at <= dp._clock() AS is_due
+    FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT (d.retired_at AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2 AS at) AS due
+    WHERE d.root = $1 AND d.retired_at IS NOT NULL AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+"""
+
+_FUNCTION = """
+    SELECT n.nspname AS schema, p.proname AS name, pg_get_userbyid(p.proowner) AS owner, r.rolsuper AS is_superusers,
+           p.prokind = 'f' AND p.pronargs = 1 AND p.proargtypes[0] = 'regclass'::regtype AS fits
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
+    WHERE p.oid = to_regprocedure($1)
+"""
+
+_BYTES = """
+    SELECT wanted.oid, coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint AS bytes
+    FROM unnest($1) AS wanted (oid) CROSS JOIN LATERAL (
+        SELECT wanted.oid AS relid UNION SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = wanted.oid
+    ) AS tree GROUP BY wanted.oid
+"""
+
+
+class Retired(NamedTuple):
+    """A slice of one table that retention detached, and will drop."""
+
+    slice: DetachedSlice
+    due: str  # a timestamptz as text
+    is_due: bool
+    is_exported: bool
+
+
+class Function(NamedTuple):
+    """The function that slices are handed to before they are dropped."""
+
+    identifier: Identifier
+    owner: str
+    is_superusers: bool
+    fits: bool  # whether it is a function of one regclass
+
+
+def retired(hierarchy: Hierarchy) -> list[Retired]:
+    """What retention detached and will drop, referenced tables first."""
+    policy = hierarchy.policy
+    grace = str(policy.retention_grace) if policy.retention_grace is not None else None
+    rows = database.query(_RETIRED, ("oid", "text", "text"), (hierarchy.root.oid, policy.time_zone, grace))
+    found = {Identifier(row["schema"], row["name"]): row for row in rows}
+    return [
+        Retired(each, row["due"], row["is_due"], row["is_exported"])
+        for each in (catalog_detached.remembered(hierarchy) if found else [])
+        for row in [found.get(each.identifier)]
+        if row is not None
+    ]
+
+
+def function(name: str) -> Function | None:
+    """A function by its name as regprocedure writes it; None where there is none."""
+    rows = database.query(_FUNCTION, ("text",), (name,))
+    if not rows:
+        return None
+    row = rows[0]
+    return Function(Identifier(row["schema"], row["name"]), row["owner"], row["is_superusers"], row["fits"])
+
+
+def condition_query(relation: Identifier, alias: str, predicate: str) -> SQL:
+    """Whether a relation holds a row that the predicate protects; the table's own name may stand in it."""
+    return compose(
+        "SELECT EXISTS (SELECT FROM {} AS {} WHERE ({})) AS found", relation, Identifier(alias), SQL(predicate)
+    )
+
+
+def holds_protected(relation: Identifier, alias: str, predicate: str) -> bool:
+    """The same asked. Rows that policies hide from the owner make it fail: unseen they would not protect anything."""
+    saved = database.setting("row_security") or "on"
+    database.set_local("row_security", "off")
+    found = bool(database.query_once(condition_query(relation, alias, predicate).text)[0]["found"])
+    database.set_local("row_security", saved)
+    return found
+
+
+def bytes_of(relations: list[int]) -> dict[int, int]:
+    """The bytes of slices with their leaves, indexes and TOAST."""
+    return {row["oid"]: int(row["bytes"]) for row in database.query(_BYTES, ("oid[]",), (relations,))}
+
+
+def oids(identifiers: list[Identifier]) -> list[int]:
+    """The oids of relations."""
+    rows = database.query(
+        "SELECT to_regclass(name)::oid AS oid FROM unnest($1) WITH ORDINALITY AS n (name, place) ORDER BY place",
+        ("text[]",),
+        ([each.text for each in identifiers],),
+    )
+    return [row["oid"] for row in rows if row["oid"] is not None]
+
+
+def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
+    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    rows = database.query(
+        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
+        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        ("text[]", "text", "text"),
+        (moments, time_zone, grace),
+    )
+    return [(row["due"], row["dropped"]) for row in rows]
 ''','catalog.server': r'''"""What the server is and allows."""
 
 from __future__ import annotations
@@ -7045,6 +7458,7 @@ MODULES = {
     "set_cluster_order": "physical_order",
     "prewarm": "cache",
     "residency": "cache",
+    "retention": "retention",
     "propagate": "propagation",
 }
 READING = (
@@ -7052,6 +7466,7 @@ READING = (
     "clustering",
     "prewarm",
     "residency",
+    "retention",
     "drift",
     "last_plan",
 )  # these leave the last call's plan as it is
@@ -7151,6 +7566,12 @@ class UndefinedObject(PartitionError):
     """The relation is not known to dialog_partition (42704)."""
 
     sqlstate = "42704"
+
+
+class UndefinedFunction(PartitionError):
+    """A function that the owner named does not exist (42883)."""
+
+    sqlstate = "42883"
 
 
 class UndefinedColumn(PartitionError):
@@ -8008,6 +8429,9 @@ class Policy(NamedTuple):
     lock_timeout_ms: int
     analyze_interval_ms: int
     log_retention_ms: int
+    retention_grace: Width | None = None
+    retention_export: str | None = None  # as regprocedure writes it
+    retention_protect: str | None = None
 
     @property
     def partition_column(self) -> str:
@@ -8018,6 +8442,12 @@ class Policy(NamedTuple):
     def partition_keys(self) -> tuple[str, ...]:
         """The columns that every table carries and every key contains."""
         return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+    @property
+    def detaches_before_dropping(self) -> bool:
+        """Whether retention drops what it has detached before, and has looked at, or handed to the owner's function."""
+        hooks = (self.retention_grace, self.retention_export, self.retention_protect)
+        return self.retention_action == DROP and any(each is not None for each in hooks)
 
 
 class Hierarchy(NamedTuple):
@@ -9415,19 +9845,21 @@ class DetachedSlice(NamedTuple):
         return begins and (self.upper_point is None or span[0].point < self.upper_point)
 
 
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice, is_retired: bool) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets; and since when it waits to be dropped."""
     spec = coverage.spec_of(each)
     lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
     upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
     return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound{}) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {}{})",
+        SQL(", retired_at" if is_retired else ""),
         Literal(each.identifier.text),
         Literal(hierarchy.root.identifier.text),
         Literal(table.identifier.text),
         Literal(lower.text),
         Literal(upper.text),
+        SQL(", dp._clock()" if is_retired else ""),
     )
 
 
@@ -11269,14 +11701,15 @@ def detach_steps(
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
     forced: frozenset[int],
+    is_retired: bool = False,
 ) -> list[Step]:
-    """Detach a slice from every table, children first, a step a table."""
+    """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -11348,7 +11781,9 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+def _detached(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
+) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
     found = [
         Operation(
@@ -11360,7 +11795,8 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -11371,12 +11807,14 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
 
-def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+def finalize_step(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool = False
+) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -12575,6 +13013,62 @@ def comment_statements(structure: Structure) -> list[SQL]:
             named = compose("{} {} ON {}", SQL(comment.kind), Identifier(comment.name), structure.identifier)
         found.append(compose("COMMENT ON {} IS {}", named, Literal(comment.text)))
     return found
+''','plan.retention': r'''"""What becomes of slices that retention detached: exported, then dropped."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation, Step
+from ..sql import Identifier, Literal, compose
+from . import lifecycle
+from .detached import DetachedSlice
+
+EXPORT_LOCKS = 20  # of the owner's function, besides those on the slice itself
+
+
+def export_step(function: Identifier, each: DetachedSlice) -> Step:
+    """Hand a slice to the owner's function. That it was done is remembered with it, or neither of both."""
+    name = Literal(each.identifier.text)
+    statements = (
+        compose("SELECT {}({}::regclass)", function, name),
+        compose("UPDATE dp.detached_slice SET exported_at = clock_timestamp() WHERE slice = {}::regclass", name),
+    )
+    locks = EXPORT_LOCKS + 1 + len(each.leaves)
+    return Step(tuple(Operation(each.identifier, text, ROW_EXCLUSIVE, (), locks) for text in statements), True)
+
+
+def as_detached(
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    leaves: dict[int, tuple[Identifier, ...]],
+    to_schema: str | None,
+) -> list[DetachedSlice]:
+    """A slice as it will be when it is detached, for plans that are only printed."""
+    return [
+        DetachedSlice(
+            table.oid,
+            to_schema or each.schema,
+            each.name,
+            tuple(leaf.name for leaf in leaves.get(each.oid, ())),
+            "",
+            "",
+            *span,
+        )
+        for table, each in lifecycle.siblings(hierarchy, span)
+    ]
+
+
+def by_slice(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> list[list[DetachedSlice]]:
+    """What belongs together, oldest first; not what is still attached to a table: its detaching was interrupted."""
+    attached = {each.span for table in hierarchy.tables for each in hierarchy.range_slices(table)}
+    found: dict[tuple[int | None, int | None], list[DetachedSlice]] = {}
+    for each in detached:
+        found.setdefault((each.lower_point, each.upper_point), []).append(each)
+    return [found[span] for span in sorted(found, key=_lower) if span not in attached]
+
+
+def _lower(span: tuple[int | None, int | None]) -> tuple[bool, int]:
+    return span[0] is not None, span[0] or 0
 ''','plan.row_policy': r'''"""Row security policies of partitions: the parent's, with expressions that mean the partition."""
 
 from __future__ import annotations
@@ -14505,6 +14999,9 @@ CREATE TABLE dp.hierarchy_config (
     retention text,
     retention_action text NOT NULL CHECK (retention_action IN ('detach', 'drop', 'move')),
     retention_schema name,
+    retention_grace text,
+    retention_export text,  -- as regprocedure writes it: pg_upgrade refuses the type itself in tables
+    retention_protect text,
     time_zone text NOT NULL,
     default_slice boolean NOT NULL,
     lock_timeout interval NOT NULL DEFAULT '500 ms' CHECK (lock_timeout BETWEEN '1 ms' AND '24 days'),
@@ -14547,9 +15044,11 @@ CREATE TABLE dp.detached_slice (
     tbl regclass NOT NULL,
     lower_bound text NOT NULL,
     upper_bound text NOT NULL,
-    detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    detached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at timestamptz,
+    exported_at timestamptz
 );
-COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets.';
+COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets, and when retention detached those that it is going to drop.';
 
 CREATE TABLE dp.global_index_config (
     side regclass PRIMARY KEY,
@@ -15025,10 +15524,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15053,7 +15552,7 @@ AS $plpgsql$
 DECLARE
     width text;
 BEGIN
-    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention] LOOP
+    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention, NEW.retention_grace] LOOP
         IF width !~ '^[1-9][0-9]{0,18}$' AND width !~ '^[1-9][0-9]{0,6} (day|week|month|year)s?$' THEN
             RAISE EXCEPTION '"%" is not a width', width USING
                 ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
@@ -15065,6 +15564,10 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    IF NEW.retention_grace !~ '[a-z]' THEN
+        RAISE EXCEPTION '"%" is not a grace period', NEW.retention_grace USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
+    END IF;
     PERFORM now() AT TIME ZONE NEW.time_zone;
     RETURN NEW;
 END
@@ -15198,6 +15701,9 @@ SELECT
     h.retention,
     h.retention_action,
     h.retention_schema,
+    h.retention_grace,
+    h.retention_export,
+    h.retention_protect,
     h.time_zone,
     h.default_slice,
     h.lock_timeout,
@@ -15295,10 +15801,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15317,10 +15823,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15346,10 +15852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15371,10 +15877,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15392,10 +15898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15413,10 +15919,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15432,10 +15938,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15460,10 +15966,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15481,6 +15987,9 @@ CREATE FUNCTION dp.configure(
     retention text DEFAULT NULL,
     retention_action text DEFAULT NULL,
     retention_schema name DEFAULT NULL,
+    retention_grace text DEFAULT NULL,
+    retention_export regprocedure DEFAULT NULL,
+    retention_protect text DEFAULT NULL,
     default_slice boolean DEFAULT NULL,
     lock_timeout interval DEFAULT NULL,
     analyze_interval interval DEFAULT NULL,
@@ -15492,15 +16001,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('configure', ('root',), ('dry_run',), False, arguments)
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
 'Changes the policies of a hierarchy for slices to come; NULL leaves a policy as it is, ''infinity'' ends retention or a start.
-Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55000 the default slice is there.';
+Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42883 no such export function, 42704 no hierarchy, 55000 the default slice is there.';
 
 -- functions/create_global_index.sql.j2
 CREATE FUNCTION dp.create_global_index(
@@ -15517,10 +16026,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15552,10 +16061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15576,10 +16085,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15596,10 +16105,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -15617,10 +16126,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15644,10 +16153,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15665,10 +16174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15685,10 +16194,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -15705,10 +16214,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15724,10 +16233,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15744,10 +16253,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15764,10 +16273,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15784,10 +16293,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -15803,10 +16312,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15856,10 +16365,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15887,10 +16396,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15912,10 +16421,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15933,10 +16442,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15954,10 +16463,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -15978,16 +16487,46 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.residency IS
 'How many bytes of each leaf, index and reference are in the cache.
 Locks nothing. Errors: 42501 not a member of pg_monitor, 42704 no hierarchy, 55000 no extension pg_buffercache.';
+
+-- functions/retention.sql.j2
+CREATE FUNCTION dp.retention(
+    root regclass
+)
+RETURNS TABLE (
+    slice text,
+    lower_bound text,
+    is_attached boolean,
+    tables integer,
+    bytes bigint,
+    action text,
+    due timestamptz,
+    is_due boolean,
+    drop_due timestamptz,
+    protected_by text
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('retention', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.retention IS
+'What maintenance will retire and when: a row for each slice, first those that were detached and wait to be dropped, then those that are attached, oldest first.
+Locks nothing; reads the slices that are due where rows may protect them. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -15999,10 +16538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -16021,10 +16560,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16041,10 +16580,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16061,10 +16600,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16212,10 +16751,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16236,10 +16775,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16261,10 +16800,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16283,10 +16822,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16306,10 +16845,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16327,10 +16866,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16347,10 +16886,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16367,10 +16906,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16385,10 +16924,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16404,10 +16943,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16423,10 +16962,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_eac5ad6bd537'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -58,6 +58,7 @@ MODULES = {
     "set_cluster_order": "physical_order",
     "prewarm": "cache",
     "residency": "cache",
+    "retention": "retention",
     "propagate": "propagation",
 }
 READING = (
@@ -65,6 +66,7 @@ READING = (
     "clustering",
     "prewarm",
     "residency",
+    "retention",
     "drift",
     "last_plan",
 )  # these leave the last call's plan as it is
