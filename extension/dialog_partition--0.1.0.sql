@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_eac5ad6bd537'
+PACKAGE = 'dialog_partition_0_1_0_585ee3427c41'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2084,6 +2084,7 @@ def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import cron as catalog_cron
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -2094,7 +2095,7 @@ from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
 from ..plan.structure import Structure
-from ..sql import Identifier
+from ..sql import Identifier, Literal
 from . import calls, policy, requirements
 
 TYPE_CHECKING = False
@@ -2151,6 +2152,12 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
             f"{hierarchy.root.identifier} has global indexes",
             f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
             "SELECT dp.drop_global_index(...) of each first.",
+        )
+    if catalog_cron.recorded(root):
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has jobs in pg_cron",
+            "They would go on, and fail.",
+            f"SELECT dp.unschedule({Literal(hierarchy.root.identifier.text)}) first.",
         )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(
@@ -3937,6 +3944,185 @@ def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
         return calendars.add(each.upper.local, width).isoformat(sep=" ")
     except errors.InvalidParameter:  # beyond the calendar
         return None
+''','api.schedule': r'''"""schedule, unschedule: jobs of a hierarchy in pg_cron; and the view that shows them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import cron, database, errors
+from ..catalog import cache as catalog_cache
+from ..catalog import cron as catalog
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..operation import Step
+from ..plan import schedule as plan
+from . import calls
+from .upkeep import ANALYZE_ONLY_SINCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cron import Cron, FoundJob
+    from ..execute import Context, PlanRow
+
+NONE = "none"  # instead of a schedule: no such job
+UNKNOWN = "unknown"  # of a job that the caller cannot see
+
+
+def schedule(
+    root: int,
+    maintenance: str,
+    cluster: str,
+    prewarm: str,
+    statistics: str,
+    vacuum: str,
+    connection: str | None,
+    cron_connection: str | None,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
+    given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
+    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    hierarchy, call = calls.open_function("schedule", root, dry_run)
+    found = catalog.find(hierarchy.root.owner, cron_connection)
+    for kind, each in parsed.items():
+        if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
+            raise errors.InvalidParameter.of(
+                kind, schedules[kind], f"pg_cron {'.'.join(map(str, found.version))} knows the five fields only."
+            )
+    options = _options(hierarchy, schedules, connection)
+    wanted = plan.jobs(hierarchy, found.database, schedules, options)
+    return _make(hierarchy, call, found, wanted, cron_connection)
+
+
+def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
+    """How commands are made; a job that could not work is left out, and that is said."""
+    if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
+        del schedules[plan.PREWARM]
+        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+    vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
+    if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
+        database.notice(
+            "dp.cluster has no second session (extension dblink, and the parameter connection): it orders leaves"
+            " without VACUUM; schedule vacuum, too, or leave that to autovacuum"
+        )
+    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+    return plan.Options(connection, vacuums_itself, only)
+
+
+def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[PlanRow]:
+    """Take the jobs out of pg_cron; see sql/functions/unschedule.sql.j2."""
+    hierarchy, call = calls.open_function("unschedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    if not recorded:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
+    if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        return calls.run_in_function([Step(tuple(operations))], call)
+    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+
+
+def _make(
+    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+) -> list[PlanRow]:
+    recorded = catalog.recorded(hierarchy.root.oid)
+    names = {job.name for job in wanted} | {each.name for each in recorded}
+    there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    operations = plan.operations(
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+    )
+    if not operations:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
+    return calls.run_in_function([Step(tuple(operations))], call)
+
+
+def _storable(connection: str | None) -> str | None:
+    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
+    return connection if connection is not None and "pass" not in connection.lower() else None
+
+
+class JobRow(NamedTuple):
+    """One row of dp.job."""
+
+    root: int
+    kind: str
+    name: str
+    schedule: str
+    command: str | None
+    is_scheduled: bool | None
+    is_active: bool | None
+    last_run: str | None
+    duration: str | None
+    status: str | None
+    message: str | None
+    next_run: str | None
+
+
+def job() -> list[JobRow]:
+    """The jobs of all hierarchies; see sql/functions/job.sql.j2."""
+    rows = database.query(
+        "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
+        " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
+    )
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+
+
+def _jobs_of(root: int, owner: str) -> list[JobRow]:
+    recorded = catalog.recorded(root)
+    facts = catalog_server.server()
+    may_see = facts.is_superuser or facts.user == owner
+    found: dict[str, FoundJob] = {}
+    why = None
+    try:
+        with database.subtransaction():
+            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+        may_see, why = False, calls.describe(error)
+    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+
+
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+    if job is None:
+        is_scheduled = False if may_see else None
+        status = None if may_see else UNKNOWN
+        return JobRow(
+            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
+        )
+    return JobRow(
+        root,
+        each.kind,
+        each.name,
+        job.schedule,
+        job.command,
+        True,
+        job.is_active,
+        job.started,
+        job.duration,
+        job.status,
+        job.message,
+        _next_run(job.schedule) if job.is_active else None,
+    )
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+    try:
+        parsed = cron.parse(text, "schedule")
+    except errors.InvalidParameter:
+        return None
+    zone = catalog.time_zone()
+    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
+    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+    if following is None:
+        return None
+    query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
+    return str(database.query(query, ("text", "text"), (following.isoformat(sep=" "), zone))[0]["at"])
 ''','api.slices': r'''"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
@@ -5080,6 +5266,278 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors, remote
+from ..plan.schedule import CONNECTION, Elsewhere, Recorded
+from ..sql import SQL, Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
+
+_FACTS = """
+    SELECT r.rolcanlogin AS can_login, current_user AS caller, current_database() AS database,
+           current_setting('port') AS port, $1 AS owner,
+           (SELECT setting FROM pg_settings WHERE name = 'unix_socket_directories') AS sockets,
+           (SELECT setting FROM pg_settings WHERE name = 'cron.database_name') AS cron_database,
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') AS is_here,
+           n.nspname AS dblink, NOT c.rolsuper AND has_function_privilege(p.oid, 'EXECUTE') AS may_skip_password
+    FROM pg_roles r
+    JOIN pg_roles c ON c.rolname = current_user
+    LEFT JOIN pg_extension e ON e.extname = 'dblink'
+    LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'dblink_connect_u' AND p.pronargs = 2
+    WHERE r.rolname = $1
+"""
+
+_ALLOWED = SQL(
+    "SELECT e.extversion::text AS version, current_database()::text AS database, n.oid IS NOT NULL AND"
+    " has_schema_privilege({role}, n.oid, 'USAGE') AS may_use,"
+    " (SELECT bool_or(has_function_privilege({role}, p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid"
+    " AND p.proname = 'schedule_in_database') AS may_elsewhere"
+    " FROM (SELECT) AS one LEFT JOIN pg_extension e ON e.extname = 'pg_cron'"
+    " LEFT JOIN pg_namespace n ON n.nspname = 'cron' AND e.oid IS NOT NULL"
+)
+
+_JOBS = SQL(
+    "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
+    " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
+    " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
+)
+_JOB_COLUMNS = (
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+)
+
+
+class Cron(NamedTuple):
+    """Where pg_cron is."""
+
+    version: tuple[int, ...]
+    owner: str
+    database: str  # where the jobs run: this one
+    elsewhere: Elsewhere | None  # None: pg_cron is in this database, too
+
+    @property
+    def knows_seconds(self) -> bool:
+        """Whether jobs may run every so many seconds."""
+        return self.version >= (1, 5)
+
+
+class FoundJob(NamedTuple):
+    """A job that pg_cron has, and its last run."""
+
+    schedule: str
+    command: str
+    is_active: bool
+    status: str | None
+    message: str | None
+    started: str | None
+    duration: str | None
+
+
+def find(owner: str, connection: str | None) -> Cron:
+    """Where pg_cron is, and that the owner can have jobs there; else an error that says exactly what is missing."""
+    facts = database.query(_FACTS, ("text",), (owner,))[0]
+    if not facts["can_login"]:
+        raise errors.NotInPrerequisiteState(
+            f"role {owner} cannot log in, and pg_cron runs jobs in sessions of the role that they belong to",
+            "Jobs of a hierarchy are those of its owner.",
+            f"ALTER ROLE {Identifier(owner)} LOGIN; or let another role own the tables.",
+        )
+    if facts["is_here"] and connection is None:
+        allowed = database.query_once(compose(_ALLOWED.text, role=Literal(owner)).text)[0]
+        _check(allowed, owner, is_elsewhere=False)
+        return Cron(_version(allowed["version"]), owner, facts["database"], None)
+    elsewhere = _elsewhere(facts, connection)
+    try:
+        _open(elsewhere)
+        text = compose(_ALLOWED.text, role=SQL("current_user"))
+        columns = "version text, database text, may_use boolean, may_elsewhere boolean"
+        allowed = _ask(elsewhere, text, columns)[0]
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        raise errors.NoSecondSession(
+            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+            " cluster, where it may be, cannot be reached",
+            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
+            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+            " cron.database_name names.",
+        ) from None
+    finally:
+        _close(elsewhere)
+    _check(allowed, owner, is_elsewhere=True)
+    return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def is_here() -> bool:
+    """Whether pg_cron is installed in this database."""
+    return bool(database.query("SELECT 1 FROM pg_extension WHERE extname = 'pg_cron'"))
+
+
+def _elsewhere(facts: Row, connection: str | None) -> Elsewhere:
+    there = facts["cron_database"] or USUAL_DATABASE
+    if facts["dblink"] is None:
+        raise errors.NoSecondSession(
+            "pg_cron is not installed in this database, and extension dblink, by which another one is reached, neither",
+            f"pg_cron is in one database of a cluster, here presumably in {there}, and runs jobs in all of them.",
+            f"A superuser runs CREATE EXTENSION dblink in this database; and CREATE EXTENSION pg_cron in {there}, if"
+            " that has not been done.",
+        )
+    if facts["owner"] != facts["caller"]:
+        raise errors.InsufficientPrivilege(
+            f"the jobs would not be those of {facts['owner']}",
+            "pg_cron is in another database, where jobs belong to the role that connects.",
+            f"Call in a session of {facts['owner']}.",
+        )
+    text = remote.connection_string({**facts, "database": there}, connection)
+    connect = "dblink_connect_u" if facts["may_skip_password"] else "dblink_connect"
+    return Elsewhere(facts["dblink"], connect, text, facts["database"])
+
+
+def _check(allowed: Row, owner: str, is_elsewhere: bool) -> None:
+    there = allowed["database"]
+    if allowed["version"] is None:
+        raise errors.NotInPrerequisiteState(
+            f"extension pg_cron is not installed in database {there}",
+            "It is in the one database that cron.database_name names, if the server has it.",
+            f"A superuser adds pg_cron to shared_preload_libraries, restarts, and runs CREATE EXTENSION pg_cron in"
+            f" {there}; or give cron_connection, with the dbname where it is.",
+        )
+    if not allowed["may_use"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not use pg_cron",
+            f"It has no USAGE on schema cron in database {there}.",
+            f"A superuser runs there: GRANT USAGE ON SCHEMA cron TO {Identifier(owner)};",
+        )
+    if is_elsewhere and not allowed["may_elsewhere"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not have jobs run in another database",
+            f"It has no EXECUTE on cron.schedule_in_database in database {there}.",
+            "A superuser runs there: GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text,"
+            f" boolean) TO {Identifier(owner)};",
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """1.4-1 is 1.4, too."""
+    return tuple(int(part) for part in text.partition("-")[0].split(".") if part.isdigit())
+
+
+def own_jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, which a member of the owner sees only as the owner."""
+    saved = database.setting("role") or "none"
+    database.set_local("role", cron.owner)
+    found = jobs(cron, names)
+    database.set_local("role", saved)
+    return found
+
+
+def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, as far as the caller may see them."""
+    array = Literal("{" + ",".join(_element(name) for name in names) + "}")
+    text = compose(_JOBS.text, database=Literal(cron.database), owner=Literal(cron.owner), names=array)
+    if cron.elsewhere is None:
+        rows = database.query_once(text.text)
+    else:
+        try:
+            _open(cron.elsewhere)
+            rows = _ask(cron.elsewhere, text, _JOB_COLUMNS)
+        finally:
+            _close(cron.elsewhere)
+    return {
+        row["name"]: FoundJob(
+            row["schedule"],
+            row["command"],
+            row["active"],
+            row["status"],
+            row["message"],
+            row["started"],
+            row["duration"],
+        )
+        for row in rows
+    }
+
+
+def _element(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _open(elsewhere: Elsewhere) -> None:
+    _close(elsewhere)
+    text = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+    with database.subtransaction():
+        database.query_once(text.text)
+
+
+def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
+    text = compose(
+        "SELECT * FROM {}({}, {}) AS answer ({})",
+        Identifier(elsewhere.schema, "dblink"),
+        Literal(CONNECTION),
+        Literal(statement.text),
+        SQL(columns),
+    )
+    with database.subtransaction():
+        return database.query_once(text.text)
+
+
+def _close(elsewhere: Elsewhere) -> None:
+    """End the connection; one that a failed call left behind, too."""
+    text = compose(
+        "SELECT {}(name) FROM unnest({}()) AS open (name) WHERE name = {}",
+        Identifier(elsewhere.schema, "dblink_disconnect"),
+        Identifier(elsewhere.schema, "dblink_get_connections"),
+        Literal(CONNECTION),
+    )
+    database.query_once(text.text)
+
+
+def recorded(root: int) -> list[Recorded]:
+    """What dp.job_config knows of the jobs of a hierarchy."""
+    rows = database.query(
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection FROM dp.job_config WHERE root = $1 ORDER BY kind",
+        ("oid",),
+        (root,),
+    )
+    return [
+        Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
+    ]
+
+
+def has_second_session(owner: str, connection: str | None) -> bool:
+    """Whether dblink is there, and the owner needs no password, or a connection was given."""
+    rows = database.query(
+        "SELECT bool_or($2 IS NOT NULL OR r.rolsuper OR has_function_privilege(r.oid, p.oid, 'EXECUTE')) AS possible"
+        " FROM pg_extension e JOIN pg_proc p ON p.pronamespace = e.extnamespace AND p.proname = 'dblink_connect_u'"
+        " CROSS JOIN pg_roles r WHERE e.extname = 'dblink' AND r.rolname = $1",
+        ("text", "text"),
+        (owner, connection),
+    )
+    return bool(rows[0]["possible"])
+
+
+def time_zone() -> str:
+    """The time zone of pg_cron, as far as the caller may know it."""
+    rows = database.query("SELECT setting FROM pg_settings WHERE name = 'cron.timezone'")
+    return str(rows[0]["setting"]) if rows and rows[0]["setting"] else "GMT"
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -7244,6 +7702,161 @@ def refuse_code(tables: list[int], name: object, owner: str) -> None:
             f"Call in a session of {owner}; or, if you trust that code with all that you may do,"
             f" SET ROLE {Identifier(owner)} first.",
         )
+''','cron': r'''"""Cron expressions as pg_cron reads them: checked, and when they come next. Pure: times are in pg_cron's own time zone.
+
+Five fields (minute, hour, day of the month, month, day of the week), or @hourly and the like, @reboot, or "30 seconds".
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from . import errors
+
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+REBOOT = "@reboot"
+LAST_DAY = "$"
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+YEARS_AHEAD = 9  # a 29 February may be eight years off
+A_DAY = datetime.timedelta(days=1)
+
+
+class Field(NamedTuple):
+    """One of the five: its name, its values, and the words for them."""
+
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()
+
+
+FIELDS = (
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of the month", 1, 31),
+    Field("month", 1, 12, MONTHS),
+    Field("day of the week", 0, 7, WEEKDAYS),
+)
+
+
+class Schedule(NamedTuple):
+    """When a job runs: every so many seconds, at each start of the server, or when all fields agree."""
+
+    seconds: int | None = None
+    at_reboot: bool = False
+    minutes: frozenset[int] = frozenset()
+    hours: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
+    on_last_day: bool = False
+    any_day: bool = False  # the field begins with *: then the other of the two days decides alone
+    any_weekday: bool = False
+
+
+def parse(text: str, parameter: str) -> Schedule:
+    """A cron expression as a value; refuses one that pg_cron would refuse, or silently read otherwise."""
+    words = text.strip().lower().split()
+    if len(words) == 1 and words[0] == REBOOT:
+        return Schedule(at_reboot=True)
+    if len(words) == 2 and words[1] in ("second", "seconds"):
+        if not words[0].isascii() or not words[0].isdigit() or not 1 <= int(words[0][:3]) <= 59:
+            raise _error(parameter, text, "Seconds are 1 to 59.")
+        return Schedule(seconds=int(words[0]))
+    if len(words) == 1 and words[0] in MACROS:
+        words = MACROS[words[0]].split()
+    if len(words) != len(FIELDS):
+        raise _error(parameter, text, "It has five fields: minute, hour, day of the month, month, day of the week.")
+    on_last_day = words[2] == LAST_DAY
+    values = [
+        frozenset[int]() if field.name == FIELDS[2].name and on_last_day else _values(word, field, parameter, text)
+        for word, field in zip(words, FIELDS)
+    ]
+    minutes, hours, days, months, weekdays = values
+    return Schedule(
+        None,
+        False,
+        minutes,
+        hours,
+        days,
+        months,
+        frozenset(day % 7 for day in weekdays),
+        on_last_day,
+        any_day=words[2].startswith("*"),
+        any_weekday=words[4].startswith("*"),
+    )
+
+
+def _values(word: str, field: Field, parameter: str, text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        span, slash, step_text = part.partition("/")
+        lower, dash, upper = span.partition("-")
+        if span == "*":
+            first, last = field.lowest, field.highest
+        else:
+            first = _value(lower, field, parameter, text)
+            last = _value(upper, field, parameter, text) if dash else first
+        step = int(step_text) if step_text.isascii() and step_text.isdigit() and len(step_text) < 3 else 0
+        if slash and (not step or (span != "*" and not dash)):
+            raise _error(parameter, text, f'"{part}" is no step of a range, such as */5 or 10-50/5.')
+        if last < first:
+            raise _error(parameter, text, f'"{part}" ends before it begins.')
+        found.update(range(first, last + 1, step or 1))
+    return frozenset(found)
+
+
+def _value(word: str, field: Field, parameter: str, text: str) -> int:
+    if word in field.words:
+        return field.words.index(word) + (1 if field.lowest == 1 else 0)
+    if word.isascii() and word.isdigit() and len(word) < 3 and field.lowest <= int(word) <= field.highest:
+        return int(word)
+    raise _error(parameter, text, f'"{word}" is no {field.name}: that is {field.lowest} to {field.highest}.')
+
+
+def _error(parameter: str, text: str, detail: str) -> errors.InvalidParameter:
+    return errors.InvalidParameter.of(
+        parameter, text, detail, "Write for example '17 * * * *' for each hour, '20 2 * * *' for each night, or 'none'."
+    )
+
+
+def next_run(schedule: Schedule, after: datetime.datetime) -> datetime.datetime | None:
+    """The first time behind a moment at which a job runs; None where no clock tells, or it never comes."""
+    if schedule.at_reboot:
+        return None
+    if schedule.seconds is not None:
+        return after + datetime.timedelta(seconds=schedule.seconds)
+    moment = after.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
+    end = after.replace(month=1, day=1).replace(year=min(after.year + YEARS_AHEAD, datetime.MAXYEAR))
+    day = moment.replace(hour=0, minute=0)
+    while day < end:
+        if _is_day(schedule, day):
+            for hour in sorted(schedule.hours):
+                for minute in sorted(schedule.minutes):
+                    if day.replace(hour=hour, minute=minute) >= moment:
+                        return day.replace(hour=hour, minute=minute)
+        day += A_DAY
+    return None
+
+
+def _is_day(schedule: Schedule, day: datetime.datetime) -> bool:
+    if day.month not in schedule.months:
+        return False
+    is_day = day.day in schedule.days or (schedule.on_last_day and (day + A_DAY).day == 1)
+    is_weekday = day.isoweekday() % 7 in schedule.weekdays
+    if schedule.any_day or schedule.any_weekday:
+        return is_day and is_weekday
+    return is_day or is_weekday
 ''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
 
 from __future__ import annotations
@@ -7459,6 +8072,9 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "retention": "retention",
+    "schedule": "schedule",
+    "unschedule": "schedule",
+    "job": "schedule",
     "propagate": "propagation",
 }
 READING = (
@@ -7467,6 +8083,7 @@ READING = (
     "prewarm",
     "residency",
     "retention",
+    "job",
     "drift",
     "last_plan",
 )  # these leave the last call's plan as it is
@@ -13142,6 +13759,174 @@ def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
         using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
         check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
     )
+''','plan.schedule': r'''"""Jobs of a hierarchy in pg_cron: what they are called, what they run, and how they come to be what was asked for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+
+MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
+KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
+CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
+
+
+class Job(NamedTuple):
+    """A job as it shall be."""
+
+    kind: str
+    name: str
+    schedule: str
+    command: str
+
+
+class Recorded(NamedTuple):
+    """A job as dp.job_config knows it."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_elsewhere: bool
+    connection: str | None
+
+
+class Elsewhere(NamedTuple):
+    """How a statement reaches pg_cron in another database: by extension dblink."""
+
+    schema: str  # of dblink
+    connect: str  # the function that connects
+    connection: str
+    database: str  # where the jobs shall run
+
+
+class Options(NamedTuple):
+    """What commands are made with."""
+
+    connection: str | None  # of second sessions
+    vacuums_itself: bool  # whether dp.cluster has a second session for VACUUM
+    analyze_only: bool  # whether the server knows ANALYZE ONLY
+
+
+def job_name(database: str, root: str, kind: str) -> str:
+    """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
+    ending = f" {kind}"
+    return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
+    """The jobs that shall be there, by the schedules of their kinds."""
+    root = f"{hierarchy.root.schema}.{hierarchy.root.name}"
+    return [
+        Job(kind, job_name(database, root, kind), schedules[kind], command(hierarchy, kind, options).text)
+        for kind in KINDS
+        if kind in schedules
+    ]
+
+
+def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
+    """What a job runs: one statement, for pg_cron runs several in one transaction, and these commit or refuse one."""
+    root = Literal(hierarchy.root.identifier.text)
+    connection = SQL("")
+    if options.connection is not None:
+        connection = compose(", connection => {}", Literal(options.connection))
+    if kind == MAINTENANCE:
+        return compose("CALL dp.run_maintenance({})", root)
+    if kind == CLUSTER:
+        vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
+        return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
+    if kind == PREWARM:
+        return compose("SELECT count(*) FROM dp.prewarm({})", root)
+    only = SQL("ONLY " if kind == STATISTICS and options.analyze_only else "")
+    tables = comma_list([compose("{}{}", only, table.identifier) for table in hierarchy.tables])
+    others = [table.identifier for table in hierarchy.references]
+    everything = comma_list([tables, *(SQL(each.text) for each in others)])
+    return compose("{} {}", SQL("ANALYZE" if kind == STATISTICS else "VACUUM (ANALYZE)"), everything)
+
+
+def operations(
+    root: Identifier,
+    wanted: list[Job],
+    found: dict[str, tuple[str, str]],
+    recorded: list[Recorded],
+    elsewhere: Elsewhere | None,
+    stored_connection: str | None,
+) -> list[Operation]:
+    """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
+    names = {job.name for job in wanted}
+    kinds = {job.kind for job in wanted}
+    statements = [_unschedule(name, elsewhere) for name in found if name not in names]
+    statements += [_schedule(job, elsewhere) for job in wanted if found.get(job.name) != (job.schedule, job.command)]
+    if statements and elsewhere is not None:
+        statements = [_connect(elsewhere), *statements, _call(elsewhere, "dblink_disconnect", Literal(CONNECTION))]
+    known = {each.kind: each for each in recorded}
+    for kind in known:
+        if kind not in kinds:
+            statements.append(
+                compose(
+                    "DELETE FROM dp.job_config WHERE root = {}::regclass AND kind = {}",
+                    Literal(root.text),
+                    Literal(kind),
+                )
+            )
+    for job in wanted:
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        if known.get(job.kind) != record:
+            statements.append(_record(root, record))
+    return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
+
+
+def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
+    values = [Literal(job.name), Literal(job.schedule), Literal(job.command)]
+    if elsewhere is None:
+        return compose("SELECT cron.schedule({})", comma_list(values))
+    values.append(Literal(elsewhere.database))
+    return _there(compose("SELECT cron.schedule_in_database({})", comma_list(values)), elsewhere)
+
+
+def _unschedule(name: str, elsewhere: Elsewhere | None) -> SQL:
+    statement = compose("SELECT cron.unschedule({})", Literal(name))
+    return statement if elsewhere is None else _there(statement, elsewhere)
+
+
+def _there(statement: SQL, elsewhere: Elsewhere) -> SQL:
+    """A statement that runs in the database of pg_cron."""
+    function = Identifier(elsewhere.schema, "dblink")
+    return compose(
+        "SELECT result FROM {}({}, {}) AS answer (result text)", function, Literal(CONNECTION), Literal(statement.text)
+    )
+
+
+def _connect(elsewhere: Elsewhere) -> SQL:
+    return compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+
+
+def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
+    return compose("SELECT {}({})", Identifier(elsewhere.schema, function), argument)
+
+
+def _record(root: Identifier, record: Recorded) -> SQL:
+    return compose(
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
+        " cron_connection = excluded.cron_connection",
+        Literal(root.text),
+        Literal(record.kind),
+        Literal(record.name),
+        Literal(record.schedule),
+        Literal(record.is_elsewhere),
+        Literal(record.connection),
+    )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
 
 PostgreSQL refuses to detach a partition to which rows refer, and counts the partition's own rows among them: a slice
@@ -14149,7 +14934,7 @@ def open_session(context: Context, connection: str | None) -> None:
         )
     session = Dblink(facts["schema"])
     try:
-        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+        session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
@@ -14162,7 +14947,7 @@ def open_session(context: Context, connection: str | None) -> None:
     _prepare(session, context, facts["owner"])
 
 
-def _connection_string(facts: database.Row, connection: str | None) -> str:
+def connection_string(facts: database.Row, connection: str | None) -> str:
     """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
     if connection is not None and "=" not in connection:
         return connection
@@ -15064,6 +15849,18 @@ CREATE INDEX global_index_config_root ON dp.global_index_config (root);
 COMMENT ON TABLE dp.global_index_config IS
 'Global indexes: the side table of each, what it indexes, and whether it holds all rows yet.';
 
+CREATE TABLE dp.job_config (
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    kind text NOT NULL,
+    name text NOT NULL,
+    schedule text NOT NULL,
+    is_elsewhere boolean NOT NULL,
+    cron_connection text,
+    PRIMARY KEY (root, kind)
+);
+COMMENT ON TABLE dp.job_config IS
+'The jobs that dp.schedule made in pg_cron, and where that is; read it through dp.job.';
+
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -15098,11 +15895,12 @@ SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
+SELECT pg_extension_config_dump('dp.job_config', '');
 
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.job_config TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.job_config TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -15235,6 +16033,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
@@ -15524,10 +16324,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15801,10 +16601,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15823,10 +16623,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15852,10 +16652,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15877,10 +16677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15898,10 +16698,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15919,10 +16719,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15938,10 +16738,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15966,10 +16766,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -16001,10 +16801,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -16026,10 +16826,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -16061,10 +16861,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -16085,10 +16885,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -16105,10 +16905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -16126,10 +16926,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -16153,10 +16953,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16174,10 +16974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -16194,10 +16994,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -16214,10 +17014,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -16233,10 +17033,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -16253,10 +17053,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -16273,10 +17073,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -16293,10 +17093,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -16312,15 +17112,71 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
 'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
 Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 it has global indexes.';
+
+-- functions/job.sql.j2
+CREATE FUNCTION dp._job()
+RETURNS TABLE (
+    root oid,
+    kind text,
+    name text,
+    schedule text,
+    command text,
+    is_scheduled boolean,
+    is_active boolean,
+    last_run timestamptz,
+    duration interval,
+    status text,
+    message text,
+    next_run timestamptz
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {}
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('job', (), (), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
+
+CREATE VIEW dp.job AS
+SELECT
+    j.root::regclass AS root,
+    j.kind,
+    j.name,
+    j.schedule,
+    j.command,
+    j.is_scheduled,
+    j.is_active,
+    j.last_run,
+    j.duration,
+    j.status,
+    j.message,
+    j.next_run,
+    g.logged_success,
+    g.logged_failure
+FROM dp._job() AS j
+CROSS JOIN LATERAL (
+    SELECT
+        max(l.at) FILTER (WHERE l.status = 'done') AS logged_success,
+        max(l.at) FILTER (WHERE l.status = 'failed') AS logged_failure
+    FROM dp.log_entry AS l
+    WHERE l.root = j.root AND l.call = CASE j.kind WHEN 'maintenance' THEN 'run_maintenance' ELSE j.kind END
+) AS g;
+
+COMMENT ON VIEW dp.job IS
+'The jobs that dp.schedule made: whether pg_cron still has them, how their last run ended, when the next one comes, and what dp.log knows.';
+GRANT SELECT ON dp.job TO PUBLIC;
 
 -- functions/keys_of.sql.j2
 CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
@@ -16365,10 +17221,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -16396,10 +17252,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16421,10 +17277,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -16442,10 +17298,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -16463,10 +17319,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -16487,10 +17343,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -16517,16 +17373,43 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.retention IS
 'What maintenance will retire and when: a row for each slice, first those that were detached and wait to be dropped, then those that are attached, oldest first.
 Locks nothing; reads the slices that are due where rows may protect them. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
+
+-- functions/schedule.sql.j2
+CREATE FUNCTION dp.schedule(
+    root regclass,
+    maintenance text DEFAULT '17 * * * *',
+    cluster text DEFAULT '20 2 * * *',
+    prewarm text DEFAULT '@reboot',
+    statistics text DEFAULT 'none',
+    vacuum text DEFAULT 'none',
+    connection text DEFAULT NULL,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.schedule IS
+'Has pg_cron run dp.run_maintenance, dp.cluster and dp.prewarm on a hierarchy, as its owner; ANALYZE and VACUUM of all its tables on request. Schedules are cron expressions, ''none'': no such job.
+Called again it makes the jobs what is asked for. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -16538,10 +17421,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -16560,10 +17443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16580,10 +17463,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16600,15 +17483,35 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- functions/unschedule.sql.j2
+CREATE FUNCTION dp.unschedule(
+    root regclass,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_585ee3427c41'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.unschedule IS
+'Takes the jobs of a hierarchy out of pg_cron.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/verify_global_index.sql.j2
 CREATE FUNCTION dp._owner_of(relation oid)
@@ -16751,10 +17654,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -16775,10 +17678,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -16800,10 +17703,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16822,10 +17725,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16845,10 +17748,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16866,10 +17769,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16886,10 +17789,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16906,10 +17809,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16924,10 +17827,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16943,10 +17846,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16962,10 +17865,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_eac5ad6bd537' not in GD:
+if 'dialog_partition_0_1_0_585ee3427c41' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_eac5ad6bd537'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_585ee3427c41'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

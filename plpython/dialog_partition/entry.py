@@ -59,6 +59,9 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "retention": "retention",
+    "schedule": "schedule",
+    "unschedule": "schedule",
+    "job": "schedule",
     "propagate": "propagation",
 }
 READING = (
@@ -67,6 +70,7 @@ READING = (
     "prewarm",
     "residency",
     "retention",
+    "job",
     "drift",
     "last_plan",
 )  # these leave the last call's plan as it is
