@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_b0757afed2e5'
+PACKAGE = 'dialog_partition_0_1_0_c6af962e64cf'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1729,7 +1729,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy
+from . import calls, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1750,6 +1750,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         if wanted.get(name) == ENDLESS:
             wanted[name] = None
     current = _current(root)
+    retention.check_options(hierarchy, current, wanted)
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -1765,7 +1766,7 @@ def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl"
+        " propagate_ddl, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -1778,7 +1779,7 @@ def _current(root: int) -> dict[str, Any]:
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What differs, in the form in which it is stored."""
     stored = dict(wanted)
-    for name in ("slice", "retention"):
+    for name in ("slice", "retention", "retention_grace"):
         if stored.get(name) is not None:
             stored[name] = str(calendars.parse_width(stored[name], name))
     return {
@@ -2120,6 +2121,7 @@ def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import cron as catalog_cron
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -2131,7 +2133,7 @@ from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
 from ..plan.structure import Structure
-from ..sql import Identifier
+from ..sql import Identifier, Literal
 from . import calls, policy, requirements
 
 TYPE_CHECKING = False
@@ -2195,6 +2197,12 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
             f"{hierarchy.root.identifier} has global indexes",
             f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
             "SELECT dp.drop_global_index(...) of each first.",
+        )
+    if catalog_cron.recorded(root):
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has jobs in pg_cron",
+            "They would go on, and fail.",
+            f"SELECT dp.unschedule({Literal(hierarchy.root.identifier.text)}) first.",
         )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(
@@ -2755,7 +2763,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, upkeep, window
+from . import calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2845,6 +2853,7 @@ def has_work(hierarchy: Hierarchy, due: set[int]) -> bool:
         or lacks_siblings(hierarchy)
         or default_has_work(hierarchy)
         or bool(window.expired(hierarchy) or window.gaps(hierarchy))
+        or retention.has_due(hierarchy)
     )
 
 
@@ -3889,6 +3898,454 @@ def check_same_owner(child: Structure, root: Identifier, owner: str) -> None:
             f"They belong to {child.owner} and {owner}; new slices are created by one role.",
             "Give all tables of a hierarchy the same owner.",
         )
+''','api.retention': r'''"""Retention: slices that are old enough are detached, moved, exported, dropped, unless their rows still matter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import calendars, database, errors, execute, fragments
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import retention as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DETACH, DROP, MOVE, Hierarchy, Slice
+from ..operation import merged
+from ..plan import detached as plan_detached
+from ..plan import lifecycle
+from ..plan import retention as plan
+from ..sql import Identifier
+from . import calls, policy, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..catalog.retention import Function
+    from ..execute import Context
+    from ..plan.detached import DetachedSlice
+
+NONE = "none"  # of retention_grace: there is none
+NO_FUNCTION = "-"  # as regprocedure writes it
+NOTHING = "false"  # of retention_protect: no row
+KEEP = "keep"  # what happens to a slice that waited to be dropped, and need not any more
+
+
+def check_options(hierarchy: Hierarchy, current: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """The parameters of dp.configure that say how carefully slices are dropped; brings them into their stored form."""
+    for name, nothing in (("grace", NONE), ("export", NO_FUNCTION), ("protect", NOTHING)):
+        if wanted.get(f"retention_{name}") == nothing:
+            wanted[f"retention_{name}"] = None
+    result = {**current, **wanted}
+    for name, nothing in (("retention_grace", NONE), ("retention_export", NO_FUNCTION)):
+        if result[name] is not None and result["retention_action"] != DROP:
+            raise errors.InvalidParameter.of(
+                "retention_action",
+                result["retention_action"],
+                f"{name} belongs to retention that drops, and is {result[name]}.",
+                f"Give retention_action => 'drop', or end it with {name} => '{nothing}'.",
+            )
+    if wanted.get("retention_grace") is not None:
+        width = calendars.parse_width(wanted["retention_grace"], "retention_grace")
+        policy.check_width("retention_grace", width, "date", None)
+    if wanted.get("retention_export") is not None:
+        _export_function(hierarchy, wanted["retention_export"])
+    if wanted.get("retention_protect") is not None:
+        _check_predicate(hierarchy, wanted["retention_protect"])
+
+
+def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
+    """Try it where no row is read."""
+    fragments.check("retention_protect", predicate)
+    root = hierarchy.root
+    query = catalog.condition_query(root.identifier, root.name, f"false AND ({predicate})")
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidParameter.of(
+            "retention_protect",
+            predicate,
+            f"It is a condition on rows of {root.identifier}; {database.describe(error)}.",
+            "Write it as behind WHERE; other tables and functions with their schema.",
+        ) from None
+
+
+def _export_function(hierarchy: Hierarchy, name: str) -> Function:
+    """The function that slices are handed to; only one that the owner, or a superuser, has made."""
+    found = catalog.function(name)
+    if found is None or not found.fits:
+        raise errors.UndefinedFunction(
+            f"retention_export names {name}, which is no function of one regclass",
+            "Before a slice is dropped, each of its tables is handed to it.",
+            "Create it, and name it with SELECT dp.configure(..., retention_export => 'my_export(regclass)').",
+        )
+    if found.owner != hierarchy.root.owner and not found.is_superusers:
+        raise errors.InsufficientPrivilege(
+            f"function {found.identifier} belongs to {found.owner}",
+            f"It would run with the rights of {hierarchy.root.owner}, who owns {hierarchy.root.identifier}.",
+            f"Let {hierarchy.root.owner} own it.",
+        )
+    return found
+
+
+def _refuse_hooks(hierarchy: Hierarchy) -> None:
+    """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
+    named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
+    owner = hierarchy.root.owner
+    if named is not None and owner != catalog_server.server().user:
+        raise errors.InsufficientPrivilege(
+            f"retention of {hierarchy.root.identifier} would run code of {owner} with your rights",
+            f"Its policies name {named}.",
+            f"Call in a session of {owner}; or, if you trust that code, SET ROLE {Identifier(owner)} first.",
+        )
+
+
+def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
+    """What protects a slice of the root from retention."""
+    predicate = hierarchy.policy.retention_protect
+    if predicate is None:
+        return None
+    _refuse_hooks(hierarchy)
+    fragments.check("retention_protect", predicate)
+    is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
+    return f"rows where {predicate}" if is_protected else None
+
+
+def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+
+    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    """
+    settings = hierarchy.policy
+    done: list[Slice] = []
+    waiting: list[list[DetachedSlice]] = []
+    for each in window.expired(hierarchy):
+        if protection(hierarchy, each.identifier) is not None:
+            continue
+        if settings.retention_action == DROP and not settings.detaches_before_dropping:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        else:
+            schema = settings.retention_schema if _moves(hierarchy) else None
+            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        done.append(each)
+    return done, waiting if settings.detaches_before_dropping else []
+
+
+def _moves(hierarchy: Hierarchy) -> bool:
+    return hierarchy.policy.retention_action == MOVE or hierarchy.policy.detaches_before_dropping
+
+
+def has_due(hierarchy: Hierarchy) -> bool:
+    """Whether slices were detached that are now to be dropped."""
+    return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
+
+
+def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
+    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+    settings = hierarchy.policy
+    if settings.retention_action != DROP:
+        return
+    retired = catalog.retired(hierarchy)
+    exported = {each.slice.identifier for each in retired if each.is_exported}
+    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+    if call.mode == execute.DRY_RUN and settings.retention_grace is None:
+        due += waiting
+    if not due:
+        return
+    _refuse_hooks(hierarchy)
+    function = None
+    if settings.retention_export is not None:
+        function = _export_function(hierarchy, settings.retention_export).identifier
+    for group in due:
+        if group not in waiting and _protection_of(hierarchy, group) is not None:
+            continue
+        steps = (
+            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
+        )
+        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+
+
+def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
+    """What was no reason when the slice was detached may be one by now."""
+    of_root = [each for each in group if each.table == hierarchy.root.oid]
+    return protection(hierarchy, of_root[0].identifier) if of_root else None
+
+
+class RetentionRow(NamedTuple):
+    """One row of dp.retention."""
+
+    slice: str
+    lower_bound: str | None
+    is_attached: bool
+    tables: int
+    bytes: int
+    action: str
+    due: str | None
+    is_due: bool
+    drop_due: str | None
+    protected_by: str | None
+
+
+def retention(root: int) -> list[RetentionRow]:
+    """What retention will do, and when; see sql/functions/retention.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
+
+
+def _waiting_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    """What was detached and waits to be dropped."""
+    settings = hierarchy.policy
+    retired = {each.slice.identifier: each for each in catalog.retired(hierarchy)}
+    found = []
+    for group in plan.by_slice(hierarchy, [each.slice for each in retired.values()]):
+        first = retired[group[0].identifier]
+        drops = settings.retention_action == DROP
+        protected = _protection_of(hierarchy, group) if drops and first.is_due else None
+        found.append(
+            RetentionRow(
+                group[0].identifier.text,
+                group[0].lower_name,
+                False,
+                len(group),
+                sum(catalog.bytes_of(catalog.oids([each.identifier for each in group])).values()),
+                DROP if drops else KEEP,
+                first.due if drops else None,
+                drops and first.is_due and protected is None,
+                first.due if drops else None,
+                protected,
+            )
+        )
+    return found
+
+
+def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    settings = hierarchy.policy
+    attached = hierarchy.range_slices(hierarchy.root)
+    expired = {each.oid for each in window.expired(hierarchy)}
+    grace = str(settings.retention_grace) if settings.retention_grace is not None else None
+    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
+    sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
+    rows = []
+    for each, (due, dropped) in zip(attached, instants):
+        protected = protection(hierarchy, each.identifier) if each.oid in expired else None
+        if each is attached[-1]:
+            protected = "it is the last slice"
+        lower = (
+            each.lower.local.isoformat(sep=" ") if each.lower and each.lower.local else each.lower and each.lower.point
+        )
+        rows.append(
+            RetentionRow(
+                each.identifier.text,
+                None if lower is None else str(lower).replace(" 00:00:00", ""),
+                True,
+                len(parts[each.oid]),
+                sum(sizes.get(oid, 0) for oid in parts[each.oid]),
+                DETACH if settings.detaches_before_dropping else settings.retention_action,
+                due,
+                each.oid in expired and protected is None,
+                dropped if settings.retention_action == DROP else None,
+                protected,
+            )
+        )
+    return rows
+
+
+def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
+    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    width = hierarchy.policy.retention
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
+''','api.schedule': r'''"""schedule, unschedule: jobs of a hierarchy in pg_cron; and the view that shows them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import cron, database, errors
+from ..catalog import cache as catalog_cache
+from ..catalog import cron as catalog
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..operation import Step
+from ..plan import schedule as plan
+from . import calls
+from .upkeep import ANALYZE_ONLY_SINCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cron import Cron, FoundJob
+    from ..execute import Context, PlanRow
+
+NONE = "none"  # instead of a schedule: no such job
+UNKNOWN = "unknown"  # of a job that the caller cannot see
+
+
+def schedule(
+    root: int,
+    maintenance: str,
+    cluster: str,
+    prewarm: str,
+    statistics: str,
+    vacuum: str,
+    connection: str | None,
+    cron_connection: str | None,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
+    given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
+    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    hierarchy, call = calls.open_function("schedule", root, dry_run)
+    found = catalog.find(hierarchy.root.owner, cron_connection)
+    for kind, each in parsed.items():
+        if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
+            raise errors.InvalidParameter.of(
+                kind, schedules[kind], f"pg_cron {'.'.join(map(str, found.version))} knows the five fields only."
+            )
+    options = _options(hierarchy, schedules, connection)
+    wanted = plan.jobs(hierarchy, found.database, schedules, options)
+    return _make(hierarchy, call, found, wanted, cron_connection)
+
+
+def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
+    """How commands are made; a job that could not work is left out, and that is said."""
+    if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
+        del schedules[plan.PREWARM]
+        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+    vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
+    if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
+        database.notice(
+            "dp.cluster has no second session (extension dblink, and the parameter connection): it orders leaves"
+            " without VACUUM; schedule vacuum, too, or leave that to autovacuum"
+        )
+    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+    return plan.Options(connection, vacuums_itself, only)
+
+
+def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[PlanRow]:
+    """Take the jobs out of pg_cron; see sql/functions/unschedule.sql.j2."""
+    hierarchy, call = calls.open_function("unschedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    if not recorded:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
+    if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        return calls.run_in_function([Step(tuple(operations))], call)
+    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+
+
+def _make(
+    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+) -> list[PlanRow]:
+    recorded = catalog.recorded(hierarchy.root.oid)
+    names = {job.name for job in wanted} | {each.name for each in recorded}
+    there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    operations = plan.operations(
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+    )
+    if not operations:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
+    return calls.run_in_function([Step(tuple(operations))], call)
+
+
+def _storable(connection: str | None) -> str | None:
+    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
+    return connection if connection is not None and "pass" not in connection.lower() else None
+
+
+class JobRow(NamedTuple):
+    """One row of dp.job."""
+
+    root: int
+    kind: str
+    name: str
+    schedule: str
+    command: str | None
+    is_scheduled: bool | None
+    is_active: bool | None
+    last_run: str | None
+    duration: str | None
+    status: str | None
+    message: str | None
+    next_run: str | None
+
+
+def job() -> list[JobRow]:
+    """The jobs of all hierarchies; see sql/functions/job.sql.j2."""
+    rows = database.query(
+        "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
+        " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
+    )
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+
+
+def _jobs_of(root: int, owner: str) -> list[JobRow]:
+    recorded = catalog.recorded(root)
+    facts = catalog_server.server()
+    may_see = facts.is_superuser or facts.user == owner
+    found: dict[str, FoundJob] = {}
+    why = None
+    try:
+        with database.subtransaction():
+            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+        may_see, why = False, calls.describe(error)
+    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+
+
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+    if job is None:
+        is_scheduled = False if may_see else None
+        status = None if may_see else UNKNOWN
+        return JobRow(
+            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
+        )
+    return JobRow(
+        root,
+        each.kind,
+        each.name,
+        job.schedule,
+        job.command,
+        True,
+        job.is_active,
+        job.started,
+        job.duration,
+        job.status,
+        job.message,
+        _next_run(job.schedule) if job.is_active else None,
+    )
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+    try:
+        parsed = cron.parse(text, "schedule")
+    except errors.InvalidParameter:
+        return None
+    zone = catalog.time_zone()
+    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
+    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+    if following is None:
+        return None
+    query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
+    return str(database.query(query, ("text", "text"), (following.isoformat(sep=" "), zone))[0]["at"])
 ''','api.slices': r'''"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
@@ -3999,7 +4456,9 @@ def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not e
     return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
 
 
-def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+def detach(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None, is_retired: bool = False
+) -> list[Step]:
     """The steps, one a table, that detach one slice."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return lifecycle.detach_steps(
@@ -4009,6 +4468,7 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.leaves(found),
         to_schema,
         forced(hierarchy, span),
+        is_retired,
     )
 
 
@@ -4025,10 +4485,9 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
-from ..model import DROP, MOVE, Hierarchy
-from ..operation import merged
+from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, slices, window
+from . import calls, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4037,6 +4496,7 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..model import SliceSpec, Table
     from ..operation import Step
+    from ..plan.detached import DetachedSlice
 
 ANALYZE_ONLY_SINCE = 180000
 
@@ -4052,7 +4512,14 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
     upkeep = Upkeep(hierarchy, call)
-    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+    for part in (
+        upkeep.finish_detaches,
+        upkeep.drain,
+        upkeep.create,
+        upkeep.retire,
+        upkeep.drop_retired,
+        upkeep.analyze,
+    ):
         upkeep.attempt(part)
     upkeep.end_log()
     if upkeep.failures:
@@ -4067,6 +4534,7 @@ class Upkeep:
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
+        self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
     def attempt(self, part: Callable[[], None]) -> None:
         """Do one part. A failure is recorded and kept for the end."""
@@ -4082,10 +4550,14 @@ class Upkeep:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
         hierarchy = self.hierarchy
         steps: list[Step] = []
+        old = {each.span for each in window.expired(hierarchy)} if hierarchy.policy.detaches_before_dropping else set()
         for table in reversed(hierarchy.tables):
             pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
             keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
-            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+            steps += [
+                lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
+                for each in pending
+            ]
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -4109,20 +4581,16 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
-        policy = self.hierarchy.policy
-        expired = window.expired(self.hierarchy)
-        for each in expired:
-            if policy.retention_action == DROP:
-                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
-            else:
-                schema = policy.retention_schema if policy.retention_action == MOVE else None
-                steps = slices.detach(self.hierarchy, each.span, schema)
-            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        """Detach, drop or move what retention retires."""
+        retired, self.waiting = retention.retire(self.hierarchy, self.call)
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, expired)
-        elif expired:
+            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+        elif retired:
             self._read_again()
+
+    def drop_retired(self) -> None:
+        """Drop what was detached before, when its grace period is over."""
+        retention.drop_due(self.hierarchy, self.waiting, self.call)
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -4726,6 +5194,15 @@ def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
 
 
+def add(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """The first moment from which ``subtract`` reaches back no further than a given one."""
+    if not width.in_months:
+        return advance(moment, width)
+    month = Width(1, "month")
+    first = advance(align(moment, month), Width(width.in_months, "month"))
+    return min(first + (moment - align(moment, month)), advance(first, month))
+
+
 def _month(months: int) -> datetime.datetime:
     if months < 12:  # the year 0 does not exist: the first slice is cut short
         return FIRST_DAY
@@ -5196,6 +5673,278 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors, remote
+from ..plan.schedule import CONNECTION, Elsewhere, Recorded
+from ..sql import SQL, Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
+
+_FACTS = """
+    SELECT r.rolcanlogin AS can_login, current_user AS caller, current_database() AS database,
+           current_setting('port') AS port, $1 AS owner,
+           (SELECT setting FROM pg_settings WHERE name = 'unix_socket_directories') AS sockets,
+           (SELECT setting FROM pg_settings WHERE name = 'cron.database_name') AS cron_database,
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') AS is_here,
+           n.nspname AS dblink, NOT c.rolsuper AND has_function_privilege(p.oid, 'EXECUTE') AS may_skip_password
+    FROM pg_roles r
+    JOIN pg_roles c ON c.rolname = current_user
+    LEFT JOIN pg_extension e ON e.extname = 'dblink'
+    LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'dblink_connect_u' AND p.pronargs = 2
+    WHERE r.rolname = $1
+"""
+
+_ALLOWED = SQL(
+    "SELECT e.extversion::text AS version, current_database()::text AS database, n.oid IS NOT NULL AND"
+    " has_schema_privilege({role}, n.oid, 'USAGE') AS may_use,"
+    " (SELECT bool_or(has_function_privilege({role}, p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid"
+    " AND p.proname = 'schedule_in_database') AS may_elsewhere"
+    " FROM (SELECT) AS one LEFT JOIN pg_extension e ON e.extname = 'pg_cron'"
+    " LEFT JOIN pg_namespace n ON n.nspname = 'cron' AND e.oid IS NOT NULL"
+)
+
+_JOBS = SQL(
+    "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
+    " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
+    " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
+)
+_JOB_COLUMNS = (
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+)
+
+
+class Cron(NamedTuple):
+    """Where pg_cron is."""
+
+    version: tuple[int, ...]
+    owner: str
+    database: str  # where the jobs run: this one
+    elsewhere: Elsewhere | None  # None: pg_cron is in this database, too
+
+    @property
+    def knows_seconds(self) -> bool:
+        """Whether jobs may run every so many seconds."""
+        return self.version >= (1, 5)
+
+
+class FoundJob(NamedTuple):
+    """A job that pg_cron has, and its last run."""
+
+    schedule: str
+    command: str
+    is_active: bool
+    status: str | None
+    message: str | None
+    started: str | None
+    duration: str | None
+
+
+def find(owner: str, connection: str | None) -> Cron:
+    """Where pg_cron is, and that the owner can have jobs there; else an error that says exactly what is missing."""
+    facts = database.query(_FACTS, ("text",), (owner,))[0]
+    if not facts["can_login"]:
+        raise errors.NotInPrerequisiteState(
+            f"role {owner} cannot log in, and pg_cron runs jobs in sessions of the role that they belong to",
+            "Jobs of a hierarchy are those of its owner.",
+            f"ALTER ROLE {Identifier(owner)} LOGIN; or let another role own the tables.",
+        )
+    if facts["is_here"] and connection is None:
+        allowed = database.query_once(compose(_ALLOWED.text, role=Literal(owner)).text)[0]
+        _check(allowed, owner, is_elsewhere=False)
+        return Cron(_version(allowed["version"]), owner, facts["database"], None)
+    elsewhere = _elsewhere(facts, connection)
+    try:
+        _open(elsewhere)
+        text = compose(_ALLOWED.text, role=SQL("current_user"))
+        columns = "version text, database text, may_use boolean, may_elsewhere boolean"
+        allowed = _ask(elsewhere, text, columns)[0]
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        raise errors.NoSecondSession(
+            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+            " cluster, where it may be, cannot be reached",
+            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
+            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+            " cron.database_name names.",
+        ) from None
+    finally:
+        _close(elsewhere)
+    _check(allowed, owner, is_elsewhere=True)
+    return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def is_here() -> bool:
+    """Whether pg_cron is installed in this database."""
+    return bool(database.query("SELECT 1 FROM pg_extension WHERE extname = 'pg_cron'"))
+
+
+def _elsewhere(facts: Row, connection: str | None) -> Elsewhere:
+    there = facts["cron_database"] or USUAL_DATABASE
+    if facts["dblink"] is None:
+        raise errors.NoSecondSession(
+            "pg_cron is not installed in this database, and extension dblink, by which another one is reached, neither",
+            f"pg_cron is in one database of a cluster, here presumably in {there}, and runs jobs in all of them.",
+            f"A superuser runs CREATE EXTENSION dblink in this database; and CREATE EXTENSION pg_cron in {there}, if"
+            " that has not been done.",
+        )
+    if facts["owner"] != facts["caller"]:
+        raise errors.InsufficientPrivilege(
+            f"the jobs would not be those of {facts['owner']}",
+            "pg_cron is in another database, where jobs belong to the role that connects.",
+            f"Call in a session of {facts['owner']}.",
+        )
+    text = remote.connection_string({**facts, "database": there}, connection)
+    connect = "dblink_connect_u" if facts["may_skip_password"] else "dblink_connect"
+    return Elsewhere(facts["dblink"], connect, text, facts["database"])
+
+
+def _check(allowed: Row, owner: str, is_elsewhere: bool) -> None:
+    there = allowed["database"]
+    if allowed["version"] is None:
+        raise errors.NotInPrerequisiteState(
+            f"extension pg_cron is not installed in database {there}",
+            "It is in the one database that cron.database_name names, if the server has it.",
+            f"A superuser adds pg_cron to shared_preload_libraries, restarts, and runs CREATE EXTENSION pg_cron in"
+            f" {there}; or give cron_connection, with the dbname where it is.",
+        )
+    if not allowed["may_use"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not use pg_cron",
+            f"It has no USAGE on schema cron in database {there}.",
+            f"A superuser runs there: GRANT USAGE ON SCHEMA cron TO {Identifier(owner)};",
+        )
+    if is_elsewhere and not allowed["may_elsewhere"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not have jobs run in another database",
+            f"It has no EXECUTE on cron.schedule_in_database in database {there}.",
+            "A superuser runs there: GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text,"
+            f" boolean) TO {Identifier(owner)};",
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """1.4-1 is 1.4, too."""
+    return tuple(int(part) for part in text.partition("-")[0].split(".") if part.isdigit())
+
+
+def own_jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, which a member of the owner sees only as the owner."""
+    saved = database.setting("role") or "none"
+    database.set_local("role", cron.owner)
+    found = jobs(cron, names)
+    database.set_local("role", saved)
+    return found
+
+
+def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, as far as the caller may see them."""
+    array = Literal("{" + ",".join(_element(name) for name in names) + "}")
+    text = compose(_JOBS.text, database=Literal(cron.database), owner=Literal(cron.owner), names=array)
+    if cron.elsewhere is None:
+        rows = database.query_once(text.text)
+    else:
+        try:
+            _open(cron.elsewhere)
+            rows = _ask(cron.elsewhere, text, _JOB_COLUMNS)
+        finally:
+            _close(cron.elsewhere)
+    return {
+        row["name"]: FoundJob(
+            row["schedule"],
+            row["command"],
+            row["active"],
+            row["status"],
+            row["message"],
+            row["started"],
+            row["duration"],
+        )
+        for row in rows
+    }
+
+
+def _element(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _open(elsewhere: Elsewhere) -> None:
+    _close(elsewhere)
+    text = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+    with database.subtransaction():
+        database.query_once(text.text)
+
+
+def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
+    text = compose(
+        "SELECT * FROM {}({}, {}) AS answer ({})",
+        Identifier(elsewhere.schema, "dblink"),
+        Literal(CONNECTION),
+        Literal(statement.text),
+        SQL(columns),
+    )
+    with database.subtransaction():
+        return database.query_once(text.text)
+
+
+def _close(elsewhere: Elsewhere) -> None:
+    """End the connection; one that a failed call left behind, too."""
+    text = compose(
+        "SELECT {}(name) FROM unnest({}()) AS open (name) WHERE name = {}",
+        Identifier(elsewhere.schema, "dblink_disconnect"),
+        Identifier(elsewhere.schema, "dblink_get_connections"),
+        Literal(CONNECTION),
+    )
+    database.query_once(text.text)
+
+
+def recorded(root: int) -> list[Recorded]:
+    """What dp.job_config knows of the jobs of a hierarchy."""
+    rows = database.query(
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection FROM dp.job_config WHERE root = $1 ORDER BY kind",
+        ("oid",),
+        (root,),
+    )
+    return [
+        Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
+    ]
+
+
+def has_second_session(owner: str, connection: str | None) -> bool:
+    """Whether dblink is there, and the owner needs no password, or a connection was given."""
+    rows = database.query(
+        "SELECT bool_or($2 IS NOT NULL OR r.rolsuper OR has_function_privilege(r.oid, p.oid, 'EXECUTE')) AS possible"
+        " FROM pg_extension e JOIN pg_proc p ON p.pronamespace = e.extnamespace AND p.proname = 'dblink_connect_u'"
+        " CROSS JOIN pg_roles r WHERE e.extname = 'dblink' AND r.rolname = $1",
+        ("text", "text"),
+        (owner, connection),
+    )
+    return bool(rows[0]["possible"])
+
+
+def time_zone() -> str:
+    """The time zone of pg_cron, as far as the caller may know it."""
+    rows = database.query("SELECT setting FROM pg_settings WHERE name = 'cron.timezone'")
+    return str(rows[0]["setting"]) if rows and rows[0]["setting"] else "GMT"
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -5877,7 +6626,8 @@ if TYPE_CHECKING:
 
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
-           hash_partitions, premake, start, retention, retention_action, retention_schema, time_zone, default_slice,
+           hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
+           retention_export, retention_protect, time_zone, default_slice,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -6052,6 +6802,9 @@ def policy(row: Row) -> Policy:
         row["lock_timeout"],
         row["analyze_interval"],
         row["log_retention"],
+        parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
+        row["retention_export"],
+        row["retention_protect"],
     )
 
 
@@ -6768,6 +7521,124 @@ def named(names: set[str]) -> dict[int, int]:
 def identities(tables: list[int]) -> dict[int, tuple[str, ...]]:
     """The columns of the tables' primary keys."""
     return {row["tbl"]: tuple(row["columns"]) for row in database.query(_IDENTITIES, ("oid[]",), (tables,))}
+''','catalog.retention': r'''"""Reading what retention needs: what it retired, what protects a slice, the owner's export function, sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.detached import DetachedSlice
+from ..sql import SQL, Identifier, compose
+from . import detached as catalog_detached
+
+# One that somebody attached by hand, wherever, is not for retention to drop any more.
+_RETIRED = """
+    SELECT n.nspname AS schema, c.relname AS name, d.exported_at IS NOT NULL AS is_exported, due.at::text AS due,
+           due.at <= dp._clock() AS is_due
+    FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT (d.retired_at AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2 AS at) AS due
+    WHERE d.root = $1 AND d.retired_at IS NOT NULL AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+"""
+
+_FUNCTION = """
+    SELECT n.nspname AS schema, p.proname AS name, pg_get_userbyid(p.proowner) AS owner, r.rolsuper AS is_superusers,
+           p.prokind = 'f' AND p.pronargs = 1 AND p.proargtypes[0] = 'regclass'::regtype AS fits
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
+    WHERE p.oid = to_regprocedure($1)
+"""
+
+_BYTES = """
+    SELECT wanted.oid, coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint AS bytes
+    FROM unnest($1) AS wanted (oid) CROSS JOIN LATERAL (
+        SELECT wanted.oid AS relid UNION SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = wanted.oid
+    ) AS tree GROUP BY wanted.oid
+"""
+
+
+class Retired(NamedTuple):
+    """A slice of one table that retention detached, and will drop."""
+
+    slice: DetachedSlice
+    due: str  # a timestamptz as text
+    is_due: bool
+    is_exported: bool
+
+
+class Function(NamedTuple):
+    """The function that slices are handed to before they are dropped."""
+
+    identifier: Identifier
+    owner: str
+    is_superusers: bool
+    fits: bool  # whether it is a function of one regclass
+
+
+def retired(hierarchy: Hierarchy) -> list[Retired]:
+    """What retention detached and will drop, referenced tables first."""
+    policy = hierarchy.policy
+    grace = str(policy.retention_grace) if policy.retention_grace is not None else None
+    rows = database.query(_RETIRED, ("oid", "text", "text"), (hierarchy.root.oid, policy.time_zone, grace))
+    found = {Identifier(row["schema"], row["name"]): row for row in rows}
+    return [
+        Retired(each, row["due"], row["is_due"], row["is_exported"])
+        for each in (catalog_detached.remembered(hierarchy) if found else [])
+        for row in [found.get(each.identifier)]
+        if row is not None
+    ]
+
+
+def function(name: str) -> Function | None:
+    """A function by its name as regprocedure writes it; None where there is none."""
+    rows = database.query(_FUNCTION, ("text",), (name,))
+    if not rows:
+        return None
+    row = rows[0]
+    return Function(Identifier(row["schema"], row["name"]), row["owner"], row["is_superusers"], row["fits"])
+
+
+def condition_query(relation: Identifier, alias: str, predicate: str) -> SQL:
+    """Whether a relation holds a row that the predicate protects; the table's own name may stand in it."""
+    return compose(
+        "SELECT EXISTS (SELECT FROM {} AS {} WHERE ({})) AS found", relation, Identifier(alias), SQL(predicate)
+    )
+
+
+def holds_protected(relation: Identifier, alias: str, predicate: str) -> bool:
+    """The same asked. Rows that policies hide from the owner make it fail: unseen they would not protect anything."""
+    saved = database.setting("row_security") or "on"
+    database.set_local("row_security", "off")
+    found = bool(database.query_once(condition_query(relation, alias, predicate).text)[0]["found"])
+    database.set_local("row_security", saved)
+    return found
+
+
+def bytes_of(relations: list[int]) -> dict[int, int]:
+    """The bytes of slices with their leaves, indexes and TOAST."""
+    return {row["oid"]: int(row["bytes"]) for row in database.query(_BYTES, ("oid[]",), (relations,))}
+
+
+def oids(identifiers: list[Identifier]) -> list[int]:
+    """The oids of relations."""
+    rows = database.query(
+        "SELECT to_regclass(name)::oid AS oid FROM unnest($1) WITH ORDINALITY AS n (name, place) ORDER BY place",
+        ("text[]",),
+        ([each.text for each in identifiers],),
+    )
+    return [row["oid"] for row in rows if row["oid"] is not None]
+
+
+def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
+    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    rows = database.query(
+        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
+        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        ("text[]", "text", "text"),
+        (moments, time_zone, grace),
+    )
+    return [(row["due"], row["dropped"]) for row in rows]
 ''','catalog.server': r'''"""What the server is and allows."""
 
 from __future__ import annotations
@@ -7714,6 +8585,161 @@ def _side(parent: Table, columns: tuple[str, ...]) -> GlobalIndex | None:
         if each.is_unique and each.is_valid and each.predicate is None and set(each.columns) == set(columns):
             return each
     return None
+''','cron': r'''"""Cron expressions as pg_cron reads them: checked, and when they come next. Pure: times are in pg_cron's own time zone.
+
+Five fields (minute, hour, day of the month, month, day of the week), or @hourly and the like, @reboot, or "30 seconds".
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from . import errors
+
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+REBOOT = "@reboot"
+LAST_DAY = "$"
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+YEARS_AHEAD = 9  # a 29 February may be eight years off
+A_DAY = datetime.timedelta(days=1)
+
+
+class Field(NamedTuple):
+    """One of the five: its name, its values, and the words for them."""
+
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()
+
+
+FIELDS = (
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of the month", 1, 31),
+    Field("month", 1, 12, MONTHS),
+    Field("day of the week", 0, 7, WEEKDAYS),
+)
+
+
+class Schedule(NamedTuple):
+    """When a job runs: every so many seconds, at each start of the server, or when all fields agree."""
+
+    seconds: int | None = None
+    at_reboot: bool = False
+    minutes: frozenset[int] = frozenset()
+    hours: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
+    on_last_day: bool = False
+    any_day: bool = False  # the field begins with *: then the other of the two days decides alone
+    any_weekday: bool = False
+
+
+def parse(text: str, parameter: str) -> Schedule:
+    """A cron expression as a value; refuses one that pg_cron would refuse, or silently read otherwise."""
+    words = text.strip().lower().split()
+    if len(words) == 1 and words[0] == REBOOT:
+        return Schedule(at_reboot=True)
+    if len(words) == 2 and words[1] in ("second", "seconds"):
+        if not words[0].isascii() or not words[0].isdigit() or not 1 <= int(words[0][:3]) <= 59:
+            raise _error(parameter, text, "Seconds are 1 to 59.")
+        return Schedule(seconds=int(words[0]))
+    if len(words) == 1 and words[0] in MACROS:
+        words = MACROS[words[0]].split()
+    if len(words) != len(FIELDS):
+        raise _error(parameter, text, "It has five fields: minute, hour, day of the month, month, day of the week.")
+    on_last_day = words[2] == LAST_DAY
+    values = [
+        frozenset[int]() if field.name == FIELDS[2].name and on_last_day else _values(word, field, parameter, text)
+        for word, field in zip(words, FIELDS)
+    ]
+    minutes, hours, days, months, weekdays = values
+    return Schedule(
+        None,
+        False,
+        minutes,
+        hours,
+        days,
+        months,
+        frozenset(day % 7 for day in weekdays),
+        on_last_day,
+        any_day=words[2].startswith("*"),
+        any_weekday=words[4].startswith("*"),
+    )
+
+
+def _values(word: str, field: Field, parameter: str, text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        span, slash, step_text = part.partition("/")
+        lower, dash, upper = span.partition("-")
+        if span == "*":
+            first, last = field.lowest, field.highest
+        else:
+            first = _value(lower, field, parameter, text)
+            last = _value(upper, field, parameter, text) if dash else first
+        step = int(step_text) if step_text.isascii() and step_text.isdigit() and len(step_text) < 3 else 0
+        if slash and (not step or (span != "*" and not dash)):
+            raise _error(parameter, text, f'"{part}" is no step of a range, such as */5 or 10-50/5.')
+        if last < first:
+            raise _error(parameter, text, f'"{part}" ends before it begins.')
+        found.update(range(first, last + 1, step or 1))
+    return frozenset(found)
+
+
+def _value(word: str, field: Field, parameter: str, text: str) -> int:
+    if word in field.words:
+        return field.words.index(word) + (1 if field.lowest == 1 else 0)
+    if word.isascii() and word.isdigit() and len(word) < 3 and field.lowest <= int(word) <= field.highest:
+        return int(word)
+    raise _error(parameter, text, f'"{word}" is no {field.name}: that is {field.lowest} to {field.highest}.')
+
+
+def _error(parameter: str, text: str, detail: str) -> errors.InvalidParameter:
+    return errors.InvalidParameter.of(
+        parameter, text, detail, "Write for example '17 * * * *' for each hour, '20 2 * * *' for each night, or 'none'."
+    )
+
+
+def next_run(schedule: Schedule, after: datetime.datetime) -> datetime.datetime | None:
+    """The first time behind a moment at which a job runs; None where no clock tells, or it never comes."""
+    if schedule.at_reboot:
+        return None
+    if schedule.seconds is not None:
+        return after + datetime.timedelta(seconds=schedule.seconds)
+    moment = after.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
+    end = after.replace(month=1, day=1).replace(year=min(after.year + YEARS_AHEAD, datetime.MAXYEAR))
+    day = moment.replace(hour=0, minute=0)
+    while day < end:
+        if _is_day(schedule, day):
+            for hour in sorted(schedule.hours):
+                for minute in sorted(schedule.minutes):
+                    if day.replace(hour=hour, minute=minute) >= moment:
+                        return day.replace(hour=hour, minute=minute)
+        day += A_DAY
+    return None
+
+
+def _is_day(schedule: Schedule, day: datetime.datetime) -> bool:
+    if day.month not in schedule.months:
+        return False
+    is_day = day.day in schedule.days or (schedule.on_last_day and (day + A_DAY).day == 1)
+    is_weekday = day.isoweekday() % 7 in schedule.weekdays
+    if schedule.any_day or schedule.any_weekday:
+        return is_day and is_weekday
+    return is_day or is_weekday
 ''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
 
 from __future__ import annotations
@@ -7946,6 +8972,10 @@ MODULES = {
     "set_cluster_order": "physical_order",
     "prewarm": "cache",
     "residency": "cache",
+    "retention": "retention",
+    "schedule": "schedule",
+    "unschedule": "schedule",
+    "job": "schedule",
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
@@ -7955,6 +8985,8 @@ READING = (
     "clustering",
     "prewarm",
     "residency",
+    "retention",
+    "job",
     "drift",
     "last_plan",
     "explain",
@@ -8056,6 +9088,12 @@ class UndefinedObject(PartitionError):
     """The relation is not known to dialog_partition (42704)."""
 
     sqlstate = "42704"
+
+
+class UndefinedFunction(PartitionError):
+    """A function that the owner named does not exist (42883)."""
+
+    sqlstate = "42883"
 
 
 class UndefinedColumn(PartitionError):
@@ -8913,6 +9951,9 @@ class Policy(NamedTuple):
     lock_timeout_ms: int
     analyze_interval_ms: int
     log_retention_ms: int
+    retention_grace: Width | None = None
+    retention_export: str | None = None  # as regprocedure writes it
+    retention_protect: str | None = None
 
     @property
     def partition_column(self) -> str:
@@ -8923,6 +9964,12 @@ class Policy(NamedTuple):
     def partition_keys(self) -> tuple[str, ...]:
         """The columns that every table carries and every key contains."""
         return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+    @property
+    def detaches_before_dropping(self) -> bool:
+        """Whether retention drops what it has detached before, and has looked at, or handed to the owner's function."""
+        hooks = (self.retention_grace, self.retention_export, self.retention_protect)
+        return self.retention_action == DROP and any(each is not None for each in hooks)
 
 
 class Hierarchy(NamedTuple):
@@ -10754,19 +11801,21 @@ class DetachedSlice(NamedTuple):
         return begins and (self.upper_point is None or span[0].point < self.upper_point)
 
 
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice, is_retired: bool) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets; and since when it waits to be dropped."""
     spec = coverage.spec_of(each)
     lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
     upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
     return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound{}) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {}{})",
+        SQL(", retired_at" if is_retired else ""),
         Literal(each.identifier.text),
         Literal(hierarchy.root.identifier.text),
         Literal(table.identifier.text),
         Literal(lower.text),
         Literal(upper.text),
+        SQL(", dp._clock()" if is_retired else ""),
     )
 
 
@@ -12894,14 +13943,15 @@ def detach_steps(
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
     forced: frozenset[int],
+    is_retired: bool = False,
 ) -> list[Step]:
-    """Detach a slice from every table, children first, a step a table."""
+    """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -12973,7 +14023,9 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+def _detached(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
+) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
     found = [
         Operation(
@@ -12985,7 +14037,8 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -12996,12 +14049,14 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
 
-def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+def finalize_step(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool = False
+) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -14915,6 +15970,62 @@ def comment_statements(structure: Structure) -> list[SQL]:
             named = compose("{} {} ON {}", SQL(comment.kind), Identifier(comment.name), structure.identifier)
         found.append(compose("COMMENT ON {} IS {}", named, Literal(comment.text)))
     return found
+''','plan.retention': r'''"""What becomes of slices that retention detached: exported, then dropped."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation, Step
+from ..sql import Identifier, Literal, compose
+from . import lifecycle
+from .detached import DetachedSlice
+
+EXPORT_LOCKS = 20  # of the owner's function, besides those on the slice itself
+
+
+def export_step(function: Identifier, each: DetachedSlice) -> Step:
+    """Hand a slice to the owner's function. That it was done is remembered with it, or neither of both."""
+    name = Literal(each.identifier.text)
+    statements = (
+        compose("SELECT {}({}::regclass)", function, name),
+        compose("UPDATE dp.detached_slice SET exported_at = clock_timestamp() WHERE slice = {}::regclass", name),
+    )
+    locks = EXPORT_LOCKS + 1 + len(each.leaves)
+    return Step(tuple(Operation(each.identifier, text, ROW_EXCLUSIVE, (), locks) for text in statements), True)
+
+
+def as_detached(
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    leaves: dict[int, tuple[Identifier, ...]],
+    to_schema: str | None,
+) -> list[DetachedSlice]:
+    """A slice as it will be when it is detached, for plans that are only printed."""
+    return [
+        DetachedSlice(
+            table.oid,
+            to_schema or each.schema,
+            each.name,
+            tuple(leaf.name for leaf in leaves.get(each.oid, ())),
+            "",
+            "",
+            *span,
+        )
+        for table, each in lifecycle.siblings(hierarchy, span)
+    ]
+
+
+def by_slice(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> list[list[DetachedSlice]]:
+    """What belongs together, oldest first; not what is still attached to a table: its detaching was interrupted."""
+    attached = {each.span for table in hierarchy.tables for each in hierarchy.range_slices(table)}
+    found: dict[tuple[int | None, int | None], list[DetachedSlice]] = {}
+    for each in detached:
+        found.setdefault((each.lower_point, each.upper_point), []).append(each)
+    return [found[span] for span in sorted(found, key=_lower) if span not in attached]
+
+
+def _lower(span: tuple[int | None, int | None]) -> tuple[bool, int]:
+    return span[0] is not None, span[0] or 0
 ''','plan.row_policy': r'''"""Row security policies of partitions: the parent's, with expressions that mean the partition."""
 
 from __future__ import annotations
@@ -14987,6 +16098,174 @@ def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
         roles=roles,
         using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
         check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
+    )
+''','plan.schedule': r'''"""Jobs of a hierarchy in pg_cron: what they are called, what they run, and how they come to be what was asked for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+
+MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
+KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
+CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
+
+
+class Job(NamedTuple):
+    """A job as it shall be."""
+
+    kind: str
+    name: str
+    schedule: str
+    command: str
+
+
+class Recorded(NamedTuple):
+    """A job as dp.job_config knows it."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_elsewhere: bool
+    connection: str | None
+
+
+class Elsewhere(NamedTuple):
+    """How a statement reaches pg_cron in another database: by extension dblink."""
+
+    schema: str  # of dblink
+    connect: str  # the function that connects
+    connection: str
+    database: str  # where the jobs shall run
+
+
+class Options(NamedTuple):
+    """What commands are made with."""
+
+    connection: str | None  # of second sessions
+    vacuums_itself: bool  # whether dp.cluster has a second session for VACUUM
+    analyze_only: bool  # whether the server knows ANALYZE ONLY
+
+
+def job_name(database: str, root: str, kind: str) -> str:
+    """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
+    ending = f" {kind}"
+    return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
+    """The jobs that shall be there, by the schedules of their kinds."""
+    root = f"{hierarchy.root.schema}.{hierarchy.root.name}"
+    return [
+        Job(kind, job_name(database, root, kind), schedules[kind], command(hierarchy, kind, options).text)
+        for kind in KINDS
+        if kind in schedules
+    ]
+
+
+def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
+    """What a job runs: one statement, for pg_cron runs several in one transaction, and these commit or refuse one."""
+    root = Literal(hierarchy.root.identifier.text)
+    connection = SQL("")
+    if options.connection is not None:
+        connection = compose(", connection => {}", Literal(options.connection))
+    if kind == MAINTENANCE:
+        return compose("CALL dp.run_maintenance({})", root)
+    if kind == CLUSTER:
+        vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
+        return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
+    if kind == PREWARM:
+        return compose("SELECT count(*) FROM dp.prewarm({})", root)
+    only = SQL("ONLY " if kind == STATISTICS and options.analyze_only else "")
+    tables = comma_list([compose("{}{}", only, table.identifier) for table in hierarchy.tables])
+    others = [table.identifier for table in hierarchy.references]
+    everything = comma_list([tables, *(SQL(each.text) for each in others)])
+    return compose("{} {}", SQL("ANALYZE" if kind == STATISTICS else "VACUUM (ANALYZE)"), everything)
+
+
+def operations(
+    root: Identifier,
+    wanted: list[Job],
+    found: dict[str, tuple[str, str]],
+    recorded: list[Recorded],
+    elsewhere: Elsewhere | None,
+    stored_connection: str | None,
+) -> list[Operation]:
+    """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
+    names = {job.name for job in wanted}
+    kinds = {job.kind for job in wanted}
+    statements = [_unschedule(name, elsewhere) for name in found if name not in names]
+    statements += [_schedule(job, elsewhere) for job in wanted if found.get(job.name) != (job.schedule, job.command)]
+    if statements and elsewhere is not None:
+        statements = [_connect(elsewhere), *statements, _call(elsewhere, "dblink_disconnect", Literal(CONNECTION))]
+    known = {each.kind: each for each in recorded}
+    for kind in known:
+        if kind not in kinds:
+            statements.append(
+                compose(
+                    "DELETE FROM dp.job_config WHERE root = {}::regclass AND kind = {}",
+                    Literal(root.text),
+                    Literal(kind),
+                )
+            )
+    for job in wanted:
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        if known.get(job.kind) != record:
+            statements.append(_record(root, record))
+    return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
+
+
+def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
+    values = [Literal(job.name), Literal(job.schedule), Literal(job.command)]
+    if elsewhere is None:
+        return compose("SELECT cron.schedule({})", comma_list(values))
+    values.append(Literal(elsewhere.database))
+    return _there(compose("SELECT cron.schedule_in_database({})", comma_list(values)), elsewhere)
+
+
+def _unschedule(name: str, elsewhere: Elsewhere | None) -> SQL:
+    statement = compose("SELECT cron.unschedule({})", Literal(name))
+    return statement if elsewhere is None else _there(statement, elsewhere)
+
+
+def _there(statement: SQL, elsewhere: Elsewhere) -> SQL:
+    """A statement that runs in the database of pg_cron."""
+    function = Identifier(elsewhere.schema, "dblink")
+    return compose(
+        "SELECT result FROM {}({}, {}) AS answer (result text)", function, Literal(CONNECTION), Literal(statement.text)
+    )
+
+
+def _connect(elsewhere: Elsewhere) -> SQL:
+    return compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+
+
+def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
+    return compose("SELECT {}({})", Identifier(elsewhere.schema, function), argument)
+
+
+def _record(root: Identifier, record: Recorded) -> SQL:
+    return compose(
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
+        " cron_connection = excluded.cron_connection",
+        Literal(root.text),
+        Literal(record.kind),
+        Literal(record.name),
+        Literal(record.schedule),
+        Literal(record.is_elsewhere),
+        Literal(record.connection),
     )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
 
@@ -16216,7 +17495,7 @@ def open_session(context: Context, connection: str | None) -> None:
         )
     session = Dblink(facts["schema"])
     try:
-        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+        session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
@@ -16229,7 +17508,7 @@ def open_session(context: Context, connection: str | None) -> None:
     _prepare(session, context, facts["owner"])
 
 
-def _connection_string(facts: database.Row, connection: str | None) -> str:
+def connection_string(facts: database.Row, connection: str | None) -> str:
     """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
     if connection is not None and "=" not in connection:
         return connection
@@ -17062,6 +18341,9 @@ CREATE TABLE dp.hierarchy_config (
     retention text,
     retention_action text NOT NULL CHECK (retention_action IN ('detach', 'drop', 'move')),
     retention_schema name,
+    retention_grace text,
+    retention_export text,  -- as regprocedure writes it: pg_upgrade refuses the type itself in tables
+    retention_protect text,
     time_zone text NOT NULL,
     default_slice boolean NOT NULL,
     lock_timeout interval NOT NULL DEFAULT '500 ms' CHECK (lock_timeout BETWEEN '1 ms' AND '24 days'),
@@ -17105,9 +18387,11 @@ CREATE TABLE dp.detached_slice (
     tbl regclass NOT NULL,
     lower_bound text NOT NULL,
     upper_bound text NOT NULL,
-    detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    detached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at timestamptz,
+    exported_at timestamptz
 );
-COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets.';
+COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets, and when retention detached those that it is going to drop.';
 
 CREATE TABLE dp.global_index_config (
     side regclass PRIMARY KEY,
@@ -17130,6 +18414,18 @@ CREATE TABLE dp.writable_view_config (
 );
 CREATE INDEX writable_view_config_root ON dp.writable_view_config (root);
 COMMENT ON TABLE dp.writable_view_config IS 'Writable views, which fill partition keys: the table of each.';
+
+CREATE TABLE dp.job_config (
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    kind text NOT NULL,
+    name text NOT NULL,
+    schedule text NOT NULL,
+    is_elsewhere boolean NOT NULL,
+    cron_connection text,
+    PRIMARY KEY (root, kind)
+);
+COMMENT ON TABLE dp.job_config IS
+'The jobs that dp.schedule made in pg_cron, and where that is; read it through dp.job.';
 
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -17166,11 +18462,12 @@ SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
 SELECT pg_extension_config_dump('dp.writable_view_config', '');
+SELECT pg_extension_config_dump('dp.job_config', '');
 
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config, dp.writable_view_config TO PUBLIC;
+dp.global_index_config, dp.writable_view_config, dp.job_config TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config, dp.writable_view_config TO PUBLIC;
+dp.global_index_config, dp.writable_view_config, dp.job_config TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -17306,6 +18603,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_in
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
@@ -17605,10 +18904,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -17633,7 +18932,7 @@ AS $plpgsql$
 DECLARE
     width text;
 BEGIN
-    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention] LOOP
+    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention, NEW.retention_grace] LOOP
         IF width !~ '^[1-9][0-9]{0,18}$' AND width !~ '^[1-9][0-9]{0,6} (day|week|month|year)s?$' THEN
             RAISE EXCEPTION '"%" is not a width', width USING
                 ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
@@ -17645,6 +18944,10 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    IF NEW.retention_grace !~ '[a-z]' THEN
+        RAISE EXCEPTION '"%" is not a grace period', NEW.retention_grace USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
+    END IF;
     PERFORM now() AT TIME ZONE NEW.time_zone;
     RETURN NEW;
 END
@@ -17779,6 +19082,9 @@ SELECT
     h.retention,
     h.retention_action,
     h.retention_schema,
+    h.retention_grace,
+    h.retention_export,
+    h.retention_protect,
     h.time_zone,
     h.default_slice,
     h.lock_timeout,
@@ -17876,10 +19182,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -17898,10 +19204,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -17927,10 +19233,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -17952,10 +19258,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -17973,10 +19279,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -17994,10 +19300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -18028,10 +19334,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -18047,10 +19353,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18075,10 +19381,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -18096,6 +19402,9 @@ CREATE FUNCTION dp.configure(
     retention text DEFAULT NULL,
     retention_action text DEFAULT NULL,
     retention_schema name DEFAULT NULL,
+    retention_grace text DEFAULT NULL,
+    retention_export regprocedure DEFAULT NULL,
+    retention_protect text DEFAULT NULL,
     default_slice boolean DEFAULT NULL,
     lock_timeout interval DEFAULT NULL,
     analyze_interval interval DEFAULT NULL,
@@ -18107,15 +19416,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('configure', ('root',), ('dry_run',), False, arguments)
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
 'Changes the policies of a hierarchy for slices to come; NULL leaves a policy as it is, ''infinity'' ends retention or a start.
-Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55000 the default slice is there.';
+Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42883 no such export function, 42704 no hierarchy, 55000 the default slice is there.';
 
 -- functions/create_global_index.sql.j2
 CREATE FUNCTION dp.create_global_index(
@@ -18132,10 +19441,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -18167,10 +19476,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -18191,10 +19500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -18211,10 +19520,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -18231,10 +19540,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -18252,10 +19561,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -18273,10 +19582,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -18300,10 +19609,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18321,10 +19630,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -18341,10 +19650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -18361,10 +19670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -18380,10 +19689,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -18400,10 +19709,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -18420,10 +19729,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -18440,10 +19749,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -18459,10 +19768,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -18479,10 +19788,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -18506,10 +19815,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -18526,15 +19835,71 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
 'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
 Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 it has global indexes.';
+
+-- functions/job.sql.j2
+CREATE FUNCTION dp._job()
+RETURNS TABLE (
+    root oid,
+    kind text,
+    name text,
+    schedule text,
+    command text,
+    is_scheduled boolean,
+    is_active boolean,
+    last_run timestamptz,
+    duration interval,
+    status text,
+    message text,
+    next_run timestamptz
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {}
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('job', (), (), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
+
+CREATE VIEW dp.job AS
+SELECT
+    j.root::regclass AS root,
+    j.kind,
+    j.name,
+    j.schedule,
+    j.command,
+    j.is_scheduled,
+    j.is_active,
+    j.last_run,
+    j.duration,
+    j.status,
+    j.message,
+    j.next_run,
+    g.logged_success,
+    g.logged_failure
+FROM dp._job() AS j
+CROSS JOIN LATERAL (
+    SELECT
+        max(l.at) FILTER (WHERE l.status = 'done') AS logged_success,
+        max(l.at) FILTER (WHERE l.status = 'failed') AS logged_failure
+    FROM dp.log_entry AS l
+    WHERE l.root = j.root AND l.call = CASE j.kind WHEN 'maintenance' THEN 'run_maintenance' ELSE j.kind END
+) AS g;
+
+COMMENT ON VIEW dp.job IS
+'The jobs that dp.schedule made: whether pg_cron still has them, how their last run ended, when the next one comes, and what dp.log knows.';
+GRANT SELECT ON dp.job TO PUBLIC;
 
 -- functions/keys_of.sql.j2
 CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
@@ -18579,10 +19944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -18610,10 +19975,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18635,10 +20000,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -18656,10 +20021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -18677,10 +20042,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -18701,16 +20066,73 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.residency IS
 'How many bytes of each leaf, index and reference are in the cache.
 Locks nothing. Errors: 42501 not a member of pg_monitor, 42704 no hierarchy, 55000 no extension pg_buffercache.';
+
+-- functions/retention.sql.j2
+CREATE FUNCTION dp.retention(
+    root regclass
+)
+RETURNS TABLE (
+    slice text,
+    lower_bound text,
+    is_attached boolean,
+    tables integer,
+    bytes bigint,
+    action text,
+    due timestamptz,
+    is_due boolean,
+    drop_due timestamptz,
+    protected_by text
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('retention', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.retention IS
+'What maintenance will retire and when: a row for each slice, first those that were detached and wait to be dropped, then those that are attached, oldest first.
+Locks nothing; reads the slices that are due where rows may protect them. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
+
+-- functions/schedule.sql.j2
+CREATE FUNCTION dp.schedule(
+    root regclass,
+    maintenance text DEFAULT '17 * * * *',
+    cluster text DEFAULT '20 2 * * *',
+    prewarm text DEFAULT '@reboot',
+    statistics text DEFAULT 'none',
+    vacuum text DEFAULT 'none',
+    connection text DEFAULT NULL,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.schedule IS
+'Has pg_cron run dp.run_maintenance, dp.cluster and dp.prewarm on a hierarchy, as its owner; ANALYZE and VACUUM of all its tables on request. Schedules are cron expressions, ''none'': no such job.
+Called again it makes the jobs what is asked for. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -18722,10 +20144,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -18744,10 +20166,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -18764,10 +20186,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -18784,15 +20206,35 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- functions/unschedule.sql.j2
+CREATE FUNCTION dp.unschedule(
+    root regclass,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_c6af962e64cf'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.unschedule IS
+'Takes the jobs of a hierarchy out of pg_cron.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/verify_global_index.sql.j2
 CREATE FUNCTION dp._owner_of(relation oid)
@@ -18935,10 +20377,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -18959,10 +20401,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -18984,10 +20426,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -19006,10 +20448,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -19029,10 +20471,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -19050,10 +20492,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -19070,10 +20512,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -19090,10 +20532,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -19108,10 +20550,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -19127,10 +20569,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -19146,10 +20588,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b0757afed2e5' not in GD:
+if 'dialog_partition_0_1_0_c6af962e64cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b0757afed2e5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c6af962e64cf'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -142,7 +142,7 @@ def open_session(context: Context, connection: str | None) -> None:
         )
     session = Dblink(facts["schema"])
     try:
-        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+        session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
@@ -155,7 +155,7 @@ def open_session(context: Context, connection: str | None) -> None:
     _prepare(session, context, facts["owner"])
 
 
-def _connection_string(facts: database.Row, connection: str | None) -> str:
+def connection_string(facts: database.Row, connection: str | None) -> str:
     """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
     if connection is not None and "=" not in connection:
         return connection

@@ -233,6 +233,18 @@ CASES = {
         " SET dp.now = '2025-04-10 00:00+00';",
         "CALL dp.run_maintenance('event'{dry})",
     ),
+    "run_maintenance, with a grace period": (
+        FILLED + "SELECT dp.configure('event', retention => '1 month', retention_action => 'drop',"
+        " retention_grace => '1 year', retention_schema => 'public'); SET dp.now = '2025-04-10 00:00+00';",
+        "CALL dp.run_maintenance('event'{dry})",
+    ),
+    "run_maintenance, with an export": (
+        FILLED + "CREATE TABLE exported (slice text);"
+        " CREATE FUNCTION keep(regclass) RETURNS void LANGUAGE sql AS 'INSERT INTO public.exported VALUES ($1)';"
+        " SELECT dp.configure('event', retention => '1 month', retention_action => 'drop',"
+        " retention_export => 'keep(regclass)', retention_protect => 'id = 0'); SET dp.now = '2025-04-10 00:00+00';",
+        "CALL dp.run_maintenance('event'{dry})",
+    ),
 }
 NO_DEFAULT = ("attach_slice",)
 
