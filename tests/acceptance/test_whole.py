@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import checksums, dialogporten
 from tests.support.database import Database
-from tests.support.dialogporten import HASH_KEY, WHOLE_PARENTS, WHOLE_TABLES, partition_column, quoted
+from tests.support.dialogporten import HASH_KEY, WHOLE_PARENTS, WHOLE_TABLES, partition_column, queries, quoted
 from tests.support.server import Server
 
 Connection = psycopg.Connection[Any]
@@ -143,11 +143,15 @@ def declared(database: Database, key_form: str, form: str) -> Connection:
 
 
 @pytest.mark.parametrize(("key_form", "form"), [("exact", "tree"), ("slice", "plain")])
-def test_declared_the_hierarchy_holds_the_same_rows(db: Database, plain: Connection, key_form: str, form: str) -> None:
+def test_declared_the_hierarchy_holds_the_same_rows_and_answers_alike(
+    db: Database, plain: Connection, key_form: str, form: str
+) -> None:
     owner = declared(db, key_form, form)
     columns = checksums.columns(plain, TABLES)
     plain.execute('DELETE FROM "DialogEndUserContext" WHERE "DialogId" IS NULL')
     assert checksums.contents(owner, columns) == checksums.contents(plain, columns)
+    given = queries.values(plain, FIRST, NOW)
+    assert queries.answers(owner, given) == queries.answers(plain, given)
     foreign_keys = owner.execute(
         "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"
         " AND conrelid = ANY (%s::regclass[]) AND confrelid = ANY (%s::regclass[])",
@@ -163,3 +167,11 @@ def test_declared_the_hierarchy_holds_the_same_rows(db: Database, plain: Connect
             f' WHERE c."{column}" <> p."{column}" OR c."{HASH_KEY}" <> p."{HASH_KEY}"',
         )
         assert apart == 0, f"{child} with {parent}"
+
+
+def test_every_query_of_the_application_finds_something(plain: Connection) -> None:
+    given = queries.values(plain, FIRST, NOW)
+    found = queries.answers(plain, given)
+    assert [name for name, rows in found.items() if not rows] == []
+    assert len(found["transmissions"]) == 32 + 16, "the first has a navigational action, in two languages"
+    assert len(found["content"]) == 8 * 4
