@@ -114,7 +114,7 @@ def _key_form(conversion: Conversion) -> Finding:
     key = conversion.settings.range_column.name
     detail = (
         f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
-        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row alone."
+        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
         f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
         f" {conversion.settings.key_form}."
     )
