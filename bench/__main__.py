@@ -14,6 +14,7 @@ from tests.support.server import Server, installed_versions
 NAMES = (
     "create",
     "alter",
+    "migration",
     "concurrently",
     "maintenance",
     "cluster",
