@@ -72,6 +72,16 @@ CASES = {
         "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
     ),
     "sync, template lost": (FILLED + "DROP TABLE item_template;", "CALL dp.sync('event'{dry})"),
+    "convert": (
+        TABLES + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
+        " FROM generate_series(1, 9) AS n; INSERT INTO item (id, event_id) SELECT id, id FROM event;",
+        "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year', key_form => '{form}'"
+        ", exclude => '{other}'{dry})",
+    ),
+    "drop_converted": (
+        TABLES + "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year');",
+        "SELECT {columns} FROM dp.drop_converted('event'{dry})",
+    ),
     "configure": (
         FILLED,
         "SELECT {columns} FROM dp.configure('event', slice => '1 year', retention => '10 years', premake => 7,"
@@ -231,6 +241,18 @@ CASES = {
     "run_maintenance": (
         FILLED + "SELECT dp.configure('event', retention => '1 month', retention_action => 'drop');"
         " SET dp.now = '2025-04-10 00:00+00';",
+        "CALL dp.run_maintenance('event'{dry})",
+    ),
+    "run_maintenance, with a grace period": (
+        FILLED + "SELECT dp.configure('event', retention => '1 month', retention_action => 'drop',"
+        " retention_grace => '1 year', retention_schema => 'public'); SET dp.now = '2025-04-10 00:00+00';",
+        "CALL dp.run_maintenance('event'{dry})",
+    ),
+    "run_maintenance, with an export": (
+        FILLED + "CREATE TABLE exported (slice text);"
+        " CREATE FUNCTION keep(regclass) RETURNS void LANGUAGE sql AS 'INSERT INTO public.exported VALUES ($1)';"
+        " SELECT dp.configure('event', retention => '1 month', retention_action => 'drop',"
+        " retention_export => 'keep(regclass)', retention_protect => 'id = 0'); SET dp.now = '2025-04-10 00:00+00';",
         "CALL dp.run_maintenance('event'{dry})",
     ),
 }

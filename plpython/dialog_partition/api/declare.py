@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import cron as catalog_cron
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -14,7 +15,7 @@ from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
 from ..plan.structure import Structure
-from ..sql import Identifier
+from ..sql import Identifier, Literal
 from . import calls, policy, requirements
 
 TYPE_CHECKING = False
@@ -78,6 +79,12 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
             f"{hierarchy.root.identifier} has global indexes",
             f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
             "SELECT dp.drop_global_index(...) of each first.",
+        )
+    if catalog_cron.recorded(root):
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has jobs in pg_cron",
+            "They would go on, and fail.",
+            f"SELECT dp.unschedule({Literal(hierarchy.root.identifier.text)}) first.",
         )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(

@@ -187,7 +187,7 @@ def _grants(access: State) -> tuple[Grant, ...]:
 
 
 def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
-    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, (), False)
+    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, None, (), False)
     partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
     differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
     return [statement for each in differing for statement in each.statements]
