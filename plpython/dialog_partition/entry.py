@@ -61,6 +61,7 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
 }
 READING = (
     "check",
@@ -71,6 +72,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
 )  # these leave the last call's plan as it is
 
 
