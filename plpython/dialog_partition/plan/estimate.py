@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .planning_times import (
     ARRAY_BYTES,
+    ARRAY_SLICES,
     BOTH_KEYS,
     BY_ID,
     CACHE_BYTES,
@@ -92,7 +93,8 @@ def _of_query(kind: str, layout: Layout, version: int, lock_table: int, array: i
     milliseconds = planning_ms(kind, layout, version, array) * factor
     memory = _interpolated(PLANNER_BYTES[kind], _size(kind, layout)) * _by_indexes(layout)
     if kind == LARGE_ARRAY:
-        memory += ARRAY_BYTES * leaves * (array - MEASURED_ARRAY)
+        memory += ARRAY_BYTES * _size(kind, layout) * (array - MEASURED_ARRAY)
+        memory = max(memory, _interpolated(PLANNER_BYTES[BY_ID], layout.leaves))
     verdict = SLOW if milliseconds > SLOW_MS else GOOD
     return Estimate(
         kind,
@@ -119,6 +121,8 @@ def _size(kind: str, layout: Layout) -> int:
     """What the cost of a kind of query goes by."""
     if kind == BOTH_KEYS:
         return 1
+    if kind == LARGE_ARRAY:
+        return layout.leaves + ARRAY_SLICES * layout.slices
     return layout.slices if kind in _BY_SLICE else layout.leaves
 
 
