@@ -196,7 +196,7 @@ def test_a_layout_that_cannot_be_locked_is_refused_with_those_that_fit(
     for dry_run in ("false", "true"):
         with pytest.raises(psycopg.errors.OutOfMemory) as caught, owner.transaction():
             owner.execute(DECLARE.format(f"{option}hash_partitions => 64, dry_run => {dry_run}"))
-    assert " slices of 64 leaves, each with 1 indexes" in str(caught.value.diag.message_detail)
+    assert " slices of 64 leaves, of which each has 2 relations" in str(caught.value.diag.message_detail)
     hint = str(caught.value.diag.message_hint)
     fits = re.search(r"hash_partitions => (\d+)", hint)
     assert fits is not None and "max_locks_per_transaction" in hint

@@ -25,9 +25,9 @@ def check(table: Identifier, layout: Layout) -> None:
     enough = -(-needed // facts.lock_slots)
     raise errors.OutOfLocks(
         f"the layout of {table} is larger than the lock table has room for",
-        f"{layout.slices} slices of {max(layout.hash_partitions, 1)} leaves, each with {layout.indexes} indexes: a"
-        f" statement that binds no key takes {needed} locks on one table, and all sessions together have"
-        f" {facts.lock_table}.",
+        f"{layout.slices} slices of {max(layout.hash_partitions, 1)} leaves, of which each has {1 + layout.indexes}"
+        f" relations with its indexes: a statement that binds no key takes {needed} locks on one table, and all"
+        f" sessions together have {facts.lock_table}.",
         f"{fewer}, or raise max_locks_per_transaction to {enough} at least; see dp.estimate. With"
         " allow_large_layout => true it is declared all the same.",
     )
