@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_18b88bf6c314'
+PACKAGE = 'dialog_partition_0_1_0_91f6481a8772'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -609,6 +609,57 @@ def _nothing_to_attach(
         f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
         "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
     )
+''','api.budget': r'''"""Whether a layout fits the server: refused before anything is changed, with the layouts that would fit."""
+
+from __future__ import annotations
+
+from .. import calendars, errors, keys
+from ..catalog import server as catalog_server
+from ..plan import estimate as plan
+from ..plan.estimate import Layout
+from ..sql import Identifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.declare import Settings
+
+
+def check(table: Identifier, layout: Layout) -> None:
+    """Refuse a layout in which a statement that binds no key could not even lock one table."""
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    needed = plan.locks_without_key(layout, version)
+    if needed <= facts.lock_table:
+        return
+    smaller = plan.largest_fitting(layout, version, facts.lock_table)
+    fewer = f"Take hash_partitions => {smaller.hash_partitions}, or wider slices" if smaller else "Take wider slices"
+    enough = -(-needed // facts.lock_slots)
+    raise errors.OutOfLocks(
+        f"the layout of {table} is larger than the lock table has room for",
+        f"{layout.slices} slices of {max(layout.hash_partitions, 1)} leaves, of which each has {1 + layout.indexes}"
+        f" relations with its indexes: a statement that binds no key takes {needed} locks on one table, and all"
+        f" sessions together have {facts.lock_table}.",
+        f"{fewer}, or raise max_locks_per_transaction to {enough} at least; see dp.estimate. With"
+        " allow_large_layout => true it is declared all the same.",
+    )
+
+
+def slices_of(settings: Settings) -> int:
+    """How many slices maintenance will make from the start; integers have no clock, and begin with those ahead."""
+    if keys.is_integer(settings.range_type):
+        return settings.premake + 1
+    width = settings.width
+    now = catalog_server.local_now(settings.time_zone)
+    lower = upper = calendars.align(now, width)
+    upper = calendars.advance(upper, width, settings.premake + 1)
+    if settings.start is not None:
+        lower = calendars.align(calendars.parse_moment(settings.start, "start"), width)
+    if settings.retention is not None:
+        oldest = calendars.subtract(now, calendars.parse_width(settings.retention, "retention"))
+        lower = max(lower, calendars.align(oldest, width))
+    if width.in_months:
+        return max((upper.year - lower.year) * 12 + upper.month - lower.month, 0) // width.in_months
+    return max((upper - lower).days, 0) // width.in_days
 ''','api.cache': r'''"""prewarm, residency: which pages of a hierarchy are in the server's cache."""
 
 from __future__ import annotations
@@ -2693,9 +2744,10 @@ from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
+from ..plan.estimate import Layout
 from ..plan.structure import Structure
 from ..sql import Identifier, Literal
-from . import calls, policy, requirements
+from . import budget, calls, policy, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2704,7 +2756,9 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 
-def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **options: Any) -> list[PlanRow]:
+def create_hierarchy(
+    root: int, dry_run: bool, allow_weaker_unique: bool, allow_large_layout: bool, **options: Any
+) -> list[PlanRow]:
     """Declare a root; see sql/functions/create_hierarchy.sql.j2."""
     structure = catalog_structure.read(root)
     settings = policy.check_settings(structure, options)
@@ -2714,6 +2768,9 @@ def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **opti
             " dp.configure)"
         )
     _check_root(structure)
+    if not allow_large_layout:
+        layout = Layout(budget.slices_of(settings), settings.hash_partitions, 1, len(structure.indexes))
+        budget.check(structure.identifier, layout)
     call = calls.context(
         "create_hierarchy", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False)
     )
@@ -3018,6 +3075,73 @@ def _with_template(table: Table, call: Context) -> Table:
     statements.append(plan_declare.new_template_statement(structure))
     calls.run_in_procedure([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
     return table._replace(template_oid=leaf)
+''','api.estimate': r'''"""estimate: what a layout costs before it is built."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import calibration
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..plan import estimate as plan
+from ..plan.estimate import Estimate, Layout
+from . import policy
+
+MAX_SLICES, MAX_TABLES, MAX_INDEXES, MAX_ARRAY = 100_000, 1000, 1000, 10_000_000
+DEFAULT_TABLES, DEFAULT_INDEXES = 3, 2
+
+
+def estimate(
+    root: int | None,
+    slices: int | None,
+    hash_partitions: int | None,
+    tables: int | None,
+    indexes: int | None,
+    array_values: int,
+    calibrate: bool,
+) -> list[Estimate]:
+    """What the layout of a hierarchy, or another one, costs; see sql/functions/estimate.sql.j2."""
+    given = (("slices", slices), ("hash_partitions", hash_partitions), ("tables", tables), ("indexes", indexes))
+    limits = {"slices": (1, MAX_SLICES), "hash_partitions": (0, policy.MAX_HASH_PARTITIONS)}
+    limits |= {"tables": (1, MAX_TABLES), "indexes": (0, MAX_INDEXES)}
+    for name, value in (*given, ("array_values", array_values)):
+        low, high = limits.get(name, (1, MAX_ARRAY))
+        if value is not None and not low <= value <= high:
+            raise errors.InvalidParameter.of(name, str(value), f"It is {low} to {high}.")
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    present = None if root is None else present_layout(catalog_hierarchy.load(root))
+    layout = _wanted(present, slices, hash_partitions, tables, indexes)
+    factor = calibration.factor(version) if calibrate else 1.0
+    return plan.estimates(layout, version, facts.lock_table, array_values, factor)
+
+
+def _wanted(
+    present: Layout | None, slices: int | None, hash_partitions: int | None, tables: int | None, indexes: int | None
+) -> Layout:
+    """The layout that is asked for: that of a hierarchy, but for what is given."""
+    if present is None:
+        for name, value in (("slices", slices), ("hash_partitions", hash_partitions)):
+            if value is None:
+                raise errors.InvalidParameter.of(name, None, "Without a root it must be given.")
+        present = Layout(0, 0, DEFAULT_TABLES, DEFAULT_INDEXES)
+    return Layout(
+        present.slices if slices is None else slices,
+        present.hash_partitions if hash_partitions is None else hash_partitions,
+        present.tables if tables is None else tables,
+        present.indexes if indexes is None else indexes,
+    )
+
+
+def present_layout(hierarchy: Hierarchy) -> Layout:
+    """The layout that a hierarchy has: slices of several moduli count as so many of their mean."""
+    slices = hierarchy.slices[hierarchy.root.oid]
+    leaves = sum(max(len(each.remainders), 1) for each in slices)
+    hash_partitions = round(leaves / len(slices)) if slices else hierarchy.policy.hash_partitions
+    most = max(table.indexes for table in hierarchy.tables)
+    no_hash_level = hierarchy.policy.hash_key is None
+    return Layout(max(len(slices), 1), 0 if no_hash_level else hash_partitions, len(hierarchy.tables), most)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
@@ -6234,6 +6358,60 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.calibration': r'''"""How fast a server plans, by a table that is made for it and gone again."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database
+from ..plan import estimate as plan
+from ..plan.planning_times import BY_ID, MEASURED_INDEXES
+
+SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
+_TABLE = "pg_temp.dialog_partition_calibration"
+
+
+class _Measured(Exception):
+    """Ends a subtransaction, so that nothing stays of the table."""
+
+
+def factor(version: int) -> float:
+    """How many times as long as by the model this server takes for planning."""
+    taken: list[float] = []
+    try:
+        with database.subtransaction():
+            database.set_local("client_min_messages", "warning")
+            database.run(";\n".join(_statements()))
+            for _ in range(TIMES):
+                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
+                rows = database.query_once(query)
+                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+            raise _Measured
+    except _Measured:
+        pass
+    expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
+    return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _statements() -> list[str]:
+    """The table, its slices and their leaves."""
+    found = [
+        "CREATE TEMPORARY TABLE dialog_partition_calibration (id bigint, at integer, party text,"
+        " PRIMARY KEY (id, at, party)) PARTITION BY RANGE (at)",
+        f"CREATE INDEX ON {_TABLE} (party, at)",
+    ]
+    for number in range(SLICES):
+        found.append(
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number} PARTITION OF {_TABLE}"
+            f" FOR VALUES FROM ({number}) TO ({number + 1}) PARTITION BY HASH (party)"
+        )
+        found += [
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number}_{remainder}"
+            f" PARTITION OF {_TABLE}_{number} FOR VALUES WITH (MODULUS {LEAVES}, REMAINDER {remainder})"
+            for remainder in range(LEAVES)
+        ]
+    return found
 ''','catalog.conversion': r'''"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
 
 from __future__ import annotations
@@ -10151,6 +10329,7 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
@@ -10167,6 +10346,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 
@@ -15117,6 +15297,184 @@ def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
         return []
     expected, actual = wanted.cluster_index, state.cluster_index
     return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.estimate': r'''"""What a layout costs: relations, locks, memory, and the time of planning, before any of it is built."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .planning_times import (
+    ARRAY_BYTES,
+    ARRAY_SLICES,
+    BOTH_KEYS,
+    BY_ID,
+    CACHE_BYTES,
+    HASH_KEY,
+    JOIN_BY_HASH_KEY,
+    JOIN_WITHOUT_KEY,
+    LARGE_ARRAY,
+    MEASURED_ARRAY,
+    MEASURED_INDEXES,
+    MILLISECONDS,
+    OPENING_MS,
+    PLANNER_BYTES,
+)
+
+LAYOUT = "layout"
+GOOD, SLOW, TOO_MANY_LOCKS = "good", "slow to plan", "beyond the lock table"
+SLOW_MS = 100.0  # of planning: more than most queries take to run
+_JOINED = {JOIN_WITHOUT_KEY: 3, JOIN_BY_HASH_KEY: 3}  # tables
+_BY_SLICE = (HASH_KEY, JOIN_BY_HASH_KEY)  # a leaf of each slice is planned; by the other kinds all or one
+LOCKS_INDEXES_OF_PARENTS_SINCE = 16
+
+
+class Layout(NamedTuple):
+    """Tables that are partitioned alike."""
+
+    slices: int
+    hash_partitions: int  # 0: no hash level
+    tables: int
+    indexes: int  # of each table
+
+    @property
+    def leaves(self) -> int:
+        """Of one table."""
+        return self.slices * max(self.hash_partitions, 1)
+
+    @property
+    def inner(self) -> int:
+        """The partitioned relations of one table: itself, and its slices where they are partitioned in turn."""
+        return 1 + (self.slices if self.hash_partitions else 0)
+
+
+class Estimate(NamedTuple):
+    """One row of dp.estimate."""
+
+    query: str
+    leaves: int
+    relations: int  # with indexes
+    locks: int | None
+    sessions: int | None  # that may do it at the same time
+    planning_ms: float | None
+    first_planning_ms: float | None
+    planner_bytes: int | None
+    cache_bytes: int
+    verdict: str
+
+
+def estimates(layout: Layout, version: int, lock_table: int, array: int, factor: float) -> list[Estimate]:
+    """The whole layout, then each kind of query that its tables can be asked; ``factor``: how slow the server is."""
+    kinds = [kind for kind in MILLISECONDS[_measured(version)] if layout.tables >= _JOINED.get(kind, 1)]
+    found = [_of_query(kind, layout, version, lock_table, array, factor) for kind in kinds]
+    relations = layout.tables * (layout.leaves + layout.inner)
+    worst = max((each.locks or 0) for each in found)
+    whole = Estimate(
+        LAYOUT,
+        layout.tables * layout.leaves,
+        relations * (1 + layout.indexes),
+        None,
+        None,
+        None,
+        None,
+        None,
+        relations * (1 + layout.indexes) * CACHE_BYTES,
+        GOOD if worst <= lock_table else TOO_MANY_LOCKS,
+    )
+    return [whole, *found]
+
+
+def _of_query(kind: str, layout: Layout, version: int, lock_table: int, array: int, factor: float) -> Estimate:
+    joined = _JOINED.get(kind, 1)
+    leaves, inner = _planned(kind, layout)
+    relations, indexes = (joined * number for number in _locked(leaves, inner, layout.indexes, version))
+    locks = relations + indexes
+    milliseconds = planning_ms(kind, layout, version, array) * factor
+    memory = _interpolated(PLANNER_BYTES[kind], _size(kind, layout)) * _by_indexes(layout)
+    if kind == LARGE_ARRAY:
+        memory += ARRAY_BYTES * _size(kind, layout) * (array - MEASURED_ARRAY)
+        memory = max(memory, _interpolated(PLANNER_BYTES[BY_ID], layout.leaves))
+    verdict = SLOW if milliseconds > SLOW_MS else GOOD
+    return Estimate(
+        kind,
+        joined * leaves,
+        relations + indexes,
+        locks,
+        max(lock_table // locks, 0),
+        round(milliseconds, 2),
+        round(milliseconds + locks * OPENING_MS * factor, 2),
+        max(int(memory), 0),
+        locks * CACHE_BYTES,
+        TOO_MANY_LOCKS if locks > lock_table else verdict,
+    )
+
+
+def _planned(kind: str, layout: Layout) -> tuple[int, int]:
+    """How many leaves and partitioned relations of each table are locked by planning a query."""
+    if kind == BOTH_KEYS:
+        return 1, min(layout.inner, 2)
+    return (layout.slices if kind in _BY_SLICE else layout.leaves), layout.inner
+
+
+def _size(kind: str, layout: Layout) -> int:
+    """What the cost of a kind of query goes by."""
+    if kind == BOTH_KEYS:
+        return 1
+    if kind == LARGE_ARRAY:
+        return layout.leaves + ARRAY_SLICES * layout.slices
+    return layout.slices if kind in _BY_SLICE else layout.leaves
+
+
+def planning_ms(kind: str, layout: Layout, version: int, array: int = MEASURED_ARRAY) -> float:
+    """How long planning takes in a session that has done it before."""
+    measured = MILLISECONDS[_measured(version)]
+    found = _interpolated(measured[kind], _size(kind, layout))
+    if kind == LARGE_ARRAY:  # each leaf has its own copy of the array
+        plain = min(found, _interpolated(measured[BY_ID], layout.leaves))
+        found = plain + (found - plain) * array / MEASURED_ARRAY
+    return found * _by_indexes(layout)
+
+
+def _by_indexes(layout: Layout) -> float:
+    """An index costs about half as much as the leaf itself."""
+    return (2 + layout.indexes) / (2 + MEASURED_INDEXES)
+
+
+def _measured(version: int) -> int:
+    """The measured version whose planner a server has: the newest that is not newer."""
+    return max((each for each in MILLISECONDS if each <= version), default=min(MILLISECONDS))
+
+
+def _interpolated(points: tuple[tuple[int, float], ...], size: int) -> float:
+    """Straight on logarithmic axes from one measurement to the next, and beyond the last as before it."""
+    if len(points) == 1:
+        return points[0][1]
+    at = next((number for number, point in enumerate(points[1:-1], start=1) if point[0] >= size), len(points) - 1)
+    (left, low), (right, high) = points[at - 1], points[at]
+    share = math.log(max(size, 1) / left) / math.log(right / left)
+    return float(low * (high / low) ** share)
+
+
+def locks_without_key(layout: Layout, version: int) -> int:
+    """What a statement that binds no key locks of one table."""
+    return sum(_locked(layout.leaves, layout.inner, layout.indexes, version))
+
+
+def _locked(leaves: int, inner: int, indexes: int, version: int) -> tuple[int, int]:
+    """Relations and indexes that are locked with so many leaves and partitioned relations."""
+    indexed = leaves + (inner if version >= LOCKS_INDEXES_OF_PARENTS_SINCE else 0)
+    return leaves + inner, indexed * indexes
+
+
+def largest_fitting(layout: Layout, version: int, lock_table: int) -> Layout | None:
+    """The same slices with as many leaves as the lock table has room for; None where not even one has."""
+    number = layout.hash_partitions
+    while number > 1:
+        number //= 2
+        smaller = layout._replace(hash_partitions=number)
+        if locks_without_key(smaller, version) <= lock_table:
+            return smaller
+    return None
 ''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
 
 The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
@@ -17255,6 +17613,59 @@ def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
         )
         for leaf in leaves
     ]
+''','plan.planning_times': r'''"""What planning was measured to cost, by major version and kind of query.
+
+``make bench ARGS='planning --server 18'`` measures it: three tables with two indexes each, and
+enable_partitionwise_join on.
+
+A pair is the number of leaves of each table, or of slices where the hash key is bound to one value, and what planning
+took: by the server's own count of processor time, the least of several runs. The memory is what EXPLAIN (MEMORY) says.
+"""
+
+from __future__ import annotations
+
+BY_ID = "by Id"
+JOIN_WITHOUT_KEY = "no key, three tables joined"
+HASH_KEY = "hash key"
+JOIN_BY_HASH_KEY = "hash key, three tables joined"
+BOTH_KEYS = "both keys"
+LARGE_ARRAY = "hash key in a large array"
+
+MEASURED_INDEXES = 2  # of each leaf
+MEASURED_ARRAY = 1000  # values
+OPENING_MS = 0.04  # for each relation, the first time in a session
+CACHE_BYTES = 8192  # that a session keeps of each relation
+ARRAY_SLICES = 10  # a slice costs a large array as much as so many leaves: each value is hashed for it
+ARRAY_BYTES = 236  # for each value and leaf, slices counted so
+
+Points = tuple[tuple[int, float], ...]
+
+MILLISECONDS: dict[int, dict[str, Points]] = {
+    15: {
+        BY_ID: ((24, 0.186), (192, 2.92), (384, 10.2), (768, 25.6), (1600, 67.3)),
+        JOIN_WITHOUT_KEY: ((24, 8.95), (192, 166.0), (384, 839.0)),
+        HASH_KEY: ((6, 0.083), (12, 0.144), (24, 0.278), (48, 0.898), (100, 2.59)),
+        JOIN_BY_HASH_KEY: ((6, 1.38), (12, 2.97), (24, 7.42), (48, 21.5), (100, 70.2)),
+        BOTH_KEYS: ((1, 0.034),),
+        LARGE_ARRAY: ((84, 6.44), (312, 29.4), (624, 64.0), (1248, 137.0), (2600, 345.0)),
+    },
+    18: {
+        BY_ID: ((24, 0.202), (192, 2.99), (384, 13.5), (768, 35.2), (1600, 80.4)),
+        JOIN_WITHOUT_KEY: ((24, 5.38), (192, 72.0), (384, 154.0), (768, 331.0), (1600, 773.0)),
+        HASH_KEY: ((6, 0.092), (12, 0.195), (24, 0.308), (48, 0.751), (100, 2.93)),
+        JOIN_BY_HASH_KEY: ((6, 1.07), (12, 2.5), (24, 5.09), (48, 12.4), (100, 31.4)),
+        BOTH_KEYS: ((1, 0.042),),
+        LARGE_ARRAY: ((84, 5.88), (312, 27.5), (624, 65.0), (1248, 135.0), (2600, 297.0)),
+    },
+}
+PLANNER_BYTES: dict[str, Points] = {
+    BY_ID: ((24, 362496), (192, 2357248), (384, 4718592), (768, 9537536), (1600, 20361216)),
+    JOIN_WITHOUT_KEY: ((24, 6130688), (192, 47494144), (384, 103469056), (768, 238798848), (1600, 641134592)),
+    HASH_KEY: ((6, 176128), (12, 329728), (24, 637952), (48, 1255424), (100, 2597888)),
+    JOIN_BY_HASH_KEY: ((6, 1334272), (12, 2565120), (24, 5052416), (48, 10208256), (100, 21936128)),
+    BOTH_KEYS: ((1, 52224),),
+    LARGE_ARRAY: ((84, 17754112), (312, 69582848), (624, 139164672), (1248, 278397952), (2600, 580355072)),
+}
 ''','plan.propagation': r'''"""What a plain DDL command changed of a managed table, and what carries it to template and partitions."""
 
 from __future__ import annotations
@@ -21651,10 +22062,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -21929,10 +22340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -21951,10 +22362,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -21980,10 +22391,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -22005,10 +22416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -22026,10 +22437,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -22047,10 +22458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -22081,10 +22492,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22100,10 +22511,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22128,10 +22539,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -22163,10 +22574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -22188,10 +22599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -22217,22 +22628,23 @@ CREATE FUNCTION dp.create_hierarchy(
     bucket text DEFAULT NULL,
     lock_timeout interval DEFAULT '500 ms',
     allow_weaker_unique boolean DEFAULT false,
+    allow_large_layout boolean DEFAULT false,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
 'Declares the root of a hierarchy: partitioned by RANGE of range_key (or of the slice key), then by HASH of hash_key.
 A plain empty table is made anew as a partitioned one. Creates no slices: register the children first, then CALL dp.run_maintenance.
-Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys.';
+Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys, 53200 more leaves than the lock table has room for.';
 
 -- functions/create_index.sql.j2
 CREATE FUNCTION dp.create_index(
@@ -22247,10 +22659,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -22267,10 +22679,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -22287,10 +22699,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -22308,10 +22720,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -22329,10 +22741,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -22356,10 +22768,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22377,10 +22789,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -22397,10 +22809,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -22416,10 +22828,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -22436,10 +22848,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -22455,10 +22867,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -22475,10 +22887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -22495,10 +22907,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -22515,10 +22927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -22534,10 +22946,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -22554,15 +22966,52 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
 'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
 Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/estimate.sql.j2
+CREATE FUNCTION dp.estimate(
+    root regclass DEFAULT NULL,
+    slices integer DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    tables integer DEFAULT NULL,
+    indexes integer DEFAULT NULL,
+    array_values integer DEFAULT 1000,
+    calibrate boolean DEFAULT false
+)
+RETURNS TABLE (
+    query text,
+    leaves bigint,
+    relations bigint,
+    locks bigint,
+    sessions bigint,
+    planning_ms double precision,
+    first_planning_ms double precision,
+    planner_bytes bigint,
+    cache_bytes bigint,
+    verdict text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.estimate IS
+'What a layout costs, that of a hierarchy or another: relations, and for each kind of query the locks, time and memory of planning, from measurements of the running major version.
+Locks nothing; calibrate measures on this server with a temporary table that is gone afterwards.
+Errors: 22023, 42501 calibrate without the right to create temporary tables, 42704 no hierarchy.';
 
 -- functions/explain.sql.j2
 CREATE FUNCTION dp.explain(
@@ -22581,10 +23030,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22601,10 +23050,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -22630,10 +23079,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -22710,10 +23159,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -22746,10 +23195,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -22774,10 +23223,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22799,10 +23248,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -22820,10 +23269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -22841,10 +23290,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -22865,10 +23314,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22895,10 +23344,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22922,10 +23371,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -22943,10 +23392,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -22965,10 +23414,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -22985,10 +23434,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -23005,10 +23454,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -23025,10 +23474,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_18b88bf6c314'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_91f6481a8772'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -23176,10 +23625,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -23194,10 +23643,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -23217,10 +23666,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -23249,10 +23698,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -23274,10 +23723,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -23296,10 +23745,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -23319,10 +23768,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -23340,10 +23789,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -23360,10 +23809,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -23380,10 +23829,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -23398,10 +23847,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -23417,10 +23866,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -23436,10 +23885,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_18b88bf6c314' not in GD:
+if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_18b88bf6c314'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_91f6481a8772'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
