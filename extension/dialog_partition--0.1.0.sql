@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9bf076504a6b'
+PACKAGE = 'dialog_partition_0_1_0_afa08f008465'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -329,10 +329,11 @@ from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..operation import Operation, Step
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -447,12 +448,27 @@ class Alteration:
                 "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
             )
 
-    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
-        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+    def run(
+        self, operations: list[Operation], kind: str | None = None, name: str = "", *, drops_views: bool = False
+    ) -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed.
+
+        Writable views follow; ``drops_views``: they would stand in the way, and are made anew.
+        """
+        views = catalog_view.of_root(self.context.root)
+        gone = [each for each in views if each.table == self.target.table.oid] if drops_views else []
         first = operations[0]
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
-        rows = calls.run_in_function([Step(tuple(counted))], self.context)
-        if kind is None or self.context.mode == execute.DRY_RUN:
+        counted = [*view_upkeep.drop_operations(gone), *counted]
+        if self.context.mode == execute.DRY_RUN:
+            counted += view_upkeep.printed(self.target.hierarchy, views)
+        rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
+        if self.context.mode == execute.DRY_RUN:
+            return rows
+        if views:
+            view_upkeep.run_refresh(self.context, tuple(gone))
+            rows = execute.last_plan()
+        if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
         if others:
@@ -1062,7 +1078,7 @@ from ..plan import coverage, foreign_keys, remake, slice_form
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
-from . import calls, requirements
+from . import calls, requirements, view_upkeep
 from .declare import tell_pending
 
 TYPE_CHECKING = False
@@ -1111,7 +1127,18 @@ def register_child(
         steps += _slice_steps(extended, table, properties, call)
     if not any(step.operations for step in steps):
         return calls.nothing_to_do(f"{structure.identifier} is registered under {parent_structure.identifier} already")
-    return calls.run_in_function(steps, call)
+    rows = calls.run_in_function([*steps, *_view_steps(hierarchy, child, call)], call)
+    if call.mode == execute.DRY_RUN:
+        return rows
+    view_upkeep.run_refresh(call)
+    return execute.last_plan()
+
+
+def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
+    """What a dry run prints for the writable views of a child that gets a further parent."""
+    if call.mode != execute.DRY_RUN:
+        return []
+    return [Step(tuple(view_upkeep.printed(hierarchy, view_upkeep.of_table(hierarchy.root.oid, child))))]
 
 
 def _form(
@@ -1234,9 +1261,11 @@ from __future__ import annotations
 
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
+from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -1365,7 +1394,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -1449,7 +1478,18 @@ def alter_column_type(
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
-    return change.run(operations, "column", column_name)
+    if of_table:
+        operations += _lost_marks(tbl, column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
+
+
+def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
+    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
+    found: list[Operation] = []
+    for index in catalog_order.indexes(tbl):
+        if index.is_chosen and column_name in index.columns:
+            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
+    return found
 
 
 def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
@@ -1652,7 +1692,7 @@ def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> S
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, progress, remote
+from .. import errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -1663,13 +1703,10 @@ from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index
+from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 PROBE = "dp_probe"
-
-
-class Rolled(Exception):
-    """Carries a result out of a subtransaction that is to be rolled back."""
 
 
 def create_index_concurrently(
@@ -1723,20 +1760,20 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     """
     if index is not None:
         change.context = change.context._replace(search_path=None)
-        return given._replace(definition=catalog_online.definition(index.identifier.text), is_unique=index.is_unique)
+        return catalog_online.like(index.identifier.text, given.name)
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
     unique = SQL("UNIQUE " if given.is_unique else "")
     statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            raise Rolled(catalog_online.definition(Identifier(template_schema(change), PROBE).text))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> Wanted:
+        execute.probe(statement.text, change.context)
+        return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
+
+    wanted = rolled_back(made)
     change.context = change.context._replace(search_path=None)
-    return given._replace(definition=text)
+    return wanted
 
 
 def template_schema(change: Alteration) -> str:
@@ -1777,7 +1814,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
-    wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
+    wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 
@@ -2051,6 +2088,567 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+''','api.conversion': r'''"""plan_conversion, and what dp.convert begins with: examining plain tables."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, keys
+from ..catalog import conversion as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..plan import conversion_figures, conversion_findings, conversion_layout
+from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
+from ..plan.conversion_copy import bucket_of
+from ..sql import SQL, Identifier, Literal, compose
+from . import policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.conversion_findings import Finding
+    from ..plan.declare import Settings
+
+PREMAKE = 4
+
+
+def plan_conversion(root: int, **options: Any) -> list[Finding]:
+    """What converting plain tables comes to; see sql/functions/plan_conversion.sql.j2."""
+    return examine(root, options)[1]
+
+
+def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Finding]]:
+    """Read the tables and count what is in them."""
+    _check_options(root, options)
+    paths = _owner_paths(options["owner_paths"])
+    members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
+    settings = _settings(members[0], options)
+    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    conversion = Conversion(
+        tuple(members),
+        settings,
+        {},
+        (),
+        tuple(catalog.references(members)),
+        tuple(catalog.outside_keys(members)),
+        tuple(dependents),
+        tuple(blocked),
+        (),
+        options["orphans"],
+        options["allow_weaker_unique"],
+        catalog_server.server().version,
+    )
+    figures = {
+        member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
+    }
+    conversion = _laid_out(conversion._replace(figures=figures), options)
+    if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
+        conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
+    budget = catalog_server.server().lock_budget
+    return conversion, conversion_findings.findings(conversion, left, budget)
+
+
+def _check_options(root: int, options: dict[str, Any]) -> None:
+    if options["orphans"] not in (REFUSE, KEEP):
+        raise errors.InvalidParameter.of("orphans", options["orphans"], "It is refuse or keep.")
+    if catalog_hierarchy.root_of(root) is not None:
+        raise errors.DuplicateObject(
+            f"{catalog_server.relation_name(root)} belongs to a hierarchy already",
+            "Only plain tables are converted.",
+            "See the view dp.managed_table.",
+        )
+
+
+def _owner_paths(text: str) -> dict[int, list[str]]:
+    """For each table that is named, the foreign keys by which its rows come to the root."""
+    try:
+        given = json.loads(text)
+        found = {catalog_server.resolve_relation(table): list(named) for table, named in given.items()}
+    except (ValueError, AttributeError, TypeError):
+        given, found = None, {}
+    if given is None or not all(isinstance(name, str) for named in found.values() for name in named):
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            text,
+            'It is an object with the names of foreign keys by table: {"public.item": ["item_event_id_fkey"]}.',
+        )
+    return found
+
+
+def _settings(root: Member, options: dict[str, Any]) -> Settings:
+    """The parameters that dp.create_hierarchy has, checked as that does."""
+    return policy.check_settings(
+        root.structure,
+        {
+            "range_key": options["range_key"],
+            "hash_key": options["hash_key"],
+            "key_form": options["key_form"],
+            "slice": options["slice"],
+            "hash_partitions": options["hash_partitions"],
+            "premake": PREMAKE,
+            "start": None,
+            "retention": None,
+            "retention_action": "detach",
+            "retention_schema": None,
+            "time_zone": options["time_zone"],
+            "default_slice": False,
+            "slice_key": options["slice_key"],
+            "bucket": options["bucket"],
+            "lock_timeout": "500 ms",
+        },
+    )
+
+
+def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
+    """With the ranges of slices, and the number of hash partitions where the caller left it open."""
+    settings = conversion.settings
+    ranges = _ranges(conversion, options["slice"])
+    if options["hash_partitions"] is None and settings.hash_column is not None:
+        rows = conversion.figures[conversion.root.oid].rows
+        most = max(each.rows for each in conversion.figures.values())
+        partitions = conversion_layout.modulus(
+            ranges, most / rows if rows else 1.0, catalog_server.server().lock_budget
+        )
+        settings = settings._replace(hash_partitions=partitions)
+    return conversion._replace(ranges=tuple(ranges), settings=settings)
+
+
+def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
+    settings = conversion.settings
+    if keys.is_integer(settings.range_type):
+        column = Identifier(settings.range_column.name)
+        query = compose("SELECT min({c}) AS low, max({c}) AS high FROM {t}", c=column, t=conversion.root.identifier)
+        found = catalog.count(query.text)
+        rows = conversion.figures[conversion.root.oid].rows
+        return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
+    distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
+    now = catalog_server.local_now(settings.time_zone)
+    return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+
+
+def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
+    """The keys of rows without a parent: those of the oldest slice, and no owner."""
+    settings = conversion.settings
+    column = Identifier(settings.range_column.name)
+    lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
+        "value"
+    ]
+    oldest = compose("{}::{}", Literal(lowest), SQL(settings.range_column.type))
+    found = [oldest if settings.slice_key is None else bucket_of(conversion, oldest)]
+    if settings.hash_column is not None:
+        hash_column = settings.hash_column
+        value = ""
+        if not hash_column.type.startswith(("text", "character varying")):
+            query = compose(
+                "SELECT min({}::text) AS value FROM {}", Identifier(hash_column.name), conversion.root.identifier
+            )
+            value = catalog.count(query.text)["value"]
+        found.append(compose("{}::{}", Literal(value), SQL(hash_column.type)))
+    return tuple(found)
+''','api.conversion_running': r'''"""Doing the stored steps of a conversion, and taking back what was built."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from .. import database, errors, execute, progress
+from ..catalog import conversion_state as catalog
+from ..operation import SHARE, Operation, Step
+from ..plan import conversion_copy
+from ..plan.conversion import working_schema
+from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..sql import SQL, Identifier, Literal, compose
+from . import drift, global_index, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..catalog.conversion_state import Stored
+    from ..execute import Context
+
+LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
+MOVED_AT_ONCE = 50  # partitions that change their schema in one transaction
+GLOBAL_INDEX_BLOCKS = 4096
+
+
+class Work:
+    """A conversion at work."""
+
+    def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
+        """``root`` is the plain one."""
+        self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    def read_again(self) -> None:
+        """Tables were made, or have changed places."""
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(self.root)}
+
+    def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
+        """Run statements in one transaction, in which the step is noted as done."""
+        found = [Operation(step.target, each, locks=0) for each in statements]
+        if is_last:
+            found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
+        execute.execute([Step(tuple(found))], self.call)
+
+
+def run(root: int, call: Context, batch_blocks: int) -> None:
+    """Do all steps that are not done."""
+    work = Work(root, call, batch_blocks)
+    step = catalog.next_step(root)
+    while step is not None:
+        _enter_phase(work, step)
+        KINDS[step.kind](work, step)
+        step = catalog.next_step(root)
+    catalog.set_state(root, "converted")
+    database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
+    progress.clear(work.converted[root])
+    execute.commit(call)
+    database.notice(
+        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
+        " dp.drop_converted"
+    )
+
+
+def _enter_phase(work: Work, step: Stored) -> None:
+    """The structure is there: from now on the call goes on where it was stopped."""
+    if step.phase == "structure" or work.converted.get(work.root) is not None:
+        return
+    catalog.note_converted(work.root)
+    catalog.set_state(work.root, "copying")
+    execute.commit(work.call)
+    work.read_again()
+
+
+def _run(work: Work, step: Stored) -> None:
+    """Statements that are run as they are."""
+    locks = 4 * LOCKS_OF_TABLE
+    if step.phase not in ("structure", "copy"):
+        own = work.converted.get(step.table)
+        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        for parent in step.parents:
+            referred = work.converted.get(parent)
+            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+    work.execute(step, step.statements, locks)
+
+
+def _slices(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    root = catalog.oid_of(step.target.text)
+    slices.create_slices(
+        root, arguments["lower_bound"], arguments["upper_bound"], arguments["slice"], None, dry_run=False
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _copy(work: Work, step: Stored) -> None:
+    """Copy a table in batches of blocks; each notes how far it came."""
+    total = catalog.blocks(step.table)
+    batches = -(-(total - step.next_block) // work.batch_blocks)
+    about = work.call._replace(root=work.converted[work.root])
+    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    execute.commit(work.call)
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    since = time.monotonic()
+    first = step.next_block
+    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    while first < total:
+        last = min(first + work.batch_blocks, total)
+        statements = (
+            lock,
+            conversion_copy.batch(step.statements[0], first, last),
+            catalog.advanced_statement(work.root, step, last),
+        )
+        operations = [Operation(step.target, each, SHARE, (step.table,), locks=0) for each in statements]
+        operations[0] = operations[0]._replace(locks=locks)
+        execute.execute([Step(tuple(operations))], work.call)
+        first = last
+        _tell(step, first, total, since)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _tell(step: Stored, block: int, total: int, since: float) -> None:
+    """How far the copying of a table is, and how long it will last."""
+    seconds = max(time.monotonic() - since, 0.001)
+    copied = block - step.next_block
+    left = seconds / copied * (total - block)
+    database.notice(
+        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+    )
+
+
+def _verify(work: Work, step: Stored) -> None:
+    """Compare what arrived with what was there, and note the row versions that were compared."""
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    execute.prepare(Step((Operation(step.target, lock, SHARE, (step.table,)),)), work.call)
+    plain, arrived = (database.query_once(statement.text)[0] for statement in step.statements[:2])
+    if plain != arrived:
+        _changed(
+            work,
+            f"the copy of {step.target} differs from it",
+            f"It has {plain['rows']} rows with checksum {plain['checksum']}, the copy {arrived['rows']} rows with"
+            f" checksum {arrived['checksum']}.",
+        )
+    versions = str(database.query_once(step.statements[2].text)[0]["versions"])
+    catalog.remember(work.root, step, versions)
+    execute.commit(work.call)
+
+
+def _switch(work: Work, step: Stored) -> None:
+    """Exchange the tables in one transaction, in which nobody wrote to the plain ones since they were compared."""
+    checks = tuple(
+        compose("SELECT dp._check_unchanged({}::regclass, {})", Literal(name), Literal(versions))
+        for name, versions in catalog.versions(work.root)
+    )
+    switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
+    statements = (step.statements[0], *checks, *step.statements[1:], switched)
+    locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    try:
+        work.execute(step, statements, locks)
+    except database.ServerError as error:
+        if database.sqlstate(error) != errors.NotInPrerequisiteState.sqlstate:
+            raise
+        _changed(work, str(error), "Tables are converted while the application is stopped.")
+
+
+def _changed(work: Work, message: str, detail: str) -> None:
+    """The copy is of no use: the next call begins anew."""
+    database.rollback()
+    execute.begin(work.call)
+    catalog.set_state(work.root, "changed")
+    execute.commit(work.call)
+    raise errors.NotInPrerequisiteState(
+        message,
+        detail,
+        "Stop what writes to the tables, and call again: they are copied anew. The plain tables are as they were.",
+    )
+
+
+def _move(work: Work, step: Stored) -> None:
+    """The partitions of a table follow it into its schema."""
+    table = work.converted[step.table]
+    schema = catalog.relation(table)["schema"]
+    moved = catalog.partitions_elsewhere(table)
+    for first in range(0, len(moved), MOVED_AT_ONCE):
+        statements = tuple(
+            compose("ALTER {} SET SCHEMA {}", each, Identifier(schema)) for each in moved[first : first + MOVED_AT_ONCE]
+        )
+        work.execute(step, statements, 0, is_last=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _global_index(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    global_index.create_global_index_online(
+        work.converted[step.table],
+        arguments["columns"],
+        True,
+        arguments["predicate"],
+        arguments["index_name"],
+        0,
+        GLOBAL_INDEX_BLOCKS,
+        "pg_catalog, pg_temp",
+        dry_run=False,
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _sync(work: Work, step: Stored) -> None:
+    drift.sync(work.converted[work.root], False, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+KINDS: dict[str, Callable[[Work, Stored], None]] = {
+    RUN: _run,
+    SLICES: _slices,
+    COPY: _copy,
+    VERIFY: _verify,
+    SWITCH: _switch,
+    MOVE: _move,
+    GLOBAL_INDEX: _global_index,
+    SYNC: _sync,
+}
+
+
+def discard(root: int, call: Context) -> None:
+    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
+    catalog.note_converted(root)
+    if call.mode != execute.DRY_RUN:
+        execute.commit(call)
+    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    built = [row["converted"] for row in rows]
+    sizes = {oid: catalog.tree_size(oid) for oid in built}
+    for key in catalog.foreign_keys_of(built):
+        table = Identifier(key["schema"], key["relation"])
+        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
+        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
+        _discarded(table, statement, locks, call)
+    for row in rows:
+        table = Identifier(row["converted_schema"], row["name"])
+        for each in catalog.slices_of(row["converted"]):
+            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
+        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
+    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
+    for schema in catalog.existing_schemas(list(schemas)):
+        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
+    forget = compose(
+        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
+    )
+    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
+
+
+def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
+    execute.execute([Step((Operation(target, statement, locks=locks),))], call)
+''','api.convert': r'''"""convert, cancel_conversion, drop_converted: plain tables become a hierarchy, step by step.
+
+The steps are made once, stored, and done one after the other; each notes in its own transaction that it is done. So a
+call that was stopped or killed goes on where the last one was. Until the step "switch" the plain tables are the tables,
+as they were; from then on the new ones are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import database, errors, execute
+from ..catalog import conversion_state as catalog
+from ..catalog import server as catalog_server
+from ..operation import Operation, Step
+from ..plan import conversion_findings
+from ..plan.conversion import Conversion, kept_schema, working_schema
+from ..plan.conversion_steps import Part, parts, recorded_statements
+from ..sql import SQL, Identifier, compose
+from . import calls, conversion, conversion_running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
+
+
+def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None:
+    """Convert plain tables; see sql/procedures/convert.sql.j2."""
+    if batch_blocks < 1:
+        raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
+    state = catalog.find(root)
+    if state is not None and state.state == CONVERTED:
+        calls.nothing_to_do(f"{state.hierarchy_name} was converted already")
+        return
+    if dry_run:
+        _print(root, options)
+        return
+    call = _open("convert", state.root if state is not None else root)
+    state = catalog.find(root)  # under the lock
+    if state is not None and state.state in (STRUCTURE, CHANGED):
+        conversion_running.discard(state.root, call)
+        state = None
+    if state is None:
+        _begin(root, options, call)
+    found = catalog.find(root)
+    assert found is not None
+    conversion_running.run(found.root, call, batch_blocks)
+
+
+def cancel_conversion(root: int, dry_run: bool) -> None:
+    """Give a conversion up; see sql/procedures/cancel_conversion.sql.j2."""
+    state = catalog.find(root)
+    if state is None:
+        calls.nothing_to_do(f"{catalog_server.relation_name(root)} is not being converted")
+        return
+    if state.state in (SWITCHED, CONVERTED):
+        raise errors.NotInPrerequisiteState(
+            f"{state.hierarchy_name} took the place of the plain tables already",
+            "Rows may have been written to it.",
+            "CALL dp.convert(...) brings it to its end; the plain tables are kept until dp.drop_converted(...).",
+        )
+    call = _open("cancel_conversion", state.root, dry_run)
+    conversion_running.discard(state.root, call)
+
+
+def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
+    """Drop the plain tables; see sql/functions/drop_converted.sql.j2."""
+    state = catalog.find(root)
+    if state is None:
+        return calls.nothing_to_do(f"no plain tables of {catalog_server.relation_name(root)} are kept")
+    if state.state != CONVERTED:
+        raise errors.NotInPrerequisiteState(
+            f"the conversion of {state.name} is not at its end",
+            f"It is in the state {state.state}.",
+            "CALL dp.convert(...) goes on; CALL dp.cancel_conversion(...) gives it up before the tables are exchanged.",
+        )
+    _check_owner(state.name, state.owner)
+    tables = catalog.tables(state.root)
+    call = calls.context("drop_converted", state.root, state.name, state.owner, execute.mode_of(dry_run, False))
+    listed = SQL(", ".join(Identifier(row["plain_schema"], row["name"]).text for row in reversed(tables)))
+    target = SQL(state.name)
+    operations = [Operation(target, compose("DROP TABLE {}", listed), locks=10 * len(tables))]
+    for schema in dict.fromkeys(row["plain_schema"] for row in tables):
+        operations.append(Operation(target, compose("DROP SCHEMA {}", Identifier(schema))))
+    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], call)
+
+
+def _open(name: str, root: int, dry_run: bool = False) -> Context:
+    """Begin a procedure on plain tables: their lock is the session's until the call ends."""
+    row = catalog.relation(root)
+    _check_owner(row["name"], row["owner"])
+    call = calls.context(name, root, row["name"], row["owner"], execute.mode_of(dry_run, True))
+    if dry_run:
+        return call
+    execute.commit(call)
+    calls.lock_hierarchy(call, for_session=True)
+    execute.commit(call)
+    return call
+
+
+def _check_owner(name: str, owner: str) -> None:
+    rows = database.query("SELECT pg_has_role($1::name, 'USAGE') AS member", ("text",), (owner,))
+    if not rows[0]["member"]:
+        raise errors.InsufficientPrivilege.not_owner(name, owner)
+
+
+def _begin(root: int, options: dict[str, Any], call: Context) -> None:
+    """Examine the tables, refuse what cannot be done, and store the steps."""
+    found, told = conversion.examine(root, options)
+    conversion_findings.refuse(told)
+    _check_schemas(found)
+    catalog.begin(found, parts(found))
+    execute.commit(call)
+
+
+def _check_schemas(found: Conversion) -> None:
+    schemas = dict.fromkeys(member.structure.schema for member in found.members)
+    wanted = [name for schema in schemas for name in (working_schema(schema), kept_schema(schema))]
+    taken = catalog.existing_schemas(wanted)
+    if taken:
+        raise errors.DuplicateObject(
+            f"schema {Identifier(taken[0])} exists already",
+            f"The new tables are built in {Identifier(wanted[0])}, and the plain ones kept in {Identifier(wanted[1])}.",
+            "Rename or drop it; where it is kept from an earlier conversion, SELECT dp.drop_converted(...) first.",
+        )
+
+
+def _print(root: int, options: dict[str, Any]) -> None:
+    """What a call would do."""
+    found, told = conversion.examine(root, options)
+    conversion_findings.refuse(told)
+    _check_schemas(found)
+    structure = found.root.structure
+    call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
+    call = call._replace(is_schema_change=True)
+    for part in parts(found):
+        execute.execute([_printed(part)], call)
+    last = tuple(Operation(found.root.identifier, each) for each in recorded_statements(found))
+    execute.execute([Step(last)], call)
+
+
+def _printed(part: Part) -> Step:
+    is_atomic = part.kind == "switch"
+    return Step(tuple(Operation(part.target, statement) for statement in part.statements), is_atomic)
 ''','api.creation': r'''"""Creating slices in every table of a hierarchy, and checking beforehand that it can be done."""
 
 from __future__ import annotations
@@ -2200,6 +2798,7 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
@@ -2256,6 +2855,13 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    views = [view.identifier.text for view in catalog_view.of_root(root)]
+    if views:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has writable views",
+            f"They are {', '.join(views)}; nobody would keep them true to their tables.",
+            "SELECT dp.drop_writable_views(...) first.",
+        )
     indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
     if indexes:
         raise errors.NotInPrerequisiteState(
@@ -2526,9 +3132,10 @@ def _with_template(table: Table, call: Context) -> Table:
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
 from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
@@ -2538,7 +3145,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, probing
+from . import calls, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -2574,7 +3181,18 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
+    return _run_with_views(change, operations, is_atomic=True)
+
+
+def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomic: bool = False) -> list[PlanRow]:
+    """Run or print; writable views take keys from the global indexes that there are then."""
+    if change.context.mode == execute.DRY_RUN:
+        views = catalog_view.of_root(change.context.root)
+        operations = [*operations, *view_upkeep.printed(change.target.hierarchy, views)]
+    calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
+    if change.context.mode != execute.DRY_RUN:
+        view_upkeep.run_refresh(change.context)
+    return execute.last_plan()
 
 
 def create_global_index_online(
@@ -2606,7 +3224,12 @@ def create_global_index_online(
     last = Operation(side.identifier, plan.declare_valid(side))
     steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
     change.context = change.context._replace(search_path=None)
+    if dry_run:
+        views = catalog_view.of_root(change.context.root)
+        steps.append(Step(tuple(view_upkeep.printed(change.target.hierarchy, views))))
     run_counted(change, steps, side.name)
+    if not dry_run:
+        calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
 
 
 def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
@@ -2631,7 +3254,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return _run_with_views(change, operations)
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
@@ -3031,7 +3654,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, naming
+from .. import errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -3039,7 +3662,8 @@ from ..plan import validate as plan
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
-from .concurrently import Rolled, run_counted
+from .concurrently import run_counted
+from .probing import rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -3087,14 +3711,12 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     name = "dp_probe"
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
-    referenced = 0
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            referenced = catalog_online.referenced_table(oid, name)
-            raise Rolled(catalog_online.constraint_definition(oid, name))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> tuple[str, int]:
+        execute.probe(statement.text, change.context)
+        return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
+
+    text, referenced = rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -3260,15 +3882,9 @@ def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]
             "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
         )
     leaves = catalog.leaves(index.oid, None)
-    if not leaves:
-        raise errors.NotInPrerequisiteState(
-            f"{change.target.identifier} has no leaf that could be marked",
-            "The leaves say themselves which index they are ordered by.",
-            "Create slices first: CALL dp.create_slices(...).",
-        )
-    if index.marked == len(leaves):
-        return change.nothing(f"the leaves of {change.target.identifier} are marked with this index already")
-    return change.run(plan.mark_steps(leaves))
+    if index.is_chosen and index.marked == len(leaves):
+        return change.nothing(f"{change.target.identifier} is ordered by this index already")
+    return change.run(plan.order_operations(change.target.identifier, index, leaves))
 
 
 def _check_sample(sample_pages: int) -> None:
@@ -3652,22 +4268,32 @@ class Rolled(Exception):
     """Ends a subtransaction that is to be rolled back."""
 
 
+def rolled_back(work: Callable[[], T]) -> T:
+    """What some work finds whose effect goes again."""
+    found: list[T] = []
+    try:
+        with database.subtransaction():
+            found.append(work())
+            raise Rolled
+    except Rolled:
+        return found[0]
+
+
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
     copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
-            oid = catalog_server.resolve_relation(copy.text)
-            file = catalog_alter.file_of(oid)
-            execute.probe(build(copy).text, change.context)
-            found.append(read(oid))
-            change.writes_anew = catalog_alter.file_of(oid) != file
-            raise Rolled
-    except Rolled:
-        return found[0]
+
+    def on_copy() -> T:
+        execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
+        oid = catalog_server.resolve_relation(copy.text)
+        file = catalog_alter.file_of(oid)
+        execute.probe(build(copy).text, change.context)
+        result = read(oid)
+        change.writes_anew = catalog_alter.file_of(oid) != file
+        return result
+
+    return rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -3684,7 +4310,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3715,6 +4341,7 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -3741,6 +4368,163 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
 def _run(operations: list[Operation], call: Context) -> None:
     if operations:
         calls.run_in_function([Step(tuple(operations))], call)
+''','api.queries': r'''"""explain, audit_queries: what queries read of the hierarchies, and what they lack."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import queries as catalog
+from ..catalog import server as catalog_server
+from ..catalog import statements as catalog_statements
+from ..model import Hierarchy
+from ..plan import advice, advice_joins, query_plan, query_text
+from ..plan.advice import Advice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.statements import Statement
+    from ..plan.query_text import Token
+
+NOT_PLANNED = "not planned"
+MAX_TOLD = 3
+
+
+class AuditRow(NamedTuple):
+    """One row of dp.audit_queries."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float
+    tbl: str | None
+    alias: str | None
+    finding: str
+    detail: str
+    advice: str | None
+    leaves_scanned: int | None
+    leaves: int | None
+    query: str
+
+
+def explain(query: str, search_path: str) -> list[Advice]:
+    """What a query reads, and what it lacks; see sql/functions/explain.sql.j2."""
+    return _advised(query_text.one_statement(query), search_path)
+
+
+def audit_queries(root: int | None, max_queries: int, search_path: str) -> list[AuditRow]:
+    """What the counted statements lack, the most expensive first; see sql/functions/audit_queries.sql.j2."""
+    if max_queries < 1:
+        raise errors.InvalidParameter.of("max_queries", str(max_queries), "It is at least 1.")
+    if root is None:
+        hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
+    else:
+        hierarchies = [catalog_hierarchy.load(root)]
+    tables = {table.identifier.text: table.name for hierarchy in hierarchies for table in hierarchy.tables}
+    found: list[AuditRow] = []
+    for statement, query in _about(set(tables.values()), _counted())[:max_queries]:
+        try:
+            lacking = [each for each in _planned(statement, query, search_path) if each.advice is not None]
+        except (errors.PartitionError, database.ServerError) as error:
+            if isinstance(error, database.ServerError) and database.is_cancel(error):
+                raise
+            found.append(_row(statement, Advice("", "", NOT_PLANNED, f"{error}."))._replace(tbl=None, alias=None))
+            continue
+        found += [_row(statement, each) for each in lacking if each.tbl in tables]
+    return found
+
+
+def _counted() -> list[Statement]:
+    """The statements that the server has counted, those of other roles only where the caller may read them."""
+    schema = catalog_statements.schema()
+    if schema is None:
+        raise errors.NotInPrerequisiteState(
+            "extension pg_stat_statements is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules, and counts what each statement costs.",
+            "Add it to shared_preload_libraries, restart the server, and run CREATE EXTENSION pg_stat_statements;"
+            " as a superuser.",
+        )
+    found = catalog_statements.counted(schema)
+    hidden = sum(each.query == catalog_statements.HIDDEN for each in found)
+    if hidden:
+        database.notice(
+            f"{hidden} statements of other roles are left out, because you may not read them: a superuser may"
+            " GRANT pg_read_all_stats TO you"
+        )
+    return [each for each in found if each.query != catalog_statements.HIDDEN]
+
+
+def _about(names: set[str], counted: list[Statement]) -> list[tuple[Statement, list[Token]]]:
+    """Those that name one of some tables, and are planned at all."""
+    folded = {name.lower() for name in names}
+    found = []
+    for statement in counted:
+        text = statement.query.lower()
+        if not any(name in text for name in folded):
+            continue
+        try:
+            query = query_text.one_statement(statement.query)
+        except errors.InvalidParameter:
+            continue  # CREATE TABLE, CALL and the like
+        if query_text.names(query) & names:
+            found.append((statement, query_text.with_casts(query)))
+    return found
+
+
+def _planned(statement: Statement, query: list[Token], search_path: str) -> list[Advice]:
+    """What to say about a counted statement; none that would run code of others with the caller's rights."""
+    code = [] if statement.is_own else catalog_statements.others_code(query_text.names(query))
+    if code:
+        told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
+        raise errors.InsufficientPrivilege(
+            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+        )
+    return _advised(query, search_path)
+
+
+def _row(statement: Statement, said: Advice) -> AuditRow:
+    return AuditRow(
+        statement.queryid,
+        statement.role,
+        statement.calls,
+        statement.total_ms,
+        said.tbl,
+        said.alias,
+        said.finding,
+        said.detail,
+        said.advice,
+        said.leaves_scanned,
+        said.leaves,
+        statement.query,
+    )
+
+
+def _advised(query: list[Token], search_path: str) -> list[Advice]:
+    """All there is to say about one statement."""
+    root = catalog.plan(query, search_path)
+    names = query_text.names(query)
+    leaves, roots = catalog.leaves(query_plan.relations(root))
+    named = catalog.named(names)
+    found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
+    by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
+    plan = query_plan.read(root, leaves, names)
+    result = advice.of_readings(plan, by_table, _identities(by_table))
+    setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
+    result += advice_joins.of_joins(plan, by_table, setting)
+    if plan.is_refuted:
+        read = {leaf.table for leaf in leaves.values()}
+        result += [advice.unread(by_table[oid].table(oid), by_table[oid]) for oid in sorted(set(named) - read)]
+    return result
+
+
+def _identities(hierarchies: dict[int, Hierarchy]) -> dict[int, tuple[str, ...]]:
+    """What tells the rows of each table apart beside the partition keys."""
+    return {
+        oid: tuple(name for name in columns if name not in hierarchies[oid].policy.partition_keys)
+        for oid, columns in catalog.identities(list(hierarchies)).items()
+    }
 ''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
 
 from __future__ import annotations
@@ -4564,6 +5348,86 @@ def _log_skipped(table: Table, locks: int, call: Context) -> None:
         call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
     )
     execute.commit(call)
+''','api.view_upkeep': r'''"""Writable views follow their tables: what a call must change of them, before it and behind it."""
+
+from __future__ import annotations
+
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import writable_view as catalog
+from ..operation import Operation, Step
+from ..plan import writable_view as plan
+from ..plan.writable_view import PresentView
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy, Table
+    from ..sql import SQL, Identifier
+
+NEW_VIEW_LOCKS = 12  # entries of the lock table: the view, its functions, their names
+
+
+def drop_operations(views: list[PresentView]) -> list[Operation]:
+    """Views stand in the way of a change: they go first."""
+    return [
+        Operation(each.identifier, statement, relations=(each.oid,), locks=3)
+        for each in views
+        for statement in plan.removal(each)
+    ]
+
+
+def of_table(root: int, table: int) -> list[PresentView]:
+    """The writable views of one table."""
+    return [each for each in catalog.of_root(root) if each.table == table]
+
+
+def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    return [
+        Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
+        for each in views
+        if each.table in tables
+    ]
+
+
+def operations(hierarchy: Hierarchy, views: list[PresentView], gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """What brings views up to date; those that had to go first are made anew."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    found = []
+    for present in views:
+        if present.table in tables:
+            wanted = catalog.wanted(hierarchy, tables[present.table], present.access.schema)
+            found += _of(wanted.identifier, plan.changes(wanted, present), (present.oid,))
+    for present in gone:
+        found += new(hierarchy, tables[present.table], present.access.schema)
+    return found
+
+
+def new(hierarchy: Hierarchy, table: Table, schema: str) -> list[Operation]:
+    """A view that is not there."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    return _of(wanted.identifier, plan.creation(wanted), ())
+
+
+def refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """Bring all views of a hierarchy up to date with what a call has made of its tables; says what was done."""
+    views = catalog.of_root(context.root)
+    if not views and not gone:
+        return []
+    return operations(catalog_hierarchy.load(context.root), views, gone)
+
+
+def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
+    """The same, and run it in the caller's transaction."""
+    found = refresh(context, gone)
+    if found:
+        calls.run_in_function([Step(tuple(found), is_atomic=True)], context._replace(search_path=None))
+
+
+def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
+    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -4721,6 +5585,110 @@ def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width)
         return coverage.spans([Edge(point) for point in points])
     assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
     return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))
+''','api.writable_view': r'''"""create_writable_view, create_writable_views, drop_writable_view, drop_writable_views."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog
+from ..model import Hierarchy, Table
+from ..operation import Operation, Step
+from ..plan.writable_view import FILL, INSERT, PresentView
+from ..sql import Identifier
+from . import calls, view_upkeep
+from .alteration import LOCKS_OF_CALL, Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+
+def create_writable_view(tbl: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """Make a view of a table, or bring it up to date; see sql/functions/create_writable_view.sql.j2."""
+    change = Alteration("create_writable_view", tbl, dry_run)
+    hierarchy, table = change.target.hierarchy, change.target.table
+    operations = _create(hierarchy, [table], schema)
+    if not operations:
+        return calls.nothing_to_do(f"{Identifier(schema, table.name)} is a writable view of {table.identifier} already")
+    return _run(operations, change.context)
+
+
+def create_writable_views(root: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """The same for all tables of a hierarchy; see sql/functions/create_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("create_writable_views", root, dry_run)
+    operations = _create(hierarchy, list(hierarchy.tables), schema)
+    if not operations:
+        return calls.nothing_to_do(f"all tables of {hierarchy.root.identifier} have their writable view already")
+    return _run(operations, call)
+
+
+def drop_writable_view(view: int, dry_run: bool) -> list[PlanRow]:
+    """Drop a view; see sql/functions/drop_writable_view.sql.j2."""
+    root = catalog.root_of(view)
+    if root is None:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(view)} is no writable view",
+            "dp.writable_view_config does not name it.",
+            "Name a view that dp.create_writable_view has made.",
+        )
+    _, call = calls.open_function("drop_writable_view", root, dry_run)
+    return _run(view_upkeep.drop_operations([each for each in catalog.of_root(root) if each.oid == view]), call)
+
+
+def drop_writable_views(root: int, schema: str | None, dry_run: bool) -> list[PlanRow]:
+    """Drop the views of a hierarchy; see sql/functions/drop_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("drop_writable_views", root, dry_run)
+    views = [each for each in catalog.of_root(root) if schema is None or each.access.schema == schema]
+    if not views:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no writable views there")
+    return _run(view_upkeep.drop_operations(views), call)
+
+
+def _run(operations: list[Operation], call: Context) -> list[PlanRow]:
+    first = operations[0]._replace(locks=operations[0].locks + LOCKS_OF_CALL)
+    return calls.run_in_function([Step((first, *operations[1:]), is_atomic=True)], call)
+
+
+def _create(hierarchy: Hierarchy, tables: list[Table], schema: str) -> list[Operation]:
+    present = {each.table: each for each in catalog.of_root(hierarchy.root.oid) if each.access.schema == schema}
+    found = []
+    for table in tables:
+        catalog.check_schema(table, schema)
+        view = present.get(table.oid)
+        _check(hierarchy, table, schema, view)
+        if view is not None:
+            found += view_upkeep.operations(hierarchy, [view])
+        else:
+            found += view_upkeep.new(hierarchy, table, schema)
+    return found
+
+
+def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView | None) -> None:
+    """The names are free, and what is there belongs to the table's owner."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    view = wanted.identifier
+    if present is None or present.identifier != view:
+        if catalog_server.existing_relations(schema, [table.name]):
+            raise errors.DuplicateTable(
+                f"relation {view} already exists",
+                f"The writable view of {table.identifier} has its name.",
+                "Rename or drop it, or choose another schema.",
+            )
+    elif present.access.owner != table.owner:
+        raise errors.InsufficientPrivilege(
+            f"writable view {view} belongs to {present.access.owner}",
+            f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
+            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+        )
+    names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
+    taken = catalog.taken_function(schema, names, wanted.comment)
+    if taken is not None:
+        raise errors.DuplicateObject(
+            f"function {Identifier(schema, taken)}() already exists",
+            f"The writable view of {table.identifier} has trigger functions of these names.",
+            "Rename or drop it, or choose another schema.",
+        )
 ''','blockers': r'''"""Who holds the locks that a step waits for."""
 
 from __future__ import annotations
@@ -5392,6 +6360,464 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.conversion': r'''"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import database, errors
+from ..model import ForeignKey
+from ..plan.conversion import Facts, Member, choose_owners
+from ..sql import Identifier
+from . import properties as catalog_properties
+from . import structure as catalog_structure
+
+_RELATIONS = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
+           AND NOT EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) AS is_plain,
+           c.relforcerowsecurity AS is_forced, c.oid::regclass::text AS text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)
+"""
+
+_REFERRING = """
+    SELECT conrelid AS child FROM pg_constraint
+    WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
+    UNION SELECT NULL WHERE false
+"""
+
+_REFERRED = """
+    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
+    ORDER BY n.nspname, c.relname
+"""
+
+# hash_record_extended needs the extended hash function (2) of each column's type; a domain's is its base's.
+_STORED = """
+    SELECT a.attname AS name,
+           EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+                   JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amprocnum = 2
+                        AND p.amproclefttype = o.opcintype AND p.amprocrighttype = o.opcintype
+                   WHERE o.opcdefault AND (o.opcintype = b.oid OR b.typtype = 'e' AND o.opcintype = 'anyenum'::regtype
+                         OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = b.oid AND c.casttarget = o.opcintype
+                                    AND c.castmethod = 'b' AND c.castcontext = 'i'))) AS is_hashable
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
+"""
+
+_INDEXES = """
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+           i.indisunique AND i.indexprs IS NULL AND i.indimmediate
+           AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_ROW_TYPES = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS name
+    FROM pg_depend d
+    WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+      AND d.classid <> 'pg_rewrite'::regclass
+    UNION
+    SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+    FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE d.refclassid = 'pg_type'::regclass
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+    ORDER BY 1
+"""
+
+
+def find(
+    root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
+) -> tuple[list[Member], list[tuple[str, str]]]:
+    """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    own = _relations([root])[root]
+    found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
+    left: list[tuple[str, str]] = []
+    waiting = [root]
+    while waiting:
+        rows = database.query(_REFERRING, ("oid[]",), (waiting,))
+        new = [row["child"] for row in rows if row["child"] not in found and row["child"] not in exclude]
+        waiting = []
+        for oid, relation in _relations(sorted(set(new))).items():
+            name = Identifier(relation["schema"], relation["name"])
+            why = _why_not(relation, own["owner"])
+            if why is not None:
+                left.append((name.text, why))
+                continue
+            found[oid] = name
+            waiting.append(oid)
+    _check_included(include, found)
+    return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
+
+
+def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
+    for oid in include:
+        if oid not in found:
+            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
+            raise errors.InvalidParameter.of(
+                "include",
+                name,
+                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
+                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
+            )
+
+
+def _relations(oids: list[int]) -> dict[int, database.Row]:
+    return {row["oid"]: row for row in database.query(_RELATIONS, ("oid[]",), (oids,))}
+
+
+def _why_not(relation: database.Row, owner: str) -> str | None:
+    if relation["owner"] != owner:
+        return f"It belongs to {relation['owner']}, the root to {owner}."
+    if not relation["is_plain"]:
+        return "It is partitioned, a partition, or inherits."
+    return None
+
+
+def _member(oid: int) -> Member:
+    structure = catalog_structure.read(oid)
+    stored = database.query(_STORED, ("oid",), (oid,))
+    indexes = database.query(_INDEXES, ("oid",), (oid,))
+    relation = _relations([oid])[oid]
+    facts = Facts(
+        tuple(row["name"] for row in stored),
+        frozenset(row["name"] for row in stored if row["is_hashable"]),
+        {row["name"]: row["predicate"] for row in indexes if row["predicate"] is not None},
+        frozenset(row["name"] for row in indexes if row["is_plain"]),
+        tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
+        relation["is_forced"],
+        relation["text"],
+    )
+    return Member(structure, catalog_properties.read(oid, None), facts)
+
+
+def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
+    """Parents before children; each with its owners."""
+    inside: dict[int, list[ForeignKey]] = {
+        oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
+    }
+    depths = {root: 0}
+    ordered = [members[root]._replace(others=tuple(inside[root]))]
+    waiting = {oid for oid in members if oid != root}
+    while waiting:
+        free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
+        if not free:
+            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
+            raise errors.InvalidTableDefinition(
+                f"the foreign keys of {circle} form a circle",
+                "Rows are copied and tables made in the order of their foreign keys.",
+                "Drop one of these keys, or leave a table out with exclude => ...",
+            )
+        for oid in sorted(free, key=lambda each: members[each].identifier.text):
+            owners, others = choose_owners(members[oid].structure, inside[oid], depths, owner_paths.get(oid))
+            _check_owners(members[oid], owners, owner_paths.get(oid))
+            depths[oid] = 1 + min(depths[key.parent] for key in owners)
+            ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
+        waiting -= set(free)
+    return ordered
+
+
+def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
+    missing = sorted(set(named or ()) - {key.name for key in owners})
+    if missing or not owners:
+        known = ", ".join(sorted(key.name for key in member.structure.foreign_keys))
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            ", ".join(missing) or "[]",
+            f"The foreign keys of {member.identifier} are {known}; those named must lead into the hierarchy.",
+            "Name foreign keys of the table by which its rows come to the root.",
+        )
+
+
+def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+    """The tables beside the hierarchy that it refers to."""
+    rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def outside_keys(members: list[Member]) -> list[ForeignKey]:
+    """The foreign keys of other tables that point into the hierarchy."""
+    inside = {member.oid for member in members}
+    return [key for member in members for key in member.structure.incoming if key.child not in inside]
+
+
+def count(statement: str) -> database.Row:
+    """The one row of a counting query."""
+    return database.query_once(statement)[0]
+
+
+def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
+    """How many rows lie in each month."""
+    return [
+        (datetime.datetime(row["year"], row["month"], 1), row["rows"])
+        for row in database.query_once(statement)
+        if 1 <= row["year"] <= 9998
+    ]
+''','catalog.conversion_state': r'''"""How far conversions are: their steps, and the tables they are about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_steps import Part
+from ..sql import SQL, Identifier, Literal, compose
+
+
+class State(NamedTuple):
+    """A conversion that was begun."""
+
+    root: int  # the plain root
+    hierarchy: int | None  # the root of the hierarchy that takes its place
+    state: str
+    owner: str
+    name: str
+    hierarchy_name: str | None
+
+
+class Stored(NamedTuple):
+    """A step that is to be done."""
+
+    position: int
+    phase: str
+    kind: str
+    table: int
+    parents: tuple[int, ...]
+    target: SQL
+    statements: tuple[SQL, ...]
+    arguments: str
+    next_block: int
+
+
+def find(root: int) -> State | None:
+    """The conversion that a table is the root of, be it the plain one or the other."""
+    rows = database.query(
+        "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
+        ("oid",),
+        (root,),
+    )
+    return State(**rows[0]) if rows else None
+
+
+def begin(conversion: Conversion, parts: list[Part]) -> None:
+    """Store a conversion that begins."""
+    root = conversion.root.oid
+    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    for position, member in enumerate(conversion.members):
+        database.query(
+            "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
+            ("oid", "oid", "int4"),
+            (root, member.oid, position),
+        )
+    for position, part in enumerate(parts):
+        database.query(
+            "INSERT INTO dp.conversion_step (root, position, phase, kind, tbl, parents, target, statements, arguments)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            ("oid", "int4", "text", "text", "oid", "oid[]", "text", "text[]", "text"),
+            (
+                root,
+                position,
+                part.phase,
+                part.kind,
+                part.table or root,
+                list(part.parents),
+                part.target.text,
+                [statement.text for statement in part.statements],
+                part.arguments,
+            ),
+        )
+
+
+def next_step(root: int) -> Stored | None:
+    """The first step that is not done."""
+    rows = database.query(
+        "SELECT position, phase, kind, tbl::oid AS tbl, parents::oid[] AS parents, target, statements, arguments,"
+        " next_block FROM dp.conversion_step WHERE root = $1 AND NOT is_done ORDER BY position LIMIT 1",
+        ("oid",),
+        (root,),
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    return Stored(
+        row["position"],
+        row["phase"],
+        row["kind"],
+        row["tbl"],
+        tuple(row["parents"]),
+        SQL(row["target"]),
+        tuple(SQL(statement) for statement in row["statements"]),
+        row["arguments"],
+        row["next_block"],
+    )
+
+
+def done_statement(root: int, step: Stored) -> SQL:
+    """A step is done."""
+    return compose(
+        "UPDATE dp.conversion_step SET is_done = true WHERE root = {}::oid AND position = {}",
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def advanced_statement(root: int, step: Stored, block: int) -> SQL:
+    """The blocks before this one are copied."""
+    return compose(
+        "UPDATE dp.conversion_step SET next_block = {} WHERE root = {}::oid AND position = {}",
+        Literal(block),
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def remember(root: int, step: Stored, arguments: str) -> None:
+    """Note what a step found out."""
+    database.query(
+        "UPDATE dp.conversion_step SET arguments = $3, is_done = true WHERE root = $1 AND position = $2",
+        ("oid", "int4", "text"),
+        (root, step.position, arguments),
+    )
+
+
+def versions(root: int) -> list[tuple[str, str]]:
+    """The row versions of each plain table when it was compared."""
+    rows = database.query(
+        "SELECT tbl::text AS name, arguments FROM dp.conversion_step WHERE root = $1 AND kind = 'verify'"
+        " ORDER BY position",
+        ("oid",),
+        (root,),
+    )
+    return [(row["name"], row["arguments"]) for row in rows]
+
+
+def set_state(root: int, state: str) -> None:
+    """How far it is."""
+    database.query(
+        "UPDATE dp.conversion_config SET state = $2,"
+        " hierarchy = (SELECT converted FROM dp.conversion_table WHERE root = $1 AND plain::oid = $1) WHERE root = $1",
+        ("oid", "text"),
+        (root, state),
+    )
+
+
+def note_converted(root: int) -> None:
+    """Note which tables take the place of the plain ones: those that were built for them."""
+    for row in tables(root):
+        if row["converted"] is None:
+            built = Identifier(working_schema(row["plain_schema"]), row["name"])
+            database.query(
+                "UPDATE dp.conversion_table SET converted = to_regclass($3) WHERE root = $1 AND plain::oid = $2",
+                ("oid", "oid", "text"),
+                (root, row["plain"], built.text),
+            )
+
+
+def tables(root: int) -> list[database.Row]:
+    """The tables of a conversion, parents first: plain and converted, with their schemas."""
+    return database.query(
+        "SELECT t.plain::oid AS plain, t.converted::oid AS converted, n.nspname AS plain_schema, p.relname AS name,"
+        " m.nspname AS converted_schema, t.plain::text AS plain_text, t.converted::text AS converted_text"
+        " FROM dp.conversion_table t JOIN pg_class p ON p.oid = t.plain JOIN pg_namespace n ON n.oid = p.relnamespace"
+        " LEFT JOIN pg_class c ON c.oid = t.converted LEFT JOIN pg_namespace m ON m.oid = c.relnamespace"
+        " WHERE t.root = $1 ORDER BY t.position",
+        ("oid",),
+        (root,),
+    )
+
+
+def blocks(table: int) -> int:
+    """How many blocks a plain table has."""
+    query = "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS blocks"
+    return int(database.query(query, ("oid",), (table,))[0]["blocks"])
+
+
+def tree_size(table: int) -> int:
+    """How many relations a partitioned table is."""
+    return int(database.query("SELECT count(*) AS n FROM pg_partition_tree($1::regclass)", ("oid",), (table,))[0]["n"])
+
+
+def partitions_elsewhere(table: int) -> list[SQL]:
+    """The partitions of a table, and their statistics objects, that are not in its schema: as ALTER names them."""
+    rows = database.query(
+        "SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1)"
+        " UNION ALL SELECT 'STATISTICS', n.nspname, s.stxname FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_statistic_ext s ON s.stxrelid = t.relid AND t.level > 0 JOIN pg_namespace n ON n.oid = s.stxnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY 1 DESC, 3",
+        ("oid",),
+        (table,),
+    )
+    return [compose("{} {}", SQL(row["kind"]), Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def foreign_keys_of(tables_: list[int]) -> list[database.Row]:
+    """The foreign keys declared on some tables, and how many relations each touches."""
+    return database.query(
+        "SELECT k.conname AS name, n.nspname AS schema, c.relname AS relation, k.conrelid AS child,"
+        " k.confrelid AS parent"
+        " FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) ORDER BY k.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+
+
+def slices_of(table: int) -> list[Identifier]:
+    """The slices of a table."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = $1 ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [Identifier(row["schema"], row["name"]) for row in rows]
+
+
+def existing_schemas(schemas: list[str]) -> list[str]:
+    """Which of some schemas exist."""
+    rows = database.query(
+        "SELECT nspname AS name FROM pg_namespace WHERE nspname = ANY ($1) ORDER BY 1", ("name[]",), (schemas,)
+    )
+    return [row["name"] for row in rows]
+
+
+def is_empty_schema(schema: str) -> bool:
+    """Whether nothing is in a schema."""
+    rows = database.query(
+        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = $1::regnamespace LIMIT 1",
+        ("text",),
+        (Identifier(schema).text,),
+    )
+    return not rows
+
+
+def relation(oid: int) -> database.Row:
+    """Name, schema and owner of a table."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name, n.nspname AS schema, pg_get_userbyid(c.relowner) AS owner"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        ("oid",),
+        (oid,),
+    )
+    if not rows:
+        raise errors.UndefinedObject(f"relation {oid} does not exist", "It was dropped meanwhile.", "Name a table.")
+    return rows[0]
+
+
+def oid_of(name: str) -> int:
+    """The oid of a relation, by its qualified name."""
+    return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
 from __future__ import annotations
@@ -5664,6 +7090,159 @@ def time_zone() -> str:
     """The time zone of pg_cron, as far as the caller may know it."""
     rows = database.query("SELECT setting FROM pg_settings WHERE name = 'cron.timezone'")
     return str(rows[0]["setting"]) if rows and rows[0]["setting"] else "GMT"
+''','catalog.dependents': r'''"""Reading what depends on plain tables, with what is needed to let it mean the new ones."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.conversion import Dependent
+from ..plan.properties import Grant, comment_statements, grant_statements
+from ..sql import SQL, Identifier, Literal, compose
+from . import properties as catalog_properties
+
+# Everything above the tables: views, functions with SQL bodies, rules and policies of other tables. A rewrite rule
+# stands for its view. The level is the longest way, so that what is needed comes first.
+_ABOVE = """
+    WITH RECURSIVE above (class, oid, level) AS (
+        SELECT 'pg_class'::regclass::oid, oid, 0 FROM unnest($1) AS t (oid)
+        UNION
+        SELECT CASE WHEN r.rulename = '_RETURN' THEN 'pg_class'::regclass::oid ELSE d.classid END,
+               CASE WHEN r.rulename = '_RETURN' THEN r.ev_class ELSE d.objid END, above.level + 1
+        FROM above
+        JOIN pg_depend d ON d.refclassid = above.class AND d.refobjid = above.oid AND d.deptype = 'n'
+        LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
+        WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass) AND above.level < 100
+          AND coalesce(r.ev_class, y.polrelid, 0) <> ALL ($1)
+          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class = above.oid)
+    )
+    SELECT class::regclass::text AS class, oid, max(level) AS level FROM above
+    WHERE level > 0 GROUP BY class, oid ORDER BY 3, 1, 2
+"""
+
+_RELATION = """
+    SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
+           pg_has_role(c.relowner, 'USAGE') AS is_own, rtrim(pg_get_viewdef(c.oid), ';') AS definition,
+           array_to_string(c.reloptions, ', ') AS options, c.relispopulated AS is_populated,
+           ts.spcname AS tablespace,
+           ARRAY(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid ORDER BY i.indexrelid)
+               AS indexes,
+           ARRAY(SELECT format('COMMENT ON INDEX %I.%I IS %L', n.nspname, x.relname, obj_description(x.oid, 'pg_class'))
+                 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = c.oid AND obj_description(x.oid, 'pg_class') IS NOT NULL) AS index_comments,
+           ARRAY(SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                 ORDER BY t.oid)
+               || ARRAY(SELECT rtrim(pg_get_ruledef(w.oid), ';') FROM pg_rewrite w
+                        WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN' ORDER BY w.oid)
+               || ARRAY(SELECT format('ALTER VIEW %I.%I ALTER COLUMN %I SET DEFAULT %s', n.nspname, c.relname,
+                                      a.attname, pg_get_expr(f.adbin, f.adrelid))
+                        FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+                        WHERE f.adrelid = c.oid ORDER BY a.attnum) AS parts
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+    WHERE c.oid = $1
+"""
+
+_FUNCTION = """
+    SELECT pg_get_functiondef(p.oid) AS definition, p.oid::regprocedure::text AS name,
+           p.prosqlbody IS NOT NULL AS is_sql,
+           pg_has_role(p.proowner, 'USAGE') AS is_own, pg_get_userbyid(p.proowner) AS owner
+    FROM pg_proc p WHERE p.oid = $1 AND p.prokind IN ('f', 'p')
+"""
+
+_RULE = """
+    SELECT rtrim(pg_get_ruledef(w.oid), ';') AS definition,
+           format('rule %I on %s', w.rulename, w.ev_class::regclass) AS name,
+           pg_has_role(c.relowner, 'USAGE') AS is_own, pg_get_userbyid(c.relowner) AS owner
+    FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid = $1
+"""
+
+_POLICY = """
+    SELECT p.polname AS name, n.nspname AS schema, c.relname AS relation, pg_get_expr(p.polqual, p.polrelid) AS using,
+           pg_get_expr(p.polwithcheck, p.polrelid) AS "check", pg_has_role(c.relowner, 'USAGE') AS is_own,
+           pg_get_userbyid(c.relowner) AS owner
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.oid = $1
+"""
+
+# What stands above a materialized view, which cannot be replaced in place: it goes, and is made again.
+_OVER = """
+    WITH RECURSIVE over (oid) AS (
+        SELECT c.oid FROM pg_class c WHERE c.oid = ANY ($1) AND c.relkind = 'm'
+        UNION
+        SELECT r.ev_class FROM over JOIN pg_depend d
+          ON d.refclassid = 'pg_class'::regclass AND d.refobjid = over.oid AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+    )
+    SELECT oid FROM over
+"""
+
+
+def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
+    """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
+    rows = database.query(_ABOVE, ("oid[]",), (tables,))
+    relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
+    made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
+    found: list[Dependent] = []
+    blocked: list[tuple[str, str]] = []
+    for row in rows:
+        about = (row["oid"],)
+        if row["class"] == "pg_class":
+            dependent, facts = _relation(row["oid"], row["oid"] in made_again)
+        elif row["class"] == "pg_proc":
+            facts = next(iter(database.query(_FUNCTION, ("oid",), about)), {})
+            if not facts or not facts["is_sql"]:
+                continue  # by its parameters or result, which is told elsewhere
+            dependent = Dependent("function", f"function {facts['name']}", None, (facts["definition"],))
+        elif row["class"] == "pg_rewrite":
+            facts = database.query(_RULE, ("oid",), about)[0]
+            dependent = Dependent("rule", facts["name"], None, (_replacing(facts["definition"]),))
+        else:
+            facts = database.query(_POLICY, ("oid",), about)[0]
+            dependent = _policy(facts)
+        if not facts["is_own"]:
+            blocked.append((dependent.name, f"It belongs to {facts['owner']}."))
+        found.append(dependent)
+    return found, blocked
+
+
+def _replacing(rule: str) -> str:
+    return "CREATE OR REPLACE" + rule[len("CREATE") :]
+
+
+def _policy(facts: database.Row) -> Dependent:
+    name, table = Identifier(facts["name"]), Identifier(facts["schema"], facts["relation"])
+    clauses = compose(
+        "ALTER POLICY {} ON {}{}{}",
+        name,
+        table,
+        compose(" USING ({})", SQL(facts["using"])) if facts["using"] else SQL(""),
+        compose(" WITH CHECK ({})", SQL(facts["check"])) if facts["check"] else SQL(""),
+    )
+    return Dependent("policy", f"policy {name} on {table}", None, (clauses.text,))
+
+
+def _relation(oid: int, is_made_again: bool) -> tuple[Dependent, database.Row]:
+    """A view or a materialized view."""
+    facts = database.query(_RELATION, ("oid",), (oid,))[0]
+    name = Identifier(facts["schema"], facts["name"])
+    options = f" WITH ({facts['options']})" if facts["options"] else ""
+    if facts["kind"] == "v" and not is_made_again:
+        replace = f"CREATE OR REPLACE VIEW {name}{options} AS {facts['definition']}"
+        return Dependent("view", f"view {name}", None, (replace,)), facts
+    state = catalog_properties.states([oid])[oid]
+    own = tuple(Grant(g.grantee, g.privilege, g.column, g.is_grantable) for g in state.grants)
+    kind = "VIEW" if facts["kind"] == "v" else "MATERIALIZED VIEW"
+    tail = " WITH NO DATA" if facts["kind"] == "m" else ""
+    space = f" TABLESPACE {Identifier(facts['tablespace'])}" if facts["tablespace"] else ""
+    statements = [f"CREATE {kind} {name}{options}{space} AS {facts['definition']}{tail}", *facts["indexes"]]
+    statements += facts["index_comments"] + facts["parts"]
+    statements += [each.text for each in grant_statements(own, name)]
+    if state.comment is not None:
+        statements.append(compose("COMMENT ON {} {} IS {}", SQL(kind), name, Literal(state.comment)).text)
+    statements += [each.text for each in comment_statements(None, state.column_comments, name)]
+    afterwards = (f"REFRESH MATERIALIZED VIEW {name}",) if facts["kind"] == "m" and facts["is_populated"] else ()
+    kind_word = kind.lower()
+    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), afterwards), facts
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -5951,13 +7530,16 @@ if TYPE_CHECKING:
 from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
+from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
+from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
+from . import writable_view as catalog_view
 
 _TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
 
@@ -6023,6 +7605,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        outdated_views=_outdated_views(hierarchy),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -6057,6 +7640,18 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier, str, int], ...]:
+    """Writable views that are not what their tables say."""
+    found = []
+    for view in catalog_view.of_root(hierarchy.root.oid):
+        table = hierarchy.table(view.table)
+        differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
+        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
+        if differing:
+            found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)
 ''','catalog.foreign_keys': r'''"""Reading foreign keys: declared ones, and those that wait for dp.register_child."""
 
@@ -6622,7 +8217,7 @@ def last_failures(roots: list[int]) -> dict[int, str]:
 from __future__ import annotations
 
 from .. import database
-from ..plan.online import Index, Part
+from ..plan.online import Index, Part, Wanted
 from ..plan.validate import Part as Rulable
 from ..plan.validate import Rule
 from ..sql import Identifier
@@ -6657,7 +8252,14 @@ _BUILT = """
       AND l.call = p.operation AND l.status = 'done' AND l.at >= p.started
 """
 
-_DEFINITION = "SELECT dp._index_definition(indexrelid) AS definition FROM pg_index WHERE indexrelid = $1::regclass"
+_DEFINITION = """
+    SELECT dp._index_definition(i.indexrelid) AS definition, i.indisunique AS is_unique,
+           pg_get_expr(i.indpred, i.indrelid) AS predicate, t.spcname AS tablespace
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN pg_tablespace t ON t.oid = x.reltablespace
+    WHERE i.indexrelid = $1::regclass
+"""
 
 
 def parts(table: int) -> tuple[Part, ...]:
@@ -6690,9 +8292,10 @@ def parts(table: int) -> tuple[Part, ...]:
     )
 
 
-def definition(index: str) -> str:
-    """What an index says behind the name of its table; its own name is qualified and quoted."""
-    return str(database.query(_DEFINITION, ("text",), (index,))[0]["definition"])
+def like(index: str, name: str) -> Wanted:
+    """What an index of this name would be that is defined as another one, whose own is qualified and quoted."""
+    row = database.query(_DEFINITION, ("text",), (index,))[0]
+    return Wanted(name, row["definition"], row["is_unique"], row["predicate"], row["tablespace"])
 
 
 def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
@@ -6775,7 +8378,9 @@ _INDEXES = """
                      || CASE WHEN i.indoption[place] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END
                  FROM generate_series(0, i.indnkeyatts - 1) AS place ORDER BY place) AS directions,
            (SELECT count(*) FROM pg_partition_tree(x.oid) AS tree JOIN pg_index l ON l.indexrelid = tree.relid
-            WHERE l.indisclustered) AS marked
+            WHERE l.indisclustered) AS marked,
+           EXISTS (SELECT FROM dp.table_config t WHERE t.tbl = $1 AND t.role <> 'reference'
+                   AND t.cluster_index = x.relname) AS is_chosen
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -6812,7 +8417,13 @@ def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
         OrderIndex(
-            row["oid"], row["schema"], row["name"], tuple(row["columns"]), tuple(row["directions"]), row["marked"]
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["directions"]),
+            row["marked"],
+            row["is_chosen"],
         )
         for row in database.query(_INDEXES, ("oid",), (table,))
     ]
@@ -6876,12 +8487,21 @@ _RELATIONS = """
 """
 
 # Of a partition's own copy of an index the topmost one's name.
-_REPLICA_INDEXES = """
-    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+_USED_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name, i.indisreplident AS is_identity,
+           i.indisclustered AS is_order
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
                        JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
-    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+    WHERE (i.indisreplident OR i.indisclustered) AND i.indrelid = ANY ($1)
+"""
+
+# By name: an index is restored after the configuration.
+_CLUSTER_INDEX = """
+    SELECT t.cluster_index AS name FROM dp.table_config t
+    JOIN pg_index i ON i.indrelid = t.tbl
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+    WHERE t.tbl = $1 AND t.role <> 'reference'
 """
 
 _COLUMN_TARGETS = """
@@ -6965,9 +8585,11 @@ def read(table: int, template: int | None) -> Properties:
         raise errors.UndefinedObject(
             f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
         )
+    orders = database.query(_CLUSTER_INDEX, ("oid",), (table,))
     return wanted(
         found[table],
         found[template] if template else None,
+        orders[0]["name"] if orders else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
@@ -6990,10 +8612,15 @@ def states(relations: list[int]) -> dict[int, State]:
     indexes = _grouped(
         _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
     )
-    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    used = _grouped(
+        _USED_INDEXES,
+        relations,
+        lambda row: (row["name"] if row["is_identity"] else None, row["name"] if row["is_order"] else None),
+    )
     found = {}
     for row in _about(_RELATIONS, relations):
         oid = row["relation"]
+        identities, orders = zip((None, None), *used.get(oid, ()))
         found[oid] = State(
             row["schema"],
             row["name"],
@@ -7002,7 +8629,8 @@ def states(relations: list[int]) -> dict[int, State]:
             row["is_unlogged"],
             _options(row["options"], "") + _options(row["toast_options"], "toast."),
             row["replica_identity"],
-            next(iter(replica_indexes.get(oid, ())), None),
+            next(filter(None, identities), None),
+            next(filter(None, orders), None),
             row["row_security"],
             row["force"],
             row["comment"],
@@ -7041,6 +8669,156 @@ def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], .
         name, _, value = option.partition("=")
         found.append((prefix + name, value))
     return tuple(found)
+''','catalog.queries': r'''"""Planning queries without running them, and finding out which managed tables a plan reads."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database, errors
+from ..plan import query_text
+from ..plan.query_plan import Leaf
+from ..sql import SQL, Identifier, compose
+from . import server as catalog_server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.query_text import Token
+
+GENERIC_PLAN_SINCE = 160000  # EXPLAIN plans parameters itself
+_STATEMENT = "dialog_partition_parameters"
+_SEVERAL_STATEMENTS = "42P11"  # a cursor, which takes one statement and no other, was opened for them
+
+# A leaf is a partition of a slice, or of the table where there is no hash level.
+_LEAVES = """
+    SELECT r.schema, r.name, c.oid, t.tbl::oid AS tbl, t.root::oid AS root,
+           CASE WHEN t.tbl = first.inhparent THEN c.oid ELSE first.inhparent END AS slice
+    FROM unnest($1::text[], $2::text[]) AS r (schema, name)
+    JOIN pg_namespace n ON n.nspname = r.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind <> 'p'
+    JOIN pg_inherits first ON first.inhrelid = c.oid
+    LEFT JOIN pg_inherits second ON second.inhrelid = first.inhparent
+    JOIN dp.table_config t ON t.tbl = coalesce(second.inhparent, first.inhparent) AND t.role <> 'reference'
+"""
+
+_NAMED = """
+    SELECT t.tbl::oid AS tbl, t.root::oid AS root FROM dp.table_config t JOIN pg_class c ON c.oid = t.tbl
+    WHERE t.role <> 'reference' AND c.relname = ANY ($1)
+"""
+
+_IDENTITIES = """
+    SELECT i.indrelid AS tbl, array_agg(a.attname::text ORDER BY k.place) AS columns
+    FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indisprimary AND i.indrelid = ANY ($1) AND k.place <= i.indnkeyatts GROUP BY i.indrelid
+"""
+
+
+class _Seen(Exception):
+    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
+
+
+def plan(query: list[Token], search_path: str) -> dict[str, Any]:
+    """The plan of one statement by the caller's rights and settings; it is not run.
+
+    A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
+    """
+    found: list[dict[str, Any]] = []
+    try:
+        with database.subtransaction():
+            found = _planned(query, search_path)
+            raise _Seen
+    except _Seen:
+        pass
+    except database.ServerError as error:
+        _refuse(error)
+        raise
+    return found[0]
+
+
+def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
+    options, text = "VERBOSE, FORMAT JSON", query_text.text(query)
+    count = query_text.highest_parameter(query)
+    if count and catalog_server.server().version >= GENERIC_PLAN_SINCE:
+        options += ", GENERIC_PLAN"
+    elif count:
+        types = _parameter_types(query, count, search_path)
+        text = query_text.text(query, lambda number: query_text.unknown_value(types[number - 1]))
+    database.set_local("search_path", search_path)
+    rows = database.query_alone(compose("EXPLAIN ({}) {}", SQL(options), SQL(text)).text)
+    return [each["Plan"] for each in json.loads(next(iter(rows[0].values())))]
+
+
+def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
+    """What the server takes each parameter for; nothing can be written by what is analysed for it."""
+    types: list[str] = []
+    _deallocate()
+    try:
+        with database.subtransaction():
+            database.set_local("search_path", search_path)
+            # PREPARE might be followed by other statements: first make sure that there is one
+            unknown = query_text.text(query, lambda _: "NULL")
+            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+            database.set_local("transaction_read_only", "on")
+            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+            types += _prepared_types()
+            raise _Seen
+    except _Seen:
+        pass
+    finally:
+        _deallocate()
+    return types + ["text"] * (count - len(types))
+
+
+def _deallocate() -> None:
+    """Prepared statements outlive the transaction."""
+    query = "SELECT FROM pg_catalog.pg_prepared_statements WHERE name = $1"
+    if database.query(query, ("text",), (_STATEMENT,)):
+        database.run(compose("DEALLOCATE {}", Identifier(_STATEMENT)).text)
+
+
+def _prepared_types() -> list[str]:
+    rows = database.query(
+        "SELECT u.type::text AS type FROM pg_catalog.pg_prepared_statements s,"
+        " unnest(s.parameter_types) WITH ORDINALITY AS u (type, place) WHERE s.name = $1 ORDER BY u.place",
+        ("text",),
+        (_STATEMENT,),
+    )
+    return [row["type"] for row in rows]
+
+
+def _refuse(error: Exception) -> None:
+    """Say in our words what the server says in its own."""
+    if database.sqlstate(error) == _SEVERAL_STATEMENTS:
+        raise errors.InvalidParameter(
+            "the query is not one statement", f"The server says: {error}.", "Give one statement a call."
+        ) from None
+    if database.is_out_of_locks(error):
+        raise errors.OutOfLocks(
+            "the lock table is full: planning the query needs more of it than is free",
+            "A query that binds no key locks every leaf and each of its indexes while it is planned.",
+            "Raise max_locks_per_transaction, or bind the partition keys.",
+        ) from None
+
+
+def leaves(relations: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Leaf], set[int]]:
+    """Which of some relations, by schema and name, are leaves of managed tables; and the roots of those."""
+    ordered = sorted(relations)
+    rows = database.query(_LEAVES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
+    found = {(row["schema"], row["name"]): Leaf(row["tbl"], row["slice"], row["oid"]) for row in rows}
+    return found, {row["root"] for row in rows}
+
+
+def named(names: set[str]) -> dict[int, int]:
+    """The managed tables of some names, each with its root."""
+    return {row["tbl"]: row["root"] for row in database.query(_NAMED, ("name[]",), (sorted(names),))}
+
+
+def identities(tables: list[int]) -> dict[int, tuple[str, ...]]:
+    """The columns of the tables' primary keys."""
+    return {row["tbl"]: tuple(row["columns"]) for row in database.query(_IDENTITIES, ("oid[]",), (tables,))}
 ''','catalog.retention': r'''"""Reading what retention needs: what it retired, what protects a slice, the owner's export function, sizes."""
 
 from __future__ import annotations
@@ -7273,9 +9051,19 @@ def _signed(oid: int) -> int:
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
-def resolve_relation(text: str) -> int:
-    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned."""
-    return int(database.query("SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid", ("text",), (text,))[0]["oid"])
+def resolve_relation(text: str, *, is_view: bool = False) -> int:
+    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned.
+
+    A writable view stands for its table, which it may hide in that search_path; but where views are named.
+    """
+    row = database.query(
+        "SELECT r.oid, (SELECT v.tbl::pg_catalog.oid FROM dp.writable_view_config v"
+        "               WHERE v.view OPERATOR(pg_catalog.=) r.oid) AS tbl"
+        " FROM (SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid) AS r",
+        ("text",),
+        (text,),
+    )[0]
+    return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
 
 
 def relation_name(oid: int) -> str:
@@ -7486,6 +9274,85 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
+''','catalog.statements': r'''"""The statements that pg_stat_statements has counted, and whose code planning them would run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..sql import Identifier, compose
+from . import trust
+
+HIDDEN = "<insufficient privilege>"  # what stands in place of another role's query
+
+# Planning evaluates functions, and those of operators and types. What a text may mean is found by name alone, in
+# whatever schema: rather too much than too little. Operators stand behind LIKE, IN and the like, without their names.
+_OTHERS_CODE = """
+    WITH found (class, oid, owner) AS (
+        SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.proname = ANY ($1)
+        UNION ALL SELECT 'pg_operator', o.oid, o.oprowner FROM pg_operator o
+        UNION ALL SELECT 'pg_type', t.oid, t.typowner FROM pg_type t
+        WHERE t.typname = ANY ($1) AND t.typtype IN ('b', 'd', 'm', 'r')
+        UNION ALL SELECT 'pg_class', c.oid, c.relowner FROM pg_class c
+        WHERE c.relname = ANY ($1) AND (c.relkind IN ('v', 'm') OR c.relhasrules)
+    )
+    SELECT pg_describe_object(found.class, found.oid, 0) AS name
+    FROM found JOIN pg_roles role ON role.oid = found.owner
+    WHERE NOT role.rolsuper AND role.rolname <> current_user ORDER BY 1
+"""
+
+_OTHERS_TABLES = """
+    SELECT c.oid FROM pg_class c JOIN pg_roles role ON role.oid = c.relowner
+    WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p', 'f') AND NOT role.rolsuper AND role.rolname <> current_user
+    ORDER BY c.oid
+"""
+
+
+class Statement(NamedTuple):
+    """A statement and what it has cost since pg_stat_statements was reset."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float  # of planning, where it is tracked, and execution
+    query: str
+    is_own: bool  # the caller ran it
+
+
+def schema() -> str | None:
+    """Where extension pg_stat_statements is; None where it is not installed."""
+    rows = database.query(
+        "SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'pg_stat_statements'"
+    )
+    return str(rows[0]["schema"]) if rows else None
+
+
+def counted(extension_schema: str) -> list[Statement]:
+    """All statements of this database, the most expensive first."""
+    query = compose(
+        "SELECT s.queryid, r.rolname AS role, s.calls, s.total_plan_time + s.total_exec_time AS total, s.query,"
+        " r.rolname IS NOT DISTINCT FROM current_user AS is_own"
+        " FROM {} s LEFT JOIN pg_roles r ON r.oid = s.userid"
+        " WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query IS NOT NULL"
+        " ORDER BY total DESC, s.queryid",
+        Identifier(extension_schema, "pg_stat_statements"),
+    )
+    return [
+        Statement(row["queryid"], row["role"], row["calls"], row["total"], row["query"], row["is_own"])
+        for row in database.query_once(query.text)
+    ]
+
+
+def others_code(names: set[str]) -> list[str]:
+    """What others own that would run, with the caller's rights, when a statement with these names is planned."""
+    given = sorted(names)
+    found = [str(row["name"]) for row in database.query(_OTHERS_CODE, ("name[]",), (given,))]
+    if found:
+        return found
+    tables = [row["oid"] for row in database.query(_OTHERS_TABLES, ("name[]",), (given,))]
+    return trust.others_code(tables) if tables else []
 ''','catalog.structure': r'''"""Reading the structure of one table."""
 
 from __future__ import annotations
@@ -7827,9 +9694,14 @@ def tables_of(root: int) -> list[int]:
     return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
 
 
+def others_code(tables: list[int]) -> list[str]:
+    """The code of others than the caller that tables need."""
+    return [str(row["name"]) for row in database.query(_CODE, ("oid[]",), (tables,))]
+
+
 def refuse_code(tables: list[int], name: object, owner: str) -> None:
     """Refuse tables with code of others than the caller; for callers who are not the owner."""
-    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    found = others_code(tables)
     if found:
         told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
@@ -7838,6 +9710,189 @@ def refuse_code(tables: list[int], name: object, owner: str) -> None:
             f"Call in a session of {owner}; or, if you trust that code with all that you may do,"
             f" SET ROLE {Identifier(owner)} first.",
         )
+''','catalog.writable_view': r'''"""Reading writable views, and what the tables say that they shall be."""
+
+from __future__ import annotations
+
+from .. import database, errors, keys
+from ..model import GlobalIndex, Hierarchy, Table
+from ..plan import filling
+from ..plan.filling import Filling, ViewColumn
+from ..plan.writable_view import FILL, INSERT, PresentView, WantedView
+from ..sql import SQL, Identifier, compose
+from . import global_index as catalog_global_index
+from . import properties as catalog_properties
+
+_COLUMNS = """
+    SELECT a.attrelid AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+           CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END AS collation,
+           pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity AS identity,
+           a.attgenerated <> '' AS is_generated, n.nspname AS sequence_schema, s.relname AS sequence
+    FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_depend own ON a.attidentity <> '' AND own.refclassid = 'pg_class'::regclass
+        AND own.refobjid = a.attrelid AND own.refobjsubid = a.attnum AND own.classid = 'pg_class'::regclass
+        AND own.deptype = 'i'
+    LEFT JOIN pg_class s ON s.oid = own.objid AND s.relkind = 'S'
+    LEFT JOIN pg_namespace n ON n.oid = s.relnamespace
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
+"""
+
+_VIEWS = """
+    SELECT c.oid, v.tbl::oid AS tbl, n.nspname AS schema,
+           coalesce('security_invoker=true' = ANY (c.reloptions), false) AS is_invoker
+    FROM dp.writable_view_config v JOIN pg_class c ON c.oid = v.view JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE v.root = $1 AND c.relkind = 'v' ORDER BY c.oid
+"""
+
+_TRIGGERS = """
+    SELECT g.tgrelid AS relation, g.tgname AS name, g.tgenabled IN ('O', 'A') AS is_enabled, n.nspname AS schema,
+           p.proname AS function, p.prosrc AS source, pg_get_userbyid(p.proowner) AS owner
+    FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE g.tgrelid = ANY ($1) AND g.tgname = ANY ($2) AND NOT g.tgisinternal ORDER BY g.tgrelid, g.tgname
+"""
+
+_DEFAULT_GRANTEES = """
+    SELECT DISTINCT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee
+    FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) AS acl
+    WHERE d.defaclobjtype = 'r' AND d.defaclrole::regrole = $1::regrole AND acl.grantee <> d.defaclrole
+      AND d.defaclnamespace IN (0, (SELECT oid FROM pg_namespace WHERE nspname = $2)) ORDER BY 1
+"""
+
+
+def of_root(root: int) -> list[PresentView]:
+    """The writable views of a hierarchy."""
+    rows = database.query(_VIEWS, ("oid",), (root,))
+    if not rows:
+        return []
+    views = [row["oid"] for row in rows]
+    columns = _columns(views)
+    access = catalog_properties.states(views)
+    triggers = database.query(_TRIGGERS, ("oid[]", "name[]"), (views, [FILL, INSERT]))
+    found = []
+    for row in rows:
+        own = [each for each in triggers if each["relation"] == row["oid"]]
+        found.append(
+            PresentView(
+                row["oid"],
+                row["tbl"],
+                row["is_invoker"],
+                columns[row["oid"]],
+                {each["name"]: each["source"] for each in own if each["is_enabled"]},
+                access[row["oid"]],
+                tuple((each["schema"], each["function"], each["owner"]) for each in own),
+            )
+        )
+    return found
+
+
+def root_of(view: int) -> int | None:
+    """The root of the hierarchy that a writable view belongs to."""
+    rows = database.query("SELECT root::oid AS root FROM dp.writable_view_config WHERE view = $1", ("oid",), (view,))
+    return int(rows[0]["root"]) if rows else None
+
+
+def wanted(hierarchy: Hierarchy, table: Table, schema: str) -> WantedView:
+    """What a writable view of a table shall be."""
+    columns = _columns([table.oid])[table.oid]
+    return WantedView(
+        schema,
+        table,
+        hierarchy.root.identifier,
+        columns,
+        _filling(hierarchy, table, columns),
+        catalog_properties.states([table.oid])[table.oid],
+        tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("text", "name"), (_role(table), schema))),
+    )
+
+
+def _role(table: Table) -> str:
+    return Identifier(table.owner).text  # as regrole reads it
+
+
+def check_schema(table: Table, schema: str) -> None:
+    """The view stands in another schema, which is there."""
+    if schema == table.schema:
+        raise errors.InvalidParameter.of(
+            "schema", schema, f"{table.identifier} itself is there, and the view has its name."
+        )
+    if not database.query("SELECT FROM pg_namespace WHERE nspname = $1", ("name",), (schema,)):
+        raise errors.InvalidParameter.of(
+            "schema", schema, "It does not exist.", f"CREATE SCHEMA {Identifier(schema)} first."
+        )
+
+
+def taken_function(schema: str, names: list[str], comment: str) -> str | None:
+    """A function without parameters of somebody else that has one of some names."""
+    rows = database.query(
+        "SELECT p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = ANY ($2) AND p.pronargs = 0"
+        " AND obj_description(p.oid, 'pg_proc') IS DISTINCT FROM $3 ORDER BY 1 LIMIT 1",
+        ("name", "name[]", "text"),
+        (schema, names, comment),
+    )
+    return rows[0]["name"] if rows else None
+
+
+def _columns(relations: list[int]) -> dict[int, tuple[ViewColumn, ...]]:
+    found: dict[int, list[ViewColumn]] = {oid: [] for oid in relations}
+    for row in database.query(_COLUMNS, ("oid[]",), (relations,)):
+        sequence = Identifier(row["sequence_schema"], row["sequence"]) if row["sequence"] else None
+        found[row["relation"]].append(
+            ViewColumn(
+                row["name"],
+                row["type"],
+                row["collation"],
+                row["expression"] if not row["is_generated"] else None,
+                row["identity"],
+                row["is_generated"],
+                sequence,
+            )
+        )
+    return {oid: tuple(each) for oid, each in found.items()}
+
+
+def _filling(hierarchy: Hierarchy, table: Table, columns: tuple[ViewColumn, ...]) -> Filling:
+    policy = hierarchy.policy
+    if table.oid != hierarchy.root.oid:
+        return Filling(policy.partition_keys, _parents(hierarchy, table))
+    if policy.slice_key is None or policy.bucket is None:
+        return Filling(())
+    range_key = compose("NEW.{}", Identifier(policy.range_key))
+    value = keys.bucket_expression(range_key, hierarchy.range_type, policy.bucket, policy.time_zone)
+    default = next((each.default for each in columns if each.name == policy.slice_key), None)
+    if default is not None:  # what the table would say of a row without a range key
+        value = compose("coalesce({}, {})", value, SQL(default))
+    return Filling((policy.slice_key,), value=value)
+
+
+def _parents(hierarchy: Hierarchy, table: Table) -> tuple[filling.Parent, ...]:
+    """The foreign keys by which a row's keys are found: those that every row has first, and those with an index."""
+    partition_keys = hierarchy.policy.partition_keys
+    found = []
+    for key in hierarchy.foreign_keys:
+        pairs = list(zip(key.columns, key.parent_columns))
+        if key.child != table.oid or not all((name, name) in pairs for name in partition_keys):
+            continue
+        own = [pair for pair in pairs if pair[0] not in partition_keys]
+        parent = hierarchy.table(key.parent)
+        referenced = tuple(theirs for _, theirs in own)
+        needed = referenced + partition_keys
+        schemas = dict(zip(needed, catalog_global_index.operator_schemas(parent.oid, needed)))
+        side = _side(parent, referenced)
+        place = (not key.is_mandatory, side is None, key.parent == key.child, key.name)
+        each = filling.Parent(parent, key.name, tuple(column for column, _ in own), referenced, schemas, side)
+        found.append((place, each))
+    return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
+
+
+def _side(parent: Table, columns: tuple[str, ...]) -> GlobalIndex | None:
+    """The global index that has an entry for every row, by some columns."""
+    for each in parent.global_indexes:
+        if each.is_unique and each.is_valid and each.predicate is None and set(each.columns) == set(columns):
+            return each
+    return None
 ''','cron': r'''"""Cron expressions as pg_cron reads them: checked, and when they come next. Pure: times are in pg_cron's own time zone.
 
 Five fields (minute, hour, day of the month, month, day of the week), or @hourly and the like, @reboot, or "30 seconds".
@@ -8012,6 +10067,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
+ROWS_A_FETCH = 1000
+
 _prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
@@ -8027,6 +10084,18 @@ def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) 
 def query_once(text: str) -> list[Row]:
     """Rows of a reading statement that is composed, and not worth keeping a plan for."""
     return list(plpy.execute(text))
+
+
+def query_alone(text: str) -> list[Row]:
+    """Rows of one statement; a cursor is refused for several (42P11), before any of them is run."""
+    cursor = plpy.cursor(text)
+    found: list[Row] = []
+    while True:
+        rows = cursor.fetch(ROWS_A_FETCH)
+        found += rows
+        if len(rows) < ROWS_A_FETCH:
+            cursor.close()
+            return found
 
 
 def run(statements: str) -> None:
@@ -8198,6 +10267,10 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_writable_view": "writable_view",
+    "create_writable_views": "writable_view",
+    "drop_writable_view": "writable_view",
+    "drop_writable_views": "writable_view",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -8212,6 +10285,12 @@ MODULES = {
     "unschedule": "schedule",
     "job": "schedule",
     "propagate": "propagation",
+    "explain": "queries",
+    "audit_queries": "queries",
+    "plan_conversion": "conversion",
+    "convert": "convert",
+    "cancel_conversion": "convert",
+    "drop_converted": "convert",
 }
 READING = (
     "check",
@@ -8222,6 +10301,9 @@ READING = (
     "job",
     "drift",
     "last_plan",
+    "explain",
+    "audit_queries",
+    "plan_conversion",
 )  # these leave the last call's plan as it is
 
 
@@ -8251,8 +10333,11 @@ def call(
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
     for relation in relations:
-        if arguments[relation] is not None:
-            arguments[relation] = server.resolve_relation(arguments[relation])
+        given = arguments[relation]
+        if isinstance(given, list):
+            arguments[relation] = [server.resolve_relation(each) for each in given]
+        elif given is not None:
+            arguments[relation] = server.resolve_relation(given, is_view=relation == "view")
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
@@ -8453,7 +10538,7 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", PROPAGATION)
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "jit", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
@@ -8514,6 +10599,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
     database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
@@ -8796,7 +10882,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
         if depth == 0 and character in ",)":
             return position + 1, character
         if character in "\"'$":
-            position = _constant_end(text, position) or len(text)
+            position = constant_end(text, position) or len(text)
             continue
         depth += (character in _OPENING) - (character in _CLOSING)
         position += 1
@@ -8811,7 +10897,7 @@ def _problem(text: str) -> str | None:
     while position < len(text):
         character = text[position]
         if character in "\"'$":
-            end = _constant_end(text, position)
+            end = constant_end(text, position)
             if end is None:
                 return f"A {character} in it is not closed."
             position = end
@@ -8839,7 +10925,7 @@ def _bracket_problem(character: str, open_brackets: list[str]) -> str | None:
     return None
 
 
-def _constant_end(text: str, start: int) -> int | None:
+def constant_end(text: str, start: int) -> int | None:
     """Where a quoted name or constant ends; None where it does not. A lone $ is an operator's or a name's."""
     if text[start] == "$":
         tag_end = text.find("$", start + 1)
@@ -9490,6 +11576,440 @@ def _width_of(lower: Edge, upper: Edge) -> Width | None:
 def forget_partman_statement(schema: str, parent_table: str) -> SQL:
     """Take a table away from pg_partman."""
     return compose("DELETE FROM {} WHERE parent_table = {}", Identifier(schema, "part_config"), Literal(parent_table))
+''','plan.advice': r'''"""What to say about a query: how much of each table it reads, what its conditions lack, and what to add."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, name_array, names
+from .lookup import Lookup
+from .query_conditions import ARRAY, EQUAL, EXPRESSION, LOWER, OTHER, UPPER, Column
+from .query_plan import QueryPlan
+from .reading import MISSING, RANGE, Binding, Reading, readings
+
+ONE_LEAF, PRUNED, PRUNED_LATE, ALL_LEAVES, NO_LEAF = (
+    "one leaf",
+    "pruned",
+    "pruned at run time",
+    "all leaves",
+    "no leaf",
+)
+MISSING_KEY, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
+    "missing key",
+    "one-sided range",
+    "expression over a key",
+    "range key without slice key",
+    "order by the range key alone",
+)
+
+_TOLD = {
+    EQUAL: "is bound to one value",
+    ARRAY: "is bound to a list of values",
+    RANGE: "is bound from both sides",
+    LOWER: "is bound from below only",
+    UPPER: "is bound from above only",
+    OTHER: "is compared, but not bound",
+    EXPRESSION: "is hidden in an expression",
+    MISSING: "is not mentioned",
+}
+
+
+class Advice(NamedTuple):
+    """One thing to say about a table in a query."""
+
+    tbl: str
+    alias: str
+    finding: str
+    detail: str
+    advice: str | None = None
+    leaves_scanned: int | None = None
+    leaves: int | None = None
+
+
+def of_readings(
+    plan: QueryPlan, hierarchies: dict[int, Hierarchy], identities: dict[int, tuple[str, ...]]
+) -> list[Advice]:
+    """What to say about each table for itself; ``identities``: primary keys without the partition keys."""
+    found = []
+    all_readings = readings(plan, hierarchies)
+    for each in all_readings:
+        others = [other for other in all_readings if other.hierarchy is each.hierarchy and other.alias != each.alias]
+        found.append(_summary(each, plan))
+        found += _of_keys(each, others, identities.get(each.table.oid, ()))
+        found += _of_order(each, plan)
+    return found
+
+
+def unread(table: Table, hierarchy: Hierarchy) -> Advice:
+    """A table that the query names and of which nothing is read: its conditions contradict all bounds."""
+    leaves = sum(max(len(each.remainders), 1) for each in hierarchy.slices[table.oid])
+    detail = "The planner has found that its conditions fit no leaf."
+    return Advice(table.identifier.text, table.name, NO_LEAF, detail, None, 0, leaves)
+
+
+def _about(reading: Reading, finding: str, detail: str, advice: str | None = None) -> Advice:
+    return Advice(
+        reading.table.identifier.text,
+        reading.alias,
+        finding,
+        detail,
+        advice,
+        reading.expected_leaves,
+        reading.all_leaves,
+    )
+
+
+def _summary(reading: Reading, plan: QueryPlan) -> Advice:
+    """How many leaves, and by what."""
+    planned, expected = len(reading.leaves), reading.expected_leaves
+    is_late = expected < planned or any(
+        each.is_late and each.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER)
+        for each in (reading.range_binding, reading.hash_binding)
+    )
+    if expected == 1:
+        finding = ONE_LEAF
+    elif is_late or plan.removed:
+        finding = PRUNED_LATE
+    else:
+        finding = PRUNED if planned < reading.all_leaves else ALL_LEAVES
+    detail = (
+        f"Planned: {planned} of {reading.all_leaves} leaves, in {len(reading.slices)} of {reading.all_slices} slices"
+    )
+    if expected < planned:
+        detail += f"; read when it runs, by values that are known only then: {expected}"
+    elif plan.removed:
+        detail += f"; {plan.removed} more of the statement were put aside when it began to run"
+    elif is_late:
+        detail += "; how many of them are read is known when it runs"
+    told = [_bound(name, reading.binding(name)) for name in _mentioned(reading)]
+    return _about(reading, finding, f"{detail}. {'; '.join(told)}.")
+
+
+def _mentioned(reading: Reading) -> list[str]:
+    """The keys that conditions of the table may bind."""
+    policy = reading.hierarchy.policy
+    own = [policy.range_key] if reading.has_own_range_key else []
+    return [*own, *policy.partition_keys]
+
+
+def _bound(name: str, binding: Binding) -> str:
+    late = " when the query runs" if binding.is_late and binding.kind in (EQUAL, ARRAY, RANGE) else ""
+    return f"{Identifier(name)} {_TOLD[binding.kind]}{late}"
+
+
+def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...]) -> list[Advice]:
+    found: list[Advice] = []
+    if reading.expected_leaves <= 1:
+        return found
+    policy = reading.hierarchy.policy
+    lookup = _by_identity(reading, identity)
+    if lookup is not None:
+        detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
+        return [_about(reading, MISSING_KEY, detail, lookup)]
+    if reading.expected_slices > 1:
+        found += _of_range(reading, others)
+    if policy.hash_key is not None and reading.expected_leaves > reading.expected_slices:
+        binding = reading.hash_binding
+        if binding.kind in (MISSING, OTHER):
+            found.append(_missing(reading, policy.hash_key, others))
+        elif binding.kind == EXPRESSION:
+            detail = f"Pruning needs {Identifier(policy.hash_key)} itself, compared with a value."
+            advice = f"AND {reading.column(policy.hash_key)} = ..."
+            found.append(_about(reading, EXPRESSION_OVER_KEY, detail, advice))
+    return found
+
+
+def _of_range(reading: Reading, others: list[Reading]) -> list[Advice]:
+    """What the first level lacks."""
+    name, binding = reading.range_column, reading.range_binding
+    if binding.kind in (EQUAL, ARRAY, RANGE):
+        return []
+    if reading.has_own_range_key:
+        by_range_key = reading.binding(reading.hierarchy.policy.range_key)
+        if by_range_key.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER):
+            if by_range_key.is_late:
+                return [_without_slice_key(reading)]
+            if by_range_key.kind not in (LOWER, UPPER):
+                return []  # the CHECK of each slice prunes
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+        elif by_range_key.kind == EXPRESSION and binding.kind == MISSING:
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+    if binding.kind in (LOWER, UPPER):
+        side, sign = ("above", "<") if binding.kind == LOWER else ("below", ">=")
+        detail = f"All slices on the open side of {Identifier(name)} are read, newer ones as they come."
+        return [_about(reading, ONE_SIDED, detail, f"AND {reading.column(name)} {sign} ... (a bound from {side})")]
+    if binding.kind == EXPRESSION:
+        detail = f"Pruning needs {Identifier(name)} itself, compared with a value, not an expression of it."
+        advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return [_about(reading, EXPRESSION_OVER_KEY, detail, advice)]
+    return [_missing(reading, name, others)]
+
+
+def _without_slice_key(reading: Reading) -> Advice:
+    """A range key whose value is known too late for the CHECKs of the slices: they exclude when a query is planned."""
+    policy = reading.hierarchy.policy
+    assert policy.bucket is not None
+    value = keys.bucket_expression(SQL("..."), reading.hierarchy.range_type, policy.bucket, policy.time_zone)
+    detail = (
+        f"A value of {Identifier(policy.range_key)} that is known only when the query runs prunes nothing:"
+        f" {Identifier(reading.range_column)} does."
+    )
+    by_range = reading.binding(policy.range_key).kind
+    signs = {EQUAL: ("=",), LOWER: (">=",), UPPER: ("<=",), ARRAY: (">=", "<=")}.get(by_range, (">=", "<="))
+    advice = "".join(f" AND {reading.column(reading.range_column)} {sign} {value}" for sign in signs)
+    return _about(reading, NO_SLICE_KEY, detail, advice.strip())
+
+
+def _missing(reading: Reading, name: str, others: list[Reading]) -> Advice:
+    """A key that no condition binds: from where it may come."""
+    by_level = "slices" if name == reading.range_column else "leaves of a slice"
+    detail = f"No condition binds {Identifier(name)}, so all {by_level} are read."
+    other = next((each for each in others if each.binding(name).kind in (EQUAL, ARRAY, RANGE)), None)
+    if other is not None:
+        advice = f"AND {reading.column(name)} = {other.column(name)}"
+        if other.binding(name).kind == RANGE:  # bounds do not follow from an equality, as values do
+            advice += f" AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return _about(reading, MISSING_KEY, detail, advice)
+    if name == reading.hierarchy.policy.hash_key:
+        return _about(reading, MISSING_KEY, detail, f"AND {reading.column(name)} = ...")
+    advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+    return _about(reading, MISSING_KEY, detail, advice)
+
+
+def _by_identity(reading: Reading, identity: tuple[str, ...]) -> str | None:
+    """How to read rows that are asked for by their identity, or their parent's, alone."""
+    hierarchy, table = reading.hierarchy, reading.table
+    partition_keys = hierarchy.policy.partition_keys
+    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
+        return None
+    wanted = [(table, {name: name for name in identity})]
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid:
+            pairs = dict(zip(key.parent_columns, key.columns))
+            own = {parent: child for parent, child in pairs.items() if parent not in partition_keys}
+            wanted.append((hierarchy.table(key.parent), own))
+    for holder, own in wanted:
+        if own and all(_is_given(reading, name) for name in own.values()):
+            return _lookup(table, holder, own, partition_keys)
+    return None
+
+
+def _is_given(reading: Reading, name: str) -> bool:
+    column = Column(reading.alias, name)
+    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
+
+
+def _lookup(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
+    """The lookup function that a global index serves, or the call that makes the index."""
+    for side in holder.global_indexes:
+        if side.predicate is None and set(side.columns) == set(own) and (side.is_unique or holder is table):
+            columns = tuple(own[name] for name in side.columns)
+            lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
+            lists = comma_list([SQL("ARRAY[...]") for _ in columns])
+            return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
+    holder_name = Literal(holder.identifier.text)
+    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
+
+
+def _of_order(reading: Reading, plan: QueryPlan) -> list[Advice]:
+    """In the slice form the slices are in the order of the slice key; that the range key follows it nobody knows."""
+    if not reading.has_own_range_key or reading.expected_slices <= 1:
+        return []
+    range_key = Column(reading.alias, reading.hierarchy.policy.range_key)
+    for order in plan.orders:
+        aliases = {scan.alias for scan in order.scans}
+        if order.columns and order.columns[0] == range_key and reading.alias in aliases:
+            detail = (
+                "The rows of all slices are put in order before the first is given: with the slice key in front the"
+                " slices are read one after the other, and no more than the LIMIT needs."
+            )
+            first, second = reading.column(reading.range_column), reading.column(range_key.name)
+            advice = f"ORDER BY {first} DESC, {second} DESC (or both ASC)"
+            return [_about(reading, RANGE_KEY_ORDER, detail, advice)]
+    return []
+''','plan.advice_joins': r'''"""What to say about joins: whether leaf is joined with leaf, and if not, what stands in the way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy
+from ..sql import Identifier
+from .advice import Advice
+from .query_conditions import EQUAL, JOIN, Column, Fact
+from .query_plan import Join, QueryPlan, Scan
+from .reading import Reading, readings
+
+BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
+    "partition-wise join",
+    "join slice by slice",
+    "join pruned for each row",
+    "join not partition-wise",
+)
+_WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
+
+
+class Setting(NamedTuple):
+    """What a plan does not show."""
+
+    is_partitionwise: bool  # enable_partitionwise_join
+    is_collating: bool  # the word COLLATE stands in the query
+
+
+class Pair(NamedTuple):
+    """Two mentions of managed tables that a join brings together."""
+
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    kind: str  # of the node
+
+    @property
+    def aliases(self) -> tuple[str, str]:
+        """What the query calls them."""
+        return (self.left[0].alias, self.right[0].alias)
+
+
+def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
+    """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
+    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    for join in plan.joins:
+        for pair in _pairs(join, hierarchies):
+            verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
+            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
+                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+    equal = _Equal(plan)
+    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    found = []
+    for verdict, pair in verdicts.values():
+        left, right = (by_alias[alias] for alias in pair.aliases)
+        tables = left.hierarchy.tables
+        if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
+            left, right = right, left  # told about the child, whichever the plan begins with
+        found.append(_advice(verdict, left, right, pair, equal, query))
+    return found
+
+
+def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
+    """The tables of one hierarchy that stand on both sides of a join and are compared there."""
+    left, right = _by_alias(join.left), _by_alias(join.right)
+    found = []
+    for one, ours in left.items():
+        for two, theirs in right.items():
+            is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
+            said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
+            is_compared = any(
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+            )
+            if is_one_hierarchy and is_compared:
+                found.append(Pair(tuple(ours), tuple(theirs), join.kind))
+    return found
+
+
+def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
+    found: dict[str, list[Scan]] = {}
+    for scan in scans:
+        found.setdefault(scan.alias, []).append(scan)
+    return found
+
+
+def _verdict(pair: Pair, hierarchy: Hierarchy) -> str:
+    """How a join goes about the leaves of two tables."""
+    left, right = ({scan.leaf.oid for scan in side} for side in (pair.left, pair.right))
+    if len(left) == len(right) == 1:
+        return BY_LEAF
+    slices = ({scan.leaf.slice for scan in side} for side in (pair.left, pair.right))
+    if all(len(each) == 1 for each in slices):
+        return BY_SLICE
+    by_row = {fact.column.name for fact in pair.right[0].facts if fact.kind == EQUAL}
+    if pair.kind == "Nested Loop" and by_row.issuperset(hierarchy.policy.partition_keys):
+        return BY_ROW
+    return NOT_PARTITIONWISE
+
+
+class _Equal:
+    """Which columns a query makes equal, be it by way of a third."""
+
+    def __init__(self, plan: QueryPlan) -> None:
+        self.parents: dict[Column, Column] = {}
+        known = {id(facts): facts for facts in (*(each.facts for each in plan.scans), *(j.facts for j in plan.joins))}
+        for fact in (fact for facts in known.values() for fact in facts):
+            self._add(fact)
+
+    def _add(self, fact: Fact) -> None:
+        if fact.kind == EQUAL and fact.source == JOIN and fact.other is not None:
+            self.parents[self.find(fact.column)] = self.find(fact.other)
+
+    def find(self, column: Column) -> Column:
+        """One column that stands for all that are equal to it."""
+        while column in self.parents and self.parents[column] != column:
+            column = self.parents[column]
+        return column
+
+
+def _advice(verdict: str, left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting) -> Advice:
+    said = f"{left.shown} and {right.shown}"
+    detail = {
+        BY_LEAF: f"{said} are joined leaf by leaf.",
+        BY_SLICE: f"{said} are joined slice by slice, all leaves of one with all leaves of the other.",
+        BY_ROW: f"For each row of {left.shown} only the leaf of {right.shown} is read that its keys name.",
+        NOT_PARTITIONWISE: f"{said} are joined as wholes.",
+    }[verdict]
+    advice = None
+    if verdict in (BY_SLICE, NOT_PARTITIONWISE):
+        reasons, additions = _obstacles(left, right, pair, equal, query, verdict)
+        detail = " ".join([detail, *reasons])
+        advice = " ".join(additions) or None
+    return Advice(
+        right.table.identifier.text,
+        right.alias,
+        verdict,
+        detail,
+        advice,
+        right.expected_leaves,
+        right.all_leaves,
+    )
+
+
+def _obstacles(
+    left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting, verdict: str
+) -> tuple[list[str], list[str]]:
+    """Why leaf is not joined with leaf, in sentences, and what to add."""
+    reasons, additions = [], []
+    for key in left.hierarchy.policy.partition_keys:
+        one, two = Column(left.alias, key), Column(right.alias, key)
+        is_fixed = left.binding(key).is_value and right.binding(key).is_value
+        if equal.find(one) != equal.find(two) and not is_fixed:
+            reasons.append(f"{Identifier(key)} of one is not compared with that of the other.")
+            additions.append(f"AND {right.column(key)} = {left.column(key)}")
+    if query.is_collating:  # a plan does not show it
+        reasons.append(
+            "The query says COLLATE: keys that are compared with another collation than theirs do not count."
+        )
+        additions.append("Leave the COLLATE away.")
+    if not query.is_partitionwise:
+        reasons.append("enable_partitionwise_join is off.")
+        additions.append("SET enable_partitionwise_join = on;")
+    barrier = next((each[0].barrier for each in (pair.left, pair.right) if each[0].barrier is not None), None)
+    if barrier is not None:
+        reasons.append(f"One side is a subquery with {barrier}, which is finished before it is joined.")
+    if _bounds(left) != _bounds(right):
+        reasons.append("Their slices differ.")
+        additions.append("See dp.check, which says what mends it.")
+    if not reasons:
+        reasons.append(
+            "Nothing stands in the way: the planner takes it for cheaper, or the join is LATERAL or of few leaves."
+            if verdict == NOT_PARTITIONWISE
+            else "The planner takes it for cheaper."
+        )
+    return reasons, additions
+
+
+def _bounds(reading: Reading) -> list[object]:
+    return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
 ''','plan.alter': r'''"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
 
 from __future__ import annotations
@@ -9987,6 +12507,1488 @@ def found_alone_statement(root: Identifier, table: Table, slice_name: Identifier
         Literal(lower),
         Literal(upper),
     )
+''','plan.conversion': r'''"""Converting plain tables: what was found of them, and how their rows come to the root.
+
+A conversion is a value: the members of the hierarchy in the order of their foreign keys, what stands beside them, and
+how they will be cut. Everything else, findings and statements, follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, compose
+from .declare import Settings, root_key_columns
+from .properties import Properties
+from .structure import Column, Index, Structure
+from .unique import is_weakened
+
+REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent
+ROOT, CHILD, REFERENCE, OUTSIDE = "root", "child", "reference", "outside"
+
+
+class Facts(NamedTuple):
+    """What only a conversion asks of a table."""
+
+    stored: tuple[str, ...]  # its columns but the generated ones
+    hashable: frozenset[str]  # those whose type can be hashed
+    predicates: dict[str, str]  # of partial indexes
+    plain_indexes: frozenset[str]  # whose uniqueness a global index can keep: columns only, NULLs distinct, at once
+    row_types: tuple[str, ...]  # what uses the table's row type: it cannot be made to mean another table
+    is_forced: bool  # row security also for the owner
+    text: str  # its name as PostgreSQL writes it
+
+
+class Member(NamedTuple):
+    """A table of the hierarchy to be."""
+
+    structure: Structure
+    properties: Properties
+    facts: Facts
+    owners: tuple[ForeignKey, ...] = ()  # by which its rows come to the root; several are alternatives
+    others: tuple[ForeignKey, ...] = ()  # further foreign keys inside the hierarchy, to itself among them
+    depth: int = 0
+
+    @property
+    def oid(self) -> int:
+        """The table's oid."""
+        return self.structure.oid
+
+    @property
+    def identifier(self) -> Identifier:
+        """The table's qualified name."""
+        return self.structure.identifier
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is the root."""
+        return not self.owners
+
+    @property
+    def working(self) -> Structure:
+        """The table as it is built, in a schema of its own beside the one it is in."""
+        return self.structure._replace(schema=working_schema(self.structure.schema))
+
+    @property
+    def keys_table(self) -> Identifier:
+        """Where the partition keys of its rows are noted, for the tables below."""
+        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys"))
+
+
+class Figures(NamedTuple):
+    """What was counted in a table."""
+
+    rows: int = 0
+    orphans: int = 0  # rows with no way to the root
+    several: int = 0  # rows with more than one owner
+    conflicts: int = 0  # rows whose parents belong to different keys
+    without_keys: int = 0  # root rows whose range key or hash key is NULL
+    differing: int = 0  # rows that hold another value in a key column than their root row
+
+
+class Dependent(NamedTuple):
+    """What depends on the tables and must mean the new ones: a view, a function, a rule, a policy."""
+
+    kind: str
+    name: str  # as it is told
+    drop: str | None  # None: it is replaced in place
+    create: tuple[str, ...]
+    afterwards: tuple[str, ...] = ()  # what reads the rows, and is done when the tables are in place
+
+
+class Range(NamedTuple):
+    """A range of the root's range key, and the slices it gets."""
+
+    lower: str
+    upper: str
+    width: str
+    rows: int
+
+
+class Conversion(NamedTuple):
+    """Plain tables, and what they become."""
+
+    members: tuple[Member, ...]  # parents before children, the root first
+    settings: Settings
+    figures: dict[int, Figures]
+    ranges: tuple[Range, ...]
+    references: tuple[tuple[int, Identifier], ...]
+    outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
+    dependents: tuple[Dependent, ...]
+    blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why
+    orphan_keys: tuple[SQL, ...]  # what takes the place of the keys in rows without a parent
+    orphans: str
+    allow_weaker_unique: bool
+    version: int
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Member:
+        """The root."""
+        return self.members[0]
+
+    def member(self, oid: int) -> Member:
+        """A table of the hierarchy."""
+        return next(each for each in self.members if each.oid == oid)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The partition keys."""
+        return self.settings.partition_keys
+
+    def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
+        """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
+        return [key.columns for key in member.owners]
+
+
+def working_schema(schema: str) -> str:
+    """Where the new tables of a schema are built."""
+    return naming.derived_name(schema, "conversion")
+
+
+def kept_schema(schema: str) -> str:
+    """Where the plain tables of a schema are kept."""
+    return naming.derived_name(schema, "converted")
+
+
+def choose_owners(
+    structure: Structure, keys: list[ForeignKey], depths: dict[int, int], named: list[str] | None
+) -> tuple[tuple[ForeignKey, ...], tuple[ForeignKey, ...]]:
+    """By which of its foreign keys a table's rows come to the root, and the others.
+
+    A key that every row has leads there alone, the shortest way first. Where each may be NULL, all are alternatives.
+    """
+    upward = [key for key in keys if key.parent != structure.oid]
+    if named is not None:
+        owners = [key for key in upward if key.name in named]
+    else:
+        mandatory = sorted((key for key in upward if _is_mandatory(structure, key)), key=lambda k: depths[k.parent])
+        owners = mandatory[:1] or upward
+    return tuple(owners), tuple(key for key in keys if key not in owners)
+
+
+def _is_mandatory(structure: Structure, key: ForeignKey) -> bool:
+    columns = [structure.column(name) for name in key.columns]
+    return all(column is not None and column.is_not_null for column in columns)
+
+
+def is_mandatory(member: Member, key: ForeignKey) -> bool:
+    """Whether every row of a table has a parent by this key."""
+    return _is_mandatory(member.structure, key)
+
+
+def key_columns(conversion: Conversion) -> tuple[Column, ...]:
+    """The partition keys as columns of children."""
+    found = {column.name: column for column in root_columns(conversion.settings)}
+    return tuple(found[name] for name in conversion.keys)
+
+
+def root_columns(settings: Settings) -> tuple[Column, ...]:
+    """The key columns of the root."""
+    return root_key_columns(settings)
+
+
+def weakened(conversion: Conversion, member: Member) -> list[Index]:
+    """The unique rules of a table that its keys break.
+
+    The primary key of a table is broken as well, unless it holds the columns by which the rows refer to their owner.
+    """
+    return [
+        index
+        for index in member.structure.indexes
+        if index.constraint_type != "x" and is_weakened(index, conversion.keys, conversion.parent_keys(member))
+    ]
+
+
+def is_kept(member: Member, index: Index) -> bool:
+    """Whether a global index can keep a unique rule."""
+    return index.name in member.facts.plain_indexes
+
+
+def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
+    """``a = b AND c = d``."""
+    return SQL(" AND ".join(compose("{} = {}", *pair).text for pair in pairs))
+''','plan.conversion_copy': r'''"""The statements that copy the rows of plain tables, and that compare what arrived."""
+
+from __future__ import annotations
+
+from .. import keys as key_axis
+from ..sql import SQL, Identifier, comma_list, compose, names
+from .conversion import Conversion, Member, joined
+from .conversion_form import copied_columns, identifiers
+
+
+def copy_statement(conversion: Conversion, member: Member) -> SQL:
+    """INSERT ... SELECT of all rows of a table, each with the partition keys of its root row.
+
+    Every row of the plain table is selected: one whose root row is not found has no keys, and is refused as a row
+    without them, never left behind.
+    """
+    columns = copied_columns(conversion, member)
+    values = identifiers("t", columns)
+    joins = ""
+    if member.is_root:
+        if conversion.settings.slice_key is not None:
+            columns = [*columns, conversion.settings.slice_key]
+            values.append(bucket_of(conversion, compose("t.{}", Identifier(conversion.settings.range_column.name))))
+    else:
+        columns = [*columns, *conversion.keys]
+        values += _keys(conversion, member)
+        joins = _joins(conversion, member)
+    return compose(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS t{}",
+        member.working.identifier,
+        names(columns),
+        comma_list(values),
+        member.identifier,
+        SQL(joins),
+    )
+
+
+def batch(statement: SQL, first: int, last: int) -> SQL:
+    """The part of a copy that lies in some blocks of the plain table."""
+    return compose(
+        "{} WHERE t.ctid >= '({},0)'::tid AND t.ctid < '({},0)'::tid", statement, SQL(str(first)), SQL(str(last))
+    )
+
+
+def bucket_of(conversion: Conversion, value: SQL) -> SQL:
+    """The slice key of a value of the range key."""
+    settings = conversion.settings
+    assert settings.bucket is not None
+    return key_axis.bucket_expression(value, settings.range_type, settings.bucket, settings.time_zone)
+
+
+def _keys(conversion: Conversion, member: Member) -> list[SQL]:
+    """The partition keys of a child's rows: of whichever owner a row has."""
+    found = []
+    for position, key in enumerate(conversion.keys):
+        ways = [compose("o{}.{}", SQL(str(number)), Identifier(key)) for number in range(len(member.owners))]
+        if conversion.orphan_keys:
+            ways.append(conversion.orphan_keys[position])
+        found.append(ways[0] if len(ways) == 1 else compose("coalesce({})", comma_list(ways)))
+    return found
+
+
+def _joins(conversion: Conversion, member: Member) -> str:
+    text = ""
+    for number, key in enumerate(member.owners):
+        parent = conversion.member(key.parent)
+        on = joined(
+            [
+                (compose("o{}.{}", SQL(str(number)), Identifier(theirs)), compose("t.{}", Identifier(own)))
+                for own, theirs in zip(key.columns, key.parent_columns)
+                if own not in conversion.keys
+            ]
+        )
+        text += f" LEFT JOIN {parent.keys_table} AS o{number} ON {on}"
+    return text
+
+
+def referred_columns(conversion: Conversion, member: Member) -> list[tuple[str, ...]]:
+    """By which columns the tables below find a table's rows."""
+    found = [
+        tuple(column for column in key.parent_columns if column not in conversion.keys)
+        for each in conversion.members
+        for key in each.owners
+        if key.parent == member.oid
+    ]
+    return list(dict.fromkeys(found))
+
+
+def keys_statements(conversion: Conversion, member: Member) -> list[SQL]:
+    """Note the partition keys of a table's rows for the tables below; made from what was copied."""
+    referred = referred_columns(conversion, member)
+    if not referred:
+        return []
+    columns = list(dict.fromkeys(column for each in referred for column in each))
+    found = [
+        compose(
+            "CREATE TABLE {} AS SELECT {} FROM {}",
+            member.keys_table,
+            names([*columns, *conversion.keys]),
+            member.working.identifier,
+        )
+    ]
+    found += [compose("CREATE UNIQUE INDEX ON {} ({})", member.keys_table, names(each)) for each in referred]
+    found.append(compose("ANALYZE {}", member.keys_table))
+    return found
+
+
+def drop_keys_statement(conversion: Conversion, member: Member) -> SQL | None:
+    """The notes are not needed any more."""
+    return compose("DROP TABLE {}", member.keys_table) if referred_columns(conversion, member) else None
+
+
+def content(conversion: Conversion, member: Member, table: Identifier) -> SQL:
+    """Count and checksum of the rows of a table, plain or partitioned; of the plain one's columns.
+
+    Values are hashed as what they are; those of types that cannot be hashed as their texts.
+    """
+    parts = [
+        compose("t.{}", Identifier(column))
+        if column in member.facts.hashable
+        else compose("t.{}::text", Identifier(column))
+        for column in copied_columns(conversion, member)
+    ]
+    return compose(
+        "SELECT count(*) AS rows, coalesce(sum(hash_record_extended(ROW({}), 0)), 0)::text AS checksum FROM {} AS t",
+        comma_list(parts),
+        table,
+    )
+
+
+def versions(table: Identifier) -> SQL:
+    """What changes with every write to a plain table: the sum over its row versions, where and by whom they are."""
+    return compose(
+        "SELECT count(*) || ' ' || coalesce(sum(hashtidextended(t.ctid, t.xmin::text::bigint)), 0) AS versions"
+        " FROM {} AS t",
+        table,
+    )
+''','plan.conversion_figures': r'''"""The queries that count what a conversion must know: rows without a way to the root, and with two."""
+
+from __future__ import annotations
+
+from .. import keys as key_axis
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, comma_list, compose
+from .conversion import Conversion, Member, is_mandatory, joined
+
+
+def can_have_orphans(conversion: Conversion, member: Member) -> bool:
+    """Whether the rules of the tables allow rows without a way to the root."""
+    if member.is_root:
+        return False
+    if not any(is_mandatory(member, key) for key in member.owners):
+        return True
+    return any(can_have_orphans(conversion, conversion.member(key.parent)) for key in member.owners)
+
+
+def counting(conversion: Conversion, member: Member) -> SQL:
+    """One row: rows, without_keys, orphans, several, conflicts, differing."""
+    alias = Identifier("t")
+    return compose(
+        "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
+        " {conflicts} AS conflicts, {differing} AS differing FROM {table} AS t",
+        without_keys=_filtered(_without_keys(conversion, member, alias)),
+        orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
+        several=_filtered(_several(member, alias)),
+        conflicts=_filtered(_conflict(conversion, member, alias)),
+        differing=_filtered(_differing(conversion, member, alias)),
+        table=member.identifier,
+    )
+
+
+def _filtered(condition: SQL | None) -> SQL:
+    return compose("count(*) FILTER (WHERE {})", condition) if condition is not None else SQL("0::bigint")
+
+
+def _root_keys(conversion: Conversion) -> list[str]:
+    """The columns of the root that decide where its rows are."""
+    settings = conversion.settings
+    return [settings.range_column.name] + ([settings.hash_column.name] if settings.hash_column else [])
+
+
+def _without_keys(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a root row lies in no slice: a key is NULL, or infinite."""
+    if not member.is_root:
+        return None
+    keys = _root_keys(conversion)
+    conditions = [compose("{}.{} IS NULL", alias, Identifier(key)).text for key in keys]
+    if key_axis.is_calendar(conversion.settings.range_type) and conversion.settings.range_type != "uuid":
+        conditions.append(compose("NOT isfinite({}.{})", alias, Identifier(keys[0])).text)
+    return SQL(" OR ".join(conditions))
+
+
+def _is_null(key: ForeignKey, alias: Identifier) -> SQL:
+    """Whether a row has no parent by a key: MATCH SIMPLE asks for one only where no column is NULL."""
+    return SQL("(" + " OR ".join(compose("{}.{} IS NULL", alias, Identifier(c)).text for c in key.columns) + ")")
+
+
+def _parent_of(key: ForeignKey, alias: Identifier, parent: Identifier) -> SQL:
+    return joined(
+        [
+            (compose("{}.{}", parent, Identifier(theirs)), compose("{}.{}", alias, Identifier(own)))
+            for own, theirs in zip(key.columns, key.parent_columns)
+        ]
+    )
+
+
+def _orphan(conversion: Conversion, member: Member, alias: Identifier, level: int) -> SQL:
+    """Whether no owner of a row leads to the root."""
+    ways = []
+    for key in member.owners:
+        parent = conversion.member(key.parent)
+        lost = None if is_mandatory(member, key) else _is_null(key, alias)
+        if can_have_orphans(conversion, parent):
+            inner = Identifier(f"p{level}")
+            above = compose(
+                "EXISTS (SELECT FROM {} AS {} WHERE {} AND {})",
+                parent.identifier,
+                inner,
+                _parent_of(key, alias, inner),
+                _orphan(conversion, parent, inner, level + 1),
+            )
+            lost = compose("({} OR {})", lost, above) if lost is not None else above
+        if lost is None:
+            return SQL("false")
+        ways.append(lost)
+    return SQL("(" + " AND ".join(way.text for way in ways) + ")")
+
+
+def _several(member: Member, alias: Identifier) -> SQL | None:
+    if len(member.owners) < 2:
+        return None
+    given = [compose("(NOT {})::integer", _is_null(key, alias)) for key in member.owners]
+    return SQL(" + ".join(each.text for each in given) + " > 1")
+
+
+def _keys_of(conversion: Conversion, member: Member, alias: Identifier, level: int, keys: list[str]) -> SQL:
+    """The root's keys of a row, as one value."""
+    if member.is_root:
+        columns = [compose("{}.{}", alias, Identifier(key)) for key in keys]
+        return columns[0] if len(columns) == 1 else compose("ROW({})", comma_list(columns))
+    ways = [_keys_by(conversion, key, alias, level, keys) for key in member.owners]
+    return compose("coalesce({})", comma_list(ways))
+
+
+def _keys_by(conversion: Conversion, key: ForeignKey, alias: Identifier, level: int, keys: list[str]) -> SQL:
+    parent, inner = conversion.member(key.parent), Identifier(f"k{level}")
+    return compose(
+        "(SELECT {} FROM {} AS {} WHERE {})",
+        _keys_of(conversion, parent, inner, level + 1, keys),
+        parent.identifier,
+        inner,
+        _parent_of(key, alias, inner),
+    )
+
+
+def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row has two parents with different keys, so that its foreign keys could not both hold."""
+    conditions = []
+    keys = _root_keys(conversion)
+    owners = member.owners
+    for key in (*member.others, *(owners if len(owners) > 1 else ())):
+        conditions.append(
+            compose(
+                "(NOT {} AND {} IS DISTINCT FROM {})",
+                _is_null(key, alias),
+                _keys_of(conversion, member, alias, 0, keys),
+                _keys_by(conversion, key, alias, 0, keys),
+            )
+        )
+    if not conditions:
+        return None
+    condition = SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+    several = _several(member, alias)
+    return compose("({}) AND {}", several, condition) if several is not None and not member.others else condition
+
+
+def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row has a column of a key's name that says something else than the root's.
+
+    They are compared as texts, for their collations may differ, which PostgreSQL refuses to choose between.
+    """
+    present = [
+        key
+        for key in _root_keys(conversion)
+        if key in conversion.keys and member.structure.column(key) is not None and not member.is_root
+    ]
+    if not present:
+        return None
+    conditions = [
+        compose(
+            '{}.{}::text COLLATE "C" IS DISTINCT FROM {}::text COLLATE "C"',
+            alias,
+            Identifier(key),
+            _keys_of(conversion, member, alias, 0, [key]),
+        )
+        for key in present
+    ]
+    return SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+
+
+def distribution(conversion: Conversion) -> SQL:
+    """How many root rows lie in each month, or all of them for integers."""
+    root = conversion.root
+    return compose(
+        "SELECT extract(year FROM {value})::int AS year, extract(month FROM {value})::int AS month, count(*) AS rows"
+        " FROM {table} WHERE isfinite({value}) GROUP BY 1, 2 ORDER BY 1, 2",
+        value=moment(conversion.settings.range_type, Identifier(conversion.settings.range_column.name)),
+        table=root.identifier,
+    )
+
+
+def moment(range_type: str, value: Identifier) -> SQL:
+    """A range key as a calendar moment."""
+    if range_type == "timestamp with time zone":
+        return compose("({} AT TIME ZONE 'UTC')", value)
+    if range_type == "uuid":
+        return compose(
+            "(to_timestamp(('x' || left(translate({}::text, '-', ''), 12))::bit(48)::bigint / 1000.0)"
+            " AT TIME ZONE 'UTC')",
+            value,
+        )
+    return compose("({})::timestamp", value)
+''','plan.conversion_findings': r'''"""What a conversion comes to, as a DBA reads it: a row a finding, with its severity and the statement."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, compose, names
+from . import conversion_form, conversion_layout
+from .conversion import (
+    CHILD,
+    KEEP,
+    OUTSIDE,
+    REFERENCE,
+    ROOT,
+    Conversion,
+    Figures,
+    Member,
+    is_kept,
+    key_columns,
+    root_columns,
+    weakened,
+)
+from .conversion_steps import side_table
+from .remakable import check_can_be_remade
+from .unique import lacking, widened
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+
+
+class Finding(NamedTuple):
+    """A row of dp.plan_conversion."""
+
+    tbl: str
+    role: str
+    severity: str
+    finding: str
+    detail: str
+    statement: str | None
+
+
+def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
+    """All findings: the root and its layout, the tables in the order of their copying, what stands beside them."""
+    found = _layout(conversion, lock_budget)
+    for member in conversion.members:
+        found += _member(conversion, member)
+    for _, name in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
+        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+        found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
+    for name_text, why in left:
+        detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
+        found.append(Finding(name_text, OUTSIDE, ERROR, "cannot belong", detail, None))
+    for key in conversion.outside:
+        found.append(_outside(conversion, key))
+    root = conversion.root.identifier.text
+    for each in conversion.dependents:
+        way = "is dropped and made again" if each.drop is not None else "is replaced"
+        detail = f"The {each.name} {way} when the tables change places, and means the new ones."
+        found.append(Finding(root, ROOT, NOTICE, "dependent object", detail, ";\n".join(each.create)))
+    for name_text, why in conversion.blocked:
+        found.append(Finding(root, ROOT, ERROR, "dependent object", f"{name_text} must be made again. {why}", None))
+    return found
+
+
+def refuse(found: list[Finding]) -> None:
+    """Refuse to convert while there are errors."""
+    wrong = [each for each in found if each.severity == ERROR]
+    if wrong:
+        told = "\n".join(f"{each.tbl}: {each.finding}. {each.detail}" for each in wrong[:10])
+        raise errors.NotInPrerequisiteState(
+            f"{wrong[0].tbl} cannot be converted: {wrong[0].finding}",
+            told,
+            "See SELECT * FROM dp.plan_conversion(...) with the same parameters; nothing was changed.",
+        )
+
+
+def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
+    root, settings = conversion.root, conversion.settings
+    name = root.identifier.text
+    found = []
+    partitions = settings.hash_partitions
+    for each in conversion.ranges:
+        detail = (
+            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
+            f" {each.rows} rows of the root lie there."
+        )
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+        )
+        found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
+    slices = conversion_layout.slices(list(conversion.ranges))
+    leaves = slices * max(partitions, 1) * len(conversion.members)
+    detail = f"{slices} slices in {len(conversion.members)} tables are {leaves} leaves."
+    found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
+    if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
+        needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        detail = (
+            f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+        )
+        found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
+    return [_key_form(conversion), *found]
+
+
+def _key_form(conversion: Conversion) -> Finding:
+    """Which key form suits these rows, with figures."""
+    root = conversion.root
+    rows = conversion.figures.get(root.oid, Figures()).rows
+    below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
+    each = f"{below / rows:.1f}" if rows else "0"
+    key = conversion.settings.range_column.name
+    detail = (
+        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
+        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
+        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
+        f" {conversion.settings.key_form}."
+    )
+    is_risky = below > 0 and conversion.settings.key_form == "exact"
+    return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
+
+
+def _member(conversion: Conversion, member: Member) -> list[Finding]:
+    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    found = [_role(conversion, member, role)]
+    obstacle = _obstacle(conversion, member)
+    if obstacle is not None:
+        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
+    if member.facts.is_forced:
+        detail = "Row security is forced on the owner, who could miss rows that policies hide."
+        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
+        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
+    for text in member.facts.row_types:
+        detail = (
+            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
+        )
+        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += _columns(conversion, member, role)
+    found += _counted(conversion, member, role)
+    found += _unique(conversion, member, role)
+    for key in (*member.owners, *member.others):
+        found.append(_foreign_key(conversion, member, key, role))
+    found += _carried(member, role)
+    return found
+
+
+def _role(conversion: Conversion, member: Member, role: str) -> Finding:
+    rows = conversion.figures.get(member.oid, Figures()).rows
+    if member.is_root:
+        detail = f"{rows} rows. Partitioned by RANGE of {names((conversion.settings.partition_column,))}"
+        hash_column = conversion.settings.hash_column
+        detail += f", then by HASH of {names((hash_column.name,))}." if hash_column else "."
+    else:
+        paths = "; ".join(_paths(conversion, member))
+        way = "exactly one owner" if len(member.owners) == 1 else f"one of {len(member.owners)} alternative owners"
+        detail = f"{rows} rows, each with {way}. To the root by {paths}."
+    create = conversion_form.table_statements(conversion, member)[0]
+    return Finding(member.identifier.text, role, NOTICE, role, detail, create.text)
+
+
+def _paths(conversion: Conversion, member: Member) -> list[str]:
+    if member.is_root:
+        return [member.structure.name]
+    return [
+        f"{member.structure.name}({', '.join(key.columns)}) > {path}"
+        for key in member.owners
+        for path in _paths(conversion, conversion.member(key.parent))
+    ]
+
+
+def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
+    """What cannot exist on a partitioned table."""
+    bare = member.structure._replace(has_rows=False, dependents=())
+    try:
+        check_can_be_remade(bare, conversion.keys, conversion.version)
+    except errors.PartitionError as error:
+        return error
+    return None
+
+
+def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    wanted = root_columns(conversion.settings) if member.is_root else key_columns(conversion)
+    for column in wanted:
+        present = member.structure.column(column.name)
+        title, detail, severity = "", "", NOTICE
+        if present is None:
+            title = "column added"
+            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            if member.is_root:
+                detail = f'Column "{column.name}" is added: the bucket of the range key.'
+        elif not present.is_alike(column):
+            title = "column altered"
+            detail = (
+                f'Column "{column.name}" is {present.declaration} and becomes {column.declaration}, as in the root.'
+            )
+            severity = WARNING
+            if column.name == conversion.settings.partition_column:
+                severity, title = ERROR, "column of another type"
+                detail = f'Column "{column.name}" is {present.declaration}, and would be the partition column.'
+        elif not member.is_root:
+            title = "column taken"
+            detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if title:
+            declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
+            found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
+    return found
+
+
+def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    figures = conversion.figures.get(member.oid, Figures())
+    found = []
+
+    def add(severity: str, title: str, detail: str) -> None:
+        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+
+    if figures.without_keys:
+        add(
+            ERROR,
+            "rows without keys",
+            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+        )
+    if figures.orphans:
+        home = ", ".join(each.text for each in conversion.orphan_keys)
+        if conversion.orphans == KEEP:
+            detail = (
+                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
+            )
+            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+        else:
+            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
+            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.conflicts:
+        detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
+        add(ERROR, "parents disagree", detail)
+    if figures.several > figures.conflicts:
+        detail = f"{figures.several} rows have more than one owner; all lead to the same keys."
+        add(NOTICE, "several owners", detail)
+    if figures.differing:
+        detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        add(WARNING, "values replaced", detail)
+    return found
+
+
+def _unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    broken = weakened(conversion, member)
+    for index in conversion_form.widened_indexes(conversion, member):
+        kind = "primary key" if index.constraint_type == "p" else "unique rule"
+        definition = widened(index.definition, lacking(index, conversion.keys))
+        if index not in broken:
+            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
+        elif conversion.allow_weaker_unique:
+            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
+            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
+        elif is_kept(member, index):
+            detail = (
+                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
+                " name the keys as well."
+            )
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
+        else:
+            detail = (
+                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
+                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+            )
+            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
+    return found
+
+
+def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> Finding:
+    wanted = next(
+        (
+            s
+            for _, s in conversion_form.key_steps(conversion, member)
+            if f"CONSTRAINT {Identifier(key.name)} " in s.text
+        ),
+        None,
+    )
+    deferred = wanted is not None and wanted.text.endswith("INITIALLY DEFERRED") and not key.is_deferred
+    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
+    if deferred:
+        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
+    title = "foreign key made composite"
+    return Finding(member.identifier.text, role, NOTICE, title, detail, wanted.text if wanted is not None else None)
+
+
+def _carried(member: Member, role: str) -> list[Finding]:
+    """What is carried along; only what a DBA may want to look at."""
+    structure = member.structure
+    parts = [
+        ("triggers", [each.name for each in structure.triggers]),
+        ("rules", [each.name for each in structure.rules]),
+        ("policies", [each.name for each in member.properties.policies]),
+        ("publications", [each.name for each in structure.publications]),
+        ("extended statistics", [each.name for each in structure.statistics]),
+    ]
+    return [
+        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+        for title, found in parts
+        if found
+    ]
+
+
+def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
+        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
+    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
+    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)
+''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..model import CHILD, ForeignKey, Hierarchy, Policy
+from ..sql import SQL, Identifier, Literal, comma_list, compose, names
+from . import declare, foreign_keys
+from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
+from .structure import Column, Index, add_constraint
+from .unique import index_statements
+
+
+def schema_statements(conversion: Conversion) -> list[SQL]:
+    """The schemas in which the new tables are built."""
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    return [compose("CREATE SCHEMA {}", Identifier(working_schema(schema))) for schema in schemas]
+
+
+def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
+    """The new table: columns, CHECKs, defaults, privileges and comments; neither indexes nor foreign keys yet."""
+    working, settings = member.working, conversion.settings
+    wanted = root_columns(settings) if member.is_root else key_columns(conversion)
+    found = [_create(conversion, member, wanted)]
+    for column in wanted:
+        present = member.structure.column(column.name)
+        if present is None:
+            continue
+        name = Identifier(column.name)
+        if not present.is_alike(column):
+            found.append(
+                compose("ALTER TABLE {} ALTER COLUMN {} TYPE {}", working.identifier, name, column.declaration)
+            )
+        if not present.is_not_null:
+            found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", working.identifier, name))
+    found += _access(member)
+    if member.is_root:
+        if settings.slice_key is not None and settings.bucket is not None:
+            found += declare.slice_key_statements(working, settings, settings.slice_key, settings.bucket)
+        found += declare.template_statements(working, member.properties)
+        found += declare.configuration_statements(working, settings)
+    else:
+        found += declare.template_statements(working, member.properties)
+        found.append(declare.table_statement(working, conversion.root.working.identifier, CHILD))
+    return found
+
+
+def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) -> SQL:
+    working = member.working
+    added = [
+        compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
+        for column in wanted
+        if member.structure.column(column.name) is None
+    ]
+    like = compose("LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", member.identifier)
+    tablespace = member.properties.tablespace
+    return compose(
+        "CREATE TABLE {} ({}) PARTITION BY RANGE ({}){}",
+        working.identifier,
+        comma_list([like, *added]),
+        Identifier(conversion.settings.partition_column),
+        compose(" TABLESPACE {}", Identifier(tablespace)) if tablespace else SQL(""),
+    )
+
+
+def _access(member: Member) -> list[SQL]:
+    """Privileges and the comment; row security comes when the table has its name, for policies may look at others."""
+    properties, relation = member.properties, member.working.identifier
+    found = [
+        compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))
+        for grantee in properties.default_grantees
+    ]
+    found += grant_statements(properties.grants, relation)
+    if properties.owner_lacks:
+        lacking = SQL(", ".join(properties.owner_lacks))
+        found.append(compose("REVOKE {} ON TABLE {} FROM {}", lacking, relation, Identifier(properties.owner)))
+    found += comment_statements(properties.comment, (), relation)
+    for each in properties.statistics:
+        statistics = Identifier(member.working.schema, each.name)
+        found.append(compose("CREATE STATISTICS {} {} FROM {}", statistics, SQL(each.definition), relation))
+        if each.target is not None:
+            found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
+    return found
+
+
+def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
+    """The indexes and unique rules of a new table, widened by the keys; one a step."""
+    working = member.working
+    found = []
+    for index in member.structure.indexes:
+        found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+    identity = replica_identity_statement(member.properties, working.identifier)
+    if identity is not None:
+        found.append([identity])
+    return found
+
+
+def widened_indexes(conversion: Conversion, member: Member) -> list[Index]:
+    """The unique rules that get the partition keys."""
+    return [
+        index
+        for index in member.structure.indexes
+        if index.is_unique and index.constraint_type != "x" and set(conversion.keys) - set(index.columns)
+    ]
+
+
+def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
+    """The foreign keys of a new table, composite inside the hierarchy; with the oid of the table they refer to."""
+    early = foreign_keys.checked_too_early(_hierarchy(conversion))
+    working = member.working
+    found = []
+    inside = {key.name: key for key in (*member.owners, *member.others)}
+    for key in member.structure.foreign_keys:
+        if key.name not in inside:
+            definition = SQL(member.structure.foreign_key_definitions[key.name])
+            found.append((key.parent, add_constraint(working.identifier, key.name, definition)))
+            continue
+        wanted = foreign_keys.composite(key, conversion.keys)
+        deferred = key.is_deferred or (key.child, key.name) in early
+        parent = conversion.member(key.parent).working
+        clause = foreign_keys.clause(wanted, parent.identifier, deferred)
+        found.append((key.parent, add_constraint(working.identifier, key.name, clause)))
+    return found
+
+
+def _hierarchy(conversion: Conversion) -> Hierarchy:
+    """The hierarchy as far as its foreign keys go; it is known by the oids of the plain tables."""
+    settings = conversion.settings
+    policy = Policy(
+        settings.range_column.name,
+        settings.hash_column.name if settings.hash_column else None,
+        settings.key_form,
+        settings.slice_key,
+        settings.bucket,
+        settings.width,
+        settings.hash_partitions,
+        settings.premake,
+        settings.start,
+        None,
+        settings.retention_action,
+        settings.retention_schema,
+        settings.time_zone,
+        settings.default_slice,
+        0,
+        0,
+        0,
+    )
+    tables = tuple(
+        declare.as_table(member.structure, ROOT if member.is_root else CHILD, settings.partition_column)
+        for member in conversion.members
+    )
+    keys: list[ForeignKey] = [key for member in conversion.members for key in (*member.owners, *member.others)]
+    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {})
+
+
+def copied_columns(conversion: Conversion, member: Member) -> list[str]:
+    """The columns whose values are the plain table's own."""
+    keys = () if member.is_root else conversion.keys
+    return [column for column in member.facts.stored if column not in keys]
+
+
+def identifiers(alias: str, columns: list[str]) -> list[SQL]:
+    """``t."a"``, ``t."b"``."""
+    return [compose("{}.{}", SQL(alias), Identifier(column)) for column in columns]
+
+
+def template_name(member: Member) -> Identifier:
+    """The template of a new table."""
+    return Identifier(member.working.schema, naming.template_name(member.structure.name))
+
+
+def name_list(columns: list[str]) -> SQL:
+    """A column list."""
+    return names(columns)
+''','plan.conversion_layout': r'''"""How the slices of converted tables are cut: years for history, months for recent time."""
+
+from __future__ import annotations
+
+import datetime
+
+from .conversion import Range
+
+YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
+LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
+MOST_PARTITIONS = 16
+FEWEST_PARTITIONS = 2
+LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
+
+Distribution = list[tuple[datetime.datetime, int]]
+
+
+def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
+    """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
+    first = min([month for month, _ in distribution] + [now])
+    last = max([month for month, _ in distribution] + [_months_later(now, premake)])
+    end = _months_later(last, 1)
+    if width is not None:
+        return [_range(distribution, _start_of_month(first), end, width)]
+    recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
+    ready = datetime.datetime(now.year + 2, 1, 1)
+    found = []
+    if first < recent:
+        found.append(_range(distribution, datetime.datetime(first.year, 1, 1), recent, "1 year"))
+    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), "1 month"))
+    if end > ready:
+        found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
+    return found
+
+
+def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
+    """The one range of an integer key."""
+    if lowest is None or highest is None:
+        return []
+    return [Range(str(lowest - lowest % width), str(highest - highest % width + width), str(width), rows)]
+
+
+def slices(ranges: list[Range]) -> int:
+    """How many slices the ranges have."""
+    return sum(_slices(each) for each in ranges)
+
+
+def _slices(each: Range) -> int:
+    number, _, unit = each.width.partition(" ")
+    if not unit:
+        return -(-(int(each.upper) - int(each.lower)) // int(number))
+    lower, upper = datetime.date.fromisoformat(each.lower), datetime.date.fromisoformat(each.upper)
+    days = {"day": 1, "week": 7, "month": 30.4, "year": 365.25, "quarter": 91.3}[unit.rstrip("s")]
+    return max(round((upper - lower).days / (days * int(number)) + 0.49), 1)
+
+
+def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int) -> int:
+    """How many hash partitions a slice has: enough for the largest table, and no more than the lock table allows."""
+    largest = max([each.rows / _slices(each) for each in ranges] + [0.0]) * max(most_rows_per_root_row, 1.0)
+    found = FEWEST_PARTITIONS
+    while found < MOST_PARTITIONS and largest / found > LEAF_ROWS:
+        found *= 2
+    while found > 1 and not fits(ranges, found, lock_budget):
+        found //= 2
+    return found
+
+
+def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
+    """Whether one transaction can tie two tables of this layout to each other."""
+    return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+
+
+def _range(distribution: Distribution, lower: datetime.datetime, upper: datetime.datetime, width: str) -> Range:
+    rows = sum(count for month, count in distribution if lower <= month < upper)
+    return Range(lower.date().isoformat(), upper.date().isoformat(), width, rows)
+
+
+def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
+    return datetime.datetime(moment.year, moment.month, 1)
+
+
+def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
+    count = moment.year * 12 + moment.month - 1 + months
+    return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_steps': r'''"""A conversion as a list of steps that are stored, and done one after the other."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from .. import naming
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from . import conversion_copy, conversion_form, conversion_switch
+from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
+from .foreign_keys import ACTIONS
+from .structure import Index, add_constraint
+
+# How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+    "run",
+    "slices",
+    "copy",
+    "verify",
+    "switch",
+    "global index",
+    "move",
+    "sync",
+)
+
+
+class Part(NamedTuple):
+    """One step of a conversion."""
+
+    phase: str  # structure, copy, indexes, foreign keys, verify, switch, afterwards
+    kind: str
+    target: Composable
+    statements: tuple[SQL, ...]
+    table: int = 0  # the plain table it is about
+    parents: tuple[int, ...] = ()  # further plain tables whose new ones it locks
+    arguments: str = "{}"
+
+
+def parts(conversion: Conversion) -> list[Part]:
+    """All steps, in order."""
+    found = _structure(conversion)
+    for member in conversion.members:
+        copy = conversion_copy.copy_statement(conversion, member)
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        keys = conversion_copy.keys_statements(conversion, member)
+        if keys:
+            found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
+    found += _indexes(conversion) + _foreign_keys(conversion)
+    for member in conversion.members:
+        found.append(_verification(conversion, member))
+    root = conversion.root
+    switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
+    found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
+    return found + _afterwards(conversion)
+
+
+def _structure(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    statements = conversion_form.schema_statements(conversion)
+    found = [Part("structure", RUN, root.identifier, tuple(statements), root.oid)]
+    for member in conversion.members:
+        made = conversion_form.table_statements(conversion, member)
+        found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    for each in conversion.ranges:
+        arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            Literal(root.working.identifier.text),
+            *(Literal(value) for value in arguments.values()),
+        )
+        found.append(
+            Part("structure", SLICES, root.working.identifier, (call,), root.oid, arguments=json.dumps(arguments))
+        )
+    return found
+
+
+def _indexes(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for statements in conversion_form.index_steps(conversion, member):
+            found.append(Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid))
+        analyze = compose("ANALYZE {}", member.working.identifier)
+        found.append(Part("indexes", RUN, member.working.identifier, (analyze,), member.oid))
+        dropped = conversion_copy.drop_keys_statement(conversion, member)
+        if dropped is not None:
+            found.append(Part("indexes", RUN, member.keys_table, (dropped,), member.oid))
+    return found
+
+
+def _foreign_keys(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for parent, statement in conversion_form.key_steps(conversion, member):
+            target = member.working.identifier
+            found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("foreign keys", RUN, member.working.identifier, tuple(triggers), member.oid))
+    return found
+
+
+def _verification(conversion: Conversion, member: Member) -> Part:
+    statements = (
+        conversion_copy.content(conversion, member, member.identifier),
+        conversion_copy.content(conversion, member, member.working.identifier),
+        conversion_copy.versions(member.identifier),
+    )
+    return Part("verify", VERIFY, member.identifier, statements, member.oid)
+
+
+def _afterwards(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    found = []
+    for each in conversion.dependents:
+        for statement in each.afterwards:
+            found.append(Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid))
+    for member in conversion.members:
+        found.append(Part("afterwards", MOVE, member.identifier, (_move_statement(member),), member.oid))
+    for member, index in global_indexes(conversion):
+        found.append(_global_index(member, index))
+    for key in conversion.outside:
+        side = side_table(conversion, key.parent, key.parent_columns)
+        if side is not None:
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+    sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
+    found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
+    schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
+    dropped = tuple(compose("DROP SCHEMA {}", Identifier(schema)) for schema in schemas)
+    found.append(Part("afterwards", RUN, root.identifier, dropped, root.oid))
+    return found
+
+
+def _move_statement(member: Member) -> SQL:
+    """The partitions of a new table follow it with their statistics objects, each in a transaction of its own."""
+    block = compose(
+        "DECLARE each text; BEGIN FOR each IN"
+        " SELECT format('TABLE %s', c.oid::regclass) FROM pg_partition_tree({table}::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {working}::regnamespace"
+        " UNION ALL SELECT format('STATISTICS %s.%I', {working}, s.stxname) FROM pg_statistic_ext AS s"
+        " JOIN pg_partition_tree({table}::regclass) AS t ON t.relid = s.stxrelid"
+        " WHERE s.stxnamespace = {working}::regnamespace"
+        " LOOP EXECUTE format('ALTER %s SET SCHEMA %I', each, {schema}); COMMIT; END LOOP; END",
+        table=Literal(member.identifier.text),
+        working=Literal(Identifier(member.working.schema).text),
+        schema=Literal(member.structure.schema),
+    )
+    return compose("DO {}", Literal(block.text))
+
+
+def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """The unique rules that hold over all partitions through global indexes."""
+    if conversion.allow_weaker_unique:
+        return _needed_outside(conversion)
+    return [
+        (member, index)
+        for member in conversion.members
+        for index in weakened(conversion, member)
+        if is_kept(member, index)
+    ]
+
+
+def _needed_outside(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """Where weaker rules are accepted: still those to which tables outside refer."""
+    found = []
+    for member in conversion.members:
+        wanted = {key.parent_columns for key in conversion.outside if key.parent == member.oid}
+        for index in weakened(conversion, member):
+            if index.columns in wanted and is_kept(member, index):
+                found.append((member, index))
+                wanted.discard(index.columns)
+    return found
+
+
+def _global_index(member: Member, index: Index) -> Part:
+    columns = tuple(column for column in index.columns if column is not None)
+    predicate = member.facts.predicates.get(index.name)
+    name = side_name(member, columns)
+    arguments = {"columns": list(columns), "predicate": predicate, "index_name": name}
+    call = compose(
+        "CALL dp.create_global_index_online({}::regclass, {}, true, {}, {})",
+        Literal(member.identifier.text),
+        name_array(columns),
+        Literal(predicate),
+        Literal(name),
+    )
+    return Part("afterwards", GLOBAL_INDEX, member.identifier, (call,), member.oid, arguments=json.dumps(arguments))
+
+
+def side_name(member: Member, columns: tuple[str, ...]) -> str:
+    """The name of the side table of a global index that a conversion makes."""
+    return naming.derived_name(naming.shorten(f"{member.structure.name}_{'_'.join(columns)}", 50), "global")
+
+
+def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) -> Identifier | None:
+    """To which side table a foreign key from outside can point."""
+    for member, index in global_indexes(conversion):
+        same = tuple(sorted(columns)) == tuple(sorted(str(column) for column in index.columns))
+        if member.oid == parent and same and index.name not in member.facts.predicates:
+            return Identifier(member.structure.schema, side_name(member, tuple(str(c) for c in index.columns)))
+    return None
+
+
+def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    action = SQL(ACTIONS[key.on_delete])
+    if key.delete_columns:
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE" if key.is_deferrable else ""
+    clause = compose(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
+        names(key.columns),
+        side,
+        names(key.parent_columns),
+        SQL(ACTIONS[key.on_update]),
+        action,
+        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
+    )
+    return add_constraint(SQL(key.child_text), key.name, clause)
+
+
+def recorded_statements(conversion: Conversion) -> list[SQL]:
+    """What dp's configuration says of a conversion that is at its end."""
+
+    def kept(member: Member) -> Literal:
+        return Literal(Identifier(kept_schema(member.structure.schema), member.structure.name).text)
+
+    root = conversion.root
+    found = [
+        compose(
+            "INSERT INTO dp.conversion_config (root, hierarchy, state)"
+            " VALUES ({}::regclass, {}::regclass, 'converted')",
+            kept(root),
+            Literal(root.identifier.text),
+        )
+    ]
+    for position, member in enumerate(conversion.members):
+        found.append(
+            compose(
+                "INSERT INTO dp.conversion_table (root, plain, converted, position)"
+                " VALUES ({}::regclass, {}::regclass, {}::regclass, {})",
+                kept(root),
+                kept(member),
+                Literal(member.identifier.text),
+                Literal(position),
+            )
+        )
+    return found
+''','plan.conversion_switch': r'''"""The statements that put new tables in the place of plain ones, in one transaction."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..sql import SQL, Composable, Identifier, Literal, compose
+from .conversion import Conversion, Member, kept_schema
+from .remake import comment_statements, publication_statements, rule_statements
+from .row_policy import policy_statement
+from .structure import ENABLED_WORDS, Sequence
+
+
+def lock_statement(conversion: Conversion) -> SQL:
+    """Nobody reads or writes the plain tables while they are exchanged."""
+    listed = ", ".join(member.identifier.text for member in conversion.members)
+    return compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", SQL(listed))
+
+
+def switch_statements(conversion: Conversion) -> list[SQL]:
+    """Everything that happens between the plain tables being the tables and the new ones being them."""
+    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found += [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
+        for key in conversion.outside
+    ]
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    found += [compose("CREATE SCHEMA {}", Identifier(kept_schema(schema))) for schema in schemas]
+    for member in conversion.members:
+        found += _put_away(member)
+    for member in conversion.members:
+        found += _put_in_place(conversion, member)
+    for member in conversion.members:
+        found += _given_back(conversion, member)
+    found += [SQL(statement) for each in conversion.dependents for statement in each.create]
+    return found
+
+
+def _put_away(member: Member) -> list[SQL]:
+    structure = member.structure
+    kept = Identifier(kept_schema(structure.schema))
+    found = [
+        compose("ALTER PUBLICATION {} DROP TABLE {}", Identifier(each.name), member.identifier)
+        for each in structure.publications
+    ]
+    found += [
+        compose("ALTER SEQUENCE {} OWNED BY NONE", Identifier(sequence.schema, sequence.name))
+        for sequence in structure.sequences
+        if not sequence.is_identity
+    ]
+    found += [
+        compose("ALTER STATISTICS {} SET SCHEMA {}", Identifier(each.schema, each.name), kept)
+        for each in structure.statistics
+    ]
+    found.append(compose("ALTER TABLE {} SET SCHEMA {}", member.identifier, kept))
+    return found
+
+
+def _put_in_place(conversion: Conversion, member: Member) -> list[SQL]:
+    structure, working, settings = member.structure, member.working, conversion.settings
+    schema = Identifier(structure.schema)
+    found = [
+        compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema),
+        compose(
+            "ALTER TABLE {} SET SCHEMA {}", Identifier(working.schema, naming.template_name(structure.name)), schema
+        ),
+    ]
+    if member.is_root and settings.slice_key is not None:
+        function = Identifier(working.schema, naming.derived_name(structure.name, "set_slice_key"))
+        found.append(compose("ALTER FUNCTION {}() SET SCHEMA {}", function, schema))
+    for each in structure.statistics:
+        found.append(
+            compose("ALTER STATISTICS {} SET SCHEMA {}", Identifier(working.schema, each.name), Identifier(each.schema))
+        )
+    for sequence in structure.sequences:
+        found += _sequence(member, sequence)
+    return found
+
+
+def _sequence(member: Member, sequence: Sequence) -> list[SQL]:
+    column = compose("{}.{}", member.identifier, Identifier(sequence.column))
+    if not sequence.is_identity:
+        owned = compose("ALTER SEQUENCE {} OWNED BY {}", Identifier(sequence.schema, sequence.name), column)
+        return [owned]
+    holder = compose("pg_get_serial_sequence({}, {})", Literal(member.identifier.text), Literal(sequence.column))
+    kept = Identifier(kept_schema(sequence.schema), sequence.name)
+    name = Identifier(sequence.schema, sequence.name)
+    found = [
+        compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
+        compose("SELECT setval({}, k.last_value, k.is_called) FROM {} AS k", holder, kept),
+    ]
+    for grant in sequence.grants:
+        grantee: Composable = SQL("PUBLIC") if grant.grantee is None else Identifier(grant.grantee)
+        option = SQL(" WITH GRANT OPTION" if grant.is_grantable else "")
+        found.append(compose("GRANT {} ON SEQUENCE {} TO {}{}", SQL(grant.privilege), name, grantee, option))
+    if sequence.comment is not None:
+        found.append(compose("COMMENT ON SEQUENCE {} IS {}", name, Literal(sequence.comment)))
+    return found
+
+
+def _given_back(conversion: Conversion, member: Member) -> list[SQL]:
+    """What may refer to other tables by name, and would have meant the plain ones before."""
+    found = rule_statements(member.structure)
+    if member.properties.row_security:
+        found.append(compose("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", member.identifier))
+    found += [policy_statement(policy, member.identifier) for policy in member.properties.policies]
+    found += publication_statements(member.structure, conversion.keys)
+    return found + comment_statements(member.structure)
+
+
+def trigger_statements(member: Member) -> list[SQL]:
+    """The triggers of a table for the new one, while that is in its schema of its own."""
+    found = []
+    for trigger in member.structure.triggers:
+        found.append(SQL(retargeted(trigger.definition, member.facts.text, member.working.identifier.text)))
+        if trigger.enabled != "O":
+            found.append(
+                compose(
+                    "ALTER TABLE {} {} TRIGGER {}",
+                    member.working.identifier,
+                    SQL(ENABLED_WORDS[trigger.enabled]),
+                    Identifier(trigger.name),
+                )
+            )
+    return found
+
+
+def retargeted(definition: str, old: str, new: str) -> str:
+    """A statement ``CREATE ... ON old ...`` about another table; names in quotes may say the same."""
+    wanted = f" ON {old} "
+    is_quoted = False
+    for position, character in enumerate(definition):
+        if not is_quoted and definition.startswith(wanted, position):
+            return f"{definition[:position]} ON {new} {definition[position + len(wanted) :]}"
+        if character == '"':
+            is_quoted = not is_quoted
+    raise ValueError(f"{definition!r} is not about {old}")
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
 from __future__ import annotations
@@ -10606,7 +14608,7 @@ def _attach(
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
-    operations += plan_slices.replica_identity_operations(table, properties, leaves)
+    operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)
     return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -11054,7 +15056,7 @@ def differences(partition: Partition, wanted: Properties) -> list[Difference]:
     """Owner, privileges, comments, row security."""
     return [
         *_ownership(partition, wanted),
-        *_privileges(partition, wanted),
+        *privileges(partition, wanted),
         *_comments(partition, wanted),
         *_row_security(partition, wanted),
     ]
@@ -11069,7 +15071,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
-def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
+def privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     """Privileges, one difference a grantee: what one has too much or too little is given anew as a whole."""
     state = partition.state
     found = []
@@ -11185,19 +15187,28 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
+from .properties import (
+    Properties,
+    State,
+    StatisticsObject,
+    cluster_mark_statement,
+    option_name,
+    replica_identity_statement,
+    storage_clause,
+)
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
 def differences(partition: Partition, wanted: Properties) -> list[Difference]:
-    """Storage parameters, column statistics, statistics objects, placement, replica identity."""
+    """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
+        *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
     ]
 
 
@@ -11312,6 +15323,262 @@ def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
 
     shown = (told(*expected), told(state.replica_identity, state.replica_index))
     return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
+
+
+def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
+    """Where an order was chosen; else leaves may say it themselves."""
+    statement = cluster_mark_statement(wanted, state.identifier)
+    if statement is None or state.cluster_index == wanted.cluster_index:
+        return []
+    expected, actual = wanted.cluster_index, state.cluster_index
+    return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
+
+The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
+as these checks will, so that the parent cannot move before the row refers to it; where it has moved meanwhile, the keys
+are read again. The second runs as the caller, whose privileges and row security the table asks for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, names
+from . import keeping
+
+ATTEMPTS = 20  # each waits for a transaction that moves the parent; none moves so often
+
+
+class ViewColumn(NamedTuple):
+    """A column of a table or of its view."""
+
+    name: str
+    type: str  # with length and the like
+    collation: str | None
+    default: str | None
+    identity: str = ""  # pg_attribute.attidentity: a always, d by default
+    is_generated: bool = False
+    sequence: Identifier | None = None  # that of an identity
+
+    @property
+    def kind(self) -> tuple[str, str, str | None]:
+        """What a view cannot change of a column."""
+        return (self.name, self.type, self.collation)
+
+
+class Parent(NamedTuple):
+    """A row that a new row refers to and takes its keys from."""
+
+    table: Table
+    constraint: str
+    columns: tuple[str, ...]  # of the child
+    parent_columns: tuple[str, ...]  # those that they refer to
+    schemas: dict[str, str]  # of the equality operators of the parent's columns and keys
+    side: GlobalIndex | None
+
+
+class Filling(NamedTuple):
+    """How the keys of a row become known; ``keys`` are those that are filled."""
+
+    keys: tuple[str, ...]
+    parents: tuple[Parent, ...] = ()
+    value: SQL | None = None  # of the only key that a root's row gets: the bucket of its range key
+
+
+def insert_body(table: Identifier, columns: tuple[ViewColumn, ...]) -> SQL:
+    """The function that inserts, and reads back what defaults and triggers of the table made of the row.
+
+    Without a search_path of its own: the table's triggers shall find the caller's.
+    """
+    given = [each for each in columns if not each.is_generated]
+    statement = compose(
+        "INSERT INTO {} AS t ({}) {}VALUES ({})",
+        table,
+        names([each.name for each in given]),
+        SQL("OVERRIDING SYSTEM VALUE " if any(each.identity == "a" for each in given) else ""),
+        comma_list([_new(each.name) for each in given]),
+    )
+    return compose(
+        """
+BEGIN
+    IF pg_catalog.has_table_privilege({name}, 'SELECT') THEN
+        {insert} RETURNING {all} INTO NEW;
+    ELSE
+        {insert};
+    END IF;
+    IF NOT FOUND THEN  -- a trigger of the table has left the row out
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+""",
+        name=Literal(table.text),
+        insert=statement,
+        all=comma_list([Identifier("t", each.name) for each in columns]),
+    )
+
+
+def fill_body(filling: Filling, table: Table, columns: tuple[ViewColumn, ...]) -> SQL | None:
+    """The function that fills; None where there is nothing to do."""
+    parts = [_refuse(each, table) for each in columns if each.is_generated or each.identity == "a"]
+    parts += [_next(each) for each in columns if each.sequence is not None]
+    if filling.value is not None:
+        key = _new(filling.keys[0])
+        parts.append(compose("{key} := coalesce({key}, {value});", key=key, value=filling.value))
+    elif filling.keys:
+        parts.append(_keys(filling, table))
+    if not parts:
+        return None
+    parts.append(SQL("RETURN NEW;"))
+    return compose(
+        "\nDECLARE\n    entry record;\n    parent record;\n    parents bigint;\nBEGIN\n{}\nEND\n",
+        SQL("\n".join(each.text for each in parts)),
+    )
+
+
+def _new(column: str) -> SQL:
+    return compose("NEW.{}", Identifier(column))
+
+
+def _refuse(column: ViewColumn, table: Table) -> SQL:
+    """A value for a column that is always generated; the table says the same."""
+    return compose(
+        "IF {} IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = {}, DETAIL = {}; END IF;",
+        _new(column.name),
+        Literal(f'cannot insert a non-DEFAULT value into column "{column.name}"'),
+        Literal(f"It is always generated in {table.identifier}."),
+    )
+
+
+def _next(column: ViewColumn) -> SQL:
+    """An identity's next value: asking its sequence takes a privilege that only the owner needs to have."""
+    assert column.sequence is not None
+    key = _new(column.name)
+    sequence = Literal(column.sequence.text)
+    return compose("{key} := coalesce({key}, nextval({sequence}));", key=key, sequence=sequence)
+
+
+def _keys(filling: Filling, table: Table) -> SQL:
+    """Whoever gives the keys is believed: foreign keys check them."""
+    lookups = "\n".join(_lookup(filling.keys, each, table).text for each in filling.parents)
+    return compose(
+        "IF {} THEN\n{}\n    RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = {}, DETAIL = {},"
+        " HINT = {}, SCHEMA = {}, TABLE = {};\nEND IF;",
+        SQL(" OR ".join(f"{_new(key)} IS NULL" for key in filling.keys)),
+        SQL(lookups),
+        Literal(f"the partition keys of a new row of {table.identifier} are not known"),
+        Literal("It refers to no row that it could take them from."),
+        Literal(f"Name its parent, or give {names(filling.keys)}."),
+        Literal(table.schema),
+        Literal(table.name),
+    )
+
+
+_LOOKUP = """
+    IF {is_named} THEN
+        FOR attempt IN 1 .. {attempts} LOOP
+            {entry}
+            BEGIN
+                EXECUTE {query} INTO parent USING {given};
+                GET DIAGNOSTICS parents = ROW_COUNT;
+            EXCEPTION WHEN serialization_failure THEN  -- it has moved meanwhile
+                IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+                    RAISE;
+                END IF;
+                parents := NULL;
+            END;
+            IF parents > 0 THEN
+                {fill}
+                RETURN NEW;
+            END IF;
+            {without_entry}
+        END LOOP;
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = {moves}, DETAIL = {hidden};
+    END IF;
+"""
+
+
+def _lookup(keys: tuple[str, ...], parent: Parent, table: Table) -> SQL:
+    """The keys of one parent: by its global index first, so that the row itself is read with constants."""
+    given = [_new(column) for column in parent.columns]
+    conditions = _equal(parent, parent.parent_columns, 1)
+    missing = _missing(parent, table)
+    entry = without_entry = SQL("-- the parent has no global index")
+    if parent.side is None:
+        without_entry = compose("IF parents = 0 THEN {} END IF;", missing)
+    else:
+        conditions += _equal(parent, keys, len(given) + 1)
+        given += [compose("entry.{}", Identifier(key)) for key in keys]
+        entry = _entry(keys, parent, parent.side, missing)
+        without_entry = SQL("-- the entry is another one by now, or will be missing")
+    query = compose(
+        "SELECT {} FROM {} AS p WHERE {} FOR KEY SHARE",
+        keeping.values("p", keys),
+        parent.table.identifier,
+        conjunction(conditions),
+    )
+    return compose(
+        _LOOKUP,
+        is_named=conjunction([compose("{} IS NOT NULL", _new(column)) for column in parent.columns]),
+        attempts=Literal(ATTEMPTS),
+        entry=entry,
+        query=Literal(query.text),
+        given=comma_list(given),
+        fill=SQL(" ".join(_coalesce(key).text for key in keys)),
+        without_entry=without_entry,
+        moves=Literal(f"the keys of the row of {parent.table.identifier} that is referred to change all the time"),
+        hidden=Literal("Or row security that is forced on its owner hides it."),
+    )
+
+
+def _coalesce(key: str) -> SQL:
+    return compose("{new} := coalesce({new}, {found});", new=_new(key), found=compose("parent.{}", Identifier(key)))
+
+
+def _equal(parent: Parent, columns: tuple[str, ...], first: int) -> list[SQL]:
+    """Columns of the parent against parameters of a statement."""
+    return [
+        compose("p.{} OPERATOR({}.=) {}", Identifier(column), Identifier(parent.schemas[column]), SQL(f"${number}"))
+        for number, column in enumerate(columns, first)
+    ]
+
+
+def _entry(keys: tuple[str, ...], parent: Parent, side: GlobalIndex, missing: SQL) -> SQL:
+    conditions = [
+        compose(
+            "g.{} OPERATOR({}.=) {}",
+            Identifier(theirs),
+            Identifier(parent.schemas[theirs]),
+            _new(own),
+        )
+        for own, theirs in zip(parent.columns, parent.parent_columns)
+    ]
+    return compose(
+        "SELECT {} INTO entry FROM {} AS g WHERE {}; IF NOT FOUND THEN {} END IF;",
+        keeping.values("g", keys),
+        side.identifier,
+        conjunction(conditions),
+        missing,
+    )
+
+
+def _missing(parent: Parent, table: Table) -> SQL:
+    """What the foreign key would say."""
+    told = ", ".join(parent.columns)
+    return compose(
+        "RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = {}, DETAIL = {} || concat_ws(', ', {})"
+        " || {}, SCHEMA = {}, TABLE = {}, CONSTRAINT = {};",
+        Literal(
+            f'insert or update on table "{table.name}" violates foreign key constraint "{parent.constraint}"',
+        ),
+        Literal(f"Key ({told})=("),
+        comma_list([_new(column) for column in parent.columns]),
+        Literal(f') is not present in table "{parent.table.name}".'),
+        Literal(table.schema),
+        Literal(table.name),
+        Literal(parent.constraint),
+    )
 ''','plan.finding': r'''"""A finding of dp.check as a value, and the facts that it is judged by."""
 
 from __future__ import annotations
@@ -11319,6 +15586,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
 
@@ -11372,6 +15640,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -11386,7 +15655,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_global, findings_server
+from . import findings_global, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -11407,6 +15676,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -11783,6 +16053,24 @@ def _retiring(hierarchy: Hierarchy) -> int:
         keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
         steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
     return max(step.locks for step in steps)
+''','plan.findings_views': r'''"""What is wrong with the writable views of a hierarchy."""
+
+from __future__ import annotations
+
+from . import writable_view as plan
+from .finding import WARNING, Facts, Finding
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """Views that are not what their tables say."""
+    found = []
+    for table, view, schema, differing in facts.outdated_views:
+        text = (
+            f"{differing} statements would bring it up to date with {table}: its columns, defaults, privileges, or"
+            " where it takes keys from."
+        )
+        found.append(Finding(WARNING, "writable view outdated", view.text, text, plan.create_call(table, schema).text))
+    return found
 ''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
 
 from __future__ import annotations
@@ -12841,6 +17129,17 @@ class Wanted(NamedTuple):
     name: str
     definition: str  # as PostgreSQL deparses it, where it could be asked
     is_unique: bool
+    predicate: str | None = None
+    tablespace: str | None = None  # where that is not the database's own
+
+    @property
+    def clauses(self) -> SQL:
+        """What is written behind the name of the table. A deparsed definition says nothing of a tablespace."""
+        if self.tablespace is None:
+            return SQL(self.definition)
+        where = f" WHERE {self.predicate}" if self.predicate is not None else ""
+        keys = self.definition[: len(self.definition) - len(where)]
+        return SQL(f"{keys} TABLESPACE {Identifier(self.tablespace)}{where}")
 
     def is_equal(self, index: Index) -> bool:
         """Whether an index that is not attached does the same."""
@@ -12889,7 +17188,7 @@ def _upper_index(
             unique,
             Identifier(name.name),
             part.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
@@ -12923,7 +17222,7 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
             unique,
             Identifier(name.name),
             leaf.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))
@@ -12997,17 +17296,19 @@ def _is_copy(index: Index, original: Index) -> bool:
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
-The order of a table is an index of it. Which one, the leaves themselves say (CLUSTER ON); where none does, the index
-that its readers use is taken: the owner's newest rows first in the root, the rows of one parent together in a child.
+The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
+marked with (CLUSTER ON), else the one that its readers use: the owner's newest rows first in the root, the rows of one
+parent together in a child.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..model import REFERENCE, Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
+from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
@@ -13024,6 +17325,7 @@ class OrderIndex(NamedTuple):
     columns: tuple[str, ...]
     directions: tuple[str, ...]  # behind each column in ORDER BY
     marked: int  # how many leaves are marked with it
+    is_chosen: bool  # by dp.set_cluster_order
 
     @property
     def identifier(self) -> Identifier:
@@ -13062,14 +17364,14 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+    """The index that was chosen or that most leaves are marked with; else the shortest that begins as it should.
 
     In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
     them those of the owner's others.
     """
-    marked = [index for index in indexes if index.marked]
+    marked = [index for index in indexes if index.marked or index.is_chosen]
     if marked:
-        return max(marked, key=lambda index: (index.marked, index.name))
+        return max(marked, key=lambda index: (index.is_chosen, index.marked, index.name))
     wanted = wanted_columns(hierarchy, table)
     owner = hierarchy.policy.hash_key
     preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
@@ -13145,13 +17447,24 @@ def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[St
     return steps
 
 
-def mark_steps(leaves: list[Leaf]) -> list[Operation]:
-    """Say of leaves which index their order is, without ordering them."""
+def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Choose the index of a table's order, and mark its leaves, without ordering them."""
+    choice = compose(
+        "UPDATE dp.table_config SET cluster_index = {} WHERE tbl = {}::regclass AND role <> {}",
+        Literal(index.name),
+        Literal(table.text),
+        Literal(REFERENCE),
+    )
+    return [Operation(table, choice, ROW_EXCLUSIVE), *mark_operations(index, leaves)]
+
+
+def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Mark leaves with an index, whatever their own is called by then."""
     return [
         Operation(
             leaf.identifier,
-            compose("ALTER TABLE {} CLUSTER ON {}", leaf.identifier, Identifier(leaf.index_name)),
-            ACCESS_EXCLUSIVE,
+            use_index(leaf.identifier, index.name, CLUSTER_ON),
+            SHARE_UPDATE_EXCLUSIVE,
             (leaf.oid,),
             leaf.relations,
         )
@@ -13267,6 +17580,8 @@ from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 from .row_policy import RowPolicy, policy_statement, requalified
 
+CLUSTER_ON = "CLUSTER ON"
+
 
 class Grant(NamedTuple):
     """One privilege of one grantee (None: PUBLIC) on the table or on a column."""
@@ -13311,6 +17626,7 @@ class State(NamedTuple):
     options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
     replica_identity: str  # d n f i
     replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    cluster_index: str | None  # the index that its rows are ordered by; of a partition's the parent's
     row_security: bool
     force_row_security: bool
     comment: str | None
@@ -13342,6 +17658,7 @@ class Properties(NamedTuple):
     column_options: tuple[tuple[str, str], ...]
     replica_identity: str
     replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
+    cluster_index: str | None  # the parent's index that leaves are ordered by, where one was chosen
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -13357,7 +17674,11 @@ class Properties(NamedTuple):
 
 
 def wanted(
-    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+    parent: State,
+    template: State | None,
+    cluster_index: str | None,
+    default_grantees: tuple[str | None, ...],
+    renamed_indexes: bool,
 ) -> Properties:
     """Which of its properties come from the parent and which from the template: the one place that says so."""
     model = template or parent
@@ -13373,6 +17694,7 @@ def wanted(
         model.column_options,
         identity.replica_identity,
         identity.replica_index,
+        cluster_index,
         parent.comment,
         parent.column_comments,
         parent.row_security,
@@ -13467,10 +17789,21 @@ def replica_identity_statement(properties: Properties, relation: Identifier) -> 
         own = Identifier(naming.unique_derived_name(relation.name, str(properties.replica_index)))
         return compose("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", relation, own)
     if properties.replica_identity == "i" and properties.replica_index:
-        return compose(
-            "SELECT dp._set_replica_identity({}, {})", Literal(relation.text), Literal(properties.replica_index)
-        )
+        return use_index(relation, properties.replica_index, "REPLICA IDENTITY USING INDEX")
     return None
+
+
+def cluster_mark_statement(properties: Properties, relation: Identifier) -> SQL | None:
+    """The mark of the index that a leaf is ordered by, where one was chosen."""
+    if properties.cluster_index is None:
+        return None
+    return use_index(relation, properties.cluster_index, CLUSTER_ON)
+
+
+def use_index(relation: Identifier, parent_index: str, purpose: str) -> SQL:
+    """ALTER TABLE leaf ... its own copy of an index of its parent."""
+    arguments = (Literal(relation.text), Literal(parent_index), Literal(purpose))
+    return compose("SELECT dp._use_index({}, {}, {})", *arguments)
 
 
 def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:
@@ -13501,6 +17834,676 @@ def comment_statements(
     for column, text in column_comments:
         found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
     return found
+''','plan.query_conditions': r'''"""What a condition of a plan says about columns: equal to a constant, to another table's column, a bound, or hidden."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+from . import query_text
+from .query_text import CAST, NAME, OPERATOR, PARAMETER, SIGN, SPACE, Token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONSTANT, RUN_TIME, JOIN = "constant", "run time", "join"  # where a value comes from
+# How a column is compared. OTHER binds nothing (<>, LIKE); of an EXPRESSION the column is only a part.
+EQUAL, ARRAY, LOWER, UPPER, OTHER, EXPRESSION = "equal", "array", "lower", "upper", "other", "expression"
+_BOUNDS = {"<": UPPER, "<=": UPPER, ">": LOWER, ">=": LOWER}
+_MIRRORED = {LOWER: UPPER, UPPER: LOWER, EQUAL: EQUAL}
+_ALIKE = ("text", "character varying", "bpchar")  # casts between these change nothing that pruning looks at
+_SYNTAX = ("true", "false", "null", "array", "row")  # names that are no functions
+
+Item = Union[Token, "Group"]
+
+
+class Group:
+    """What stands between parentheses or brackets."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+
+
+class Column(NamedTuple):
+    """A column by the alias that the plan calls its table."""
+
+    alias: str
+    name: str
+
+
+class Fact(NamedTuple):
+    """What one condition says about a column."""
+
+    column: Column
+    kind: str
+    source: str = CONSTANT
+    other: Column | None = None  # the column of another table that it is equal to
+
+
+def facts(condition: str) -> list[Fact]:
+    """What a condition says, as EXPLAIN writes it: of all parts joined by AND, and what all parts of an OR say."""
+    return _facts(_nested(condition))
+
+
+def columns(expression: str) -> list[Column]:
+    """Every column in an expression."""
+    return _columns(_nested(expression))
+
+
+def plain_column(expression: str) -> Column | None:
+    """The column that an expression is; None where it is more than that."""
+    return _column(_nested(expression))
+
+
+def _nested(text: str) -> list[Item]:
+    return _grouped(token for token in query_text.tokens(text) if token.kind != SPACE)
+
+
+def _grouped(source: Iterator[Token]) -> list[Item]:
+    found: list[Item] = []
+    for token in source:
+        if token.kind == SIGN and token.text in "([":
+            found.append(Group(_grouped(source)))
+        elif token.kind == SIGN and token.text in ")]":
+            break
+        else:
+            found.append(token)
+    return found
+
+
+def _facts(items: list[Item]) -> list[Fact]:
+    items = _unwrapped(items)
+    conjuncts = _split(items, "AND")
+    if len(conjuncts) > 1:
+        return [fact for each in conjuncts for fact in _facts(each)]
+    alternatives = _split(items, "OR")
+    if len(alternatives) > 1:
+        return _common([_facts(each) for each in alternatives])
+    return _comparison(items)
+
+
+def _unwrapped(items: list[Item]) -> list[Item]:
+    while len(items) == 1 and isinstance(items[0], Group):
+        items = items[0].items
+    return items
+
+
+def _common(alternatives: list[list[Fact]]) -> list[Fact]:
+    """An OR binds what each of its parts binds, as an array does; what only some mention, or bound, is left open."""
+    found = []
+    for column in dict.fromkeys(fact.column for each in alternatives for fact in each):
+        about = [[fact for fact in each if fact.column == column] for each in alternatives]
+        is_bound = all(any(fact.kind in (EQUAL, ARRAY) for fact in each) for each in about)
+        sources = {fact.source for each in about for fact in each}
+        source = CONSTANT if sources == {CONSTANT} else RUN_TIME
+        found.append(Fact(column, ARRAY if is_bound else OTHER, source))
+    return found
+
+
+def _split(items: list[Item], word: str) -> list[list[Item]]:
+    parts: list[list[Item]] = [[]]
+    for item in items:
+        if isinstance(item, Token) and item.is_word(word):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts
+
+
+def _comparison(items: list[Item]) -> list[Fact]:
+    position = next((at for at, item in enumerate(items) if isinstance(item, Token) and item.kind == OPERATOR), None)
+    if position is None:
+        return [] if any(isinstance(item, Token) and item.is_word("IS") for item in items) else _hidden(items)
+    operator = items[position]
+    assert isinstance(operator, Token)
+    kind = EQUAL if operator.text == "=" else _BOUNDS.get(operator.text, OTHER)
+    left, right = items[:position], items[position + 1 :]
+    if right and isinstance(right[0], Token) and (right[0].is_word("ANY") or right[0].is_word("ALL")):
+        kind = ARRAY if kind == EQUAL and right[0].is_word("ANY") else OTHER
+        right = right[1:]
+    return _one_side(left, kind, right) + _one_side(right, _MIRRORED.get(kind, OTHER), left)
+
+
+def _one_side(side: list[Item], kind: str, value: list[Item]) -> list[Fact]:
+    """What a comparison says about one of its sides."""
+    column = _column(side)
+    if column is None:
+        return _hidden(side)
+    named = _columns(value)
+    if any(each.alias == column.alias for each in named):
+        return [Fact(column, OTHER)]
+    if named:
+        return [Fact(column, kind, JOIN, _column(value))]
+    return [Fact(column, kind, RUN_TIME if _is_run_time(value) else CONSTANT)]
+
+
+def _hidden(items: list[Item]) -> list[Fact]:
+    return [Fact(column, EXPRESSION) for column in _columns(items)]
+
+
+def _column(items: list[Item]) -> Column | None:
+    """The column that an expression is, but for casts that change nothing and a collation."""
+    items = _unwrapped(items)
+    collated = _split(items, "COLLATE")
+    if len(collated) > 1:
+        return _column(collated[0])
+    for at, item in enumerate(items):
+        if isinstance(item, Token) and item.kind == CAST:
+            written = " ".join(each.text for each in items[at + 1 :] if isinstance(each, Token))
+            return _column(items[:at]) if written in _ALIKE else None
+    named = _columns(items)
+    return named[0] if len(items) == 3 and len(named) == 1 else None
+
+
+def _columns(items: list[Item]) -> list[Column]:
+    found = []
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            found += _columns(item.items)
+        elif item.kind == NAME and at + 2 < len(items):
+            dot, name = items[at + 1], items[at + 2]
+            is_call = at + 3 < len(items) and isinstance(items[at + 3], Group)
+            is_name = isinstance(name, Token) and name.kind == NAME
+            if isinstance(dot, Token) and dot.text == "." and is_name and not is_call:
+                assert isinstance(name, Token)
+                found.append(Column(item.text, name.text))
+    return found
+
+
+def _is_run_time(items: list[Item]) -> bool:
+    """Whether a value is known only when the query runs: a parameter, a subquery's result, a function of the clock."""
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            if _is_run_time(item.items):
+                return True
+            continue
+        if item.kind == PARAMETER:
+            return True
+        before = items[at - 1] if at else None
+        is_type = isinstance(before, Token) and before.kind in (CAST, NAME)
+        if item.kind == NAME and not is_type and item.text.lower() not in _SYNTAX:
+            return True
+    return False
+''','plan.query_plan': r'''"""What a plan, as EXPLAIN (VERBOSE, FORMAT JSON) gives it, does with managed tables: scans of leaves, joins, orders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import query_conditions as conditions
+from .query_conditions import Column, Fact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Node = dict[str, Any]
+
+_SCAN_CONDITIONS = ("Index Cond", "Recheck Cond", "Filter", "TID Cond")
+_JOIN_CONDITIONS = ("Hash Cond", "Merge Cond", "Join Filter")
+_JOINS = ("Nested Loop", "Hash Join", "Merge Join")
+_OUTSIDE = ("InitPlan", "SubPlan")  # a child of these relationships is no part of the rows that a node joins
+# What makes one side of a join a whole that cannot be joined leaf by leaf.
+_BARRIERS = {"Limit": "LIMIT", "Aggregate": "an aggregate", "WindowAgg": "a window function", "Unique": "DISTINCT"}
+_DIRECTIONS = (" NULLS FIRST", " NULLS LAST", " DESC")
+
+
+class Leaf(NamedTuple):
+    """A leaf that a plan names; its slice is the leaf itself where there is no hash level."""
+
+    table: int
+    slice: int
+    oid: int
+
+
+class Scan(NamedTuple):
+    """A scan of one leaf."""
+
+    leaf: Leaf
+    alias: str  # as the query calls the table
+    facts: frozenset[Fact]
+    barrier: str | None = None  # what stands between the scan and the join that is looked at
+
+
+class Join(NamedTuple):
+    """A join of two sides, and what its own conditions say."""
+
+    kind: str
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    facts: frozenset[Fact]
+
+
+class Order(NamedTuple):
+    """Rows that are sorted, or merged in order, for a LIMIT."""
+
+    columns: tuple[Column | None, ...]
+    scans: tuple[Scan, ...]
+
+
+class QueryPlan(NamedTuple):
+    """All of it."""
+
+    scans: tuple[Scan, ...]
+    joins: tuple[Join, ...]
+    orders: tuple[Order, ...]
+    removed: int  # subplans that were removed when the plan was begun with
+    is_refuted: bool  # some part was found to give no row at all
+
+
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
+    reader = _Reader(leaves, names)
+    reader.read(root, is_limited=False)
+    return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
+
+
+def relations(root: Node) -> set[tuple[str, str]]:
+    """Schema and name of every relation that a plan reads."""
+    found = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if "Relation Name" in node:
+            found.add((node["Schema"], node["Relation Name"]))
+        waiting += node.get("Plans", ())
+    return found
+
+
+class _Reader:
+    """Walks a plan once, from the top down, and gathers on the way back."""
+
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+        self.leaves = leaves
+        self.names = names
+        self.known: dict[str, frozenset[Fact]] = {}
+        self.scans: list[Scan] = []
+        self.joins: list[Join] = []
+        self.orders: list[Order] = []
+        self.removed = 0
+        self.is_refuted = False
+
+    def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
+        """The scans whose rows a node gives."""
+        kind = node["Node Type"]
+        is_limited = kind == "Limit" or (is_limited and kind not in _BARRIERS)
+        self.removed += node.get("Subplans Removed", 0)
+        self.is_refuted = self.is_refuted or node.get("One-Time Filter") == "false"
+        sides = []
+        for child in node.get("Plans", ()):
+            found = self.read(child, is_limited=is_limited)
+            if child.get("Parent Relationship") not in _OUTSIDE:
+                sides.append(found)
+        own = self._scan(node)
+        scans = [*own, *(scan for side in sides for scan in side)]
+        self.scans += own
+        if kind in _JOINS and len(sides) == 2:
+            facts = self._facts(node, _JOIN_CONDITIONS)
+            self.joins.append(Join(kind, tuple(sides[0]), tuple(sides[1]), facts))
+        if is_limited and "Sort Key" in node:
+            self.orders.append(Order(tuple(map(self._ordered, node["Sort Key"])), tuple(scans)))
+        if kind in _BARRIERS:
+            scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
+        return scans
+
+    def _scan(self, node: Node) -> list[Scan]:
+        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+        if leaf is None or node["Node Type"] == "ModifyTable":
+            return []
+        alias = self._base(node["Alias"])
+        return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
+
+    def _facts(self, node: Node, names: tuple[str, ...]) -> frozenset[Fact]:
+        found: set[Fact] = set()
+        for name in names:
+            if name in node:
+                found |= self._said(node[name], node.get("Alias"))
+        return frozenset(found)
+
+    def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
+        """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
+        if alias is not None:
+            base = self._base(alias)
+            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+        if condition not in self.known:
+            self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
+        return self.known[condition]
+
+    def _renamed(self, fact: Fact) -> Fact:
+        other = fact.other
+        return fact._replace(
+            column=fact.column._replace(alias=self._base(fact.column.alias)),
+            other=None if other is None else other._replace(alias=self._base(other.alias)),
+        )
+
+    def _ordered(self, key: str) -> Column | None:
+        for direction in _DIRECTIONS:
+            key = key[: -len(direction)] if key.endswith(direction) else key
+        column = conditions.plain_column(key)
+        return None if column is None else column._replace(alias=self._base(column.alias))
+
+    def _base(self, alias: str) -> str:
+        """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
+        if alias in self.names:
+            return alias
+        base, _, number = alias.rpartition("_")
+        return base if base and number.isdigit() else alias
+''','plan.query_text': r'''"""The text of queries and of the conditions that EXPLAIN shows, cut into tokens. Nothing here knows the server."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..fragments import constant_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
+    "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
+)  # fmt: skip
+_OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
+FIRST_HIGH = 128  # from here on every character may stand in a name
+MAX_SHOWN = 200  # of a query in an error
+_SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
+_PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
+_CONSTANT_TYPES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL")  # written before their constants
+
+
+class Token(NamedTuple):
+    """A piece of SQL; the text of a name is the name itself, without its quotes."""
+
+    kind: str
+    text: str
+    is_quoted: bool = False
+
+    def is_word(self, word: str) -> bool:
+        """Whether it is a key word."""
+        return self.kind == NAME and not self.is_quoted and self.text.upper() == word
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of a text in order, spaces and comments among them."""
+    found = []
+    position = 0
+    while position < len(text):
+        kind, end = _token_end(text, position)
+        piece = text[position:end]
+        if kind == NAME and piece[0] == '"':
+            found.append(Token(NAME, piece[1:-1].replace('""', '"'), True))
+        else:
+            found.append(Token(kind, piece))
+        position = end
+    return found
+
+
+def _token_end(text: str, start: int) -> tuple[str, int]:
+    quoted = _quoted_end(text, start)
+    if quoted is not None:
+        return quoted
+    character, pair = text[start], text[start : start + 2]
+    kind, end = SIGN, start + 1
+    if character in _DIGITS:
+        kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
+    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
+        kind = NAME
+        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif pair == "::":
+        kind, end = CAST, start + 2
+    elif character in _OPERATOR_CHARACTERS:
+        kind = OPERATOR
+        while text[end : end + 1] and text[end] in _OPERATOR_CHARACTERS and text[end : end + 2] not in ("--", "/*"):
+            end += 1
+    return kind, end
+
+
+def _quoted_end(text: str, start: int) -> tuple[str, int] | None:
+    """Spaces, comments, and what begins with a quote, a dollar or a letter before a quote."""
+    character, pair = text[start], text[start : start + 2]
+    if character in _SPACES:
+        return SPACE, start + 1
+    if pair in ("--", "/*"):
+        return SPACE, _comment_end(text, start)
+    if character == "$" and pair[1:] in _DIGITS and pair[1:]:
+        return PARAMETER, _run_end(text, start + 1, lambda each: each in _DIGITS)
+    if character in "\"'$":
+        return NAME if character == '"' else CONSTANT, constant_end(text, start) or len(text)
+    if character in "eEbBxXnN" and pair[1:] == "'":
+        return CONSTANT, constant_end(text, start + 1) or len(text)
+    return None
+
+
+def _run_end(text: str, start: int, belongs: Callable[[str], bool]) -> int:
+    end = start
+    while end < len(text) and belongs(text[end]):
+        end += 1
+    return end
+
+
+def _comment_end(text: str, start: int) -> int:
+    """Behind a comment; those between /* and */ nest."""
+    if text.startswith("--", start):
+        return len(text) if text.find("\n", start) < 0 else text.find("\n", start)
+    depth, position = 1, start + 2
+    while depth and position < len(text):
+        pair = text[position : position + 2]
+        depth += (pair == "/*") - (pair == "*/")
+        position += 2 if pair in ("/*", "*/") else 1
+    return position
+
+
+def one_statement(query: str) -> list[Token]:
+    """The tokens of a query that is one plannable statement; refuses anything else.
+
+    What the server itself makes of the text is asked again where it is planned.
+    """
+    found = tokens(query)
+    while found and (found[-1].kind == SPACE or found[-1].text == ";"):
+        found.pop()
+    kept = [token for token in found if token.kind != SPACE]
+    if any(token.kind == SIGN and token.text in ";\0" for token in kept):
+        raise errors.InvalidParameter.of(
+            "query", _shown(query), "It contains several statements.", "Give one statement a call."
+        )
+    first = next((token for token in kept if token.text != "("), None)
+    if first is None or not any(first.is_word(word) for word in _PLANNABLE):
+        raise errors.InvalidParameter.of(
+            "query",
+            _shown(query),
+            "It is no statement that is planned: SELECT, INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE.",
+            "Give the bare statement, without EXPLAIN, EXECUTE or the like around it.",
+        )
+    return found
+
+
+def _shown(query: str) -> str:
+    return query if len(query) <= MAX_SHOWN else query[:MAX_SHOWN] + " ..."
+
+
+def names(found: list[Token]) -> set[str]:
+    """Every name among tokens, as the server reads it."""
+    return {token.text if token.is_quoted else token.text.lower() for token in found if token.kind == NAME}
+
+
+def highest_parameter(found: list[Token]) -> int:
+    """The number of the last parameter among tokens; 0 where there is none."""
+    return max((int(token.text[1:]) for token in found if token.kind == PARAMETER), default=0)
+
+
+def text(found: list[Token], parameter: Callable[[int], str] | None = None) -> str:
+    """Tokens as SQL; what stands for each parameter, where it shall be something else, is put in parentheses."""
+    pieces = []
+    for token in found:
+        if token.kind == PARAMETER and parameter is not None:
+            pieces.append(f"({parameter(int(token.text[1:]))})")
+        elif token.is_quoted:
+            pieces.append('"' + token.text.replace('"', '""') + '"')
+        else:
+            pieces.append(token.text)
+    return "".join(pieces)
+
+
+def with_casts(found: list[Token]) -> list[Token]:
+    """``$1::interval`` for ``interval $1``, which a constant had become that the server put out of sight."""
+    result: list[Token] = []
+    kept = [token for token in found if token.kind != SPACE]
+    types = {id(one) for one, two in zip(kept, kept[1:]) if two.kind == PARAMETER and _is_type_of_constant(one)}
+    waiting: Token | None = None
+    for token in found:
+        if id(token) in types:
+            waiting = token
+            continue
+        result.append(token)
+        if token.kind == PARAMETER and waiting is not None:
+            result += [Token(CAST, "::"), waiting]
+            waiting = None
+    return result
+
+
+def _is_type_of_constant(token: Token) -> bool:
+    return any(token.is_word(word) for word in _CONSTANT_TYPES)
+
+
+def unknown_value(type_name: str) -> str:
+    """A value of a type that the planner cannot look through, as little as through a parameter."""
+    # twice cast, because ANY ((SELECT ...)) would be taken for a subquery
+    return f"(SELECT NULL::{type_name})::{type_name}"
+''','plan.reading': r'''"""How a query reads one managed table: which leaves, and what its conditions bind of the keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import ROOT, SLICE, Hierarchy, Table
+from ..sql import Identifier
+from .query_conditions import ARRAY, CONSTANT, EQUAL, EXPRESSION, JOIN, LOWER, OTHER, UPPER, Column, Fact
+from .query_plan import QueryPlan, Scan
+
+RANGE, MISSING = "range", "missing"  # beside the kinds of facts
+_STRONGEST = (EQUAL, ARRAY, RANGE, LOWER, UPPER, OTHER, EXPRESSION)
+
+
+class Binding(NamedTuple):
+    """What conditions say about one key."""
+
+    kind: str  # of a fact, or RANGE, MISSING
+    source: str | None = None
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the key has one value, when the query runs at the latest."""
+        return self.kind == EQUAL
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the value is known only when the query runs."""
+        return self.kind != MISSING and self.source != CONSTANT
+
+
+class Reading(NamedTuple):
+    """One mention of a managed table in a query, and what the plan reads for it."""
+
+    hierarchy: Hierarchy
+    table: Table
+    alias: str
+    facts: frozenset[Fact]  # what holds for all of its leaves
+    leaves: frozenset[int]
+    slices: frozenset[int]
+
+    @property
+    def all_leaves(self) -> int:
+        """How many leaves the table has."""
+        return sum(max(len(each.remainders), 1) for each in self.hierarchy.slices[self.table.oid])
+
+    @property
+    def all_slices(self) -> int:
+        """How many slices the table has."""
+        return len(self.hierarchy.slices[self.table.oid])
+
+    @property
+    def shown(self) -> Identifier:
+        """What the query calls the table."""
+        return Identifier(self.alias)
+
+    @property
+    def range_column(self) -> str:
+        """The first-level partition column."""
+        return self.hierarchy.policy.partition_column
+
+    @property
+    def has_own_range_key(self) -> bool:
+        """Whether a range key stands beside the slice key, as in the root of the slice form."""
+        return self.hierarchy.policy.key_form == SLICE and self.table.role == ROOT
+
+    def column(self, name: str) -> str:
+        """A column as the query may name it."""
+        return Identifier(self.alias, name).text
+
+    def binding(self, name: str) -> Binding:
+        """What the conditions say about a column."""
+        about = [fact for fact in self.facts if fact.column == Column(self.alias, name)]
+        sources = {fact.kind: fact.source for fact in sorted(about, key=lambda fact: fact.source != CONSTANT)}
+        if LOWER in sources and UPPER in sources:
+            late = [source for source in (sources[LOWER], sources[UPPER]) if source != CONSTANT]
+            sources[RANGE] = late[0] if late else CONSTANT
+        for kind in _STRONGEST:
+            if kind in sources:
+                return Binding(kind, sources[kind])
+        return Binding(MISSING)
+
+    @property
+    def range_binding(self) -> Binding:
+        """Of the first-level partition column."""
+        return self.binding(self.range_column)
+
+    @property
+    def hash_binding(self) -> Binding:
+        """Of the hash key; a hierarchy without one needs none."""
+        hash_key = self.hierarchy.policy.hash_key
+        return Binding(EQUAL, CONSTANT) if hash_key is None else self.binding(hash_key)
+
+    @property
+    def expected_slices(self) -> int:
+        """How many slices are read, after what is pruned when the query runs."""
+        return min(1, len(self.slices)) if self.range_binding.is_value else len(self.slices)
+
+    @property
+    def expected_leaves(self) -> int:
+        """How many leaves are read, for each row that a join brings where it is one."""
+        per_slice = 1.0 if self.hash_binding.is_value else len(self.leaves) / max(len(self.slices), 1)
+        return min(len(self.leaves), round(self.expected_slices * per_slice))
+
+
+def readings(plan: QueryPlan, hierarchies: dict[int, Hierarchy]) -> list[Reading]:
+    """What a plan reads, a row a mention of a table: mentions of one name are told apart by their conditions."""
+    mentions: dict[object, list[Scan]] = {}
+    for scan in plan.scans:
+        keys = _keys(hierarchies[scan.leaf.table])
+        said = frozenset(
+            fact[1:3] + (fact.column.name,) for fact in scan.facts if fact.column.name in keys and fact.source != JOIN
+        )
+        mentions.setdefault((scan.leaf.table, scan.alias, said), []).append(scan)
+    found = []
+    for scans in mentions.values():
+        hierarchy = hierarchies[scans[0].leaf.table]
+        found.append(
+            Reading(
+                hierarchy,
+                hierarchy.table(scans[0].leaf.table),
+                scans[0].alias,
+                frozenset.intersection(*(scan.facts for scan in scans)),
+                frozenset(scan.leaf.oid for scan in scans),
+                frozenset(scan.leaf.slice for scan in scans),
+            )
+        )
+    return found
+
+
+def _keys(hierarchy: Hierarchy) -> tuple[str, ...]:
+    return (hierarchy.policy.range_key, *hierarchy.policy.partition_keys)
 ''','plan.remakable': r'''"""Which tables can be made anew as partitioned ones without losing anything."""
 
 from __future__ import annotations
@@ -14348,7 +19351,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                     )
                 ]
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
-                operations += replica_identity_operations(table, properties[table.oid], leaves)
+                operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
@@ -14418,7 +19421,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
             operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
-    operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
+    operations += used_index_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -14489,14 +19492,17 @@ def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
     return [Operation(target, statement, ACCESS_EXCLUSIVE, (), 1) for statement in statements]
 
 
-def replica_identity_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
-    """The replica identity of new leaves, given when their indexes exist."""
+def used_index_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
+    """The replica identity and the order of new leaves, given when their indexes exist."""
     found = []
     for leaf in leaves:
         identifier = Identifier(table.schema, leaf)
-        statement = leaf_properties.replica_identity_statement(properties, identifier)
-        if statement is not None:
-            found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
+        for statement in (
+            leaf_properties.replica_identity_statement(properties, identifier),
+            leaf_properties.cluster_mark_statement(properties, identifier),
+        ):
+            if statement is not None:
+                found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
     return found
 
 
@@ -14987,6 +19993,199 @@ def not_null(target: Target, parts: tuple[Part, ...], column: str, name: str, is
     drop = compose("DROP CONSTRAINT {}", Identifier(name))
     operations = [on_parent(target, alter(target.identifier, action)) for action in (*actions, drop)]
     return [*steps, Step(tuple(operations), is_atomic=len(operations) > 1)]
+''','plan.writable_view': r'''"""Writable views: a view of a table in another schema, whose INSERT fills the partition keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from . import drift_access, filling
+from .difference import Partition
+from .filling import Filling, ViewColumn
+from .properties import Grant, State, grant_statements, grantee_name
+from .properties import wanted as wanted_properties
+
+FILL, INSERT = "fill_keys", "insert_row"  # triggers fire in the order of their names
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")  # those of a table that mean something for a view
+
+
+class WantedView(NamedTuple):
+    """A writable view that shall be."""
+
+    schema: str
+    table: Table
+    root: Identifier
+    columns: tuple[ViewColumn, ...]
+    filling: Filling
+    access: State  # of the table
+    default_grantees: tuple[str | None, ...]  # who gets privileges on new views by ALTER DEFAULT PRIVILEGES
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.table.name)
+
+    def function(self, purpose: str) -> Identifier:
+        """The name of one of its two trigger functions."""
+        return Identifier(self.schema, naming.derived_name(self.table.name, purpose))
+
+    @property
+    def comment(self) -> str:
+        """What it is, by which its functions are known again."""
+        return f"Writable view of {self.table.identifier}, kept by dialog_partition."
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The bodies of its trigger functions; there may be nothing to fill."""
+        found = {INSERT: filling.insert_body(self.table.identifier, self.columns).text}
+        body = filling.fill_body(self.filling, self.table, self.columns)
+        if body is not None:
+            found[FILL] = body.text
+        return found
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """The defaults of its columns: those of the table, but of what the trigger fills."""
+        filled = (*self.filling.keys, *(each.name for each in self.columns if each.identity or each.is_generated))
+        return {each.name: each.default for each in self.columns if each.default and each.name not in filled}
+
+
+class PresentView(NamedTuple):
+    """A writable view as the catalog has it."""
+
+    oid: int
+    table: int
+    is_invoker: bool
+    columns: tuple[ViewColumn, ...]
+    sources: dict[str, str]  # by trigger, those that are enabled
+    access: State
+    functions: tuple[tuple[str, str, str], ...]  # schema, name and owner of its trigger functions
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return self.access.identifier
+
+
+def creation(wanted: WantedView) -> list[SQL]:
+    """The view with all that belongs to it."""
+    view = wanted.identifier
+    found = [_create_view(wanted), compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment))]
+    for grantee in wanted.default_grantees:
+        role = grantee_name(grantee)
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {}", view, role))
+    for column, default in wanted.defaults.items():
+        found.append(_set_default(view, column, default))
+    for purpose in wanted.sources:
+        found += _function(wanted, purpose)
+    found += grant_statements(_grants(wanted.access), view)
+    found.append(
+        compose(
+            "INSERT INTO dp.writable_view_config (view, root, tbl) VALUES ({}::regclass, {}::regclass, {}::regclass)",
+            Literal(view.text),
+            Literal(wanted.root.text),
+            Literal(wanted.table.identifier.text),
+        )
+    )
+    return found
+
+
+def changes(wanted: WantedView, present: PresentView) -> list[SQL]:
+    """What brings a view that is there to what it shall be; nothing where it is that."""
+    if not _can_be_replaced(wanted, present):
+        return [*removal(present), *creation(wanted)]
+    view = wanted.identifier
+    found = []
+    if len(wanted.columns) > len(present.columns) or not present.is_invoker:
+        found.append(_create_view(wanted))
+    if present.access.comment != wanted.comment:
+        found.append(compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment)))
+    actual = {each.name: each.default for each in present.columns}
+    for column in wanted.columns:
+        default = wanted.defaults.get(column.name)
+        if default != actual.get(column.name):
+            found.append(_set_default(view, column.name, default))
+    for purpose, source in wanted.sources.items():
+        if present.sources.get(purpose) != source:
+            found += _function(wanted, purpose)
+    if FILL in present.sources and FILL not in wanted.sources:
+        found.append(compose("DROP TRIGGER {} ON {}", Identifier(FILL), view))
+        found.append(compose("DROP FUNCTION {}()", wanted.function(FILL)))
+    return found + _privileges(wanted, present)
+
+
+def removal(present: PresentView) -> list[SQL]:
+    """The view goes, with its functions."""
+    view = present.identifier
+    forget = compose("DELETE FROM dp.writable_view_config WHERE view = {}::regclass", Literal(view.text))
+    functions = [compose("DROP FUNCTION {}()", Identifier(schema, name)) for schema, name, _ in present.functions]
+    return [forget, compose("DROP VIEW {}", view), *functions]
+
+
+def create_call(table: Identifier, schema: str) -> SQL:
+    """The call that makes a view, or brings it up to date."""
+    return compose("SELECT dp.create_writable_view({}, {})", Literal(table.text), Literal(schema))
+
+
+def _create_view(wanted: WantedView) -> SQL:
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
+    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    return compose(
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        wanted.identifier,
+        listed,
+        wanted.table.identifier,
+    )
+
+
+def _can_be_replaced(wanted: WantedView, present: PresentView) -> bool:
+    """Whether the view has the columns that come first, and its own name still."""
+    kept = [each.kind for each in wanted.columns[: len(present.columns)]]
+    return kept == [each.kind for each in present.columns] and wanted.identifier == present.identifier
+
+
+def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
+    if default is None:
+        return compose("ALTER VIEW {} ALTER COLUMN {} DROP DEFAULT", view, Identifier(column))
+    return compose("ALTER VIEW {} ALTER COLUMN {} SET DEFAULT {}", view, Identifier(column), SQL(default))
+
+
+def _function(wanted: WantedView, purpose: str) -> list[SQL]:
+    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    function = wanted.function(purpose)
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+            function,
+            SQL(rights),
+            Literal(wanted.sources[purpose]),
+        ),
+        compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
+        compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
+        compose(
+            "CREATE OR REPLACE TRIGGER {} INSTEAD OF INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
+            Identifier(purpose),
+            wanted.identifier,
+            function,
+        ),
+    ]
+
+
+def _grants(access: State) -> tuple[Grant, ...]:
+    """What others may do with a table, as far as it can be done with a view."""
+    found = (each._replace(grantor=None) for each in access.grants if each.privilege in PRIVILEGES)
+    return tuple(dict.fromkeys(found))
+
+
+def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
+    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, None, (), False)
+    partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
+    differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
+    return [statement for each in differing for statement in each.statements]
 ''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
 
 The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
@@ -15055,6 +20254,10 @@ The session is a back end with the methods of ``Dblink``; whatever else can run 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import stat
 import time
 
 from . import database, errors
@@ -15068,11 +20271,11 @@ if TYPE_CHECKING:
 
 NAME = Literal("dialog_partition")  # of the connection in this session
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
 SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
-_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
 
 _HINT = (
     "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
@@ -15098,10 +20301,13 @@ class Dblink:
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
+        self._sockets: list[int] = []
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
+        before = _sockets()
         self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+        self._sockets = sorted(_sockets() - before)
 
     def send(self, statement: str) -> None:
         """Begin a statement without waiting for it."""
@@ -15110,6 +20316,13 @@ class Dblink:
     def is_busy(self) -> bool:
         """Whether the statement still runs."""
         return bool(self._call("dblink_is_busy"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the other session says something, no longer than so many seconds."""
+        if self._sockets:
+            select.select(self._sockets, (), (), seconds)
+        else:
+            time.sleep(min(seconds, FIRST_PAUSE * 10))
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
@@ -15133,6 +20346,17 @@ class Dblink:
     def _call(self, function: str, arguments: str = "") -> object:
         rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
         return rows[0]["value"]
+
+
+def _sockets() -> set[int]:
+    """The sockets of this process: the one that a connection adds tells when there is an answer."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN_FILES):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    found.add(int(name))
+    return found
 
 
 def open_session(context: Context, connection: str | None) -> None:
@@ -15233,7 +20457,7 @@ def _ask(session: Dblink, query: str) -> str | None:
     """A query that waits for nothing that this session holds."""
     session.send(query)
     while session.is_busy():
-        time.sleep(FIRST_PAUSE)
+        session.wait(LONGEST_PAUSE)
     return session.result()
 
 
@@ -15246,18 +20470,14 @@ def run(statement: str, show: Callable[[], None]) -> None:
     session = _open[-1]
     session.send(statement)
     database.commit()
-    began = time.monotonic()
-    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
-    shown_at: float | None = began + SHOWN_AFTER
-    pause = FIRST_PAUSE
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
+    session.wait(LONGEST_PAUSE)
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
-        time.sleep(pause)
-        pause = min(pause * 1.2, LONGEST_PAUSE)
-    _usual[:] = [time.monotonic() - began]
+        session.wait(LONGEST_PAUSE)
     session.result()
 
 
@@ -15903,8 +21123,33 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_empty(regclass) IS
 'Internal: locks a table that is about to be made anew, and refuses when it holds rows.';
 
--- support/replica_identity.sql.j2
-CREATE FUNCTION dp._set_replica_identity(leaf regclass, parent_index name)
+-- support/check_unchanged.sql.j2
+CREATE FUNCTION dp._check_unchanged(relation regclass, versions text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    found text;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) || '' '' || coalesce(sum(hashtidextended(t.ctid, t.xmin::text::bigint)), 0) FROM %s AS t',
+        relation
+    ) INTO found;
+    IF found <> versions THEN
+        RAISE EXCEPTION 'rows of % were changed after they had been copied', relation USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'Tables are converted while the application is stopped.',
+            HINT = 'Stop what writes to the tables, and call again: they are copied anew. They are as they were.';
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_unchanged(regclass, text) IS
+'Internal: refuses when row versions of a plain table are others than when it was compared with its copy.';
+
+-- support/use_index.sql.j2
+CREATE FUNCTION dp._use_index(leaf regclass, parent_index name, purpose text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -15923,14 +21168,14 @@ BEGIN
         ));
     IF own IS NULL THEN
         RAISE EXCEPTION 'no index of % stems from index "%"', leaf, parent_index
-            USING ERRCODE = 'undefined_object', DETAIL = 'It shall be the replica identity.';
+            USING ERRCODE = 'undefined_object', DETAIL = format('It shall be used for %s.', purpose);
     END IF;
-    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', leaf, own);
+    EXECUTE format('ALTER TABLE %s %s %I', leaf, purpose, own);
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._set_replica_identity(regclass, name) IS
-'Internal: makes the leaf''s own copy of an index of its parent its replica identity.';
+COMMENT ON FUNCTION dp._use_index(regclass, name, text) IS
+'Internal: uses the leaf''s own copy of an index of its parent as its REPLICA IDENTITY USING INDEX, or to CLUSTER ON.';
 
 -- support/share_identity.sql.j2
 CREATE FUNCTION dp._share_identity(slice regclass)
@@ -16039,10 +21284,11 @@ CREATE TABLE dp.table_config (
     tbl regclass NOT NULL,
     role text NOT NULL CHECK (role IN ('root', 'child', 'reference')),
     template regclass,
+    cluster_index name,
     PRIMARY KEY (root, tbl)
 );
 CREATE UNIQUE INDEX table_config_tbl ON dp.table_config (tbl) WHERE role <> 'reference';
-COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy, and the template of each that is partitioned.';
+COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy; the template of each that is partitioned, and the index that its leaves are ordered by.';
 
 CREATE TABLE dp.pending_foreign_key (
     child regclass NOT NULL,
@@ -16085,6 +21331,14 @@ CREATE INDEX global_index_config_root ON dp.global_index_config (root);
 COMMENT ON TABLE dp.global_index_config IS
 'Global indexes: the side table of each, what it indexes, and whether it holds all rows yet.';
 
+CREATE TABLE dp.writable_view_config (
+    view regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL
+);
+CREATE INDEX writable_view_config_root ON dp.writable_view_config (root);
+COMMENT ON TABLE dp.writable_view_config IS 'Writable views, which fill partition keys: the table of each.';
+
 CREATE TABLE dp.job_config (
     root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
     kind text NOT NULL,
@@ -16126,17 +21380,54 @@ CREATE TABLE dp.progress_entry (
 COMMENT ON TABLE dp.progress_entry IS
 'How far the long operation of a hierarchy is, or was when it was stopped; read it through dp.progress.';
 
+CREATE TABLE dp.conversion_config (
+    root regclass PRIMARY KEY,
+    hierarchy regclass,
+    state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
+    started timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE dp.conversion_config IS
+'Conversions of plain tables: the plain root, the root of the hierarchy that takes its place, and how far they are.';
+
+CREATE TABLE dp.conversion_table (
+    root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
+    plain regclass NOT NULL,
+    converted regclass,
+    position integer NOT NULL,
+    PRIMARY KEY (root, plain)
+);
+COMMENT ON TABLE dp.conversion_table IS 'The plain tables of a conversion, parents before children, and what takes their place.';
+
+CREATE TABLE dp.conversion_step (
+    root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
+    position integer NOT NULL,
+    phase text NOT NULL,
+    kind text NOT NULL,
+    tbl regclass NOT NULL,
+    parents regclass[] NOT NULL,
+    target text NOT NULL,
+    statements text[] NOT NULL,
+    arguments text NOT NULL,
+    next_block bigint NOT NULL DEFAULT 0,
+    is_done boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (root, position)
+);
+COMMENT ON TABLE dp.conversion_step IS 'The steps of conversions that are not at their end, in order, and which are done.';
+
 SELECT pg_extension_config_dump('dp.hierarchy_config', '');
 SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
+SELECT pg_extension_config_dump('dp.writable_view_config', '');
 SELECT pg_extension_config_dump('dp.job_config', '');
+SELECT pg_extension_config_dump('dp.conversion_config', '');
+SELECT pg_extension_config_dump('dp.conversion_table', '');
+SELECT pg_extension_config_dump('dp.conversion_step', '');
 
-GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config, dp.job_config TO PUBLIC;
-GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config, dp.job_config TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.global_index_config,
+dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
+GRANT SELECT ON dp.log_entry TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -16153,7 +21444,7 @@ DECLARE
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
-    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table');
+    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table', 'view');
     -- roles that may not look into dp have no hierarchies
     IF gone IS NULL OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
         RETURN;
@@ -16182,18 +21473,20 @@ BEGIN
         END IF;
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
+    DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.table_config AS t WHERE t.tbl::oid = ANY (gone);
     DELETE FROM dp.hierarchy_config AS h WHERE h.root::oid = ANY (gone);
+    DELETE FROM dp.conversion_config AS c WHERE c.root::oid = ANY (gone);
 END
 $plpgsql$;
 
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -16269,12 +21562,20 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_table
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -16343,6 +21644,12 @@ BEGIN
                 )
             FROM managed AS m
             UNION ALL
+            SELECT m.oid, 'cluster mark', '', x.oid::text
+            FROM managed AS m
+            JOIN dp.table_config AS t ON t.tbl = m.oid AND t.role <> 'reference'
+            JOIN pg_index AS i ON i.indrelid = m.oid
+            JOIN pg_class AS x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+            UNION ALL
             SELECT
                 given.oid,
                 'privileges',
@@ -16377,6 +21684,10 @@ BEGIN
             SELECT a.attrelid, split_part(o.option, '=', 1), a.attname, split_part(o.option, '=', 2)
             FROM attribute AS a CROSS JOIN LATERAL unnest(a.attoptions) AS o (option)
             WHERE starts_with(o.option, 'n_distinct')
+            UNION ALL  -- what writable views copy, and partitions have by themselves
+            SELECT d.adrelid, 'default of a writable view', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE EXISTS (SELECT FROM dp.writable_view_config AS v WHERE v.tbl = a.attrelid)
             -- what the hierarchy rests on: without it nothing holds its tables together
             UNION ALL
             SELECT a.attrelid, 'key', a.attname, format_type(a.atttypid, a.atttypmod)
@@ -16560,10 +21871,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -16654,6 +21965,7 @@ SELECT
     t.tbl,
     t.role,
     t.template,
+    t.cluster_index,
     h.key_form,
     CASE WHEN t.role <> 'reference' THEN coalesce(h.slice_key, h.range_key) END AS partition_column,
     CASE WHEN t.role <> 'reference' THEN h.hash_key END AS hash_key
@@ -16837,10 +22149,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -16859,10 +22171,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -16888,10 +22200,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -16913,10 +22225,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -16934,10 +22246,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -16955,16 +22267,50 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
 Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+
+-- functions/audit_queries.sql.j2
+CREATE FUNCTION dp.audit_queries(
+    root regclass DEFAULT NULL,
+    max_queries integer DEFAULT 100,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    queryid bigint,
+    role name,
+    calls bigint,
+    total_ms double precision,
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer,
+    query text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.audit_queries IS
+'What the statements lack that pg_stat_statements has counted, as dp.explain says it: those on managed tables, the most expensive first, max_queries of them at most. They are planned and never run.
+Locks what planning one of them locks. Errors: 22023, 42704 no hierarchy, 55000 no extension pg_stat_statements.';
 
 -- functions/check.sql.j2
 CREATE FUNCTION dp."check"(
@@ -16974,10 +22320,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17002,10 +22348,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -17037,10 +22383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -17062,10 +22408,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -17097,10 +22443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -17121,10 +22467,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -17141,15 +22487,56 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
 'Creates the function that finds the rows of a root or child by columns whose partition keys a global index holds: that of the table, or of the one it refers to by them.
 dp.create_global_index makes them for all tables that are registered; this is for one that was registered later. Errors: 42704 no such index, 42501, 55006.';
+
+-- functions/create_writable_view.sql.j2
+CREATE FUNCTION dp.create_writable_view(
+    tbl regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_view IS
+'Makes a view of a root or child, with its name, in another schema; an INSERT into it fills the partition keys: a child''s from its parent, a root''s slice key from the range key.
+Brings a view that is there up to date with its table.
+Locks the table ACCESS SHARE, a view that is there ACCESS EXCLUSIVE. Nothing when the view is what it shall be. Errors: 22023 the table''s own schema, or one that is not there, 42704, 42710 a function has the name of one of the view''s, 42P07 a relation has its name, 42501, 55006, 55P03; 2BP01 from the server where something depends on a view that must be made anew.';
+
+-- functions/create_writable_views.sql.j2
+CREATE FUNCTION dp.create_writable_views(
+    root regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_views IS
+'dp.create_writable_view for the root and all children of a hierarchy.
+Locks the tables ACCESS SHARE, views that are there ACCESS EXCLUSIVE. Nothing when all views are what they shall be. Errors: those of dp.create_writable_view: 22023, 42704, 42710, 42P07, 42501, 53200, 55006, 55P03, 2BP01.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -17162,10 +22549,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -17189,10 +22576,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17210,10 +22597,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -17230,15 +22617,34 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
 'Drops a constraint of a root or child and all partitions. Nothing when it is gone.
 Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 one that holds the hierarchy together, 53200, 55006, 55P03.';
+
+-- functions/drop_converted.sql.j2
+CREATE FUNCTION dp.drop_converted(
+    root regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_converted IS
+'Drops the plain tables that dp.convert kept, and their schemas. root is that of the hierarchy which took their place.
+Locks the plain tables ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 the conversion is not at its end, 2BP01 something depends on them.';
 
 -- functions/drop_default.sql.j2
 CREATE FUNCTION dp.drop_default(
@@ -17250,10 +22656,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -17269,10 +22675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -17289,10 +22695,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -17309,10 +22715,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -17329,15 +22735,82 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
 'Drops the slice that begins at lower_bound, attached or detached, with all its rows in every table, children first.
 Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/drop_writable_view.sql.j2
+CREATE FUNCTION dp.drop_writable_view(
+    view regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'view': view, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_view IS
+'Drops a writable view with its trigger functions.
+Locks the view ACCESS EXCLUSIVE. Errors: 42704 no writable view, 42501, 55006, 55P03; 2BP01 from the server where something depends on it.';
+
+-- functions/drop_writable_views.sql.j2
+CREATE FUNCTION dp.drop_writable_views(
+    root regclass,
+    schema name DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_views IS
+'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
+Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/explain.sql.j2
+CREATE FUNCTION dp.explain(
+    query text,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'query': query, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('explain', (), ('query', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.explain IS
+'What one statement reads of each managed table, what it lacks and what to add; parameters ($1) are accepted. It is planned with the caller''s rights and never run.
+Locks what planning locks, until it returns. Errors: 22023 not one plannable statement, 53200 the lock table is full, and those of the statement.';
 
 -- functions/forget.sql.j2
 CREATE FUNCTION dp.forget(
@@ -17348,10 +22821,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -17377,10 +22850,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -17457,10 +22930,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -17471,6 +22944,39 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/plan_conversion.sql.j2
+CREATE FUNCTION dp.plan_conversion(
+    root regclass,
+    range_key name,
+    hash_key name DEFAULT NULL,
+    key_form text DEFAULT 'exact',
+    exclude regclass[] DEFAULT '{}',
+    include regclass[] DEFAULT '{}',
+    owner_paths jsonb DEFAULT '{}',
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    slice_key name DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    orphans text DEFAULT 'refuse',
+    allow_weaker_unique boolean DEFAULT false
+)
+RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text, statement text)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
+return GD['dialog_partition_0_1_0_afa08f008465'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.plan_conversion IS
+'What CALL dp.convert with the same parameters would do: a row a table and finding, with its severity, what it means, and the statement.
+Reads every row of the tables, to count those that have no parent, or two.
+Locks: ACCESS SHARE on the tables. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 42710 in a hierarchy already, 42P16 circle of foreign keys.';
 
 -- functions/prewarm.sql.j2
 CREATE FUNCTION dp.prewarm(
@@ -17488,10 +22994,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17513,10 +23019,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -17534,10 +23040,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -17555,10 +23061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -17579,10 +23085,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17609,10 +23115,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -17636,10 +23142,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -17657,15 +23163,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
-'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), and moves no row.
-Locks the leaves ACCESS EXCLUSIVE, for a moment. Errors: 42501, 42704 no such index or no managed table, 53200, 55000 no leaf, 55006, 55P03.';
+'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), new ones too, and moves no row.
+Locks the leaves SHARE UPDATE EXCLUSIVE. Errors: 42501, 42704 no such index or no managed table, 53200, 55006, 55P03.';
 
 -- functions/set_default.sql.j2
 CREATE FUNCTION dp.set_default(
@@ -17679,10 +23185,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -17699,10 +23205,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -17719,10 +23225,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -17739,10 +23245,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9bf076504a6b'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_afa08f008465'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -17890,16 +23396,33 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
 'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
 Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
 rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
+
+-- procedures/cancel_conversion.sql.j2
+CREATE PROCEDURE dp.cancel_conversion(
+    root regclass,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_afa08f008465'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.cancel_conversion IS
+'Gives up a conversion that was stopped before the tables were exchanged: drops what was built. The plain tables are as they were.
+Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 2D000, 53200, 55006, 55P03.';
 
 -- procedures/cluster.sql.j2
 CREATE PROCEDURE dp.cluster(
@@ -17914,16 +23437,48 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
 'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, a leaf a transaction, while the time budget lasts;
 then VACUUM in a second session, by dblink.
 Locks one leaf at a time ACCESS EXCLUSIVE. Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55006, 55P03.';
+
+-- procedures/convert.sql.j2
+CREATE PROCEDURE dp.convert(
+    root regclass,
+    range_key name,
+    hash_key name DEFAULT NULL,
+    key_form text DEFAULT 'exact',
+    exclude regclass[] DEFAULT '{}',
+    include regclass[] DEFAULT '{}',
+    owner_paths jsonb DEFAULT '{}',
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    slice_key name DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    orphans text DEFAULT 'refuse',
+    allow_weaker_unique boolean DEFAULT false,
+    batch_blocks integer DEFAULT 4096,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_afa08f008465'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.convert IS
+'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares, and exchanges them
+in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
+Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -17939,10 +23494,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -17961,10 +23516,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -17984,10 +23539,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -18005,10 +23560,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -18025,10 +23580,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -18045,10 +23600,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -18064,10 +23619,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -18084,10 +23639,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -18103,10 +23658,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9bf076504a6b' not in GD:
+if 'dialog_partition_0_1_0_afa08f008465' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9bf076504a6b'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_afa08f008465'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

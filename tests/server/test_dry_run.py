@@ -43,6 +43,7 @@ FROM generate_series(1, 9) AS n, LATERAL (SELECT '2025-05-02'::timestamptz + n *
 INSERT INTO item (id, event_id, party, {key}) SELECT id, id, party, {key} FROM event;
 """
 ROWS_2025 = ROWS.replace("2025-05-02", "2025-01-02").replace("9 days", "5 days")
+VIEWED = "CREATE SCHEMA app; GRANT SELECT, INSERT (id) ON item TO reader;"
 CASES = {
     "create_hierarchy": (
         TABLES,
@@ -71,6 +72,16 @@ CASES = {
         "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
     ),
     "sync, template lost": (FILLED + "DROP TABLE item_template;", "CALL dp.sync('event'{dry})"),
+    "convert": (
+        TABLES + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
+        " FROM generate_series(1, 9) AS n; INSERT INTO item (id, event_id) SELECT id, id FROM event;",
+        "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year', key_form => '{form}'"
+        ", exclude => '{other}'{dry})",
+    ),
+    "drop_converted": (
+        TABLES + "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year');",
+        "SELECT {columns} FROM dp.drop_converted('event'{dry})",
+    ),
     "configure": (
         FILLED,
         "SELECT {columns} FROM dp.configure('event', slice => '1 year', retention => '10 years', premake => 7,"
@@ -100,6 +111,38 @@ CASES = {
     "drop_global_index": (
         FILLED + "SELECT dp.create_global_index('event', '{id}');",
         "SELECT {columns} FROM dp.drop_global_index('event_id_global'{dry})",
+    ),
+    "create_writable_view": (
+        FILLED + VIEWED,
+        "SELECT {columns} FROM dp.create_writable_view('item', 'app'{dry})",
+    ),
+    "create_writable_views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_view('item', 'app');",
+        "SELECT {columns} FROM dp.create_writable_views('event', 'app'{dry})",
+    ),
+    "drop_writable_view": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "SELECT {columns} FROM dp.drop_writable_view('app.item'{dry})",
+    ),
+    "drop_writable_views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "SELECT {columns} FROM dp.drop_writable_views('event'{dry})",
+    ),
+    "create_global_index, with writable views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "SELECT {columns} FROM dp.create_global_index('event', '{id}'{dry})",
+    ),
+    "create_global_index_online, with writable views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "CALL dp.create_global_index_online('event', '{id}'{dry})",
+    ),
+    "drop_column, with writable views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "SELECT {columns} FROM dp.drop_column('event', 'body'{dry})",
+    ),
+    "rename_column, of a key, with writable views": (
+        FILLED + VIEWED + "SELECT dp.create_writable_views('event', 'app');",
+        "SELECT {columns} FROM dp.rename_column('event', 'party', 'owner'{dry})",
     ),
     "create_lookup": (
         FILLED + "SELECT dp.create_global_index('event', '{id}'); DROP FUNCTION item_by_event_id;",
