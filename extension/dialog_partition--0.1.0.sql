@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_afa08f008465'
+PACKAGE = 'dialog_partition_0_1_0_c64dc3a50a38'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -4759,6 +4759,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 
@@ -21871,10 +21873,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -22149,10 +22151,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -22171,10 +22173,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -22200,10 +22202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -22225,10 +22227,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -22246,10 +22248,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -22267,10 +22269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -22301,10 +22303,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22320,10 +22322,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22348,10 +22350,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -22383,10 +22385,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -22408,10 +22410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -22443,10 +22445,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -22467,10 +22469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -22487,10 +22489,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -22507,10 +22509,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -22528,10 +22530,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -22549,10 +22551,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -22576,10 +22578,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22597,10 +22599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -22617,10 +22619,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -22636,10 +22638,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -22656,10 +22658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -22675,10 +22677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -22695,10 +22697,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -22715,10 +22717,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -22735,10 +22737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -22754,10 +22756,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -22774,10 +22776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -22801,10 +22803,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22821,10 +22823,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -22850,10 +22852,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -22930,10 +22932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -22966,10 +22968,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -22994,10 +22996,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23019,10 +23021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -23040,10 +23042,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -23061,10 +23063,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -23085,10 +23087,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23115,10 +23117,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23142,10 +23144,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -23163,10 +23165,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -23185,10 +23187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -23205,10 +23207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -23225,10 +23227,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -23245,10 +23247,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_afa08f008465'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c64dc3a50a38'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -23396,10 +23398,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -23414,10 +23416,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -23437,10 +23439,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -23469,10 +23471,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -23494,10 +23496,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -23516,10 +23518,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -23539,10 +23541,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -23560,10 +23562,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -23580,10 +23582,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -23600,10 +23602,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -23619,10 +23621,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -23639,10 +23641,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -23658,10 +23660,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_afa08f008465' not in GD:
+if 'dialog_partition_0_1_0_c64dc3a50a38' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_afa08f008465'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c64dc3a50a38'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

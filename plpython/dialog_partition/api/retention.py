@@ -183,6 +183,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 
