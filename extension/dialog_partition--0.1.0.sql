@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_91f6481a8772'
+PACKAGE = 'dialog_partition_0_1_0_7c91efb8c757'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1629,6 +1629,116 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         "is nullable already",
         of_template=change.template_has(column_name),
     )
+''','api.concurrent_detach': r'''"""Detaching slices while readers and writers go on: by a second session, and never waiting longer than a lock may."""
+
+from __future__ import annotations
+
+from .. import database, execute, remote
+from ..catalog import detached as catalog_detached
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, Slice
+from ..operation import Operation, Step
+from ..plan import concurrent_detach as plan
+from ..plan import coverage, lifecycle
+from ..plan import detached as plan_detached
+from . import calls, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+Span = tuple["int | None", "int | None"]
+
+
+def detach(
+    hierarchy: Hierarchy, span: Span, to_schema: str | None, is_retired: bool, connection: str, call: Context
+) -> None:
+    """Detach one slice from every table, children first; as far as PostgreSQL can, CONCURRENTLY."""
+    parts = _parts(hierarchy, span)
+    plain = slices.detach(hierarchy, span, to_schema, is_retired)
+    for part, step in zip(parts, plain):
+        if call.mode == execute.DRY_RUN:
+            calls.run_in_procedure(plan.dry_steps(hierarchy, part, step, to_schema, is_retired), call)
+        elif not plan.is_possible(hierarchy, part.table, part.slice):
+            calls.run_in_procedure([step], call)
+        else:
+            _detach_one(hierarchy, part, step, to_schema, is_retired, connection, call)
+
+
+def _parts(hierarchy: Hierarchy, span: Span) -> list[plan.Part]:
+    """What there is of a slice, children first."""
+    siblings = lifecycle.siblings(hierarchy, span)
+    found = [each for _, each in siblings]
+    keys = catalog_slices.inside_foreign_keys(hierarchy, found)
+    leaves = catalog_slices.leaves(found)
+    bounds = catalog_slices.bound_checks(found)
+    return [
+        plan.Part(table, each, keys.get(each.oid, ()), leaves.get(each.oid, ()), bounds.get(each.oid))
+        for table, each in reversed(siblings)
+    ]
+
+
+def _detach_one(
+    hierarchy: Hierarchy,
+    part: plan.Part,
+    plain: Step,
+    to_schema: str | None,
+    is_retired: bool,
+    connection: str,
+    call: Context,
+) -> None:
+    """One table. The second session waits no longer than ours would; then it is brought to its end from here.
+
+    By then the slice is out of the table for all who begin a transaction; or it is not, and the usual way is taken.
+    """
+    remote.open_session(call, connection)
+    remote.set_parameter("lock_timeout", f"{call.lock_timeout_ms}ms")
+    execute.commit(call)
+    try:
+        calls.run_in_procedure([plan.detach_step(part)], call)
+    except database.ServerError as error:
+        if not database.is_worth_a_retry(error):
+            raise
+        execute.forget_step()
+    execute.begin(call)
+    now = _state(hierarchy, part.slice)
+    if now is not None and not now.detach_pending:
+        calls.run_in_procedure([plain], call)
+        return
+    calls.run_in_procedure([plan.finish_step(hierarchy, part, now is not None, to_schema, is_retired)], call)
+
+
+def _state(hierarchy: Hierarchy, each: Slice) -> Slice | None:
+    """A slice as it is now; None where it is detached."""
+    now = catalog_hierarchy.load(hierarchy.root.oid)
+    return next((found for own in now.slices.values() for found in own if found.oid == each.oid), None)
+
+
+def interrupted_steps(hierarchy: Hierarchy, retired: list[Slice]) -> list[Step]:
+    """What a session left that was killed behind the detach: the slice stands alone, with its foreign keys.
+
+    It is remembered, so that dp.attach_slice finds it, and never dropped: somebody may have detached it by hand.
+    """
+    spans = {each.span for each in retired}
+    remembered = {(each.table, each.lower_point, each.upper_point) for each in catalog_detached.remembered(hierarchy)}
+    wanted = [spec for spec in coverage.wanted(hierarchy, []) if spec.span in spans]
+    lacking = [
+        (table, spec)
+        for table in hierarchy.tables
+        for spec in coverage.missing_in(hierarchy, table, wanted)
+        if (table.oid, *spec.span) not in remembered
+    ]
+    return [_remember_step(hierarchy, each) for each in reversed(catalog_detached.by_hand(hierarchy, lacking))]
+
+
+def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> Step:
+    table = hierarchy.table(each.table)
+    statement = plan.found_alone_statement(
+        hierarchy.root.identifier, table, each.identifier, each.lower_bound, each.upper_bound
+    )
+    operations = plan_detached.let_go_operations(hierarchy, table, each)
+    return Step((*operations, Operation(each.identifier, statement, locks=2)))
 ''','api.concurrently': r'''"""create_index_concurrently, drop_index_concurrently, reindex_concurrently: indexes of whole tables."""
 
 from __future__ import annotations
@@ -3459,7 +3569,7 @@ CALL = "run_maintenance"
 Failure = tuple[str, str]
 
 
-def run_maintenance(root: int | None, dry_run: bool) -> None:
+def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy or all; see sql/procedures/run_maintenance.sql.j2."""
     if catalog_server.server().is_standby:
         database.notice("the server is a standby: nothing to do")
@@ -3474,7 +3584,7 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         hierarchies = load_own(dry_run, failures)
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, dry_run, failures)
+        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -3497,14 +3607,19 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
 
 
 def maintain_one(
-    hierarchy: Hierarchy, due: set[int], is_one_of_many: bool, dry_run: bool, failures: list[Failure]
+    hierarchy: Hierarchy,
+    due: set[int],
+    is_one_of_many: bool,
+    connection: str | None,
+    dry_run: bool,
+    failures: list[Failure],
 ) -> None:
     """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
         if not has_work(hierarchy, due):
             return
-        upkeep.maintain(CALL, root.oid, dry_run)
+        upkeep.maintain(CALL, root.oid, connection, dry_run)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:
@@ -4600,7 +4715,7 @@ from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from ..plan import retention as plan
 from ..sql import Identifier
-from . import calls, policy, slices, window
+from . import calls, concurrent_detach, policy, slices, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4699,27 +4814,36 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+def retire(
+    hierarchy: Hierarchy, call: Context, connection: str | None
+) -> tuple[list[Slice], list[list[DetachedSlice]]]:
     """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
 
     The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
     settings = hierarchy.policy
+    drops = settings.retention_action == DROP
+    waits = drops and (settings.detaches_before_dropping or connection is not None)
+    schema = settings.retention_schema if _moves(hierarchy) else None
     done: list[Slice] = []
     waiting: list[list[DetachedSlice]] = []
     for each in window.expired(hierarchy):
         if protection(hierarchy, each.identifier) is not None:
             continue
-        if settings.retention_action == DROP and not settings.detaches_before_dropping:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-        else:
-            schema = settings.retention_schema if _moves(hierarchy) else None
-            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+        if waits:
             leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
             waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        if connection is not None:
+            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+        elif drops and not waits:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        else:
+            steps = slices.detach(hierarchy, each.span, schema, waits)
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
         done.append(each)
-    return done, waiting if settings.detaches_before_dropping else []
+    return done, waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4759,6 +4883,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 
@@ -5172,7 +5298,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, retention, window
+from . import calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5190,13 +5316,13 @@ class Failed(Exception):
     """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
 
 
-def maintain(name: str, root: int, dry_run: bool) -> None:
+def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
 
     What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
-    upkeep = Upkeep(hierarchy, call)
+    upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
         upkeep.drain,
@@ -5214,8 +5340,9 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
 class Upkeep:
     """The parts of maintenance, the hierarchy as it is between them, and what failed."""
 
-    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+    def __init__(self, hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
         self.hierarchy = hierarchy
+        self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
@@ -5243,6 +5370,7 @@ class Upkeep:
                 lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
                 for each in pending
             ]
+        steps += concurrent_detach.interrupted_steps(hierarchy, window.expired(hierarchy))
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -5267,7 +5395,7 @@ class Upkeep:
 
     def retire(self) -> None:
         """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call)
+        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
         if self.call.mode == execute.DRY_RUN:
             self.hierarchy = lifecycle.without(self.hierarchy, retired)
         elif retired:
@@ -9304,6 +9432,16 @@ def leaves(slices: list[Slice]) -> dict[int, tuple[Identifier, ...]]:
     return found
 
 
+def bound_checks(slices: list[Slice]) -> dict[int, str]:
+    """The bounds of some slices as PostgreSQL would write a CHECK that says the same, by slice."""
+    rows = database.query(
+        "SELECT oid, format('CHECK (%s)', pg_get_partition_constraintdef(oid)) AS bound FROM unnest($1) AS oid",
+        ("oid[]",),
+        ([each.oid for each in slices],),
+    )
+    return {row["oid"]: row["bound"] for row in rows}
+
+
 def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, tuple[str, ...]]:
     """The names that the hierarchy's foreign keys have on some slices, by slice."""
     rows = database.query(
@@ -10828,6 +10966,11 @@ def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
     _log(context, "failed", message, _running[0] if _running else None)
+    _running.clear()
+
+
+def forget_step() -> None:
+    """The step at work has failed, and that is no failure of the call."""
     _running.clear()
 
 
@@ -12456,6 +12599,96 @@ def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bo
             left = {kind: rest - each.size for kind, rest in left.items()}
         found.append((each, fits))
     return found
+''','plan.concurrent_detach': r'''"""DETACH PARTITION ... CONCURRENTLY of a slice, table by table, and what then makes it as dp.detach_slice does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy, Slice, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import lifecycle, self_reference, trees
+
+
+class Part(NamedTuple):
+    """What is known of a slice of one table."""
+
+    table: Table
+    slice: Slice
+    foreign_keys: tuple[str, ...]  # to tables of the hierarchy, which it keeps when it is detached
+    leaves: tuple[Identifier, ...]
+    bound: str | None  # its bound as a CHECK, which PostgreSQL adds to a slice that is detached in this way
+
+
+def is_possible(hierarchy: Hierarchy, table: Table, each: Slice) -> bool:
+    """PostgreSQL refuses it beside a default slice; and nothing else could be done in the same transaction."""
+    return (
+        hierarchy.default_slice(table) is None
+        and not table.global_indexes
+        and not self_reference.let_go_operations(hierarchy, table, each, True, False)
+    )
+
+
+def detach_step(part: Part) -> Step:
+    """The statement itself, which another session runs."""
+    statement = compose("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY", part.table.identifier, part.slice.identifier)
+    relations = (part.table.oid, part.slice.oid)
+    return Step((Operation(part.slice.identifier, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),))
+
+
+def finish_step(hierarchy: Hierarchy, part: Part, is_pending: bool, to_schema: str | None, is_retired: bool) -> Step:
+    """What follows; where the statement gave up waiting, it is brought to its end first."""
+    table, each = part.table, part.slice
+    operations = []
+    if is_pending:
+        statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+        locks, locked = trees.detaching(hierarchy, table, each)
+        operations.append(Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked))
+    operations += lifecycle.after_detach(hierarchy, table, each, part.foreign_keys, is_retired)
+    operations += drop_bound(part)
+    if to_schema is not None:
+        for relation in (each.identifier, *part.leaves):
+            move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
+            operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+    return Step(tuple(operations))
+
+
+def drop_bound(part: Part) -> list[Operation]:
+    """Drop the CHECK that says what the bound said: under which name PostgreSQL made it is known afterwards only."""
+    if part.bound is None:
+        return []
+    each = part.slice.identifier
+    body = compose(
+        "DECLARE rule name; BEGIN FOR rule IN SELECT conname FROM pg_catalog.pg_constraint"
+        " WHERE conrelid = {}::regclass AND contype = 'c' AND coninhcount = 0"
+        " AND pg_catalog.pg_get_constraintdef(oid) = {} LOOP"
+        " EXECUTE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', {}, rule); END LOOP; END",
+        Literal(each.text),
+        Literal(part.bound),
+        Literal(each.text),
+    )
+    return [Operation(each, compose("DO {}", Literal(body.text)), locks=trees.parts(part.slice))]
+
+
+def dry_steps(hierarchy: Hierarchy, part: Part, plain: Step, to_schema: str | None, is_retired: bool) -> list[Step]:
+    """What is printed for one table."""
+    if not is_possible(hierarchy, part.table, part.slice):
+        return [plain]
+    return [detach_step(part), finish_step(hierarchy, part, False, to_schema, is_retired)]
+
+
+def found_alone_statement(root: Identifier, table: Table, slice_name: Identifier, lower: str, upper: str) -> SQL:
+    """Remember a slice whose detach was not followed by what belongs to it: its session was killed."""
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {})",
+        Literal(slice_name.text),
+        Literal(root.text),
+        Literal(table.identifier.text),
+        Literal(lower),
+        Literal(upper),
+    )
 ''','plan.conversion': r'''"""Converting plain tables: what was found of them, and how their rows come to the root.
 
 A conversion is a value: the members of the hierarchy in the order of their foreign keys, what stands beside them, and
@@ -14702,7 +14935,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each is None:
             continue
         identifier = Identifier(table.schema, each.name)
-        operations += _let_go_operations(hierarchy, table, each)
+        operations += let_go_operations(hierarchy, table, each)
         if each.schema != table.schema:
             for name in (each.name, *each.leaves):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
@@ -14733,7 +14966,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
-def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
     """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
     locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
     return [
@@ -16988,7 +17221,7 @@ def detach_steps(
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
+        operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -17060,7 +17293,7 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(
+def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
@@ -17093,7 +17326,7 @@ def finalize_step(
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
+    afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -19265,7 +19498,7 @@ def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
     if options.connection is not None:
         connection = compose(", connection => {}", Literal(options.connection))
     if kind == MAINTENANCE:
-        return compose("CALL dp.run_maintenance({})", root)
+        return compose("CALL dp.run_maintenance({}{})", root, connection)
     if kind == CLUSTER:
         vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
         return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
@@ -20638,6 +20871,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         )
     for name, value in (*_SETTINGS, ("role", owner), ("search_path", context.search_path or "pg_catalog, pg_temp")):
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
+def set_parameter(name: str, value: str) -> None:
+    """Set a parameter of the other session."""
+    _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
 def _signed(oid: int) -> int:
@@ -22062,10 +22300,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -22340,10 +22578,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -22362,10 +22600,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -22391,10 +22629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -22416,10 +22654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -22437,10 +22675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -22458,10 +22696,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -22492,10 +22730,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22511,10 +22749,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22539,10 +22777,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -22574,10 +22812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -22599,10 +22837,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -22635,10 +22873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -22659,10 +22897,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -22679,10 +22917,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -22699,10 +22937,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -22720,10 +22958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -22741,10 +22979,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -22768,10 +23006,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22789,10 +23027,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -22809,10 +23047,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -22828,10 +23066,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -22848,10 +23086,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -22867,10 +23105,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -22887,10 +23125,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -22907,10 +23145,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -22927,10 +23165,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -22946,10 +23184,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -22966,10 +23204,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -23001,10 +23239,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -23030,10 +23268,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23050,10 +23288,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -23079,10 +23317,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -23159,10 +23397,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -23195,10 +23433,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -23223,10 +23461,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23248,10 +23486,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -23269,10 +23507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -23290,10 +23528,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -23314,10 +23552,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23344,10 +23582,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23371,10 +23609,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -23392,10 +23630,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -23414,10 +23652,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -23434,10 +23672,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -23454,10 +23692,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -23474,10 +23712,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_91f6481a8772'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7c91efb8c757'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -23625,10 +23863,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -23643,10 +23881,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -23666,10 +23904,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -23698,10 +23936,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -23723,10 +23961,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -23745,10 +23983,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -23768,10 +24006,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -23789,10 +24027,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -23809,10 +24047,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -23829,10 +24067,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -23843,20 +24081,22 @@ Locks a leaf SHARE UPDATE EXCLUSIVE. Commits each step. Errors: 08001 no second 
 -- procedures/run_maintenance.sql.j2
 CREATE PROCEDURE dp.run_maintenance(
     root regclass DEFAULT NULL,
+    connection text DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: default draining, slices ahead of the clock, gaps, missing leaves, retention, ANALYZE of parents, old log rows.
-Commits step by step; called again after a kill it goes on. A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
-Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+Commits step by step; called again after a kill it goes on. connection: slices that retention retires are detached CONCURRENTLY, in a second session by dblink.
+A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
+Errors: P0001 naming those that failed (08001 no second session among the reasons), 2D000 in a transaction block, 42704, 55006 another run.';
 
 -- procedures/set_not_null_online.sql.j2
 CREATE PROCEDURE dp.set_not_null_online(
@@ -23866,10 +24106,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -23885,10 +24125,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_91f6481a8772' not in GD:
+if 'dialog_partition_0_1_0_7c91efb8c757' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_91f6481a8772'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7c91efb8c757'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
