@@ -26,7 +26,8 @@ _REFERRING = """
 """
 
 _REFERRED = """
-    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    SELECT DISTINCT n.nspname AS schema, c.relname AS name, pg_has_role(c.relowner, 'USAGE') AS is_own
+    FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
     ORDER BY n.nspname, c.relname
@@ -173,10 +174,10 @@ def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[st
         )
 
 
-def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+def references(members: list[Member]) -> list[tuple[Identifier, bool]]:
     """The tables beside the hierarchy that it refers to."""
     rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
-    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+    return [(Identifier(row["schema"], row["name"]), row["is_own"]) for row in rows]
 
 
 def outside_keys(members: list[Member]) -> list[ForeignKey]:

@@ -105,7 +105,7 @@ class Conversion(NamedTuple):
     settings: Settings
     figures: dict[int, Figures]
     ranges: tuple[Range, ...]
-    references: tuple[tuple[int, Identifier], ...]
+    references: tuple[tuple[Identifier, bool], ...]  # shared tables, and whether the caller may register them
     outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
     dependents: tuple[Dependent, ...]
     blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why

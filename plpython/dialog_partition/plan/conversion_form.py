@@ -6,7 +6,7 @@ from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import declare, foreign_keys
-from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -82,6 +82,20 @@ def _access(member: Member) -> list[SQL]:
         if each.target is not None:
             found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
     return found
+
+
+def reference_statements(conversion: Conversion) -> list[SQL]:
+    """The shared tables are registered as such."""
+    return [
+        compose(
+            "INSERT INTO dp.table_config (tbl, root, role) VALUES ({}::regclass, {}::regclass, {})",
+            Literal(name.text),
+            Literal(conversion.root.working.identifier.text),
+            Literal(REFERENCE),
+        )
+        for name, is_own in conversion.references
+        if is_own
+    ]
 
 
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:

@@ -63,6 +63,9 @@ def _structure(conversion: Conversion) -> list[Part]:
     for member in conversion.members:
         made = conversion_form.table_statements(conversion, member)
         found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    registered = conversion_form.reference_statements(conversion)
+    if registered:
+        found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
