@@ -233,6 +233,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
             add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.broken:
+        detail = (
+            f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+        )
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
     if figures.conflicts:
         detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
         add(ERROR, "parents disagree", detail)
