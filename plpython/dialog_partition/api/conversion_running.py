@@ -63,6 +63,8 @@ def run(root: int, call: Context, batch_blocks: int) -> None:
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
+        if work.is_back and step.phase == "afterwards":
+            progress.forget()  # its row goes with the partitioned root
         KINDS[step.kind](work, step)
         step = catalog.next_step(root)
     name = catalog.relation(work.converted[root])["name"]

@@ -13,11 +13,12 @@ from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import Hierarchy
 from ..operation import Operation, Step
+from ..plan import lookup as plan_lookup
 from ..plan import unconversion as plan
 from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
-from . import calls, conversion_running
+from . import calls, conversion_running, global_index
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
@@ -153,6 +154,12 @@ def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
         hierarchy,
         {oid: catalog.leaves_of(oid) for oid in oids},
         {oid: catalog.slices_of(oid) for oid in oids},
+        [
+            plan_lookup.drop(each)
+            for table in hierarchy.tables
+            for index in table.global_indexes
+            for each in global_index.existing_lookups(hierarchy, table, index)
+        ],
     )
 
 

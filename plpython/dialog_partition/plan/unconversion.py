@@ -128,8 +128,9 @@ def parts(
     hierarchy: Hierarchy,
     leaves: dict[int, list[tuple[int, Identifier]]],
     slices: dict[int, list[Identifier]],
+    lookups: list[SQL],
 ) -> list[Part]:
-    """All steps, in order."""
+    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
     root = conversion.root
     found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
     for member in conversion.members:
@@ -140,7 +141,7 @@ def parts(
             found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
     found += _rules(conversion, records)
     found += [verification(conversion, member) for member in conversion.members]
-    switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
+    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
     return found + _afterwards(conversion, hierarchy, slices)
 
