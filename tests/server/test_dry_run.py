@@ -82,6 +82,13 @@ CASES = {
         TABLES + "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year');",
         "SELECT {columns} FROM dp.drop_converted('event'{dry})",
     ),
+    "unconvert": (
+        TABLES + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
+        " FROM generate_series(1, 9) AS n; INSERT INTO item (id, event_id) SELECT id, id FROM event;"
+        " CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year', key_form => '{form}');"
+        " SELECT dp.drop_converted('event');",
+        "CALL dp.unconvert('event'{dry})",
+    ),
     "configure": (
         FILLED,
         "SELECT {columns} FROM dp.configure('event', slice => '1 year', retention => '10 years', premake => 7,"
