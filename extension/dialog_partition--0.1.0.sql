@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_86b454d1c8ca'
+PACKAGE = 'dialog_partition_0_1_0_d3a6aab0bc5c'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1753,7 +1753,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index
+from .constraints import check_unique, refuse_constraint_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1775,6 +1775,9 @@ def create_index_concurrently(
     change = Alteration(call, tbl, dry_run, search_path, is_procedure=True)
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None and not catalog_server.server().is_standby:
+        refuse_other_index(change, index_name, present, definition, is_unique=is_unique)
     if index is not None and index.is_valid:
         change.nothing(f'{change.target.identifier} has index "{index_name}" already')
         return
@@ -2095,22 +2098,27 @@ def create_index(
     return change.run(operations, "index", index_name)
 
 
-def _same_index(
-    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
-) -> list[PlanRow]:
-    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+def refuse_other_index(change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool) -> None:
+    """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
         lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
         lambda copy: catalog_alter.index(copy, probing.COLUMN),
     )
-    table = change.target.identifier
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(
-            f'index "{name}" of {table} exists already, and is another',
+            f'index "{name}" of {change.target.identifier} exists already, and is another',
             f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
             "Drop it first, or choose another name.",
         )
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where all partitions have the index that was asked for."""
+    refuse_other_index(change, name, present, definition, is_unique=is_unique)
+    table = change.target.identifier
     if not present.is_valid:
         raise errors.NotInPrerequisiteState(
             f'index "{name}" of {table} is not valid: partitions lack it',
@@ -4514,11 +4522,20 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
+    late = plan.new_column_operations(target, changes)
+    if late:
+        name = str(table.template)
+        lacking = [each for each in plan_drift.differences(facts) if each.relation.text == name]
+        steps = plan_drift.steps_of(facts, lacking, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], call)
+        _run(late, call)
+        facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
     owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
     for differences, context in ((owners, as_caller), (found, call)):
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
+    _run(plan.statistics_operations(target, found, changes), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)
@@ -11273,6 +11290,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
 def check(parameter: str, text: str) -> str:
@@ -11378,15 +11396,22 @@ def constant_end(text: str, start: int) -> int | None:
         tag_end = text.find("$", start + 1)
         tag = text[start : tag_end + 1]
         is_tag = tag_end > 0 and all(character.isalnum() or character == "_" for character in tag[1:-1])
-        if not is_tag or text[start - 1 : start].isalnum():
+        if not is_tag or may_stand_in_name(text[start - 1 : start]):
             return start + 1
         end = text.find(tag, tag_end + 1)
         return end + len(tag) if end >= 0 else None
     return _quoted_end(text, start, text[start])
 
 
+def may_stand_in_name(character: str) -> bool:
+    """Whether a name may go on with it; an empty one is the beginning of a text."""
+    return character.isalnum() or character in ("_", "$") or character >= FIRST_HIGH
+
+
 def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    has_escapes = quote == "'" and text[start - 1 : start] in ("e", "E") and not text[start - 2 : start - 1].isalnum()
+    has_escapes = (
+        quote == "'" and text[start - 1 : start] in ("e", "E") and not may_stand_in_name(text[start - 2 : start - 1])
+    )
     position = start + 1
     while position < len(text):
         if has_escapes and text[position] == "\\":
@@ -12296,6 +12321,7 @@ BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
     "join pruned for each row",
     "join not partition-wise",
 )
+Mention = tuple[int, str]  # a table, and what the query calls it there: an alias may stand for two
 _WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
 
 
@@ -12314,25 +12340,25 @@ class Pair(NamedTuple):
     kind: str  # of the node
 
     @property
-    def aliases(self) -> tuple[str, str]:
-        """What the query calls them."""
-        return (self.left[0].alias, self.right[0].alias)
+    def sides(self) -> tuple[Mention, Mention]:
+        """What is joined."""
+        return (_mention(self.left[0]), _mention(self.right[0]))
 
 
 def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
     """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
-    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    verdicts: dict[frozenset[Mention], tuple[str, Pair]] = {}
     for join in plan.joins:
         for pair in _pairs(join, hierarchies):
             verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
-            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            known = verdicts.get(frozenset(pair.sides))  # which is left and which is right may differ by leaf
             if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
-                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+                verdicts[frozenset(pair.sides)] = (verdict, pair)
     equal = _Equal(plan)
-    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    by_mention = {(each.table.oid, each.alias): each for each in readings(plan, hierarchies)}
     found = []
     for verdict, pair in verdicts.values():
-        left, right = (by_alias[alias] for alias in pair.aliases)
+        left, right = (by_mention[side] for side in pair.sides)
         tables = left.hierarchy.tables
         if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
             left, right = right, left  # told about the child, whichever the plan begins with
@@ -12342,24 +12368,28 @@ def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting)
 
 def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
     """The tables of one hierarchy that stand on both sides of a join and are compared there."""
-    left, right = _by_alias(join.left), _by_alias(join.right)
+    left, right = _by_mention(join.left), _by_mention(join.right)
     found = []
     for one, ours in left.items():
         for two, theirs in right.items():
             is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
             said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
             is_compared = any(
-                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one[1], two[1]} for fact in said
             )
             if is_one_hierarchy and is_compared:
                 found.append(Pair(tuple(ours), tuple(theirs), join.kind))
     return found
 
 
-def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
-    found: dict[str, list[Scan]] = {}
+def _mention(scan: Scan) -> Mention:
+    return scan.leaf.table, scan.alias
+
+
+def _by_mention(scans: tuple[Scan, ...]) -> dict[Mention, list[Scan]]:
+    found: dict[Mention, list[Scan]] = {}
     for scan in scans:
-        found.setdefault(scan.alias, []).append(scan)
+        found.setdefault(_mention(scan), []).append(scan)
     return found
 
 
@@ -16657,7 +16687,7 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
-        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        text = f"Index {index} is invalid: an unfinished concurrent build, or a partition lacks its part of it."
         statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:
@@ -17636,8 +17666,9 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
-        operations += _detach(hierarchy, table, each)
+        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
+        operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
@@ -17663,7 +17694,8 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
+            operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
+            steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
@@ -17672,14 +17704,11 @@ def drop_steps(
     return steps
 
 
-def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [
-        *_remove_entries(table, each),
-        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
-    ]
+    return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
@@ -18323,7 +18352,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from .. import naming
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
 from .difference import OWNER, Difference
@@ -18362,10 +18392,38 @@ def template_operations(target: alter.Target, changes: list[Change]) -> list[Ope
         for operation in alter.follow_renamed_column(target, old, new, of_template=target.table.template is not None)
     ]
     moved = {each.part for each in changes if each.aspect == COLUMN and None in (each.before, each.after)}
+    return found + _template_actions(target, [each for each in changes if each.part not in moved])
+
+
+def new_column_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """What the template does not get with a column that the same command added."""
+    renamed = {new for _, new in renamed_columns(changes)}
+    new = {each.part for each in changes if each.aspect == COLUMN and each.before is None} - renamed
+    return _template_actions(target, [each for each in changes if each.part in new])
+
+
+def _template_actions(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    found: list[Operation] = []
     for each in changes:
-        action = None if each.part in moved else _template_action(each)
+        action = _template_action(each)
         if action is not None:
             found += alter.on_template(target, lambda template, action=action: alter.alter(template, action))  # type: ignore[misc]
+    return found
+
+
+def statistics_operations(
+    target: alter.Target, differences: list[Difference], changes: list[Change]
+) -> list[Operation]:
+    """The leaves' own of statistics objects that were dropped on the table; others of theirs are left alone."""
+    dropped = [each.part for each in changes if each.aspect == STATISTICS_OBJECT and each.after is None]
+    found = []
+    for each in differences:
+        leaf = each.relation
+        if each.aspect != STATISTICS_OBJECT or each.expected is not None:
+            continue
+        if each.part in [naming.unique_derived_name(leaf.name, name) for name in dropped]:
+            statement = compose("DROP STATISTICS {}", Identifier(target.table.schema, each.part))
+            found.append(Operation(leaf, statement, SHARE_UPDATE_EXCLUSIVE, (), 2))
     return found
 
 
@@ -19043,7 +19101,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import errors
-from ..fragments import constant_end
+from ..fragments import FIRST_HIGH, constant_end, may_stand_in_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19053,7 +19111,6 @@ SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
     "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
 )  # fmt: skip
 _OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
-FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -19095,9 +19152,8 @@ def _token_end(text: str, start: int) -> tuple[str, int]:
     kind, end = SIGN, start + 1
     if character in _DIGITS:
         kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
-    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
-        kind = NAME
-        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif character.isalpha() or character == "_" or character >= FIRST_HIGH:
+        kind, end = NAME, _run_end(text, start, may_stand_in_name)
     elif pair == "::":
         kind, end = CAST, start + 2
     elif character in _OPERATOR_CHARACTERS:
@@ -21430,7 +21486,10 @@ class Dblink:
     def wait(self, seconds: float) -> None:
         """Wait until the other session says something, no longer than so many seconds."""
         if self._sockets:
-            select.select(self._sockets, (), (), seconds)
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
         else:
             time.sleep(min(seconds, FIRST_PAUSE * 10))
 
@@ -22994,10 +23053,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23272,10 +23331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23294,10 +23353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23323,10 +23382,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23348,10 +23407,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23369,10 +23428,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23390,10 +23449,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23424,10 +23483,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23443,10 +23502,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23471,10 +23530,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23506,10 +23565,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23531,10 +23590,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23567,10 +23626,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23591,10 +23650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23611,10 +23670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23631,10 +23690,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23652,10 +23711,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23673,10 +23732,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23700,10 +23759,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23721,10 +23780,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23741,10 +23800,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23760,10 +23819,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23780,10 +23839,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23799,10 +23858,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23819,10 +23878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -23839,10 +23898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -23859,10 +23918,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -23878,10 +23937,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -23898,10 +23957,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -23933,10 +23992,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -23962,10 +24021,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23982,10 +24041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24011,10 +24070,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24064,7 +24123,7 @@ BEGIN
     FROM dp.global_index_config AS g
     JOIN dp.hierarchy_config AS h ON h.root = g.root
     JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
-    WHERE g.tbl = keys_of.tbl AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+    WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl) AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
         AND a.atttypid = pg_typeof(id)::oid
     ORDER BY g.side::oid
     LIMIT 1;
@@ -24091,10 +24150,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24127,10 +24186,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24155,10 +24214,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24180,10 +24239,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24201,10 +24260,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24222,10 +24281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24246,10 +24305,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24276,10 +24335,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24303,10 +24362,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24324,10 +24383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24346,10 +24405,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24366,10 +24425,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24386,10 +24445,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24406,10 +24465,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24557,10 +24616,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24575,10 +24634,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24598,10 +24657,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24630,10 +24689,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24655,10 +24714,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24677,10 +24736,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24700,10 +24759,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24721,10 +24780,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24741,10 +24800,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -24761,10 +24820,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24780,10 +24839,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -24800,10 +24859,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24819,10 +24878,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -24838,10 +24897,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_d3a6aab0bc5c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d3a6aab0bc5c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -430,3 +430,23 @@ def test_a_hierarchy_with_one_is_not_forgotten(owner: psycopg.Connection[Any]) -
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
         owner.execute(f"SELECT dp.forget({ROOT})")
     assert "drop_global_index" in str(caught.value.diag.message_hint)
+
+
+def test_rows_that_answer_one_another_leave_the_index_with_their_slice(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(
+        "CREATE TABLE msg (id bigint PRIMARY KEY, at timestamptz NOT NULL, party text NOT NULL,"
+        " reply_to bigint REFERENCES msg ON DELETE SET NULL)"
+    )
+    owner.execute("SELECT dp.create_hierarchy('msg', 'at', 'party', hash_partitions => 2, premake => 0)")
+    owner.execute("SELECT dp.register_child('msg', 'msg')")
+    owner.execute("CALL dp.create_slices('msg', '2025-01-01', '2025-03-01')")
+    owner.execute(
+        "INSERT INTO msg SELECT n, '2025-01-05 00:00+00', 'p', CASE WHEN n > 1 THEN 1 END FROM generate_series(1, 5) n"
+    )
+    owner.execute("SELECT dp.create_global_index('msg', '{reply_to}', is_unique => false)")
+    owner.execute("SELECT dp.detach_slice('msg', '2025-01-01')")
+    assert owner.execute("SELECT * FROM dp.verify_global_index('msg_reply_to_global')").fetchall() == []
+    owner.execute("SELECT dp.attach_slice('msg', '2025-01-01')")
+    assert owner.execute("SELECT * FROM dp.verify_global_index('msg_reply_to_global')").fetchall() == []
+    assert owner.execute("SELECT count(reply_to) FROM msg").fetchone() == (4,)
