@@ -14,6 +14,7 @@ from tests.support.server import installed_versions, make_server
 NAMES = (
     "create",
     "alter",
+    "migration",
     "concurrently",
     "maintenance",
     "cluster",

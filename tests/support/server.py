@@ -56,6 +56,7 @@ class Server:
         self.version = version
         self.settings = {**SETTINGS, **(settings or {})}
         self.extension = extension
+        self.prepared: dict[tuple[object, ...], str] = {}  # databases to be copied, by what made them
         self.directory = Path(tempfile.mkdtemp(prefix="dp-"))
         self.data = self.directory / "data"
         self.log_file = self.directory / "log"
