@@ -22,7 +22,9 @@ NAMES = (
     "update",
     "wait",
     "first_call",
+    "convert",
 )  # update leaves the family changed
+DIALOGS = [2000, 10000]
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_locks_per_transaction": "256",
@@ -36,6 +38,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; all when left out")
     parser.add_argument("--server", type=int, metavar="VERSION", help="major version of the server; the newest here")
+    parser.add_argument(
+        "--dialogs",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=DIALOGS,
+        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 2000,10000)",
+    )
     arguments = parser.parse_args()
     versions = installed_versions()
     unknown = set(arguments.names) - set(NAMES)
@@ -45,7 +53,7 @@ def main() -> int:
         parser.error(f"no such PostgreSQL with PL/Python is installed (there are: {versions or 'none'})")
     results: list[Result] = []
     with Server(arguments.server or versions[-1], SETTINGS) as server:
-        bench = Bench(server)
+        bench = Bench(server, arguments.dialogs)
         print(machine(bench.server_version), flush=True)
         for name in NAMES:
             if arguments.names and name not in arguments.names:
