@@ -30,6 +30,7 @@ ORDER = (
     "support/index_definition.sql.j2",
     "support/index_names.sql.j2",
     "support/check_empty.sql.j2",
+    "support/check_unchanged.sql.j2",
     "support/replica_identity.sql.j2",
     "support/share_identity.sql.j2",
     "support/rename_sequence.sql.j2",
@@ -78,7 +79,7 @@ def relation_names(parameters: str) -> str:
     names = [
         line.split()[0]
         for line in parameters.splitlines()
-        if line.strip() and line.split()[1].rstrip(",") == "regclass"
+        if line.strip() and line.split()[1].rstrip(",[]") == "regclass"  # or an array of them
     ]
     return repr(tuple(names))
 
@@ -88,7 +89,7 @@ def required_names(parameters: str) -> str:
     names = [
         line.split()[0]
         for line in parameters.splitlines()
-        if line.strip() and line.split()[1].rstrip(",") != "regclass" and "DEFAULT NULL" not in line
+        if line.strip() and line.split()[1].rstrip(",[]") != "regclass" and "DEFAULT NULL" not in line
     ]
     return repr(tuple(names))
 

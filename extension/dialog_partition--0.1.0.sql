@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6de1f9ef052a'
+PACKAGE = 'dialog_partition_0_1_0_e4b11fb4c842'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1940,6 +1940,567 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+''','api.conversion': r'''"""plan_conversion, and what dp.convert begins with: examining plain tables."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, keys
+from ..catalog import conversion as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..plan import conversion_figures, conversion_findings, conversion_layout
+from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
+from ..plan.conversion_copy import bucket_of
+from ..sql import SQL, Identifier, Literal, compose
+from . import policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.conversion_findings import Finding
+    from ..plan.declare import Settings
+
+PREMAKE = 4
+
+
+def plan_conversion(root: int, **options: Any) -> list[Finding]:
+    """What converting plain tables comes to; see sql/functions/plan_conversion.sql.j2."""
+    return examine(root, options)[1]
+
+
+def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Finding]]:
+    """Read the tables and count what is in them."""
+    _check_options(root, options)
+    paths = _owner_paths(options["owner_paths"])
+    members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
+    settings = _settings(members[0], options)
+    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    conversion = Conversion(
+        tuple(members),
+        settings,
+        {},
+        (),
+        tuple(catalog.references(members)),
+        tuple(catalog.outside_keys(members)),
+        tuple(dependents),
+        tuple(blocked),
+        (),
+        options["orphans"],
+        options["allow_weaker_unique"],
+        catalog_server.server().version,
+    )
+    figures = {
+        member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
+    }
+    conversion = _laid_out(conversion._replace(figures=figures), options)
+    if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
+        conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
+    budget = catalog_server.server().lock_budget
+    return conversion, conversion_findings.findings(conversion, left, budget)
+
+
+def _check_options(root: int, options: dict[str, Any]) -> None:
+    if options["orphans"] not in (REFUSE, KEEP):
+        raise errors.InvalidParameter.of("orphans", options["orphans"], "It is refuse or keep.")
+    if catalog_hierarchy.root_of(root) is not None:
+        raise errors.DuplicateObject(
+            f"{catalog_server.relation_name(root)} belongs to a hierarchy already",
+            "Only plain tables are converted.",
+            "See the view dp.managed_table.",
+        )
+
+
+def _owner_paths(text: str) -> dict[int, list[str]]:
+    """For each table that is named, the foreign keys by which its rows come to the root."""
+    try:
+        given = json.loads(text)
+        found = {catalog_server.resolve_relation(table): list(named) for table, named in given.items()}
+    except (ValueError, AttributeError, TypeError):
+        given, found = None, {}
+    if given is None or not all(isinstance(name, str) for named in found.values() for name in named):
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            text,
+            'It is an object with the names of foreign keys by table: {"public.item": ["item_event_id_fkey"]}.',
+        )
+    return found
+
+
+def _settings(root: Member, options: dict[str, Any]) -> Settings:
+    """The parameters that dp.create_hierarchy has, checked as that does."""
+    return policy.check_settings(
+        root.structure,
+        {
+            "range_key": options["range_key"],
+            "hash_key": options["hash_key"],
+            "key_form": options["key_form"],
+            "slice": options["slice"],
+            "hash_partitions": options["hash_partitions"],
+            "premake": PREMAKE,
+            "start": None,
+            "retention": None,
+            "retention_action": "detach",
+            "retention_schema": None,
+            "time_zone": options["time_zone"],
+            "default_slice": False,
+            "slice_key": options["slice_key"],
+            "bucket": options["bucket"],
+            "lock_timeout": "500 ms",
+        },
+    )
+
+
+def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
+    """With the ranges of slices, and the number of hash partitions where the caller left it open."""
+    settings = conversion.settings
+    ranges = _ranges(conversion, options["slice"])
+    if options["hash_partitions"] is None and settings.hash_column is not None:
+        rows = conversion.figures[conversion.root.oid].rows
+        most = max(each.rows for each in conversion.figures.values())
+        partitions = conversion_layout.modulus(
+            ranges, most / rows if rows else 1.0, catalog_server.server().lock_budget
+        )
+        settings = settings._replace(hash_partitions=partitions)
+    return conversion._replace(ranges=tuple(ranges), settings=settings)
+
+
+def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
+    settings = conversion.settings
+    if keys.is_integer(settings.range_type):
+        column = Identifier(settings.range_column.name)
+        query = compose("SELECT min({c}) AS low, max({c}) AS high FROM {t}", c=column, t=conversion.root.identifier)
+        found = catalog.count(query.text)
+        rows = conversion.figures[conversion.root.oid].rows
+        return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
+    distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
+    now = catalog_server.local_now(settings.time_zone)
+    return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+
+
+def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
+    """The keys of rows without a parent: those of the oldest slice, and no owner."""
+    settings = conversion.settings
+    column = Identifier(settings.range_column.name)
+    lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
+        "value"
+    ]
+    oldest = compose("{}::{}", Literal(lowest), SQL(settings.range_column.type))
+    found = [oldest if settings.slice_key is None else bucket_of(conversion, oldest)]
+    if settings.hash_column is not None:
+        hash_column = settings.hash_column
+        value = ""
+        if not hash_column.type.startswith(("text", "character varying")):
+            query = compose(
+                "SELECT min({}::text) AS value FROM {}", Identifier(hash_column.name), conversion.root.identifier
+            )
+            value = catalog.count(query.text)["value"]
+        found.append(compose("{}::{}", Literal(value), SQL(hash_column.type)))
+    return tuple(found)
+''','api.conversion_running': r'''"""Doing the stored steps of a conversion, and taking back what was built."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from .. import database, errors, execute, progress
+from ..catalog import conversion_state as catalog
+from ..operation import SHARE, Operation, Step
+from ..plan import conversion_copy
+from ..plan.conversion import working_schema
+from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..sql import SQL, Identifier, Literal, compose
+from . import drift, global_index, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..catalog.conversion_state import Stored
+    from ..execute import Context
+
+LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
+MOVED_AT_ONCE = 50  # partitions that change their schema in one transaction
+GLOBAL_INDEX_BLOCKS = 4096
+
+
+class Work:
+    """A conversion at work."""
+
+    def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
+        """``root`` is the plain one."""
+        self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    def read_again(self) -> None:
+        """Tables were made, or have changed places."""
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(self.root)}
+
+    def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
+        """Run statements in one transaction, in which the step is noted as done."""
+        found = [Operation(step.target, each, locks=0) for each in statements]
+        if is_last:
+            found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
+        execute.execute([Step(tuple(found))], self.call)
+
+
+def run(root: int, call: Context, batch_blocks: int) -> None:
+    """Do all steps that are not done."""
+    work = Work(root, call, batch_blocks)
+    step = catalog.next_step(root)
+    while step is not None:
+        _enter_phase(work, step)
+        KINDS[step.kind](work, step)
+        step = catalog.next_step(root)
+    catalog.set_state(root, "converted")
+    database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
+    progress.clear(work.converted[root])
+    execute.commit(call)
+    database.notice(
+        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
+        " dp.drop_converted"
+    )
+
+
+def _enter_phase(work: Work, step: Stored) -> None:
+    """The structure is there: from now on the call goes on where it was stopped."""
+    if step.phase == "structure" or work.converted.get(work.root) is not None:
+        return
+    catalog.note_converted(work.root)
+    catalog.set_state(work.root, "copying")
+    execute.commit(work.call)
+    work.read_again()
+
+
+def _run(work: Work, step: Stored) -> None:
+    """Statements that are run as they are."""
+    locks = 4 * LOCKS_OF_TABLE
+    if step.phase not in ("structure", "copy"):
+        own = work.converted.get(step.table)
+        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        for parent in step.parents:
+            referred = work.converted.get(parent)
+            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+    work.execute(step, step.statements, locks)
+
+
+def _slices(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    root = catalog.oid_of(step.target.text)
+    slices.create_slices(
+        root, arguments["lower_bound"], arguments["upper_bound"], arguments["slice"], None, dry_run=False
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _copy(work: Work, step: Stored) -> None:
+    """Copy a table in batches of blocks; each notes how far it came."""
+    total = catalog.blocks(step.table)
+    batches = -(-(total - step.next_block) // work.batch_blocks)
+    about = work.call._replace(root=work.converted[work.root])
+    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    execute.commit(work.call)
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    since = time.monotonic()
+    first = step.next_block
+    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    while first < total:
+        last = min(first + work.batch_blocks, total)
+        statements = (
+            lock,
+            conversion_copy.batch(step.statements[0], first, last),
+            catalog.advanced_statement(work.root, step, last),
+        )
+        operations = [Operation(step.target, each, SHARE, (step.table,), locks=0) for each in statements]
+        operations[0] = operations[0]._replace(locks=locks)
+        execute.execute([Step(tuple(operations))], work.call)
+        first = last
+        _tell(step, first, total, since)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _tell(step: Stored, block: int, total: int, since: float) -> None:
+    """How far the copying of a table is, and how long it will last."""
+    seconds = max(time.monotonic() - since, 0.001)
+    copied = block - step.next_block
+    left = seconds / copied * (total - block)
+    database.notice(
+        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+    )
+
+
+def _verify(work: Work, step: Stored) -> None:
+    """Compare what arrived with what was there, and note the row versions that were compared."""
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    execute.prepare(Step((Operation(step.target, lock, SHARE, (step.table,)),)), work.call)
+    plain, arrived = (database.query_once(statement.text)[0] for statement in step.statements[:2])
+    if plain != arrived:
+        _changed(
+            work,
+            f"the copy of {step.target} differs from it",
+            f"It has {plain['rows']} rows with checksum {plain['checksum']}, the copy {arrived['rows']} rows with"
+            f" checksum {arrived['checksum']}.",
+        )
+    versions = str(database.query_once(step.statements[2].text)[0]["versions"])
+    catalog.remember(work.root, step, versions)
+    execute.commit(work.call)
+
+
+def _switch(work: Work, step: Stored) -> None:
+    """Exchange the tables in one transaction, in which nobody wrote to the plain ones since they were compared."""
+    checks = tuple(
+        compose("SELECT dp._check_unchanged({}::regclass, {})", Literal(name), Literal(versions))
+        for name, versions in catalog.versions(work.root)
+    )
+    switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
+    statements = (step.statements[0], *checks, *step.statements[1:], switched)
+    locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    try:
+        work.execute(step, statements, locks)
+    except database.ServerError as error:
+        if database.sqlstate(error) != errors.NotInPrerequisiteState.sqlstate:
+            raise
+        _changed(work, str(error), "Tables are converted while the application is stopped.")
+
+
+def _changed(work: Work, message: str, detail: str) -> None:
+    """The copy is of no use: the next call begins anew."""
+    database.rollback()
+    execute.begin(work.call)
+    catalog.set_state(work.root, "changed")
+    execute.commit(work.call)
+    raise errors.NotInPrerequisiteState(
+        message,
+        detail,
+        "Stop what writes to the tables, and call again: they are copied anew. The plain tables are as they were.",
+    )
+
+
+def _move(work: Work, step: Stored) -> None:
+    """The partitions of a table follow it into its schema."""
+    table = work.converted[step.table]
+    schema = catalog.relation(table)["schema"]
+    moved = catalog.partitions_elsewhere(table)
+    for first in range(0, len(moved), MOVED_AT_ONCE):
+        statements = tuple(
+            compose("ALTER TABLE {} SET SCHEMA {}", each, Identifier(schema))
+            for each in moved[first : first + MOVED_AT_ONCE]
+        )
+        work.execute(step, statements, 0, is_last=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _global_index(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    global_index.create_global_index_online(
+        work.converted[step.table],
+        arguments["columns"],
+        True,
+        arguments["predicate"],
+        arguments["index_name"],
+        0,
+        GLOBAL_INDEX_BLOCKS,
+        "pg_catalog, pg_temp",
+        dry_run=False,
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _sync(work: Work, step: Stored) -> None:
+    drift.sync(work.converted[work.root], False, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+KINDS: dict[str, Callable[[Work, Stored], None]] = {
+    RUN: _run,
+    SLICES: _slices,
+    COPY: _copy,
+    VERIFY: _verify,
+    SWITCH: _switch,
+    MOVE: _move,
+    GLOBAL_INDEX: _global_index,
+    SYNC: _sync,
+}
+
+
+def discard(root: int, call: Context) -> None:
+    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
+    catalog.note_converted(root)
+    if call.mode != execute.DRY_RUN:
+        execute.commit(call)
+    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    built = [row["converted"] for row in rows]
+    sizes = {oid: catalog.tree_size(oid) for oid in built}
+    for key in catalog.foreign_keys_of(built):
+        table = Identifier(key["schema"], key["relation"])
+        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
+        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
+        _discarded(table, statement, locks, call)
+    for row in rows:
+        table = Identifier(row["converted_schema"], row["name"])
+        for each in catalog.slices_of(row["converted"]):
+            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
+        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
+    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
+    for schema in catalog.existing_schemas(list(schemas)):
+        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
+    forget = compose(
+        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
+    )
+    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
+
+
+def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
+    execute.execute([Step((Operation(target, statement, locks=locks),))], call)
+''','api.convert': r'''"""convert, cancel_conversion, drop_converted: plain tables become a hierarchy, step by step.
+
+The steps are made once, stored, and done one after the other; each notes in its own transaction that it is done. So a
+call that was stopped or killed goes on where the last one was. Until the step "switch" the plain tables are the tables,
+as they were; from then on the new ones are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import database, errors, execute
+from ..catalog import conversion_state as catalog
+from ..catalog import server as catalog_server
+from ..operation import Operation, Step
+from ..plan import conversion_findings
+from ..plan.conversion import Conversion, kept_schema, working_schema
+from ..plan.conversion_steps import Part, parts, recorded_statements
+from ..sql import SQL, Identifier, compose
+from . import calls, conversion, conversion_running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
+
+
+def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None:
+    """Convert plain tables; see sql/procedures/convert.sql.j2."""
+    if batch_blocks < 1:
+        raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
+    state = catalog.find(root)
+    if state is not None and state.state == CONVERTED:
+        calls.nothing_to_do(f"{state.hierarchy_name} was converted already")
+        return
+    if dry_run:
+        _print(root, options)
+        return
+    call = _open("convert", state.root if state is not None else root)
+    state = catalog.find(root)  # under the lock
+    if state is not None and state.state in (STRUCTURE, CHANGED):
+        conversion_running.discard(state.root, call)
+        state = None
+    if state is None:
+        _begin(root, options, call)
+    found = catalog.find(root)
+    assert found is not None
+    conversion_running.run(found.root, call, batch_blocks)
+
+
+def cancel_conversion(root: int, dry_run: bool) -> None:
+    """Give a conversion up; see sql/procedures/cancel_conversion.sql.j2."""
+    state = catalog.find(root)
+    if state is None:
+        calls.nothing_to_do(f"{catalog_server.relation_name(root)} is not being converted")
+        return
+    if state.state in (SWITCHED, CONVERTED):
+        raise errors.NotInPrerequisiteState(
+            f"{state.hierarchy_name} took the place of the plain tables already",
+            "Rows may have been written to it.",
+            "CALL dp.convert(...) brings it to its end; the plain tables are kept until dp.drop_converted(...).",
+        )
+    call = _open("cancel_conversion", state.root, dry_run)
+    conversion_running.discard(state.root, call)
+
+
+def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
+    """Drop the plain tables; see sql/functions/drop_converted.sql.j2."""
+    state = catalog.find(root)
+    if state is None:
+        return calls.nothing_to_do(f"no plain tables of {catalog_server.relation_name(root)} are kept")
+    if state.state != CONVERTED:
+        raise errors.NotInPrerequisiteState(
+            f"the conversion of {state.name} is not at its end",
+            f"It is in the state {state.state}.",
+            "CALL dp.convert(...) goes on; CALL dp.cancel_conversion(...) gives it up before the tables are exchanged.",
+        )
+    _check_owner(state.name, state.owner)
+    tables = catalog.tables(state.root)
+    call = calls.context("drop_converted", state.root, state.name, state.owner, execute.mode_of(dry_run, False))
+    listed = SQL(", ".join(Identifier(row["plain_schema"], row["name"]).text for row in reversed(tables)))
+    target = SQL(state.name)
+    operations = [Operation(target, compose("DROP TABLE {}", listed), locks=10 * len(tables))]
+    for schema in dict.fromkeys(row["plain_schema"] for row in tables):
+        operations.append(Operation(target, compose("DROP SCHEMA {}", Identifier(schema))))
+    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], call)
+
+
+def _open(name: str, root: int, dry_run: bool = False) -> Context:
+    """Begin a procedure on plain tables: their lock is the session's until the call ends."""
+    row = catalog.relation(root)
+    _check_owner(row["name"], row["owner"])
+    call = calls.context(name, root, row["name"], row["owner"], execute.mode_of(dry_run, True))
+    if dry_run:
+        return call
+    execute.commit(call)
+    calls.lock_hierarchy(call, for_session=True)
+    execute.commit(call)
+    return call
+
+
+def _check_owner(name: str, owner: str) -> None:
+    rows = database.query("SELECT pg_has_role($1::name, 'USAGE') AS member", ("text",), (owner,))
+    if not rows[0]["member"]:
+        raise errors.InsufficientPrivilege.not_owner(name, owner)
+
+
+def _begin(root: int, options: dict[str, Any], call: Context) -> None:
+    """Examine the tables, refuse what cannot be done, and store the steps."""
+    found, told = conversion.examine(root, options)
+    conversion_findings.refuse(told)
+    _check_schemas(found)
+    catalog.begin(found, parts(found))
+    execute.commit(call)
+
+
+def _check_schemas(found: Conversion) -> None:
+    schemas = dict.fromkeys(member.structure.schema for member in found.members)
+    wanted = [name for schema in schemas for name in (working_schema(schema), kept_schema(schema))]
+    taken = catalog.existing_schemas(wanted)
+    if taken:
+        raise errors.DuplicateObject(
+            f"schema {Identifier(taken[0])} exists already",
+            f"The new tables are built in {Identifier(wanted[0])}, and the plain ones kept in {Identifier(wanted[1])}.",
+            "Rename or drop it; where it is kept from an earlier conversion, SELECT dp.drop_converted(...) first.",
+        )
+
+
+def _print(root: int, options: dict[str, Any]) -> None:
+    """What a call would do."""
+    found, told = conversion.examine(root, options)
+    conversion_findings.refuse(told)
+    _check_schemas(found)
+    structure = found.root.structure
+    call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
+    for part in parts(found):
+        execute.execute([_printed(part)], call)
+    last = tuple(Operation(found.root.identifier, each) for each in recorded_statements(found))
+    execute.execute([Step(last)], call)
+
+
+def _printed(part: Part) -> Step:
+    is_atomic = part.kind == "switch"
+    return Step(tuple(Operation(part.target, statement) for statement in part.statements), is_atomic)
 ''','api.creation': r'''"""Creating slices in every table of a hierarchy, and checking beforehand that it can be done."""
 
 from __future__ import annotations
@@ -4789,6 +5350,614 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.conversion': r'''"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import database, errors
+from ..model import ForeignKey
+from ..plan.conversion import Facts, Member, choose_owners
+from ..sql import Identifier
+from . import properties as catalog_properties
+from . import structure as catalog_structure
+
+_RELATIONS = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
+           AND NOT EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) AS is_plain,
+           c.relforcerowsecurity AS is_forced, c.oid::regclass::text AS text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)
+"""
+
+_REFERRING = """
+    SELECT conrelid AS child FROM pg_constraint
+    WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
+    UNION SELECT NULL WHERE false
+"""
+
+_REFERRED = """
+    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
+    ORDER BY n.nspname, c.relname
+"""
+
+# hash_record_extended needs the extended hash function (2) of each column's type; a domain's is its base's.
+_STORED = """
+    SELECT a.attname AS name,
+           EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+                   JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amprocnum = 2
+                        AND p.amproclefttype = o.opcintype AND p.amprocrighttype = o.opcintype
+                   WHERE o.opcdefault AND (o.opcintype = b.oid OR b.typtype = 'e' AND o.opcintype = 'anyenum'::regtype
+                         OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = b.oid AND c.casttarget = o.opcintype
+                                    AND c.castmethod = 'b' AND c.castcontext = 'i'))) AS is_hashable
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
+"""
+
+_INDEXES = """
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+           i.indisunique AND i.indexprs IS NULL AND i.indimmediate
+           AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_ROW_TYPES = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS name
+    FROM pg_depend d
+    WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+      AND d.classid <> 'pg_rewrite'::regclass
+    UNION
+    SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+    FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE d.refclassid = 'pg_type'::regclass
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+    ORDER BY 1
+"""
+
+
+def find(
+    root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
+) -> tuple[list[Member], list[tuple[str, str]]]:
+    """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    own = _relations([root])[root]
+    found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
+    left: list[tuple[str, str]] = []
+    waiting = [root]
+    while waiting:
+        rows = database.query(_REFERRING, ("oid[]",), (waiting,))
+        new = [row["child"] for row in rows if row["child"] not in found and row["child"] not in exclude]
+        waiting = []
+        for oid, relation in _relations(sorted(set(new))).items():
+            name = Identifier(relation["schema"], relation["name"])
+            why = _why_not(relation, own["owner"])
+            if why is not None:
+                left.append((name.text, why))
+                continue
+            found[oid] = name
+            waiting.append(oid)
+    _check_included(include, found)
+    return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
+
+
+def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
+    for oid in include:
+        if oid not in found:
+            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
+            raise errors.InvalidParameter.of(
+                "include",
+                name,
+                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
+                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
+            )
+
+
+def _relations(oids: list[int]) -> dict[int, database.Row]:
+    return {row["oid"]: row for row in database.query(_RELATIONS, ("oid[]",), (oids,))}
+
+
+def _why_not(relation: database.Row, owner: str) -> str | None:
+    if relation["owner"] != owner:
+        return f"It belongs to {relation['owner']}, the root to {owner}."
+    if not relation["is_plain"]:
+        return "It is partitioned, a partition, or inherits."
+    return None
+
+
+def _member(oid: int) -> Member:
+    structure = catalog_structure.read(oid)
+    stored = database.query(_STORED, ("oid",), (oid,))
+    indexes = database.query(_INDEXES, ("oid",), (oid,))
+    relation = _relations([oid])[oid]
+    facts = Facts(
+        tuple(row["name"] for row in stored),
+        frozenset(row["name"] for row in stored if row["is_hashable"]),
+        {row["name"]: row["predicate"] for row in indexes if row["predicate"] is not None},
+        frozenset(row["name"] for row in indexes if row["is_plain"]),
+        tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
+        relation["is_forced"],
+        relation["text"],
+    )
+    return Member(structure, catalog_properties.read(oid, None), facts)
+
+
+def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
+    """Parents before children; each with its owners."""
+    inside: dict[int, list[ForeignKey]] = {
+        oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
+    }
+    depths = {root: 0}
+    ordered = [members[root]._replace(others=tuple(inside[root]))]
+    waiting = {oid for oid in members if oid != root}
+    while waiting:
+        free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
+        if not free:
+            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
+            raise errors.InvalidTableDefinition(
+                f"the foreign keys of {circle} form a circle",
+                "Rows are copied and tables made in the order of their foreign keys.",
+                "Drop one of these keys, or leave a table out with exclude => ...",
+            )
+        for oid in sorted(free, key=lambda each: members[each].identifier.text):
+            owners, others = choose_owners(members[oid].structure, inside[oid], depths, owner_paths.get(oid))
+            _check_owners(members[oid], owners, owner_paths.get(oid))
+            depths[oid] = 1 + min(depths[key.parent] for key in owners)
+            ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
+        waiting -= set(free)
+    return ordered
+
+
+def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
+    missing = sorted(set(named or ()) - {key.name for key in owners})
+    if missing or not owners:
+        known = ", ".join(sorted(key.name for key in member.structure.foreign_keys))
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            ", ".join(missing) or "[]",
+            f"The foreign keys of {member.identifier} are {known}; those named must lead into the hierarchy.",
+            "Name foreign keys of the table by which its rows come to the root.",
+        )
+
+
+def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+    """The tables beside the hierarchy that it refers to."""
+    rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def outside_keys(members: list[Member]) -> list[ForeignKey]:
+    """The foreign keys of other tables that point into the hierarchy."""
+    inside = {member.oid for member in members}
+    return [key for member in members for key in member.structure.incoming if key.child not in inside]
+
+
+def count(statement: str) -> database.Row:
+    """The one row of a counting query."""
+    return database.query_once(statement)[0]
+
+
+def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
+    """How many rows lie in each month."""
+    return [
+        (datetime.datetime(row["year"], row["month"], 1), row["rows"])
+        for row in database.query_once(statement)
+        if 1 <= row["year"] <= 9998
+    ]
+''','catalog.conversion_state': r'''"""How far conversions are: their steps, and the tables they are about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_steps import Part
+from ..sql import SQL, Identifier, Literal, compose
+
+
+class State(NamedTuple):
+    """A conversion that was begun."""
+
+    root: int  # the plain root
+    hierarchy: int | None  # the root of the hierarchy that takes its place
+    state: str
+    owner: str
+    name: str
+    hierarchy_name: str | None
+
+
+class Stored(NamedTuple):
+    """A step that is to be done."""
+
+    position: int
+    phase: str
+    kind: str
+    table: int
+    parents: tuple[int, ...]
+    target: SQL
+    statements: tuple[SQL, ...]
+    arguments: str
+    next_block: int
+
+
+def find(root: int) -> State | None:
+    """The conversion that a table is the root of, be it the plain one or the other."""
+    rows = database.query(
+        "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
+        ("oid",),
+        (root,),
+    )
+    return State(**rows[0]) if rows else None
+
+
+def begin(conversion: Conversion, parts: list[Part]) -> None:
+    """Store a conversion that begins."""
+    root = conversion.root.oid
+    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    for position, member in enumerate(conversion.members):
+        database.query(
+            "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
+            ("oid", "oid", "int4"),
+            (root, member.oid, position),
+        )
+    for position, part in enumerate(parts):
+        database.query(
+            "INSERT INTO dp.conversion_step (root, position, phase, kind, tbl, parents, target, statements, arguments)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            ("oid", "int4", "text", "text", "oid", "oid[]", "text", "text[]", "text"),
+            (
+                root,
+                position,
+                part.phase,
+                part.kind,
+                part.table or root,
+                list(part.parents),
+                part.target.text,
+                [statement.text for statement in part.statements],
+                part.arguments,
+            ),
+        )
+
+
+def next_step(root: int) -> Stored | None:
+    """The first step that is not done."""
+    rows = database.query(
+        "SELECT position, phase, kind, tbl::oid AS tbl, parents::oid[] AS parents, target, statements, arguments,"
+        " next_block FROM dp.conversion_step WHERE root = $1 AND NOT is_done ORDER BY position LIMIT 1",
+        ("oid",),
+        (root,),
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    return Stored(
+        row["position"],
+        row["phase"],
+        row["kind"],
+        row["tbl"],
+        tuple(row["parents"]),
+        SQL(row["target"]),
+        tuple(SQL(statement) for statement in row["statements"]),
+        row["arguments"],
+        row["next_block"],
+    )
+
+
+def done_statement(root: int, step: Stored) -> SQL:
+    """A step is done."""
+    return compose(
+        "UPDATE dp.conversion_step SET is_done = true WHERE root = {}::oid AND position = {}",
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def advanced_statement(root: int, step: Stored, block: int) -> SQL:
+    """The blocks before this one are copied."""
+    return compose(
+        "UPDATE dp.conversion_step SET next_block = {} WHERE root = {}::oid AND position = {}",
+        Literal(block),
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def remember(root: int, step: Stored, arguments: str) -> None:
+    """Note what a step found out."""
+    database.query(
+        "UPDATE dp.conversion_step SET arguments = $3, is_done = true WHERE root = $1 AND position = $2",
+        ("oid", "int4", "text"),
+        (root, step.position, arguments),
+    )
+
+
+def versions(root: int) -> list[tuple[str, str]]:
+    """The row versions of each plain table when it was compared."""
+    rows = database.query(
+        "SELECT tbl::text AS name, arguments FROM dp.conversion_step WHERE root = $1 AND kind = 'verify'"
+        " ORDER BY position",
+        ("oid",),
+        (root,),
+    )
+    return [(row["name"], row["arguments"]) for row in rows]
+
+
+def set_state(root: int, state: str) -> None:
+    """How far it is."""
+    database.query(
+        "UPDATE dp.conversion_config SET state = $2,"
+        " hierarchy = (SELECT converted FROM dp.conversion_table WHERE root = $1 AND plain::oid = $1) WHERE root = $1",
+        ("oid", "text"),
+        (root, state),
+    )
+
+
+def note_converted(root: int) -> None:
+    """Note which tables take the place of the plain ones: those that were built for them."""
+    for row in tables(root):
+        if row["converted"] is None:
+            built = Identifier(working_schema(row["plain_schema"]), row["name"])
+            database.query(
+                "UPDATE dp.conversion_table SET converted = to_regclass($3) WHERE root = $1 AND plain::oid = $2",
+                ("oid", "oid", "text"),
+                (root, row["plain"], built.text),
+            )
+
+
+def tables(root: int) -> list[database.Row]:
+    """The tables of a conversion, parents first: plain and converted, with their schemas."""
+    return database.query(
+        "SELECT t.plain::oid AS plain, t.converted::oid AS converted, n.nspname AS plain_schema, p.relname AS name,"
+        " m.nspname AS converted_schema, t.plain::text AS plain_text, t.converted::text AS converted_text"
+        " FROM dp.conversion_table t JOIN pg_class p ON p.oid = t.plain JOIN pg_namespace n ON n.oid = p.relnamespace"
+        " LEFT JOIN pg_class c ON c.oid = t.converted LEFT JOIN pg_namespace m ON m.oid = c.relnamespace"
+        " WHERE t.root = $1 ORDER BY t.position",
+        ("oid",),
+        (root,),
+    )
+
+
+def blocks(table: int) -> int:
+    """How many blocks a plain table has."""
+    query = "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS blocks"
+    return int(database.query(query, ("oid",), (table,))[0]["blocks"])
+
+
+def tree_size(table: int) -> int:
+    """How many relations a partitioned table is."""
+    return int(database.query("SELECT count(*) AS n FROM pg_partition_tree($1::regclass)", ("oid",), (table,))[0]["n"])
+
+
+def partitions_elsewhere(table: int) -> list[Identifier]:
+    """The partitions of a table that are not in its schema."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY t.level, c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [Identifier(row["schema"], row["name"]) for row in rows]
+
+
+def foreign_keys_of(tables_: list[int]) -> list[database.Row]:
+    """The foreign keys declared on some tables, and how many relations each touches."""
+    return database.query(
+        "SELECT k.conname AS name, n.nspname AS schema, c.relname AS relation, k.conrelid AS child,"
+        " k.confrelid AS parent"
+        " FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) ORDER BY k.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+
+
+def slices_of(table: int) -> list[Identifier]:
+    """The slices of a table."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = $1 ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [Identifier(row["schema"], row["name"]) for row in rows]
+
+
+def existing_schemas(schemas: list[str]) -> list[str]:
+    """Which of some schemas exist."""
+    rows = database.query(
+        "SELECT nspname AS name FROM pg_namespace WHERE nspname = ANY ($1) ORDER BY 1", ("name[]",), (schemas,)
+    )
+    return [row["name"] for row in rows]
+
+
+def is_empty_schema(schema: str) -> bool:
+    """Whether nothing is in a schema."""
+    rows = database.query(
+        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = $1::regnamespace LIMIT 1",
+        ("text",),
+        (Identifier(schema).text,),
+    )
+    return not rows
+
+
+def relation(oid: int) -> database.Row:
+    """Name, schema and owner of a table."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name, n.nspname AS schema, pg_get_userbyid(c.relowner) AS owner"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        ("oid",),
+        (oid,),
+    )
+    if not rows:
+        raise errors.UndefinedObject(f"relation {oid} does not exist", "It was dropped meanwhile.", "Name a table.")
+    return rows[0]
+
+
+def oid_of(name: str) -> int:
+    """The oid of a relation, by its qualified name."""
+    return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])
+''','catalog.dependents': r'''"""Reading what depends on plain tables, with what is needed to let it mean the new ones."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.conversion import Dependent
+from ..plan.properties import Grant, comment_statements, grant_statements
+from ..sql import SQL, Identifier, Literal, compose
+from . import properties as catalog_properties
+
+# Everything above the tables: views, functions with SQL bodies, rules and policies of other tables. A rewrite rule
+# stands for its view. The level is the longest way, so that what is needed comes first.
+_ABOVE = """
+    WITH RECURSIVE above (class, oid, level) AS (
+        SELECT 'pg_class'::regclass::oid, oid, 0 FROM unnest($1) AS t (oid)
+        UNION
+        SELECT CASE WHEN r.rulename = '_RETURN' THEN 'pg_class'::regclass::oid ELSE d.classid END,
+               CASE WHEN r.rulename = '_RETURN' THEN r.ev_class ELSE d.objid END, above.level + 1
+        FROM above
+        JOIN pg_depend d ON d.refclassid = above.class AND d.refobjid = above.oid AND d.deptype = 'n'
+        LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
+        WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass) AND above.level < 100
+          AND coalesce(r.ev_class, y.polrelid, 0) <> ALL ($1)
+          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class = above.oid)
+    )
+    SELECT class::regclass::text AS class, oid, max(level) AS level FROM above
+    WHERE level > 0 GROUP BY class, oid ORDER BY 3, 1, 2
+"""
+
+_RELATION = """
+    SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
+           pg_has_role(c.relowner, 'USAGE') AS is_own, rtrim(pg_get_viewdef(c.oid), ';') AS definition,
+           array_to_string(c.reloptions, ', ') AS options, c.relispopulated AS is_populated,
+           ts.spcname AS tablespace,
+           ARRAY(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid ORDER BY i.indexrelid)
+               AS indexes,
+           ARRAY(SELECT format('COMMENT ON INDEX %I.%I IS %L', n.nspname, x.relname, obj_description(x.oid, 'pg_class'))
+                 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = c.oid AND obj_description(x.oid, 'pg_class') IS NOT NULL) AS index_comments,
+           ARRAY(SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                 ORDER BY t.oid)
+               || ARRAY(SELECT rtrim(pg_get_ruledef(w.oid), ';') FROM pg_rewrite w
+                        WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN' ORDER BY w.oid)
+               || ARRAY(SELECT format('ALTER VIEW %I.%I ALTER COLUMN %I SET DEFAULT %s', n.nspname, c.relname,
+                                      a.attname, pg_get_expr(f.adbin, f.adrelid))
+                        FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+                        WHERE f.adrelid = c.oid ORDER BY a.attnum) AS parts
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+    WHERE c.oid = $1
+"""
+
+_FUNCTION = """
+    SELECT pg_get_functiondef(p.oid) AS definition, p.oid::regprocedure::text AS name,
+           p.prosqlbody IS NOT NULL AS is_sql,
+           pg_has_role(p.proowner, 'USAGE') AS is_own, pg_get_userbyid(p.proowner) AS owner
+    FROM pg_proc p WHERE p.oid = $1 AND p.prokind IN ('f', 'p')
+"""
+
+_RULE = """
+    SELECT rtrim(pg_get_ruledef(w.oid), ';') AS definition,
+           format('rule %I on %s', w.rulename, w.ev_class::regclass) AS name,
+           pg_has_role(c.relowner, 'USAGE') AS is_own, pg_get_userbyid(c.relowner) AS owner
+    FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid = $1
+"""
+
+_POLICY = """
+    SELECT p.polname AS name, n.nspname AS schema, c.relname AS relation, pg_get_expr(p.polqual, p.polrelid) AS using,
+           pg_get_expr(p.polwithcheck, p.polrelid) AS "check", pg_has_role(c.relowner, 'USAGE') AS is_own,
+           pg_get_userbyid(c.relowner) AS owner
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.oid = $1
+"""
+
+# What stands above a materialized view, which cannot be replaced in place: it goes, and is made again.
+_OVER = """
+    WITH RECURSIVE over (oid) AS (
+        SELECT c.oid FROM pg_class c WHERE c.oid = ANY ($1) AND c.relkind = 'm'
+        UNION
+        SELECT r.ev_class FROM over JOIN pg_depend d
+          ON d.refclassid = 'pg_class'::regclass AND d.refobjid = over.oid AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+    )
+    SELECT oid FROM over
+"""
+
+
+def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
+    """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
+    rows = database.query(_ABOVE, ("oid[]",), (tables,))
+    relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
+    made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
+    found: list[Dependent] = []
+    blocked: list[tuple[str, str]] = []
+    for row in rows:
+        about = (row["oid"],)
+        if row["class"] == "pg_class":
+            dependent, facts = _relation(row["oid"], row["oid"] in made_again)
+        elif row["class"] == "pg_proc":
+            facts = next(iter(database.query(_FUNCTION, ("oid",), about)), {})
+            if not facts or not facts["is_sql"]:
+                continue  # by its parameters or result, which is told elsewhere
+            dependent = Dependent("function", f"function {facts['name']}", None, (facts["definition"],))
+        elif row["class"] == "pg_rewrite":
+            facts = database.query(_RULE, ("oid",), about)[0]
+            dependent = Dependent("rule", facts["name"], None, (_replacing(facts["definition"]),))
+        else:
+            facts = database.query(_POLICY, ("oid",), about)[0]
+            dependent = _policy(facts)
+        if not facts["is_own"]:
+            blocked.append((dependent.name, f"It belongs to {facts['owner']}."))
+        found.append(dependent)
+    return found, blocked
+
+
+def _replacing(rule: str) -> str:
+    return "CREATE OR REPLACE" + rule[len("CREATE") :]
+
+
+def _policy(facts: database.Row) -> Dependent:
+    name, table = Identifier(facts["name"]), Identifier(facts["schema"], facts["relation"])
+    clauses = compose(
+        "ALTER POLICY {} ON {}{}{}",
+        name,
+        table,
+        compose(" USING ({})", SQL(facts["using"])) if facts["using"] else SQL(""),
+        compose(" WITH CHECK ({})", SQL(facts["check"])) if facts["check"] else SQL(""),
+    )
+    return Dependent("policy", f"policy {name} on {table}", None, (clauses.text,))
+
+
+def _relation(oid: int, is_made_again: bool) -> tuple[Dependent, database.Row]:
+    """A view or a materialized view."""
+    facts = database.query(_RELATION, ("oid",), (oid,))[0]
+    name = Identifier(facts["schema"], facts["name"])
+    options = f" WITH ({facts['options']})" if facts["options"] else ""
+    if facts["kind"] == "v" and not is_made_again:
+        replace = f"CREATE OR REPLACE VIEW {name}{options} AS {facts['definition']}"
+        return Dependent("view", f"view {name}", None, (replace,)), facts
+    state = catalog_properties.states([oid])[oid]
+    own = tuple(Grant(g.grantee, g.privilege, g.column, g.is_grantable) for g in state.grants)
+    kind = "VIEW" if facts["kind"] == "v" else "MATERIALIZED VIEW"
+    tail = " WITH NO DATA" if facts["kind"] == "m" else ""
+    space = f" TABLESPACE {Identifier(facts['tablespace'])}" if facts["tablespace"] else ""
+    statements = [f"CREATE {kind} {name}{options}{space} AS {facts['definition']}{tail}", *facts["indexes"]]
+    statements += facts["index_comments"] + facts["parts"]
+    statements += [each.text for each in grant_statements(own, name)]
+    if state.comment is not None:
+        statements.append(compose("COMMENT ON {} {} IS {}", SQL(kind), name, Literal(state.comment)).text)
+    statements += [each.text for each in comment_statements(None, state.column_comments, name)]
+    afterwards = (f"REFRESH MATERIALIZED VIEW {name}",) if facts["kind"] == "m" and facts["is_populated"] else ()
+    kind_word = kind.lower()
+    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), afterwards), facts
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -7046,6 +8215,10 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "propagate": "propagation",
+    "plan_conversion": "conversion",
+    "convert": "convert",
+    "cancel_conversion": "convert",
+    "drop_converted": "convert",
 }
 READING = (
     "check",
@@ -7054,6 +8227,7 @@ READING = (
     "residency",
     "drift",
     "last_plan",
+    "plan_conversion",
 )  # these leave the last call's plan as it is
 
 
@@ -7083,8 +8257,11 @@ def call(
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
     for relation in relations:
-        if arguments[relation] is not None:
-            arguments[relation] = server.resolve_relation(arguments[relation])
+        given = arguments[relation]
+        if isinstance(given, list):
+            arguments[relation] = [server.resolve_relation(each) for each in given]
+        elif given is not None:
+            arguments[relation] = server.resolve_relation(given)
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
@@ -8709,6 +9886,1484 @@ def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bo
             left = {kind: rest - each.size for kind, rest in left.items()}
         found.append((each, fits))
     return found
+''','plan.conversion': r'''"""Converting plain tables: what was found of them, and how their rows come to the root.
+
+A conversion is a value: the members of the hierarchy in the order of their foreign keys, what stands beside them, and
+how they will be cut. Everything else, findings and statements, follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, compose
+from .declare import Settings, root_key_columns
+from .properties import Properties
+from .structure import Column, Index, Structure
+from .unique import is_weakened
+
+REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent
+ROOT, CHILD, REFERENCE, OUTSIDE = "root", "child", "reference", "outside"
+
+
+class Facts(NamedTuple):
+    """What only a conversion asks of a table."""
+
+    stored: tuple[str, ...]  # its columns but the generated ones
+    hashable: frozenset[str]  # those whose type can be hashed
+    predicates: dict[str, str]  # of partial indexes
+    plain_indexes: frozenset[str]  # whose uniqueness a global index can keep: columns only, NULLs distinct, at once
+    row_types: tuple[str, ...]  # what uses the table's row type: it cannot be made to mean another table
+    is_forced: bool  # row security also for the owner
+    text: str  # its name as PostgreSQL writes it
+
+
+class Member(NamedTuple):
+    """A table of the hierarchy to be."""
+
+    structure: Structure
+    properties: Properties
+    facts: Facts
+    owners: tuple[ForeignKey, ...] = ()  # by which its rows come to the root; several are alternatives
+    others: tuple[ForeignKey, ...] = ()  # further foreign keys inside the hierarchy, to itself among them
+    depth: int = 0
+
+    @property
+    def oid(self) -> int:
+        """The table's oid."""
+        return self.structure.oid
+
+    @property
+    def identifier(self) -> Identifier:
+        """The table's qualified name."""
+        return self.structure.identifier
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is the root."""
+        return not self.owners
+
+    @property
+    def working(self) -> Structure:
+        """The table as it is built, in a schema of its own beside the one it is in."""
+        return self.structure._replace(schema=working_schema(self.structure.schema))
+
+    @property
+    def keys_table(self) -> Identifier:
+        """Where the partition keys of its rows are noted, for the tables below."""
+        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys"))
+
+
+class Figures(NamedTuple):
+    """What was counted in a table."""
+
+    rows: int = 0
+    orphans: int = 0  # rows with no way to the root
+    several: int = 0  # rows with more than one owner
+    conflicts: int = 0  # rows whose parents belong to different keys
+    without_keys: int = 0  # root rows whose range key or hash key is NULL
+    differing: int = 0  # rows that hold another value in a key column than their root row
+
+
+class Dependent(NamedTuple):
+    """What depends on the tables and must mean the new ones: a view, a function, a rule, a policy."""
+
+    kind: str
+    name: str  # as it is told
+    drop: str | None  # None: it is replaced in place
+    create: tuple[str, ...]
+    afterwards: tuple[str, ...] = ()  # what reads the rows, and is done when the tables are in place
+
+
+class Range(NamedTuple):
+    """A range of the root's range key, and the slices it gets."""
+
+    lower: str
+    upper: str
+    width: str
+    rows: int
+
+
+class Conversion(NamedTuple):
+    """Plain tables, and what they become."""
+
+    members: tuple[Member, ...]  # parents before children, the root first
+    settings: Settings
+    figures: dict[int, Figures]
+    ranges: tuple[Range, ...]
+    references: tuple[tuple[int, Identifier], ...]
+    outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
+    dependents: tuple[Dependent, ...]
+    blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why
+    orphan_keys: tuple[SQL, ...]  # what takes the place of the keys in rows without a parent
+    orphans: str
+    allow_weaker_unique: bool
+    version: int
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Member:
+        """The root."""
+        return self.members[0]
+
+    def member(self, oid: int) -> Member:
+        """A table of the hierarchy."""
+        return next(each for each in self.members if each.oid == oid)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The partition keys."""
+        return self.settings.partition_keys
+
+    def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
+        """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
+        return [key.columns for key in member.owners]
+
+
+def working_schema(schema: str) -> str:
+    """Where the new tables of a schema are built."""
+    return naming.derived_name(schema, "conversion")
+
+
+def kept_schema(schema: str) -> str:
+    """Where the plain tables of a schema are kept."""
+    return naming.derived_name(schema, "converted")
+
+
+def choose_owners(
+    structure: Structure, keys: list[ForeignKey], depths: dict[int, int], named: list[str] | None
+) -> tuple[tuple[ForeignKey, ...], tuple[ForeignKey, ...]]:
+    """By which of its foreign keys a table's rows come to the root, and the others.
+
+    A key that every row has leads there alone, the shortest way first. Where each may be NULL, all are alternatives.
+    """
+    upward = [key for key in keys if key.parent != structure.oid]
+    if named is not None:
+        owners = [key for key in upward if key.name in named]
+    else:
+        mandatory = sorted((key for key in upward if _is_mandatory(structure, key)), key=lambda k: depths[k.parent])
+        owners = mandatory[:1] or upward
+    return tuple(owners), tuple(key for key in keys if key not in owners)
+
+
+def _is_mandatory(structure: Structure, key: ForeignKey) -> bool:
+    columns = [structure.column(name) for name in key.columns]
+    return all(column is not None and column.is_not_null for column in columns)
+
+
+def is_mandatory(member: Member, key: ForeignKey) -> bool:
+    """Whether every row of a table has a parent by this key."""
+    return _is_mandatory(member.structure, key)
+
+
+def key_columns(conversion: Conversion) -> tuple[Column, ...]:
+    """The partition keys as columns of children."""
+    found = {column.name: column for column in root_columns(conversion.settings)}
+    return tuple(found[name] for name in conversion.keys)
+
+
+def root_columns(settings: Settings) -> tuple[Column, ...]:
+    """The key columns of the root."""
+    return root_key_columns(settings)
+
+
+def weakened(conversion: Conversion, member: Member) -> list[Index]:
+    """The unique rules of a table that its keys break.
+
+    The primary key of a table is broken as well, unless it holds the columns by which the rows refer to their owner.
+    """
+    return [
+        index
+        for index in member.structure.indexes
+        if index.constraint_type != "x" and is_weakened(index, conversion.keys, conversion.parent_keys(member))
+    ]
+
+
+def is_kept(member: Member, index: Index) -> bool:
+    """Whether a global index can keep a unique rule."""
+    return index.name in member.facts.plain_indexes
+
+
+def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
+    """``a = b AND c = d``."""
+    return SQL(" AND ".join(compose("{} = {}", *pair).text for pair in pairs))
+''','plan.conversion_copy': r'''"""The statements that copy the rows of plain tables, and that compare what arrived."""
+
+from __future__ import annotations
+
+from .. import keys as key_axis
+from ..sql import SQL, Identifier, comma_list, compose, names
+from .conversion import Conversion, Member, joined
+from .conversion_form import copied_columns, identifiers
+
+
+def copy_statement(conversion: Conversion, member: Member) -> SQL:
+    """INSERT ... SELECT of all rows of a table, each with the partition keys of its root row.
+
+    Every row of the plain table is selected: one whose root row is not found has no keys, and is refused as a row
+    without them, never left behind.
+    """
+    columns = copied_columns(conversion, member)
+    values = identifiers("t", columns)
+    joins = ""
+    if member.is_root:
+        if conversion.settings.slice_key is not None:
+            columns = [*columns, conversion.settings.slice_key]
+            values.append(bucket_of(conversion, compose("t.{}", Identifier(conversion.settings.range_column.name))))
+    else:
+        columns = [*columns, *conversion.keys]
+        values += _keys(conversion, member)
+        joins = _joins(conversion, member)
+    return compose(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS t{}",
+        member.working.identifier,
+        names(columns),
+        comma_list(values),
+        member.identifier,
+        SQL(joins),
+    )
+
+
+def batch(statement: SQL, first: int, last: int) -> SQL:
+    """The part of a copy that lies in some blocks of the plain table."""
+    return compose(
+        "{} WHERE t.ctid >= '({},0)'::tid AND t.ctid < '({},0)'::tid", statement, SQL(str(first)), SQL(str(last))
+    )
+
+
+def bucket_of(conversion: Conversion, value: SQL) -> SQL:
+    """The slice key of a value of the range key."""
+    settings = conversion.settings
+    assert settings.bucket is not None
+    return key_axis.bucket_expression(value, settings.range_type, settings.bucket, settings.time_zone)
+
+
+def _keys(conversion: Conversion, member: Member) -> list[SQL]:
+    """The partition keys of a child's rows: of whichever owner a row has."""
+    found = []
+    for position, key in enumerate(conversion.keys):
+        ways = [compose("o{}.{}", SQL(str(number)), Identifier(key)) for number in range(len(member.owners))]
+        if conversion.orphan_keys:
+            ways.append(conversion.orphan_keys[position])
+        found.append(ways[0] if len(ways) == 1 else compose("coalesce({})", comma_list(ways)))
+    return found
+
+
+def _joins(conversion: Conversion, member: Member) -> str:
+    text = ""
+    for number, key in enumerate(member.owners):
+        parent = conversion.member(key.parent)
+        on = joined(
+            [
+                (compose("o{}.{}", SQL(str(number)), Identifier(theirs)), compose("t.{}", Identifier(own)))
+                for own, theirs in zip(key.columns, key.parent_columns)
+                if own not in conversion.keys
+            ]
+        )
+        text += f" LEFT JOIN {parent.keys_table} AS o{number} ON {on}"
+    return text
+
+
+def referred_columns(conversion: Conversion, member: Member) -> list[tuple[str, ...]]:
+    """By which columns the tables below find a table's rows."""
+    found = [
+        tuple(column for column in key.parent_columns if column not in conversion.keys)
+        for each in conversion.members
+        for key in each.owners
+        if key.parent == member.oid
+    ]
+    return list(dict.fromkeys(found))
+
+
+def keys_statements(conversion: Conversion, member: Member) -> list[SQL]:
+    """Note the partition keys of a table's rows for the tables below; made from what was copied."""
+    referred = referred_columns(conversion, member)
+    if not referred:
+        return []
+    columns = list(dict.fromkeys(column for each in referred for column in each))
+    found = [
+        compose(
+            "CREATE TABLE {} AS SELECT {} FROM {}",
+            member.keys_table,
+            names([*columns, *conversion.keys]),
+            member.working.identifier,
+        )
+    ]
+    found += [compose("CREATE UNIQUE INDEX ON {} ({})", member.keys_table, names(each)) for each in referred]
+    found.append(compose("ANALYZE {}", member.keys_table))
+    return found
+
+
+def drop_keys_statement(conversion: Conversion, member: Member) -> SQL | None:
+    """The notes are not needed any more."""
+    return compose("DROP TABLE {}", member.keys_table) if referred_columns(conversion, member) else None
+
+
+def content(conversion: Conversion, member: Member, table: Identifier) -> SQL:
+    """Count and checksum of the rows of a table, plain or partitioned; of the plain one's columns.
+
+    Values are hashed as what they are; those of types that cannot be hashed as their texts.
+    """
+    parts = [
+        compose("t.{}", Identifier(column))
+        if column in member.facts.hashable
+        else compose("t.{}::text", Identifier(column))
+        for column in copied_columns(conversion, member)
+    ]
+    return compose(
+        "SELECT count(*) AS rows, coalesce(sum(hash_record_extended(ROW({}), 0)), 0)::text AS checksum FROM {} AS t",
+        comma_list(parts),
+        table,
+    )
+
+
+def versions(table: Identifier) -> SQL:
+    """What changes with every write to a plain table: the sum over its row versions, where and by whom they are."""
+    return compose(
+        "SELECT count(*) || ' ' || coalesce(sum(hashtidextended(t.ctid, t.xmin::text::bigint)), 0) AS versions"
+        " FROM {} AS t",
+        table,
+    )
+''','plan.conversion_figures': r'''"""The queries that count what a conversion must know: rows without a way to the root, and with two."""
+
+from __future__ import annotations
+
+from .. import keys as key_axis
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, comma_list, compose
+from .conversion import Conversion, Member, is_mandatory, joined
+
+
+def can_have_orphans(conversion: Conversion, member: Member) -> bool:
+    """Whether the rules of the tables allow rows without a way to the root."""
+    if member.is_root:
+        return False
+    if not any(is_mandatory(member, key) for key in member.owners):
+        return True
+    return any(can_have_orphans(conversion, conversion.member(key.parent)) for key in member.owners)
+
+
+def counting(conversion: Conversion, member: Member) -> SQL:
+    """One row: rows, without_keys, orphans, several, conflicts, differing."""
+    alias = Identifier("t")
+    return compose(
+        "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
+        " {conflicts} AS conflicts, {differing} AS differing FROM {table} AS t",
+        without_keys=_filtered(_without_keys(conversion, member, alias)),
+        orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
+        several=_filtered(_several(member, alias)),
+        conflicts=_filtered(_conflict(conversion, member, alias)),
+        differing=_filtered(_differing(conversion, member, alias)),
+        table=member.identifier,
+    )
+
+
+def _filtered(condition: SQL | None) -> SQL:
+    return compose("count(*) FILTER (WHERE {})", condition) if condition is not None else SQL("0::bigint")
+
+
+def _root_keys(conversion: Conversion) -> list[str]:
+    """The columns of the root that decide where its rows are."""
+    settings = conversion.settings
+    return [settings.range_column.name] + ([settings.hash_column.name] if settings.hash_column else [])
+
+
+def _without_keys(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a root row lies in no slice: a key is NULL, or infinite."""
+    if not member.is_root:
+        return None
+    keys = _root_keys(conversion)
+    conditions = [compose("{}.{} IS NULL", alias, Identifier(key)).text for key in keys]
+    if key_axis.is_calendar(conversion.settings.range_type) and conversion.settings.range_type != "uuid":
+        conditions.append(compose("NOT isfinite({}.{})", alias, Identifier(keys[0])).text)
+    return SQL(" OR ".join(conditions))
+
+
+def _is_null(key: ForeignKey, alias: Identifier) -> SQL:
+    """Whether a row has no parent by a key: MATCH SIMPLE asks for one only where no column is NULL."""
+    return SQL("(" + " OR ".join(compose("{}.{} IS NULL", alias, Identifier(c)).text for c in key.columns) + ")")
+
+
+def _parent_of(key: ForeignKey, alias: Identifier, parent: Identifier) -> SQL:
+    return joined(
+        [
+            (compose("{}.{}", parent, Identifier(theirs)), compose("{}.{}", alias, Identifier(own)))
+            for own, theirs in zip(key.columns, key.parent_columns)
+        ]
+    )
+
+
+def _orphan(conversion: Conversion, member: Member, alias: Identifier, level: int) -> SQL:
+    """Whether no owner of a row leads to the root."""
+    ways = []
+    for key in member.owners:
+        parent = conversion.member(key.parent)
+        lost = None if is_mandatory(member, key) else _is_null(key, alias)
+        if can_have_orphans(conversion, parent):
+            inner = Identifier(f"p{level}")
+            above = compose(
+                "EXISTS (SELECT FROM {} AS {} WHERE {} AND {})",
+                parent.identifier,
+                inner,
+                _parent_of(key, alias, inner),
+                _orphan(conversion, parent, inner, level + 1),
+            )
+            lost = compose("({} OR {})", lost, above) if lost is not None else above
+        if lost is None:
+            return SQL("false")
+        ways.append(lost)
+    return SQL("(" + " AND ".join(way.text for way in ways) + ")")
+
+
+def _several(member: Member, alias: Identifier) -> SQL | None:
+    if len(member.owners) < 2:
+        return None
+    given = [compose("(NOT {})::integer", _is_null(key, alias)) for key in member.owners]
+    return SQL(" + ".join(each.text for each in given) + " > 1")
+
+
+def _keys_of(conversion: Conversion, member: Member, alias: Identifier, level: int, keys: list[str]) -> SQL:
+    """The root's keys of a row, as one value."""
+    if member.is_root:
+        columns = [compose("{}.{}", alias, Identifier(key)) for key in keys]
+        return columns[0] if len(columns) == 1 else compose("ROW({})", comma_list(columns))
+    ways = [_keys_by(conversion, key, alias, level, keys) for key in member.owners]
+    return compose("coalesce({})", comma_list(ways))
+
+
+def _keys_by(conversion: Conversion, key: ForeignKey, alias: Identifier, level: int, keys: list[str]) -> SQL:
+    parent, inner = conversion.member(key.parent), Identifier(f"k{level}")
+    return compose(
+        "(SELECT {} FROM {} AS {} WHERE {})",
+        _keys_of(conversion, parent, inner, level + 1, keys),
+        parent.identifier,
+        inner,
+        _parent_of(key, alias, inner),
+    )
+
+
+def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row has two parents with different keys, so that its foreign keys could not both hold."""
+    conditions = []
+    keys = _root_keys(conversion)
+    owners = member.owners
+    for key in (*member.others, *(owners if len(owners) > 1 else ())):
+        conditions.append(
+            compose(
+                "(NOT {} AND {} IS DISTINCT FROM {})",
+                _is_null(key, alias),
+                _keys_of(conversion, member, alias, 0, keys),
+                _keys_by(conversion, key, alias, 0, keys),
+            )
+        )
+    if not conditions:
+        return None
+    condition = SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+    several = _several(member, alias)
+    return compose("({}) AND {}", several, condition) if several is not None and not member.others else condition
+
+
+def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row has a column of a key's name that says something else than the root's.
+
+    They are compared as texts, for their collations may differ, which PostgreSQL refuses to choose between.
+    """
+    present = [
+        key
+        for key in _root_keys(conversion)
+        if key in conversion.keys and member.structure.column(key) is not None and not member.is_root
+    ]
+    if not present:
+        return None
+    conditions = [
+        compose(
+            '{}.{}::text COLLATE "C" IS DISTINCT FROM {}::text COLLATE "C"',
+            alias,
+            Identifier(key),
+            _keys_of(conversion, member, alias, 0, [key]),
+        )
+        for key in present
+    ]
+    return SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+
+
+def distribution(conversion: Conversion) -> SQL:
+    """How many root rows lie in each month, or all of them for integers."""
+    root = conversion.root
+    return compose(
+        "SELECT extract(year FROM {value})::int AS year, extract(month FROM {value})::int AS month, count(*) AS rows"
+        " FROM {table} WHERE isfinite({value}) GROUP BY 1, 2 ORDER BY 1, 2",
+        value=moment(conversion.settings.range_type, Identifier(conversion.settings.range_column.name)),
+        table=root.identifier,
+    )
+
+
+def moment(range_type: str, value: Identifier) -> SQL:
+    """A range key as a calendar moment."""
+    if range_type == "timestamp with time zone":
+        return compose("({} AT TIME ZONE 'UTC')", value)
+    if range_type == "uuid":
+        return compose(
+            "(to_timestamp(('x' || left(translate({}::text, '-', ''), 12))::bit(48)::bigint / 1000.0)"
+            " AT TIME ZONE 'UTC')",
+            value,
+        )
+    return compose("({})::timestamp", value)
+''','plan.conversion_findings': r'''"""What a conversion comes to, as a DBA reads it: a row a finding, with its severity and the statement."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, compose, names
+from . import conversion_form, conversion_layout
+from .conversion import (
+    CHILD,
+    KEEP,
+    OUTSIDE,
+    REFERENCE,
+    ROOT,
+    Conversion,
+    Figures,
+    Member,
+    is_kept,
+    key_columns,
+    root_columns,
+    weakened,
+)
+from .conversion_steps import side_table
+from .remakable import check_can_be_remade
+from .unique import lacking, widened
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+
+
+class Finding(NamedTuple):
+    """A row of dp.plan_conversion."""
+
+    tbl: str
+    role: str
+    severity: str
+    finding: str
+    detail: str
+    statement: str | None
+
+
+def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
+    """All findings: the root and its layout, the tables in the order of their copying, what stands beside them."""
+    found = _layout(conversion, lock_budget)
+    for member in conversion.members:
+        found += _member(conversion, member)
+    for _, name in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
+        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+        found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
+    for name_text, why in left:
+        detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
+        found.append(Finding(name_text, OUTSIDE, ERROR, "cannot belong", detail, None))
+    for key in conversion.outside:
+        found.append(_outside(conversion, key))
+    root = conversion.root.identifier.text
+    for each in conversion.dependents:
+        way = "is dropped and made again" if each.drop is not None else "is replaced"
+        detail = f"The {each.name} {way} when the tables change places, and means the new ones."
+        found.append(Finding(root, ROOT, NOTICE, "dependent object", detail, ";\n".join(each.create)))
+    for name_text, why in conversion.blocked:
+        found.append(Finding(root, ROOT, ERROR, "dependent object", f"{name_text} must be made again. {why}", None))
+    return found
+
+
+def refuse(found: list[Finding]) -> None:
+    """Refuse to convert while there are errors."""
+    wrong = [each for each in found if each.severity == ERROR]
+    if wrong:
+        told = "\n".join(f"{each.tbl}: {each.finding}. {each.detail}" for each in wrong[:10])
+        raise errors.NotInPrerequisiteState(
+            f"{wrong[0].tbl} cannot be converted: {wrong[0].finding}",
+            told,
+            "See SELECT * FROM dp.plan_conversion(...) with the same parameters; nothing was changed.",
+        )
+
+
+def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
+    root, settings = conversion.root, conversion.settings
+    name = root.identifier.text
+    found = []
+    partitions = settings.hash_partitions
+    for each in conversion.ranges:
+        detail = (
+            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
+            f" {each.rows} rows of the root lie there."
+        )
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+        )
+        found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
+    slices = conversion_layout.slices(list(conversion.ranges))
+    leaves = slices * max(partitions, 1) * len(conversion.members)
+    detail = f"{slices} slices in {len(conversion.members)} tables are {leaves} leaves."
+    found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
+    if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
+        needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        detail = (
+            f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+        )
+        found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
+    return [_key_form(conversion), *found]
+
+
+def _key_form(conversion: Conversion) -> Finding:
+    """Which key form suits these rows, with figures."""
+    root = conversion.root
+    rows = conversion.figures.get(root.oid, Figures()).rows
+    below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
+    each = f"{below / rows:.1f}" if rows else "0"
+    key = conversion.settings.range_column.name
+    detail = (
+        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
+        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row alone."
+        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
+        f" {conversion.settings.key_form}."
+    )
+    is_risky = below > 0 and conversion.settings.key_form == "exact"
+    return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
+
+
+def _member(conversion: Conversion, member: Member) -> list[Finding]:
+    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    found = [_role(conversion, member, role)]
+    obstacle = _obstacle(conversion, member)
+    if obstacle is not None:
+        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
+    if member.facts.is_forced:
+        detail = "Row security is forced on the owner, who could miss rows that policies hide."
+        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
+        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
+    for text in member.facts.row_types:
+        detail = (
+            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
+        )
+        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += _columns(conversion, member, role)
+    found += _counted(conversion, member, role)
+    found += _unique(conversion, member, role)
+    for key in (*member.owners, *member.others):
+        found.append(_foreign_key(conversion, member, key, role))
+    found += _carried(member, role)
+    return found
+
+
+def _role(conversion: Conversion, member: Member, role: str) -> Finding:
+    rows = conversion.figures.get(member.oid, Figures()).rows
+    if member.is_root:
+        detail = f"{rows} rows. Partitioned by RANGE of {names((conversion.settings.partition_column,))}"
+        hash_column = conversion.settings.hash_column
+        detail += f", then by HASH of {names((hash_column.name,))}." if hash_column else "."
+    else:
+        paths = "; ".join(_paths(conversion, member))
+        way = "exactly one owner" if len(member.owners) == 1 else f"one of {len(member.owners)} alternative owners"
+        detail = f"{rows} rows, each with {way}. To the root by {paths}."
+    create = conversion_form.table_statements(conversion, member)[0]
+    return Finding(member.identifier.text, role, NOTICE, role, detail, create.text)
+
+
+def _paths(conversion: Conversion, member: Member) -> list[str]:
+    if member.is_root:
+        return [member.structure.name]
+    return [
+        f"{member.structure.name}({', '.join(key.columns)}) > {path}"
+        for key in member.owners
+        for path in _paths(conversion, conversion.member(key.parent))
+    ]
+
+
+def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
+    """What cannot exist on a partitioned table."""
+    bare = member.structure._replace(has_rows=False, dependents=())
+    try:
+        check_can_be_remade(bare, conversion.keys, conversion.version)
+    except errors.PartitionError as error:
+        return error
+    return None
+
+
+def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    wanted = root_columns(conversion.settings) if member.is_root else key_columns(conversion)
+    for column in wanted:
+        present = member.structure.column(column.name)
+        title, detail, severity = "", "", NOTICE
+        if present is None:
+            title = "column added"
+            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            if member.is_root:
+                detail = f'Column "{column.name}" is added: the bucket of the range key.'
+        elif not present.is_alike(column):
+            title = "column altered"
+            detail = (
+                f'Column "{column.name}" is {present.declaration} and becomes {column.declaration}, as in the root.'
+            )
+            severity = WARNING
+            if column.name == conversion.settings.partition_column:
+                severity, title = ERROR, "column of another type"
+                detail = f'Column "{column.name}" is {present.declaration}, and would be the partition column.'
+        elif not member.is_root:
+            title = "column taken"
+            detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if title:
+            declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
+            found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
+    return found
+
+
+def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    figures = conversion.figures.get(member.oid, Figures())
+    found = []
+
+    def add(severity: str, title: str, detail: str) -> None:
+        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+
+    if figures.without_keys:
+        add(
+            ERROR,
+            "rows without keys",
+            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+        )
+    if figures.orphans:
+        home = ", ".join(each.text for each in conversion.orphan_keys)
+        if conversion.orphans == KEEP:
+            detail = (
+                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
+            )
+            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+        else:
+            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
+            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.conflicts:
+        detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
+        add(ERROR, "parents disagree", detail)
+    if figures.several > figures.conflicts:
+        detail = f"{figures.several} rows have more than one owner; all lead to the same keys."
+        add(NOTICE, "several owners", detail)
+    if figures.differing:
+        detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        add(WARNING, "values replaced", detail)
+    return found
+
+
+def _unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    broken = weakened(conversion, member)
+    for index in conversion_form.widened_indexes(conversion, member):
+        kind = "primary key" if index.constraint_type == "p" else "unique rule"
+        definition = widened(index.definition, lacking(index, conversion.keys))
+        if index not in broken:
+            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
+        elif conversion.allow_weaker_unique:
+            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
+            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
+        elif is_kept(member, index):
+            detail = (
+                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
+                " name the keys as well."
+            )
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
+        else:
+            detail = (
+                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
+                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+            )
+            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
+    return found
+
+
+def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> Finding:
+    wanted = next(
+        (
+            s
+            for _, s in conversion_form.key_steps(conversion, member)
+            if f"CONSTRAINT {Identifier(key.name)} " in s.text
+        ),
+        None,
+    )
+    deferred = wanted is not None and wanted.text.endswith("INITIALLY DEFERRED") and not key.is_deferred
+    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
+    if deferred:
+        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
+    title = "foreign key made composite"
+    return Finding(member.identifier.text, role, NOTICE, title, detail, wanted.text if wanted is not None else None)
+
+
+def _carried(member: Member, role: str) -> list[Finding]:
+    """What is carried along; only what a DBA may want to look at."""
+    structure = member.structure
+    parts = [
+        ("triggers", [each.name for each in structure.triggers]),
+        ("rules", [each.name for each in structure.rules]),
+        ("policies", [each.name for each in member.properties.policies]),
+        ("publications", [each.name for each in structure.publications]),
+        ("extended statistics", [each.name for each in structure.statistics]),
+    ]
+    return [
+        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+        for title, found in parts
+        if found
+    ]
+
+
+def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
+        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
+    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
+    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)
+''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..model import CHILD, ForeignKey, Hierarchy, Policy
+from ..sql import SQL, Identifier, Literal, comma_list, compose, names
+from . import declare, foreign_keys
+from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
+from .structure import Column, Index, add_constraint
+from .unique import index_statements
+
+
+def schema_statements(conversion: Conversion) -> list[SQL]:
+    """The schemas in which the new tables are built."""
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    return [compose("CREATE SCHEMA {}", Identifier(working_schema(schema))) for schema in schemas]
+
+
+def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
+    """The new table: columns, CHECKs, defaults, privileges and comments; neither indexes nor foreign keys yet."""
+    working, settings = member.working, conversion.settings
+    wanted = root_columns(settings) if member.is_root else key_columns(conversion)
+    found = [_create(conversion, member, wanted)]
+    for column in wanted:
+        present = member.structure.column(column.name)
+        if present is None:
+            continue
+        name = Identifier(column.name)
+        if not present.is_alike(column):
+            found.append(
+                compose("ALTER TABLE {} ALTER COLUMN {} TYPE {}", working.identifier, name, column.declaration)
+            )
+        if not present.is_not_null:
+            found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", working.identifier, name))
+    found += _access(member)
+    if member.is_root:
+        if settings.slice_key is not None and settings.bucket is not None:
+            found += declare.slice_key_statements(working, settings, settings.slice_key, settings.bucket)
+        found += declare.template_statements(working, member.properties)
+        found += declare.configuration_statements(working, settings)
+    else:
+        found += declare.template_statements(working, member.properties)
+        found.append(declare.table_statement(working, conversion.root.working.identifier, CHILD))
+    return found
+
+
+def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) -> SQL:
+    working = member.working
+    added = [
+        compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
+        for column in wanted
+        if member.structure.column(column.name) is None
+    ]
+    like = compose("LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS", member.identifier)
+    tablespace = member.properties.tablespace
+    return compose(
+        "CREATE TABLE {} ({}) PARTITION BY RANGE ({}){}",
+        working.identifier,
+        comma_list([like, *added]),
+        Identifier(conversion.settings.partition_column),
+        compose(" TABLESPACE {}", Identifier(tablespace)) if tablespace else SQL(""),
+    )
+
+
+def _access(member: Member) -> list[SQL]:
+    """Privileges and the comment; row security comes when the table has its name, for policies may look at others."""
+    properties, relation = member.properties, member.working.identifier
+    found = [
+        compose("REVOKE ALL ON TABLE {} FROM {}", relation, grantee_name(grantee))
+        for grantee in properties.default_grantees
+    ]
+    found += grant_statements(properties.grants, relation)
+    if properties.owner_lacks:
+        lacking = SQL(", ".join(properties.owner_lacks))
+        found.append(compose("REVOKE {} ON TABLE {} FROM {}", lacking, relation, Identifier(properties.owner)))
+    found += comment_statements(properties.comment, (), relation)
+    for each in properties.statistics:
+        statistics = Identifier(member.working.schema, each.name)
+        found.append(compose("CREATE STATISTICS {} {} FROM {}", statistics, SQL(each.definition), relation))
+        if each.target is not None:
+            found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
+    return found
+
+
+def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
+    """The indexes and unique rules of a new table, widened by the keys; one a step."""
+    working = member.working
+    found = []
+    for index in member.structure.indexes:
+        found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+    identity = replica_identity_statement(member.properties, working.identifier)
+    if identity is not None:
+        found.append([identity])
+    return found
+
+
+def widened_indexes(conversion: Conversion, member: Member) -> list[Index]:
+    """The unique rules that get the partition keys."""
+    return [
+        index
+        for index in member.structure.indexes
+        if index.is_unique and index.constraint_type != "x" and set(conversion.keys) - set(index.columns)
+    ]
+
+
+def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
+    """The foreign keys of a new table, composite inside the hierarchy; with the oid of the table they refer to."""
+    early = foreign_keys.checked_too_early(_hierarchy(conversion))
+    working = member.working
+    found = []
+    inside = {key.name: key for key in (*member.owners, *member.others)}
+    for key in member.structure.foreign_keys:
+        if key.name not in inside:
+            definition = SQL(member.structure.foreign_key_definitions[key.name])
+            found.append((key.parent, add_constraint(working.identifier, key.name, definition)))
+            continue
+        wanted = foreign_keys.composite(key, conversion.keys)
+        deferred = key.is_deferred or (key.child, key.name) in early
+        parent = conversion.member(key.parent).working
+        clause = foreign_keys.clause(wanted, parent.identifier, deferred)
+        found.append((key.parent, add_constraint(working.identifier, key.name, clause)))
+    return found
+
+
+def _hierarchy(conversion: Conversion) -> Hierarchy:
+    """The hierarchy as far as its foreign keys go; it is known by the oids of the plain tables."""
+    settings = conversion.settings
+    policy = Policy(
+        settings.range_column.name,
+        settings.hash_column.name if settings.hash_column else None,
+        settings.key_form,
+        settings.slice_key,
+        settings.bucket,
+        settings.width,
+        settings.hash_partitions,
+        settings.premake,
+        settings.start,
+        None,
+        settings.retention_action,
+        settings.retention_schema,
+        settings.time_zone,
+        settings.default_slice,
+        0,
+        0,
+        0,
+    )
+    tables = tuple(
+        declare.as_table(member.structure, ROOT if member.is_root else CHILD, settings.partition_column)
+        for member in conversion.members
+    )
+    keys: list[ForeignKey] = [key for member in conversion.members for key in (*member.owners, *member.others)]
+    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {})
+
+
+def copied_columns(conversion: Conversion, member: Member) -> list[str]:
+    """The columns whose values are the plain table's own."""
+    keys = () if member.is_root else conversion.keys
+    return [column for column in member.facts.stored if column not in keys]
+
+
+def identifiers(alias: str, columns: list[str]) -> list[SQL]:
+    """``t."a"``, ``t."b"``."""
+    return [compose("{}.{}", SQL(alias), Identifier(column)) for column in columns]
+
+
+def template_name(member: Member) -> Identifier:
+    """The template of a new table."""
+    return Identifier(member.working.schema, naming.template_name(member.structure.name))
+
+
+def name_list(columns: list[str]) -> SQL:
+    """A column list."""
+    return names(columns)
+''','plan.conversion_layout': r'''"""How the slices of converted tables are cut: years for history, months for recent time."""
+
+from __future__ import annotations
+
+import datetime
+
+from .conversion import Range
+
+YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
+LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
+MOST_PARTITIONS = 16
+FEWEST_PARTITIONS = 2
+LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
+
+Distribution = list[tuple[datetime.datetime, int]]
+
+
+def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
+    """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
+    first = min([month for month, _ in distribution] + [now])
+    last = max([month for month, _ in distribution] + [_months_later(now, premake)])
+    end = _months_later(last, 1)
+    if width is not None:
+        return [_range(distribution, _start_of_month(first), end, width)]
+    recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
+    ready = datetime.datetime(now.year + 2, 1, 1)
+    found = []
+    if first < recent:
+        found.append(_range(distribution, datetime.datetime(first.year, 1, 1), recent, "1 year"))
+    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), "1 month"))
+    if end > ready:
+        found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
+    return found
+
+
+def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
+    """The one range of an integer key."""
+    if lowest is None or highest is None:
+        return []
+    return [Range(str(lowest - lowest % width), str(highest - highest % width + width), str(width), rows)]
+
+
+def slices(ranges: list[Range]) -> int:
+    """How many slices the ranges have."""
+    return sum(_slices(each) for each in ranges)
+
+
+def _slices(each: Range) -> int:
+    number, _, unit = each.width.partition(" ")
+    if not unit:
+        return -(-(int(each.upper) - int(each.lower)) // int(number))
+    lower, upper = datetime.date.fromisoformat(each.lower), datetime.date.fromisoformat(each.upper)
+    days = {"day": 1, "week": 7, "month": 30.4, "year": 365.25, "quarter": 91.3}[unit.rstrip("s")]
+    return max(round((upper - lower).days / (days * int(number)) + 0.49), 1)
+
+
+def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int) -> int:
+    """How many hash partitions a slice has: enough for the largest table, and no more than the lock table allows."""
+    largest = max([each.rows / _slices(each) for each in ranges] + [0.0]) * max(most_rows_per_root_row, 1.0)
+    found = FEWEST_PARTITIONS
+    while found < MOST_PARTITIONS and largest / found > LEAF_ROWS:
+        found *= 2
+    while found > 1 and not fits(ranges, found, lock_budget):
+        found //= 2
+    return found
+
+
+def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
+    """Whether one transaction can tie two tables of this layout to each other."""
+    return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+
+
+def _range(distribution: Distribution, lower: datetime.datetime, upper: datetime.datetime, width: str) -> Range:
+    rows = sum(count for month, count in distribution if lower <= month < upper)
+    return Range(lower.date().isoformat(), upper.date().isoformat(), width, rows)
+
+
+def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
+    return datetime.datetime(moment.year, moment.month, 1)
+
+
+def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
+    count = moment.year * 12 + moment.month - 1 + months
+    return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_steps': r'''"""A conversion as a list of steps that are stored, and done one after the other."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from .. import naming
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from . import conversion_copy, conversion_form, conversion_switch
+from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
+from .foreign_keys import ACTIONS
+from .structure import Index, add_constraint
+
+# How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+    "run",
+    "slices",
+    "copy",
+    "verify",
+    "switch",
+    "global index",
+    "move",
+    "sync",
+)
+
+
+class Part(NamedTuple):
+    """One step of a conversion."""
+
+    phase: str  # structure, copy, indexes, foreign keys, verify, switch, afterwards
+    kind: str
+    target: Composable
+    statements: tuple[SQL, ...]
+    table: int = 0  # the plain table it is about
+    parents: tuple[int, ...] = ()  # further plain tables whose new ones it locks
+    arguments: str = "{}"
+
+
+def parts(conversion: Conversion) -> list[Part]:
+    """All steps, in order."""
+    found = _structure(conversion)
+    for member in conversion.members:
+        copy = conversion_copy.copy_statement(conversion, member)
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        keys = conversion_copy.keys_statements(conversion, member)
+        if keys:
+            found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
+    found += _indexes(conversion) + _foreign_keys(conversion)
+    for member in conversion.members:
+        found.append(_verification(conversion, member))
+    root = conversion.root
+    switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
+    found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
+    return found + _afterwards(conversion)
+
+
+def _structure(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    statements = conversion_form.schema_statements(conversion)
+    found = [Part("structure", RUN, root.identifier, tuple(statements), root.oid)]
+    for member in conversion.members:
+        made = conversion_form.table_statements(conversion, member)
+        found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    for each in conversion.ranges:
+        arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            Literal(root.working.identifier.text),
+            *(Literal(value) for value in arguments.values()),
+        )
+        found.append(
+            Part("structure", SLICES, root.working.identifier, (call,), root.oid, arguments=json.dumps(arguments))
+        )
+    return found
+
+
+def _indexes(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for statements in conversion_form.index_steps(conversion, member):
+            found.append(Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid))
+        analyze = compose("ANALYZE {}", member.working.identifier)
+        found.append(Part("indexes", RUN, member.working.identifier, (analyze,), member.oid))
+        dropped = conversion_copy.drop_keys_statement(conversion, member)
+        if dropped is not None:
+            found.append(Part("indexes", RUN, member.keys_table, (dropped,), member.oid))
+    return found
+
+
+def _foreign_keys(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for parent, statement in conversion_form.key_steps(conversion, member):
+            target = member.working.identifier
+            found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("foreign keys", RUN, member.working.identifier, tuple(triggers), member.oid))
+    return found
+
+
+def _verification(conversion: Conversion, member: Member) -> Part:
+    statements = (
+        conversion_copy.content(conversion, member, member.identifier),
+        conversion_copy.content(conversion, member, member.working.identifier),
+        conversion_copy.versions(member.identifier),
+    )
+    return Part("verify", VERIFY, member.identifier, statements, member.oid)
+
+
+def _afterwards(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    found = []
+    for each in conversion.dependents:
+        for statement in each.afterwards:
+            found.append(Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid))
+    for member in conversion.members:
+        found.append(Part("afterwards", MOVE, member.identifier, (_move_statement(member),), member.oid))
+    for member, index in global_indexes(conversion):
+        found.append(_global_index(member, index))
+    for key in conversion.outside:
+        side = side_table(conversion, key.parent, key.parent_columns)
+        if side is not None:
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+    sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
+    found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
+    schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
+    dropped = tuple(compose("DROP SCHEMA {}", Identifier(schema)) for schema in schemas)
+    found.append(Part("afterwards", RUN, root.identifier, dropped, root.oid))
+    return found
+
+
+def _move_statement(member: Member) -> SQL:
+    """The partitions of a new table follow it, each in a transaction of its own."""
+    block = compose(
+        "DECLARE each regclass; BEGIN FOR each IN SELECT t.relid FROM pg_partition_tree({}::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {}::regnamespace"
+        " LOOP EXECUTE format('ALTER TABLE %s SET SCHEMA %I', each, {}); COMMIT; END LOOP; END",
+        Literal(member.identifier.text),
+        Literal(Identifier(member.working.schema).text),
+        Literal(member.structure.schema),
+    )
+    return compose("DO {}", Literal(block.text))
+
+
+def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """The unique rules that hold over all partitions through global indexes."""
+    if conversion.allow_weaker_unique:
+        return _needed_outside(conversion)
+    return [
+        (member, index)
+        for member in conversion.members
+        for index in weakened(conversion, member)
+        if is_kept(member, index)
+    ]
+
+
+def _needed_outside(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """Where weaker rules are accepted: still those to which tables outside refer."""
+    found = []
+    for member in conversion.members:
+        wanted = {key.parent_columns for key in conversion.outside if key.parent == member.oid}
+        for index in weakened(conversion, member):
+            if index.columns in wanted and is_kept(member, index):
+                found.append((member, index))
+                wanted.discard(index.columns)
+    return found
+
+
+def _global_index(member: Member, index: Index) -> Part:
+    columns = tuple(column for column in index.columns if column is not None)
+    predicate = member.facts.predicates.get(index.name)
+    name = side_name(member, columns)
+    arguments = {"columns": list(columns), "predicate": predicate, "index_name": name}
+    call = compose(
+        "CALL dp.create_global_index_online({}::regclass, {}, true, {}, {})",
+        Literal(member.identifier.text),
+        name_array(columns),
+        Literal(predicate),
+        Literal(name),
+    )
+    return Part("afterwards", GLOBAL_INDEX, member.identifier, (call,), member.oid, arguments=json.dumps(arguments))
+
+
+def side_name(member: Member, columns: tuple[str, ...]) -> str:
+    """The name of the side table of a global index that a conversion makes."""
+    return naming.derived_name(naming.shorten(f"{member.structure.name}_{'_'.join(columns)}", 50), "global")
+
+
+def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) -> Identifier | None:
+    """To which side table a foreign key from outside can point."""
+    for member, index in global_indexes(conversion):
+        same = tuple(sorted(columns)) == tuple(sorted(str(column) for column in index.columns))
+        if member.oid == parent and same and index.name not in member.facts.predicates:
+            return Identifier(member.structure.schema, side_name(member, tuple(str(c) for c in index.columns)))
+    return None
+
+
+def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    action = SQL(ACTIONS[key.on_delete])
+    if key.delete_columns:
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE" if key.is_deferrable else ""
+    clause = compose(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
+        names(key.columns),
+        side,
+        names(key.parent_columns),
+        SQL(ACTIONS[key.on_update]),
+        action,
+        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
+    )
+    return add_constraint(SQL(key.child_text), key.name, clause)
+
+
+def recorded_statements(conversion: Conversion) -> list[SQL]:
+    """What dp's configuration says of a conversion that is at its end."""
+
+    def kept(member: Member) -> Literal:
+        return Literal(Identifier(kept_schema(member.structure.schema), member.structure.name).text)
+
+    root = conversion.root
+    found = [
+        compose(
+            "INSERT INTO dp.conversion_config (root, hierarchy, state)"
+            " VALUES ({}::regclass, {}::regclass, 'converted')",
+            kept(root),
+            Literal(root.identifier.text),
+        )
+    ]
+    for position, member in enumerate(conversion.members):
+        found.append(
+            compose(
+                "INSERT INTO dp.conversion_table (root, plain, converted, position)"
+                " VALUES ({}::regclass, {}::regclass, {}::regclass, {})",
+                kept(root),
+                kept(member),
+                Literal(member.identifier.text),
+                Literal(position),
+            )
+        )
+    return found
+''','plan.conversion_switch': r'''"""The statements that put new tables in the place of plain ones, in one transaction."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..sql import SQL, Composable, Identifier, Literal, compose
+from .conversion import Conversion, Member, kept_schema
+from .remake import comment_statements, publication_statements, rule_statements
+from .row_policy import policy_statement
+from .structure import ENABLED_WORDS, Sequence
+
+
+def lock_statement(conversion: Conversion) -> SQL:
+    """Nobody reads or writes the plain tables while they are exchanged."""
+    listed = ", ".join(member.identifier.text for member in conversion.members)
+    return compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", SQL(listed))
+
+
+def switch_statements(conversion: Conversion) -> list[SQL]:
+    """Everything that happens between the plain tables being the tables and the new ones being them."""
+    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found += [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
+        for key in conversion.outside
+    ]
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    found += [compose("CREATE SCHEMA {}", Identifier(kept_schema(schema))) for schema in schemas]
+    for member in conversion.members:
+        found += _put_away(member)
+    for member in conversion.members:
+        found += _put_in_place(conversion, member)
+    for member in conversion.members:
+        found += _given_back(conversion, member)
+    found += [SQL(statement) for each in conversion.dependents for statement in each.create]
+    return found
+
+
+def _put_away(member: Member) -> list[SQL]:
+    structure = member.structure
+    kept = Identifier(kept_schema(structure.schema))
+    found = [
+        compose("ALTER PUBLICATION {} DROP TABLE {}", Identifier(each.name), member.identifier)
+        for each in structure.publications
+    ]
+    found += [
+        compose("ALTER SEQUENCE {} OWNED BY NONE", Identifier(sequence.schema, sequence.name))
+        for sequence in structure.sequences
+        if not sequence.is_identity
+    ]
+    found += [
+        compose("ALTER STATISTICS {} SET SCHEMA {}", Identifier(each.schema, each.name), kept)
+        for each in structure.statistics
+    ]
+    found.append(compose("ALTER TABLE {} SET SCHEMA {}", member.identifier, kept))
+    return found
+
+
+def _put_in_place(conversion: Conversion, member: Member) -> list[SQL]:
+    structure, working, settings = member.structure, member.working, conversion.settings
+    schema = Identifier(structure.schema)
+    found = [
+        compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema),
+        compose(
+            "ALTER TABLE {} SET SCHEMA {}", Identifier(working.schema, naming.template_name(structure.name)), schema
+        ),
+    ]
+    if member.is_root and settings.slice_key is not None:
+        function = Identifier(working.schema, naming.derived_name(structure.name, "set_slice_key"))
+        found.append(compose("ALTER FUNCTION {}() SET SCHEMA {}", function, schema))
+    for each in structure.statistics:
+        found.append(
+            compose("ALTER STATISTICS {} SET SCHEMA {}", Identifier(working.schema, each.name), Identifier(each.schema))
+        )
+    for sequence in structure.sequences:
+        found += _sequence(member, sequence)
+    return found
+
+
+def _sequence(member: Member, sequence: Sequence) -> list[SQL]:
+    column = compose("{}.{}", member.identifier, Identifier(sequence.column))
+    if not sequence.is_identity:
+        owned = compose("ALTER SEQUENCE {} OWNED BY {}", Identifier(sequence.schema, sequence.name), column)
+        return [owned]
+    holder = compose("pg_get_serial_sequence({}, {})", Literal(member.identifier.text), Literal(sequence.column))
+    kept = Identifier(kept_schema(sequence.schema), sequence.name)
+    name = Identifier(sequence.schema, sequence.name)
+    found = [
+        compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
+        compose("SELECT setval({}, k.last_value, k.is_called) FROM {} AS k", holder, kept),
+    ]
+    for grant in sequence.grants:
+        grantee: Composable = SQL("PUBLIC") if grant.grantee is None else Identifier(grant.grantee)
+        option = SQL(" WITH GRANT OPTION" if grant.is_grantable else "")
+        found.append(compose("GRANT {} ON SEQUENCE {} TO {}{}", SQL(grant.privilege), name, grantee, option))
+    if sequence.comment is not None:
+        found.append(compose("COMMENT ON SEQUENCE {} IS {}", name, Literal(sequence.comment)))
+    return found
+
+
+def _given_back(conversion: Conversion, member: Member) -> list[SQL]:
+    """What may refer to other tables by name, and would have meant the plain ones before."""
+    found = rule_statements(member.structure)
+    if member.properties.row_security:
+        found.append(compose("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", member.identifier))
+    found += [policy_statement(policy, member.identifier) for policy in member.properties.policies]
+    found += publication_statements(member.structure, conversion.keys)
+    return found + comment_statements(member.structure)
+
+
+def trigger_statements(member: Member) -> list[SQL]:
+    """The triggers of a table for the new one, while that is in its schema of its own."""
+    found = []
+    for trigger in member.structure.triggers:
+        found.append(SQL(retargeted(trigger.definition, member.facts.text, member.working.identifier.text)))
+        if trigger.enabled != "O":
+            found.append(
+                compose(
+                    "ALTER TABLE {} {} TRIGGER {}",
+                    member.working.identifier,
+                    SQL(ENABLED_WORDS[trigger.enabled]),
+                    Identifier(trigger.name),
+                )
+            )
+    return found
+
+
+def retargeted(definition: str, old: str, new: str) -> str:
+    """A statement ``CREATE ... ON old ...`` about another table; names in quotes may say the same."""
+    wanted = f" ON {old} "
+    is_quoted = False
+    for position, character in enumerate(definition):
+        if not is_quoted and definition.startswith(wanted, position):
+            return f"{definition[:position]} ON {new} {definition[position + len(wanted) :]}"
+        if character == '"':
+            is_quoted = not is_quoted
+    raise ValueError(f"{definition!r} is not about {old}")
 ''','plan.coverage': r'''"""Which slices there shall be, and which of them are missing."""
 
 from __future__ import annotations
@@ -14388,6 +17043,31 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_empty(regclass) IS
 'Internal: locks a table that is about to be made anew, and refuses when it holds rows.';
 
+-- support/check_unchanged.sql.j2
+CREATE FUNCTION dp._check_unchanged(relation regclass, versions text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    found text;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) || '' '' || coalesce(sum(hashtidextended(t.ctid, t.xmin::text::bigint)), 0) FROM %s AS t',
+        relation
+    ) INTO found;
+    IF found <> versions THEN
+        RAISE EXCEPTION 'rows of % were changed after they had been copied', relation USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'Tables are converted while the application is stopped.',
+            HINT = 'Stop what writes to the tables, and call again: they are copied anew. They are as they were.';
+    END IF;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_unchanged(regclass, text) IS
+'Internal: refuses when row versions of a plain table are others than when it was compared with its copy.';
+
 -- support/replica_identity.sql.j2
 CREATE FUNCTION dp._set_replica_identity(leaf regclass, parent_index name)
 RETURNS void
@@ -14594,16 +17274,53 @@ CREATE TABLE dp.progress_entry (
 COMMENT ON TABLE dp.progress_entry IS
 'How far the long operation of a hierarchy is, or was when it was stopped; read it through dp.progress.';
 
+CREATE TABLE dp.conversion_config (
+    root regclass PRIMARY KEY,
+    hierarchy regclass,
+    state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
+    started timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE dp.conversion_config IS
+'Conversions of plain tables: the plain root, the root of the hierarchy that takes its place, and how far they are.';
+
+CREATE TABLE dp.conversion_table (
+    root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
+    plain regclass NOT NULL,
+    converted regclass,
+    position integer NOT NULL,
+    PRIMARY KEY (root, plain)
+);
+COMMENT ON TABLE dp.conversion_table IS 'The plain tables of a conversion, parents before children, and what takes their place.';
+
+CREATE TABLE dp.conversion_step (
+    root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
+    position integer NOT NULL,
+    phase text NOT NULL,
+    kind text NOT NULL,
+    tbl regclass NOT NULL,
+    parents regclass[] NOT NULL,
+    target text NOT NULL,
+    statements text[] NOT NULL,
+    arguments text NOT NULL,
+    next_block bigint NOT NULL DEFAULT 0,
+    is_done boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (root, position)
+);
+COMMENT ON TABLE dp.conversion_step IS 'The steps of conversions that are not at their end, in order, and which are done.';
+
 SELECT pg_extension_config_dump('dp.hierarchy_config', '');
 SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
+SELECT pg_extension_config_dump('dp.conversion_config', '');
+SELECT pg_extension_config_dump('dp.conversion_table', '');
+SELECT pg_extension_config_dump('dp.conversion_step', '');
 
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config TO PUBLIC;
+dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -14654,6 +17371,7 @@ BEGIN
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.table_config AS t WHERE t.tbl::oid = ANY (gone);
     DELETE FROM dp.hierarchy_config AS h WHERE h.root::oid = ANY (gone);
+    DELETE FROM dp.conversion_config AS c WHERE c.root::oid = ANY (gone);
 END
 $plpgsql$;
 
@@ -14740,6 +17458,12 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_table
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -15025,10 +17749,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -15295,10 +18019,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -15317,10 +18041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -15346,10 +18070,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -15371,10 +18095,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -15392,10 +18116,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -15413,10 +18137,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -15432,10 +18156,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15460,10 +18184,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -15492,10 +18216,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -15517,10 +18241,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -15552,10 +18276,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -15576,10 +18300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -15596,10 +18320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -15617,10 +18341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -15644,10 +18368,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15665,10 +18389,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -15685,15 +18409,34 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
 'Drops a constraint of a root or child and all partitions. Nothing when it is gone.
 Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 one that holds the hierarchy together, 53200, 55006, 55P03.';
+
+-- functions/drop_converted.sql.j2
+CREATE FUNCTION dp.drop_converted(
+    root regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_converted IS
+'Drops the plain tables that dp.convert kept, and their schemas. root is that of the hierarchy which took their place.
+Locks the plain tables ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 the conversion is not at its end, 2BP01 something depends on them.';
 
 -- functions/drop_default.sql.j2
 CREATE FUNCTION dp.drop_default(
@@ -15705,10 +18448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -15724,10 +18467,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -15744,10 +18487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -15764,10 +18507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -15784,10 +18527,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -15803,10 +18546,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -15856,10 +18599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -15870,6 +18613,38 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/plan_conversion.sql.j2
+CREATE FUNCTION dp.plan_conversion(
+    root regclass,
+    range_key name,
+    hash_key name DEFAULT NULL,
+    key_form text DEFAULT 'exact',
+    exclude regclass[] DEFAULT '{}',
+    include regclass[] DEFAULT '{}',
+    owner_paths jsonb DEFAULT '{}',
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    slice_key name DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    orphans text DEFAULT 'refuse',
+    allow_weaker_unique boolean DEFAULT false
+)
+RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text, statement text)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.plan_conversion IS
+'What CALL dp.convert with the same parameters would do: a row a table and finding, with its severity (error: it would be refused), what it means, and the statement. Reads every row of the tables, to count those that have no parent, or two.
+Locks: ACCESS SHARE on the tables. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 42710 in a hierarchy already, 42P16 circle of foreign keys.';
 
 -- functions/prewarm.sql.j2
 CREATE FUNCTION dp.prewarm(
@@ -15887,10 +18662,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15912,10 +18687,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -15933,10 +18708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -15954,10 +18729,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -15978,10 +18753,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -15999,10 +18774,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -16021,10 +18796,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -16041,10 +18816,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -16061,10 +18836,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -16212,16 +18987,33 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
 'Adds a CHECK or FOREIGN KEY constraint to a root or child and all partitions in two phases: NOT VALID, which is for new rows, then VALIDATE leaf by leaf.
 Stopped or killed, the same call goes on. Locks: table and partitions ACCESS EXCLUSIVE (foreign keys: SHARE ROW EXCLUSIVE, before PostgreSQL 18 the referenced table ACCESS EXCLUSIVE at the end) for a moment;
 rows are read under SHARE UPDATE EXCLUSIVE of one leaf. Commits each step. Errors: 22023, 2D000, 42501, 42704, 42710, 42P16 a foreign key inside the hierarchy, 53200, 55000, 55006, 55P03.';
+
+-- procedures/cancel_conversion.sql.j2
+CREATE PROCEDURE dp.cancel_conversion(
+    root regclass,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.cancel_conversion IS
+'Gives up a conversion that was stopped before the tables were exchanged: drops what was built. The plain tables are as they were.
+Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 2D000, 53200, 55006, 55P03.';
 
 -- procedures/cluster.sql.j2
 CREATE PROCEDURE dp.cluster(
@@ -16236,16 +19028,47 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
 'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, a leaf a transaction, while the time budget lasts;
 then VACUUM in a second session, by dblink.
 Locks one leaf at a time ACCESS EXCLUSIVE. Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55006, 55P03.';
+
+-- procedures/convert.sql.j2
+CREATE PROCEDURE dp.convert(
+    root regclass,
+    range_key name,
+    hash_key name DEFAULT NULL,
+    key_form text DEFAULT 'exact',
+    exclude regclass[] DEFAULT '{}',
+    include regclass[] DEFAULT '{}',
+    owner_paths jsonb DEFAULT '{}',
+    slice text DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    slice_key name DEFAULT NULL,
+    bucket text DEFAULT NULL,
+    time_zone text DEFAULT 'UTC',
+    orphans text DEFAULT 'refuse',
+    allow_weaker_unique boolean DEFAULT false,
+    batch_blocks integer DEFAULT 4096,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.convert IS
+'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares counts and checksums, and exchanges them in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
+Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P06 a schema exists, 42P07, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -16261,10 +19084,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -16283,10 +19106,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -16306,10 +19129,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -16327,10 +19150,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -16347,10 +19170,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -16367,10 +19190,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -16385,10 +19208,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -16404,10 +19227,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -16423,10 +19246,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6de1f9ef052a' not in GD:
+if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6de1f9ef052a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e4b11fb4c842'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

@@ -59,6 +59,10 @@ MODULES = {
     "prewarm": "cache",
     "residency": "cache",
     "propagate": "propagation",
+    "plan_conversion": "conversion",
+    "convert": "convert",
+    "cancel_conversion": "convert",
+    "drop_converted": "convert",
 }
 READING = (
     "check",
@@ -67,6 +71,7 @@ READING = (
     "residency",
     "drift",
     "last_plan",
+    "plan_conversion",
 )  # these leave the last call's plan as it is
 
 
@@ -96,8 +101,11 @@ def call(
 
 def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: dict[str, Any]) -> Any:
     for relation in relations:
-        if arguments[relation] is not None:
-            arguments[relation] = server.resolve_relation(arguments[relation])
+        given = arguments[relation]
+        if isinstance(given, list):
+            arguments[relation] = [server.resolve_relation(each) for each in given]
+        elif given is not None:
+            arguments[relation] = server.resolve_relation(given)
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()

@@ -1,0 +1,256 @@
+"""Doing the stored steps of a conversion, and taking back what was built."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from .. import database, errors, execute, progress
+from ..catalog import conversion_state as catalog
+from ..operation import SHARE, Operation, Step
+from ..plan import conversion_copy
+from ..plan.conversion import working_schema
+from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..sql import SQL, Identifier, Literal, compose
+from . import drift, global_index, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..catalog.conversion_state import Stored
+    from ..execute import Context
+
+LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
+MOVED_AT_ONCE = 50  # partitions that change their schema in one transaction
+GLOBAL_INDEX_BLOCKS = 4096
+
+
+class Work:
+    """A conversion at work."""
+
+    def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
+        """``root`` is the plain one."""
+        self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    def read_again(self) -> None:
+        """Tables were made, or have changed places."""
+        self.converted = {row["plain"]: row["converted"] for row in catalog.tables(self.root)}
+
+    def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
+        """Run statements in one transaction, in which the step is noted as done."""
+        found = [Operation(step.target, each, locks=0) for each in statements]
+        if is_last:
+            found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
+        execute.execute([Step(tuple(found))], self.call)
+
+
+def run(root: int, call: Context, batch_blocks: int) -> None:
+    """Do all steps that are not done."""
+    work = Work(root, call, batch_blocks)
+    step = catalog.next_step(root)
+    while step is not None:
+        _enter_phase(work, step)
+        KINDS[step.kind](work, step)
+        step = catalog.next_step(root)
+    catalog.set_state(root, "converted")
+    database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
+    progress.clear(work.converted[root])
+    execute.commit(call)
+    database.notice(
+        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
+        " dp.drop_converted"
+    )
+
+
+def _enter_phase(work: Work, step: Stored) -> None:
+    """The structure is there: from now on the call goes on where it was stopped."""
+    if step.phase == "structure" or work.converted.get(work.root) is not None:
+        return
+    catalog.note_converted(work.root)
+    catalog.set_state(work.root, "copying")
+    execute.commit(work.call)
+    work.read_again()
+
+
+def _run(work: Work, step: Stored) -> None:
+    """Statements that are run as they are."""
+    locks = 4 * LOCKS_OF_TABLE
+    if step.phase not in ("structure", "copy"):
+        own = work.converted.get(step.table)
+        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        for parent in step.parents:
+            referred = work.converted.get(parent)
+            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+    work.execute(step, step.statements, locks)
+
+
+def _slices(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    root = catalog.oid_of(step.target.text)
+    slices.create_slices(
+        root, arguments["lower_bound"], arguments["upper_bound"], arguments["slice"], None, dry_run=False
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _copy(work: Work, step: Stored) -> None:
+    """Copy a table in batches of blocks; each notes how far it came."""
+    total = catalog.blocks(step.table)
+    batches = -(-(total - step.next_block) // work.batch_blocks)
+    about = work.call._replace(root=work.converted[work.root])
+    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    execute.commit(work.call)
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    since = time.monotonic()
+    first = step.next_block
+    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    while first < total:
+        last = min(first + work.batch_blocks, total)
+        statements = (
+            lock,
+            conversion_copy.batch(step.statements[0], first, last),
+            catalog.advanced_statement(work.root, step, last),
+        )
+        operations = [Operation(step.target, each, SHARE, (step.table,), locks=0) for each in statements]
+        operations[0] = operations[0]._replace(locks=locks)
+        execute.execute([Step(tuple(operations))], work.call)
+        first = last
+        _tell(step, first, total, since)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _tell(step: Stored, block: int, total: int, since: float) -> None:
+    """How far the copying of a table is, and how long it will last."""
+    seconds = max(time.monotonic() - since, 0.001)
+    copied = block - step.next_block
+    left = seconds / copied * (total - block)
+    database.notice(
+        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+    )
+
+
+def _verify(work: Work, step: Stored) -> None:
+    """Compare what arrived with what was there, and note the row versions that were compared."""
+    lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
+    execute.prepare(Step((Operation(step.target, lock, SHARE, (step.table,)),)), work.call)
+    plain, arrived = (database.query_once(statement.text)[0] for statement in step.statements[:2])
+    if plain != arrived:
+        _changed(
+            work,
+            f"the copy of {step.target} differs from it",
+            f"It has {plain['rows']} rows with checksum {plain['checksum']}, the copy {arrived['rows']} rows with"
+            f" checksum {arrived['checksum']}.",
+        )
+    versions = str(database.query_once(step.statements[2].text)[0]["versions"])
+    catalog.remember(work.root, step, versions)
+    execute.commit(work.call)
+
+
+def _switch(work: Work, step: Stored) -> None:
+    """Exchange the tables in one transaction, in which nobody wrote to the plain ones since they were compared."""
+    checks = tuple(
+        compose("SELECT dp._check_unchanged({}::regclass, {})", Literal(name), Literal(versions))
+        for name, versions in catalog.versions(work.root)
+    )
+    switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
+    statements = (step.statements[0], *checks, *step.statements[1:], switched)
+    locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    try:
+        work.execute(step, statements, locks)
+    except database.ServerError as error:
+        if database.sqlstate(error) != errors.NotInPrerequisiteState.sqlstate:
+            raise
+        _changed(work, str(error), "Tables are converted while the application is stopped.")
+
+
+def _changed(work: Work, message: str, detail: str) -> None:
+    """The copy is of no use: the next call begins anew."""
+    database.rollback()
+    execute.begin(work.call)
+    catalog.set_state(work.root, "changed")
+    execute.commit(work.call)
+    raise errors.NotInPrerequisiteState(
+        message,
+        detail,
+        "Stop what writes to the tables, and call again: they are copied anew. The plain tables are as they were.",
+    )
+
+
+def _move(work: Work, step: Stored) -> None:
+    """The partitions of a table follow it into its schema."""
+    table = work.converted[step.table]
+    schema = catalog.relation(table)["schema"]
+    moved = catalog.partitions_elsewhere(table)
+    for first in range(0, len(moved), MOVED_AT_ONCE):
+        statements = tuple(
+            compose("ALTER TABLE {} SET SCHEMA {}", each, Identifier(schema))
+            for each in moved[first : first + MOVED_AT_ONCE]
+        )
+        work.execute(step, statements, 0, is_last=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _global_index(work: Work, step: Stored) -> None:
+    arguments = json.loads(step.arguments)
+    global_index.create_global_index_online(
+        work.converted[step.table],
+        arguments["columns"],
+        True,
+        arguments["predicate"],
+        arguments["index_name"],
+        0,
+        GLOBAL_INDEX_BLOCKS,
+        "pg_catalog, pg_temp",
+        dry_run=False,
+    )
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+def _sync(work: Work, step: Stored) -> None:
+    drift.sync(work.converted[work.root], False, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
+KINDS: dict[str, Callable[[Work, Stored], None]] = {
+    RUN: _run,
+    SLICES: _slices,
+    COPY: _copy,
+    VERIFY: _verify,
+    SWITCH: _switch,
+    MOVE: _move,
+    GLOBAL_INDEX: _global_index,
+    SYNC: _sync,
+}
+
+
+def discard(root: int, call: Context) -> None:
+    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
+    catalog.note_converted(root)
+    if call.mode != execute.DRY_RUN:
+        execute.commit(call)
+    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    built = [row["converted"] for row in rows]
+    sizes = {oid: catalog.tree_size(oid) for oid in built}
+    for key in catalog.foreign_keys_of(built):
+        table = Identifier(key["schema"], key["relation"])
+        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
+        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
+        _discarded(table, statement, locks, call)
+    for row in rows:
+        table = Identifier(row["converted_schema"], row["name"])
+        for each in catalog.slices_of(row["converted"]):
+            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
+        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
+    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
+    for schema in catalog.existing_schemas(list(schemas)):
+        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
+    forget = compose(
+        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
+    )
+    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
+
+
+def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
+    execute.execute([Step((Operation(target, statement, locks=locks),))], call)

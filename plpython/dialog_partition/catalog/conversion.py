@@ -1,0 +1,199 @@
+"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import database, errors
+from ..model import ForeignKey
+from ..plan.conversion import Facts, Member, choose_owners
+from ..sql import Identifier
+from . import properties as catalog_properties
+from . import structure as catalog_structure
+
+_RELATIONS = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
+           c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
+           AND NOT EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) AS is_plain,
+           c.relforcerowsecurity AS is_forced, c.oid::regclass::text AS text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)
+"""
+
+_REFERRING = """
+    SELECT conrelid AS child FROM pg_constraint
+    WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
+    UNION SELECT NULL WHERE false
+"""
+
+_REFERRED = """
+    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
+    ORDER BY n.nspname, c.relname
+"""
+
+# hash_record_extended needs the extended hash function (2) of each column's type; a domain's is its base's.
+_STORED = """
+    SELECT a.attname AS name,
+           EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+                   JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amprocnum = 2
+                        AND p.amproclefttype = o.opcintype AND p.amprocrighttype = o.opcintype
+                   WHERE o.opcdefault AND (o.opcintype = b.oid OR b.typtype = 'e' AND o.opcintype = 'anyenum'::regtype
+                         OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = b.oid AND c.casttarget = o.opcintype
+                                    AND c.castmethod = 'b' AND c.castcontext = 'i'))) AS is_hashable
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
+"""
+
+_INDEXES = """
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+           i.indisunique AND i.indexprs IS NULL AND i.indimmediate
+           AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_ROW_TYPES = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS name
+    FROM pg_depend d
+    WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+      AND d.classid <> 'pg_rewrite'::regclass
+    UNION
+    SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+    FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE d.refclassid = 'pg_type'::regclass
+      AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = $1
+                         UNION SELECT t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1)
+    ORDER BY 1
+"""
+
+
+def find(
+    root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
+) -> tuple[list[Member], list[tuple[str, str]]]:
+    """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    own = _relations([root])[root]
+    found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
+    left: list[tuple[str, str]] = []
+    waiting = [root]
+    while waiting:
+        rows = database.query(_REFERRING, ("oid[]",), (waiting,))
+        new = [row["child"] for row in rows if row["child"] not in found and row["child"] not in exclude]
+        waiting = []
+        for oid, relation in _relations(sorted(set(new))).items():
+            name = Identifier(relation["schema"], relation["name"])
+            why = _why_not(relation, own["owner"])
+            if why is not None:
+                left.append((name.text, why))
+                continue
+            found[oid] = name
+            waiting.append(oid)
+    _check_included(include, found)
+    return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
+
+
+def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
+    for oid in include:
+        if oid not in found:
+            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
+            raise errors.InvalidParameter.of(
+                "include",
+                name,
+                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
+                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
+            )
+
+
+def _relations(oids: list[int]) -> dict[int, database.Row]:
+    return {row["oid"]: row for row in database.query(_RELATIONS, ("oid[]",), (oids,))}
+
+
+def _why_not(relation: database.Row, owner: str) -> str | None:
+    if relation["owner"] != owner:
+        return f"It belongs to {relation['owner']}, the root to {owner}."
+    if not relation["is_plain"]:
+        return "It is partitioned, a partition, or inherits."
+    return None
+
+
+def _member(oid: int) -> Member:
+    structure = catalog_structure.read(oid)
+    stored = database.query(_STORED, ("oid",), (oid,))
+    indexes = database.query(_INDEXES, ("oid",), (oid,))
+    relation = _relations([oid])[oid]
+    facts = Facts(
+        tuple(row["name"] for row in stored),
+        frozenset(row["name"] for row in stored if row["is_hashable"]),
+        {row["name"]: row["predicate"] for row in indexes if row["predicate"] is not None},
+        frozenset(row["name"] for row in indexes if row["is_plain"]),
+        tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
+        relation["is_forced"],
+        relation["text"],
+    )
+    return Member(structure, catalog_properties.read(oid, None), facts)
+
+
+def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
+    """Parents before children; each with its owners."""
+    inside: dict[int, list[ForeignKey]] = {
+        oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
+    }
+    depths = {root: 0}
+    ordered = [members[root]._replace(others=tuple(inside[root]))]
+    waiting = {oid for oid in members if oid != root}
+    while waiting:
+        free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
+        if not free:
+            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
+            raise errors.InvalidTableDefinition(
+                f"the foreign keys of {circle} form a circle",
+                "Rows are copied and tables made in the order of their foreign keys.",
+                "Drop one of these keys, or leave a table out with exclude => ...",
+            )
+        for oid in sorted(free, key=lambda each: members[each].identifier.text):
+            owners, others = choose_owners(members[oid].structure, inside[oid], depths, owner_paths.get(oid))
+            _check_owners(members[oid], owners, owner_paths.get(oid))
+            depths[oid] = 1 + min(depths[key.parent] for key in owners)
+            ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
+        waiting -= set(free)
+    return ordered
+
+
+def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
+    missing = sorted(set(named or ()) - {key.name for key in owners})
+    if missing or not owners:
+        known = ", ".join(sorted(key.name for key in member.structure.foreign_keys))
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            ", ".join(missing) or "[]",
+            f"The foreign keys of {member.identifier} are {known}; those named must lead into the hierarchy.",
+            "Name foreign keys of the table by which its rows come to the root.",
+        )
+
+
+def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+    """The tables beside the hierarchy that it refers to."""
+    rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def outside_keys(members: list[Member]) -> list[ForeignKey]:
+    """The foreign keys of other tables that point into the hierarchy."""
+    inside = {member.oid for member in members}
+    return [key for member in members for key in member.structure.incoming if key.child not in inside]
+
+
+def count(statement: str) -> database.Row:
+    """The one row of a counting query."""
+    return database.query_once(statement)[0]
+
+
+def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
+    """How many rows lie in each month."""
+    return [
+        (datetime.datetime(row["year"], row["month"], 1), row["rows"])
+        for row in database.query_once(statement)
+        if 1 <= row["year"] <= 9998
+    ]

@@ -1,0 +1,256 @@
+"""How far conversions are: their steps, and the tables they are about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_steps import Part
+from ..sql import SQL, Identifier, Literal, compose
+
+
+class State(NamedTuple):
+    """A conversion that was begun."""
+
+    root: int  # the plain root
+    hierarchy: int | None  # the root of the hierarchy that takes its place
+    state: str
+    owner: str
+    name: str
+    hierarchy_name: str | None
+
+
+class Stored(NamedTuple):
+    """A step that is to be done."""
+
+    position: int
+    phase: str
+    kind: str
+    table: int
+    parents: tuple[int, ...]
+    target: SQL
+    statements: tuple[SQL, ...]
+    arguments: str
+    next_block: int
+
+
+def find(root: int) -> State | None:
+    """The conversion that a table is the root of, be it the plain one or the other."""
+    rows = database.query(
+        "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
+        ("oid",),
+        (root,),
+    )
+    return State(**rows[0]) if rows else None
+
+
+def begin(conversion: Conversion, parts: list[Part]) -> None:
+    """Store a conversion that begins."""
+    root = conversion.root.oid
+    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    for position, member in enumerate(conversion.members):
+        database.query(
+            "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
+            ("oid", "oid", "int4"),
+            (root, member.oid, position),
+        )
+    for position, part in enumerate(parts):
+        database.query(
+            "INSERT INTO dp.conversion_step (root, position, phase, kind, tbl, parents, target, statements, arguments)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            ("oid", "int4", "text", "text", "oid", "oid[]", "text", "text[]", "text"),
+            (
+                root,
+                position,
+                part.phase,
+                part.kind,
+                part.table or root,
+                list(part.parents),
+                part.target.text,
+                [statement.text for statement in part.statements],
+                part.arguments,
+            ),
+        )
+
+
+def next_step(root: int) -> Stored | None:
+    """The first step that is not done."""
+    rows = database.query(
+        "SELECT position, phase, kind, tbl::oid AS tbl, parents::oid[] AS parents, target, statements, arguments,"
+        " next_block FROM dp.conversion_step WHERE root = $1 AND NOT is_done ORDER BY position LIMIT 1",
+        ("oid",),
+        (root,),
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    return Stored(
+        row["position"],
+        row["phase"],
+        row["kind"],
+        row["tbl"],
+        tuple(row["parents"]),
+        SQL(row["target"]),
+        tuple(SQL(statement) for statement in row["statements"]),
+        row["arguments"],
+        row["next_block"],
+    )
+
+
+def done_statement(root: int, step: Stored) -> SQL:
+    """A step is done."""
+    return compose(
+        "UPDATE dp.conversion_step SET is_done = true WHERE root = {}::oid AND position = {}",
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def advanced_statement(root: int, step: Stored, block: int) -> SQL:
+    """The blocks before this one are copied."""
+    return compose(
+        "UPDATE dp.conversion_step SET next_block = {} WHERE root = {}::oid AND position = {}",
+        Literal(block),
+        Literal(root),
+        Literal(step.position),
+    )
+
+
+def remember(root: int, step: Stored, arguments: str) -> None:
+    """Note what a step found out."""
+    database.query(
+        "UPDATE dp.conversion_step SET arguments = $3, is_done = true WHERE root = $1 AND position = $2",
+        ("oid", "int4", "text"),
+        (root, step.position, arguments),
+    )
+
+
+def versions(root: int) -> list[tuple[str, str]]:
+    """The row versions of each plain table when it was compared."""
+    rows = database.query(
+        "SELECT tbl::text AS name, arguments FROM dp.conversion_step WHERE root = $1 AND kind = 'verify'"
+        " ORDER BY position",
+        ("oid",),
+        (root,),
+    )
+    return [(row["name"], row["arguments"]) for row in rows]
+
+
+def set_state(root: int, state: str) -> None:
+    """How far it is."""
+    database.query(
+        "UPDATE dp.conversion_config SET state = $2,"
+        " hierarchy = (SELECT converted FROM dp.conversion_table WHERE root = $1 AND plain::oid = $1) WHERE root = $1",
+        ("oid", "text"),
+        (root, state),
+    )
+
+
+def note_converted(root: int) -> None:
+    """Note which tables take the place of the plain ones: those that were built for them."""
+    for row in tables(root):
+        if row["converted"] is None:
+            built = Identifier(working_schema(row["plain_schema"]), row["name"])
+            database.query(
+                "UPDATE dp.conversion_table SET converted = to_regclass($3) WHERE root = $1 AND plain::oid = $2",
+                ("oid", "oid", "text"),
+                (root, row["plain"], built.text),
+            )
+
+
+def tables(root: int) -> list[database.Row]:
+    """The tables of a conversion, parents first: plain and converted, with their schemas."""
+    return database.query(
+        "SELECT t.plain::oid AS plain, t.converted::oid AS converted, n.nspname AS plain_schema, p.relname AS name,"
+        " m.nspname AS converted_schema, t.plain::text AS plain_text, t.converted::text AS converted_text"
+        " FROM dp.conversion_table t JOIN pg_class p ON p.oid = t.plain JOIN pg_namespace n ON n.oid = p.relnamespace"
+        " LEFT JOIN pg_class c ON c.oid = t.converted LEFT JOIN pg_namespace m ON m.oid = c.relnamespace"
+        " WHERE t.root = $1 ORDER BY t.position",
+        ("oid",),
+        (root,),
+    )
+
+
+def blocks(table: int) -> int:
+    """How many blocks a plain table has."""
+    query = "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS blocks"
+    return int(database.query(query, ("oid",), (table,))[0]["blocks"])
+
+
+def tree_size(table: int) -> int:
+    """How many relations a partitioned table is."""
+    return int(database.query("SELECT count(*) AS n FROM pg_partition_tree($1::regclass)", ("oid",), (table,))[0]["n"])
+
+
+def partitions_elsewhere(table: int) -> list[Identifier]:
+    """The partitions of a table that are not in its schema."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY t.level, c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [Identifier(row["schema"], row["name"]) for row in rows]
+
+
+def foreign_keys_of(tables_: list[int]) -> list[database.Row]:
+    """The foreign keys declared on some tables, and how many relations each touches."""
+    return database.query(
+        "SELECT k.conname AS name, n.nspname AS schema, c.relname AS relation, k.conrelid AS child,"
+        " k.confrelid AS parent"
+        " FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) ORDER BY k.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+
+
+def slices_of(table: int) -> list[Identifier]:
+    """The slices of a table."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = $1 ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [Identifier(row["schema"], row["name"]) for row in rows]
+
+
+def existing_schemas(schemas: list[str]) -> list[str]:
+    """Which of some schemas exist."""
+    rows = database.query(
+        "SELECT nspname AS name FROM pg_namespace WHERE nspname = ANY ($1) ORDER BY 1", ("name[]",), (schemas,)
+    )
+    return [row["name"] for row in rows]
+
+
+def is_empty_schema(schema: str) -> bool:
+    """Whether nothing is in a schema."""
+    rows = database.query(
+        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = $1::regnamespace LIMIT 1",
+        ("text",),
+        (Identifier(schema).text,),
+    )
+    return not rows
+
+
+def relation(oid: int) -> database.Row:
+    """Name, schema and owner of a table."""
+    rows = database.query(
+        "SELECT c.oid::regclass::text AS name, n.nspname AS schema, pg_get_userbyid(c.relowner) AS owner"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        ("oid",),
+        (oid,),
+    )
+    if not rows:
+        raise errors.UndefinedObject(f"relation {oid} does not exist", "It was dropped meanwhile.", "Name a table.")
+    return rows[0]
+
+
+def oid_of(name: str) -> int:
+    """The oid of a relation, by its qualified name."""
+    return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])

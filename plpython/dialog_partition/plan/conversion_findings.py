@@ -1,0 +1,314 @@
+"""What a conversion comes to, as a DBA reads it: a row a finding, with its severity and the statement."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, compose, names
+from . import conversion_form, conversion_layout
+from .conversion import (
+    CHILD,
+    KEEP,
+    OUTSIDE,
+    REFERENCE,
+    ROOT,
+    Conversion,
+    Figures,
+    Member,
+    is_kept,
+    key_columns,
+    root_columns,
+    weakened,
+)
+from .conversion_steps import side_table
+from .remakable import check_can_be_remade
+from .unique import lacking, widened
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+
+
+class Finding(NamedTuple):
+    """A row of dp.plan_conversion."""
+
+    tbl: str
+    role: str
+    severity: str
+    finding: str
+    detail: str
+    statement: str | None
+
+
+def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
+    """All findings: the root and its layout, the tables in the order of their copying, what stands beside them."""
+    found = _layout(conversion, lock_budget)
+    for member in conversion.members:
+        found += _member(conversion, member)
+    for _, name in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
+        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+        found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
+    for name_text, why in left:
+        detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
+        found.append(Finding(name_text, OUTSIDE, ERROR, "cannot belong", detail, None))
+    for key in conversion.outside:
+        found.append(_outside(conversion, key))
+    root = conversion.root.identifier.text
+    for each in conversion.dependents:
+        way = "is dropped and made again" if each.drop is not None else "is replaced"
+        detail = f"The {each.name} {way} when the tables change places, and means the new ones."
+        found.append(Finding(root, ROOT, NOTICE, "dependent object", detail, ";\n".join(each.create)))
+    for name_text, why in conversion.blocked:
+        found.append(Finding(root, ROOT, ERROR, "dependent object", f"{name_text} must be made again. {why}", None))
+    return found
+
+
+def refuse(found: list[Finding]) -> None:
+    """Refuse to convert while there are errors."""
+    wrong = [each for each in found if each.severity == ERROR]
+    if wrong:
+        told = "\n".join(f"{each.tbl}: {each.finding}. {each.detail}" for each in wrong[:10])
+        raise errors.NotInPrerequisiteState(
+            f"{wrong[0].tbl} cannot be converted: {wrong[0].finding}",
+            told,
+            "See SELECT * FROM dp.plan_conversion(...) with the same parameters; nothing was changed.",
+        )
+
+
+def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
+    root, settings = conversion.root, conversion.settings
+    name = root.identifier.text
+    found = []
+    partitions = settings.hash_partitions
+    for each in conversion.ranges:
+        detail = (
+            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
+            f" {each.rows} rows of the root lie there."
+        )
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+        )
+        found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
+    slices = conversion_layout.slices(list(conversion.ranges))
+    leaves = slices * max(partitions, 1) * len(conversion.members)
+    detail = f"{slices} slices in {len(conversion.members)} tables are {leaves} leaves."
+    found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
+    if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
+        needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        detail = (
+            f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+        )
+        found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
+    return [_key_form(conversion), *found]
+
+
+def _key_form(conversion: Conversion) -> Finding:
+    """Which key form suits these rows, with figures."""
+    root = conversion.root
+    rows = conversion.figures.get(root.oid, Figures()).rows
+    below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
+    each = f"{below / rows:.1f}" if rows else "0"
+    key = conversion.settings.range_column.name
+    detail = (
+        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
+        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row alone."
+        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
+        f" {conversion.settings.key_form}."
+    )
+    is_risky = below > 0 and conversion.settings.key_form == "exact"
+    return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
+
+
+def _member(conversion: Conversion, member: Member) -> list[Finding]:
+    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    found = [_role(conversion, member, role)]
+    obstacle = _obstacle(conversion, member)
+    if obstacle is not None:
+        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
+    if member.facts.is_forced:
+        detail = "Row security is forced on the owner, who could miss rows that policies hide."
+        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
+        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
+    for text in member.facts.row_types:
+        detail = (
+            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
+        )
+        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += _columns(conversion, member, role)
+    found += _counted(conversion, member, role)
+    found += _unique(conversion, member, role)
+    for key in (*member.owners, *member.others):
+        found.append(_foreign_key(conversion, member, key, role))
+    found += _carried(member, role)
+    return found
+
+
+def _role(conversion: Conversion, member: Member, role: str) -> Finding:
+    rows = conversion.figures.get(member.oid, Figures()).rows
+    if member.is_root:
+        detail = f"{rows} rows. Partitioned by RANGE of {names((conversion.settings.partition_column,))}"
+        hash_column = conversion.settings.hash_column
+        detail += f", then by HASH of {names((hash_column.name,))}." if hash_column else "."
+    else:
+        paths = "; ".join(_paths(conversion, member))
+        way = "exactly one owner" if len(member.owners) == 1 else f"one of {len(member.owners)} alternative owners"
+        detail = f"{rows} rows, each with {way}. To the root by {paths}."
+    create = conversion_form.table_statements(conversion, member)[0]
+    return Finding(member.identifier.text, role, NOTICE, role, detail, create.text)
+
+
+def _paths(conversion: Conversion, member: Member) -> list[str]:
+    if member.is_root:
+        return [member.structure.name]
+    return [
+        f"{member.structure.name}({', '.join(key.columns)}) > {path}"
+        for key in member.owners
+        for path in _paths(conversion, conversion.member(key.parent))
+    ]
+
+
+def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
+    """What cannot exist on a partitioned table."""
+    bare = member.structure._replace(has_rows=False, dependents=())
+    try:
+        check_can_be_remade(bare, conversion.keys, conversion.version)
+    except errors.PartitionError as error:
+        return error
+    return None
+
+
+def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    wanted = root_columns(conversion.settings) if member.is_root else key_columns(conversion)
+    for column in wanted:
+        present = member.structure.column(column.name)
+        title, detail, severity = "", "", NOTICE
+        if present is None:
+            title = "column added"
+            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            if member.is_root:
+                detail = f'Column "{column.name}" is added: the bucket of the range key.'
+        elif not present.is_alike(column):
+            title = "column altered"
+            detail = (
+                f'Column "{column.name}" is {present.declaration} and becomes {column.declaration}, as in the root.'
+            )
+            severity = WARNING
+            if column.name == conversion.settings.partition_column:
+                severity, title = ERROR, "column of another type"
+                detail = f'Column "{column.name}" is {present.declaration}, and would be the partition column.'
+        elif not member.is_root:
+            title = "column taken"
+            detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if title:
+            declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
+            found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
+    return found
+
+
+def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    figures = conversion.figures.get(member.oid, Figures())
+    found = []
+
+    def add(severity: str, title: str, detail: str) -> None:
+        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+
+    if figures.without_keys:
+        add(
+            ERROR,
+            "rows without keys",
+            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+        )
+    if figures.orphans:
+        home = ", ".join(each.text for each in conversion.orphan_keys)
+        if conversion.orphans == KEEP:
+            detail = (
+                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
+            )
+            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+        else:
+            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
+            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.conflicts:
+        detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
+        add(ERROR, "parents disagree", detail)
+    if figures.several > figures.conflicts:
+        detail = f"{figures.several} rows have more than one owner; all lead to the same keys."
+        add(NOTICE, "several owners", detail)
+    if figures.differing:
+        detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        add(WARNING, "values replaced", detail)
+    return found
+
+
+def _unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    found = []
+    broken = weakened(conversion, member)
+    for index in conversion_form.widened_indexes(conversion, member):
+        kind = "primary key" if index.constraint_type == "p" else "unique rule"
+        definition = widened(index.definition, lacking(index, conversion.keys))
+        if index not in broken:
+            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
+        elif conversion.allow_weaker_unique:
+            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
+            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
+        elif is_kept(member, index):
+            detail = (
+                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
+                " name the keys as well."
+            )
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
+        else:
+            detail = (
+                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
+                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+            )
+            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
+    return found
+
+
+def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> Finding:
+    wanted = next(
+        (
+            s
+            for _, s in conversion_form.key_steps(conversion, member)
+            if f"CONSTRAINT {Identifier(key.name)} " in s.text
+        ),
+        None,
+    )
+    deferred = wanted is not None and wanted.text.endswith("INITIALLY DEFERRED") and not key.is_deferred
+    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
+    if deferred:
+        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
+    title = "foreign key made composite"
+    return Finding(member.identifier.text, role, NOTICE, title, detail, wanted.text if wanted is not None else None)
+
+
+def _carried(member: Member, role: str) -> list[Finding]:
+    """What is carried along; only what a DBA may want to look at."""
+    structure = member.structure
+    parts = [
+        ("triggers", [each.name for each in structure.triggers]),
+        ("rules", [each.name for each in structure.rules]),
+        ("policies", [each.name for each in member.properties.policies]),
+        ("publications", [each.name for each in structure.publications]),
+        ("extended statistics", [each.name for each in structure.statistics]),
+    ]
+    return [
+        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+        for title, found in parts
+        if found
+    ]
+
+
+def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
+        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
+    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
+    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)

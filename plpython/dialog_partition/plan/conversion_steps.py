@@ -1,0 +1,244 @@
+"""A conversion as a list of steps that are stored, and done one after the other."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from .. import naming
+from ..model import ForeignKey
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from . import conversion_copy, conversion_form, conversion_switch
+from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
+from .foreign_keys import ACTIONS
+from .structure import Index, add_constraint
+
+# How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+    "run",
+    "slices",
+    "copy",
+    "verify",
+    "switch",
+    "global index",
+    "move",
+    "sync",
+)
+
+
+class Part(NamedTuple):
+    """One step of a conversion."""
+
+    phase: str  # structure, copy, indexes, foreign keys, verify, switch, afterwards
+    kind: str
+    target: Composable
+    statements: tuple[SQL, ...]
+    table: int = 0  # the plain table it is about
+    parents: tuple[int, ...] = ()  # further plain tables whose new ones it locks
+    arguments: str = "{}"
+
+
+def parts(conversion: Conversion) -> list[Part]:
+    """All steps, in order."""
+    found = _structure(conversion)
+    for member in conversion.members:
+        copy = conversion_copy.copy_statement(conversion, member)
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        keys = conversion_copy.keys_statements(conversion, member)
+        if keys:
+            found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
+    found += _indexes(conversion) + _foreign_keys(conversion)
+    for member in conversion.members:
+        found.append(_verification(conversion, member))
+    root = conversion.root
+    switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
+    found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
+    return found + _afterwards(conversion)
+
+
+def _structure(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    statements = conversion_form.schema_statements(conversion)
+    found = [Part("structure", RUN, root.identifier, tuple(statements), root.oid)]
+    for member in conversion.members:
+        made = conversion_form.table_statements(conversion, member)
+        found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    for each in conversion.ranges:
+        arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
+        call = compose(
+            "CALL dp.create_slices({}::regclass, {}, {}, {})",
+            Literal(root.working.identifier.text),
+            *(Literal(value) for value in arguments.values()),
+        )
+        found.append(
+            Part("structure", SLICES, root.working.identifier, (call,), root.oid, arguments=json.dumps(arguments))
+        )
+    return found
+
+
+def _indexes(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for statements in conversion_form.index_steps(conversion, member):
+            found.append(Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid))
+        analyze = compose("ANALYZE {}", member.working.identifier)
+        found.append(Part("indexes", RUN, member.working.identifier, (analyze,), member.oid))
+        dropped = conversion_copy.drop_keys_statement(conversion, member)
+        if dropped is not None:
+            found.append(Part("indexes", RUN, member.keys_table, (dropped,), member.oid))
+    return found
+
+
+def _foreign_keys(conversion: Conversion) -> list[Part]:
+    found = []
+    for member in conversion.members:
+        for parent, statement in conversion_form.key_steps(conversion, member):
+            target = member.working.identifier
+            found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("foreign keys", RUN, member.working.identifier, tuple(triggers), member.oid))
+    return found
+
+
+def _verification(conversion: Conversion, member: Member) -> Part:
+    statements = (
+        conversion_copy.content(conversion, member, member.identifier),
+        conversion_copy.content(conversion, member, member.working.identifier),
+        conversion_copy.versions(member.identifier),
+    )
+    return Part("verify", VERIFY, member.identifier, statements, member.oid)
+
+
+def _afterwards(conversion: Conversion) -> list[Part]:
+    root = conversion.root
+    found = []
+    for each in conversion.dependents:
+        for statement in each.afterwards:
+            found.append(Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid))
+    for member in conversion.members:
+        found.append(Part("afterwards", MOVE, member.identifier, (_move_statement(member),), member.oid))
+    for member, index in global_indexes(conversion):
+        found.append(_global_index(member, index))
+    for key in conversion.outside:
+        side = side_table(conversion, key.parent, key.parent_columns)
+        if side is not None:
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+    sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
+    found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
+    schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
+    dropped = tuple(compose("DROP SCHEMA {}", Identifier(schema)) for schema in schemas)
+    found.append(Part("afterwards", RUN, root.identifier, dropped, root.oid))
+    return found
+
+
+def _move_statement(member: Member) -> SQL:
+    """The partitions of a new table follow it, each in a transaction of its own."""
+    block = compose(
+        "DECLARE each regclass; BEGIN FOR each IN SELECT t.relid FROM pg_partition_tree({}::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {}::regnamespace"
+        " LOOP EXECUTE format('ALTER TABLE %s SET SCHEMA %I', each, {}); COMMIT; END LOOP; END",
+        Literal(member.identifier.text),
+        Literal(Identifier(member.working.schema).text),
+        Literal(member.structure.schema),
+    )
+    return compose("DO {}", Literal(block.text))
+
+
+def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """The unique rules that hold over all partitions through global indexes."""
+    if conversion.allow_weaker_unique:
+        return _needed_outside(conversion)
+    return [
+        (member, index)
+        for member in conversion.members
+        for index in weakened(conversion, member)
+        if is_kept(member, index)
+    ]
+
+
+def _needed_outside(conversion: Conversion) -> list[tuple[Member, Index]]:
+    """Where weaker rules are accepted: still those to which tables outside refer."""
+    found = []
+    for member in conversion.members:
+        wanted = {key.parent_columns for key in conversion.outside if key.parent == member.oid}
+        for index in weakened(conversion, member):
+            if index.columns in wanted and is_kept(member, index):
+                found.append((member, index))
+                wanted.discard(index.columns)
+    return found
+
+
+def _global_index(member: Member, index: Index) -> Part:
+    columns = tuple(column for column in index.columns if column is not None)
+    predicate = member.facts.predicates.get(index.name)
+    name = side_name(member, columns)
+    arguments = {"columns": list(columns), "predicate": predicate, "index_name": name}
+    call = compose(
+        "CALL dp.create_global_index_online({}::regclass, {}, true, {}, {})",
+        Literal(member.identifier.text),
+        name_array(columns),
+        Literal(predicate),
+        Literal(name),
+    )
+    return Part("afterwards", GLOBAL_INDEX, member.identifier, (call,), member.oid, arguments=json.dumps(arguments))
+
+
+def side_name(member: Member, columns: tuple[str, ...]) -> str:
+    """The name of the side table of a global index that a conversion makes."""
+    return naming.derived_name(naming.shorten(f"{member.structure.name}_{'_'.join(columns)}", 50), "global")
+
+
+def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) -> Identifier | None:
+    """To which side table a foreign key from outside can point."""
+    for member, index in global_indexes(conversion):
+        same = tuple(sorted(columns)) == tuple(sorted(str(column) for column in index.columns))
+        if member.oid == parent and same and index.name not in member.facts.predicates:
+            return Identifier(member.structure.schema, side_name(member, tuple(str(c) for c in index.columns)))
+    return None
+
+
+def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    action = SQL(ACTIONS[key.on_delete])
+    if key.delete_columns:
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE" if key.is_deferrable else ""
+    clause = compose(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
+        names(key.columns),
+        side,
+        names(key.parent_columns),
+        SQL(ACTIONS[key.on_update]),
+        action,
+        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
+    )
+    return add_constraint(SQL(key.child_text), key.name, clause)
+
+
+def recorded_statements(conversion: Conversion) -> list[SQL]:
+    """What dp's configuration says of a conversion that is at its end."""
+
+    def kept(member: Member) -> Literal:
+        return Literal(Identifier(kept_schema(member.structure.schema), member.structure.name).text)
+
+    root = conversion.root
+    found = [
+        compose(
+            "INSERT INTO dp.conversion_config (root, hierarchy, state)"
+            " VALUES ({}::regclass, {}::regclass, 'converted')",
+            kept(root),
+            Literal(root.identifier.text),
+        )
+    ]
+    for position, member in enumerate(conversion.members):
+        found.append(
+            compose(
+                "INSERT INTO dp.conversion_table (root, plain, converted, position)"
+                " VALUES ({}::regclass, {}::regclass, {}::regclass, {})",
+                kept(root),
+                kept(member),
+                Literal(member.identifier.text),
+                Literal(position),
+            )
+        )
+    return found
