@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -51,6 +52,7 @@ def main() -> int:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if not versions or arguments.server not in (None, *versions):
         parser.error(f"no such PostgreSQL with PL/Python is installed (there are: {versions or 'none'})")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and removed then, too
     results: list[Result] = []
     with Server(arguments.server or versions[-1], SETTINGS) as server:
         bench = Bench(server, arguments.dialogs)

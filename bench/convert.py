@@ -41,7 +41,7 @@ def _measure(bench: Bench, dialogs: int) -> tuple[float, float]:
         connection.execute("ANALYZE")
         before = _counts(connection)
         connection.execute(f"SET dp.now = '{NOW}'")
-        call = f"CALL dp.convert('{ROOT}', '{RANGE_KEY}', '{HASH_KEY}', hash_partitions => 4)"
+        call = f"CALL dp.convert('{ROOT}', '{RANGE_KEY}', '{HASH_KEY}', slice => '5 years', hash_partitions => 2)"
         converted = milliseconds(lambda: connection.execute(call))
         if _counts(connection) != before:
             raise RuntimeError("rows were lost")
