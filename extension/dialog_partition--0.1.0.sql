@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_e4b11fb4c842'
+PACKAGE = 'dialog_partition_0_1_0_330f5f6da3ad'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2287,8 +2287,7 @@ def _move(work: Work, step: Stored) -> None:
     moved = catalog.partitions_elsewhere(table)
     for first in range(0, len(moved), MOVED_AT_ONCE):
         statements = tuple(
-            compose("ALTER TABLE {} SET SCHEMA {}", each, Identifier(schema))
-            for each in moved[first : first + MOVED_AT_ONCE]
+            compose("ALTER {} SET SCHEMA {}", each, Identifier(schema)) for each in moved[first : first + MOVED_AT_ONCE]
         )
         work.execute(step, statements, 0, is_last=False)
     work.execute(step, (), LOCKS_OF_TABLE)
@@ -2492,6 +2491,7 @@ def _print(root: int, options: dict[str, Any]) -> None:
     _check_schemas(found)
     structure = found.root.structure
     call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
+    call = call._replace(is_schema_change=True)
     for part in parts(found):
         execute.execute([_printed(part)], call)
     last = tuple(Operation(found.root.identifier, each) for each in recorded_statements(found))
@@ -5359,6 +5359,7 @@ import datetime
 from .. import database, errors
 from ..model import ForeignKey
 from ..plan.conversion import Facts, Member, choose_owners
+from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
@@ -5378,7 +5379,8 @@ _REFERRING = """
 """
 
 _REFERRED = """
-    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    SELECT DISTINCT n.nspname AS schema, c.relname AS name, pg_has_role(c.relowner, 'USAGE') AS is_own
+    FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
     ORDER BY n.nspname, c.relname
@@ -5399,10 +5401,15 @@ _STORED = """
 """
 
 _INDEXES = """
-    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate, i.indisclustered AS is_clustered,
            i.indisunique AND i.indexprs IS NULL AND i.indimmediate
            AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_NOT_VALID = """
+    SELECT conname AS name, contype AS type, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+    WHERE conrelid = $1 AND contype IN ('c', 'f') AND NOT convalidated ORDER BY conname
 """
 
 _ROW_TYPES = """
@@ -5471,7 +5478,13 @@ def _why_not(relation: database.Row, owner: str) -> str | None:
 
 
 def _member(oid: int) -> Member:
-    structure = catalog_structure.read(oid)
+    return member(catalog_structure.read(oid), None)
+
+
+def member(structure: Structure, template: int | None) -> Member:
+    """A table with what only a conversion asks of it."""
+    oid = structure.oid
+    not_valid = database.query(_NOT_VALID, ("oid",), (oid,))
     stored = database.query(_STORED, ("oid",), (oid,))
     indexes = database.query(_INDEXES, ("oid",), (oid,))
     relation = _relations([oid])[oid]
@@ -5483,8 +5496,11 @@ def _member(oid: int) -> Member:
         tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
         relation["is_forced"],
         relation["text"],
+        tuple((row["name"], row["definition"]) for row in not_valid if row["type"] == "c"),
+        tuple(row["name"] for row in not_valid if row["type"] == "f"),
+        next((row["name"] for row in indexes if row["is_clustered"]), None),
     )
-    return Member(structure, catalog_properties.read(oid, None), facts)
+    return Member(structure, catalog_properties.read(oid, template), facts)
 
 
 def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
@@ -5525,10 +5541,10 @@ def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[st
         )
 
 
-def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+def references(members: list[Member]) -> list[tuple[Identifier, bool]]:
     """The tables beside the hierarchy that it refers to."""
     rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
-    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+    return [(Identifier(row["schema"], row["name"]), row["is_own"]) for row in rows]
 
 
 def outside_keys(members: list[Member]) -> list[ForeignKey]:
@@ -5736,16 +5752,19 @@ def tree_size(table: int) -> int:
     return int(database.query("SELECT count(*) AS n FROM pg_partition_tree($1::regclass)", ("oid",), (table,))[0]["n"])
 
 
-def partitions_elsewhere(table: int) -> list[Identifier]:
-    """The partitions of a table that are not in its schema."""
+def partitions_elsewhere(table: int) -> list[SQL]:
+    """The partitions of a table, and their statistics objects, that are not in its schema: as ALTER names them."""
     rows = database.query(
-        "SELECT n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        "SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
         " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY t.level, c.relname",
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1)"
+        " UNION ALL SELECT 'STATISTICS', n.nspname, s.stxname FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_statistic_ext s ON s.stxrelid = t.relid AND t.level > 0 JOIN pg_namespace n ON n.oid = s.stxnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY 1 DESC, 3",
         ("oid",),
         (table,),
     )
-    return [Identifier(row["schema"], row["name"]) for row in rows]
+    return [compose("{} {}", SQL(row["kind"]), Identifier(row["schema"], row["name"])) for row in rows]
 
 
 def foreign_keys_of(tables_: list[int]) -> list[database.Row]:
@@ -8456,7 +8475,7 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", PROPAGATION)
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "jit", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
@@ -8517,6 +8536,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
     database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
@@ -9918,6 +9938,9 @@ class Facts(NamedTuple):
     row_types: tuple[str, ...]  # what uses the table's row type: it cannot be made to mean another table
     is_forced: bool  # row security also for the owner
     text: str  # its name as PostgreSQL writes it
+    unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
+    unproven: tuple[str, ...]  # foreign keys that are NOT VALID
+    clustered: str | None  # the index that CLUSTER goes by
 
 
 class Member(NamedTuple):
@@ -9965,6 +9988,7 @@ class Figures(NamedTuple):
     conflicts: int = 0  # rows whose parents belong to different keys
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
+    broken: int = 0  # rows that break a foreign key which is NOT VALID
 
 
 class Dependent(NamedTuple):
@@ -9993,7 +10017,7 @@ class Conversion(NamedTuple):
     settings: Settings
     figures: dict[int, Figures]
     ranges: tuple[Range, ...]
-    references: tuple[tuple[int, Identifier], ...]
+    references: tuple[tuple[Identifier, bool], ...]  # shared tables, and whether the caller may register them
     outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
     dependents: tuple[Dependent, ...]
     blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why
@@ -10001,7 +10025,7 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
-    excluded: tuple[str, ...] = ()
+    is_back: bool = False  # from partitioned tables to plain ones
 
     @property
     def root(self) -> Member:
@@ -10014,8 +10038,8 @@ class Conversion(NamedTuple):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The partition keys."""
-        return self.settings.partition_keys
+        """The partition keys that the new tables have; plain ones have none."""
+        return () if self.is_back else self.settings.partition_keys
 
     def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
         """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
@@ -10250,14 +10274,30 @@ def counting(conversion: Conversion, member: Member) -> SQL:
     alias = Identifier("t")
     return compose(
         "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, {differing} AS differing FROM {table} AS t",
+        " {conflicts} AS conflicts, {differing} AS differing, {broken} AS broken FROM {table} AS t",
         without_keys=_filtered(_without_keys(conversion, member, alias)),
         orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
         several=_filtered(_several(member, alias)),
         conflicts=_filtered(_conflict(conversion, member, alias)),
         differing=_filtered(_differing(conversion, member, alias)),
+        broken=_filtered(_broken(member, alias)),
         table=member.identifier,
     )
+
+
+def _broken(member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row breaks a foreign key that is NOT VALID, as those of partitioned tables cannot be."""
+    conditions = [
+        compose(
+            "(NOT {} AND NOT EXISTS (SELECT FROM {} AS b WHERE {}))",
+            _is_null(key, alias),
+            SQL(key.parent_text),
+            _parent_of(key, alias, Identifier("b")),
+        )
+        for key in member.structure.foreign_keys
+        if key.name in member.facts.unproven
+    ]
+    return SQL("(" + " OR ".join(each.text for each in conditions) + ")") if conditions else None
 
 
 def _filtered(condition: SQL | None) -> SQL:
@@ -10419,7 +10459,7 @@ from typing import NamedTuple
 
 from .. import errors
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, compose, names
+from ..sql import Identifier, Literal, compose, names
 from . import conversion_form, conversion_layout
 from .conversion import (
     CHILD,
@@ -10458,9 +10498,10 @@ def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: i
     found = _layout(conversion, lock_budget)
     for member in conversion.members:
         found += _member(conversion, member)
-    for _, name in conversion.references:
-        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
-        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+    for name, is_own in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is"
+        detail += ", and is registered as a reference." if is_own else "; its owner is another role."
+        register = compose("SELECT dp.register_reference({}::regclass)", Literal(name.text))
         found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
     for name_text, why in left:
         detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
@@ -10501,7 +10542,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
-            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+            *(Literal(text) for text in (name, each.lower, each.upper, each.width)),
         )
         found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
     slices = conversion_layout.slices(list(conversion.ranges))
@@ -10527,7 +10568,7 @@ def _key_form(conversion: Conversion) -> Finding:
     key = conversion.settings.range_column.name
     detail = (
         f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
-        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row alone."
+        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
         f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
         f" {conversion.settings.key_form}."
     )
@@ -10645,6 +10686,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
             add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.broken:
+        detail = (
+            f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+        )
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
     if figures.conflicts:
         detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
         add(ERROR, "parents disagree", detail)
@@ -10732,8 +10778,8 @@ from __future__ import annotations
 from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import declare, foreign_keys
-from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from . import conversion_record, declare, foreign_keys
+from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -10761,7 +10807,8 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
             )
         if not present.is_not_null:
             found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", working.identifier, name))
-    found += _access(member)
+    found += unchecked_statements(member)
+    found += access_statements(member)
     if member.is_root:
         if settings.slice_key is not None and settings.bucket is not None:
             found += declare.slice_key_statements(working, settings, settings.slice_key, settings.bucket)
@@ -10770,7 +10817,15 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
     else:
         found += declare.template_statements(working, member.properties)
         found.append(declare.table_statement(working, conversion.root.working.identifier, CHILD))
-    return found
+    return [*found, conversion_record.statement(conversion, member)]
+
+
+def unchecked_statements(member: Member) -> list[SQL]:
+    """CHECKs that rows may break which are there come behind the rows."""
+    return [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", member.working.identifier, Identifier(name))
+        for name, _ in member.facts.unchecked
+    ]
 
 
 def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) -> SQL:
@@ -10791,7 +10846,7 @@ def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) 
     )
 
 
-def _access(member: Member) -> list[SQL]:
+def access_statements(member: Member) -> list[SQL]:
     """Privileges and the comment; row security comes when the table has its name, for policies may look at others."""
     properties, relation = member.properties, member.working.identifier
     found = [
@@ -10811,12 +10866,28 @@ def _access(member: Member) -> list[SQL]:
     return found
 
 
+def reference_statements(conversion: Conversion) -> list[SQL]:
+    """The shared tables are registered as such."""
+    return [
+        compose(
+            "INSERT INTO dp.table_config (tbl, root, role) VALUES ({}::regclass, {}::regclass, {})",
+            Literal(name.text),
+            Literal(conversion.root.working.identifier.text),
+            Literal(REFERENCE),
+        )
+        for name, is_own in conversion.references
+        if is_own
+    ]
+
+
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
     """The indexes and unique rules of a new table, widened by the keys; one a step."""
     working = member.working
     found = []
     for index in member.structure.indexes:
         found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+    for name, definition in member.facts.unchecked:
+        found.append([add_constraint(working.identifier, name, SQL(definition))])
     identity = replica_identity_statement(member.properties, working.identifier)
     if identity is not None:
         found.append([identity])
@@ -10984,6 +11055,99 @@ def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
 def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
     count = moment.year * 12 + moment.month - 1 + months
     return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_record': r'''"""What a conversion changed of a table, noted with the new one: dp.unconvert takes back just that."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from ..sql import SQL, Literal, compose
+from .conversion import Conversion, Member, key_columns, root_columns
+from .unique import lacking
+
+
+class Key(NamedTuple):
+    """What a foreign key said before it got the partition keys."""
+
+    keys: tuple[str, ...]  # those it got
+    on_update: str
+    is_deferrable: bool
+    is_deferred: bool
+
+
+class Record(NamedTuple):
+    """What was changed of one table."""
+
+    added: tuple[str, ...]  # columns
+    altered: dict[str, str]  # columns of another type or collation, and what they were
+    nullable: tuple[str, ...]  # columns that became NOT NULL
+    indexes: dict[str, tuple[str, ...]]  # unique rules that got keys
+    foreign_keys: dict[str, Key]
+    publications: dict[str, tuple[str, ...]]  # column lists
+    clustered: str | None
+
+
+NOTHING = Record((), {}, (), {}, {}, {}, None)
+
+
+def made(conversion: Conversion, member: Member) -> Record:
+    """What a conversion changes of a table."""
+    wanted = root_columns(conversion.settings) if member.is_root else key_columns(conversion)
+    present = {column.name: column for column in member.structure.columns}
+    there = [column for column in wanted if column.name in present]
+    keys = conversion.keys
+    return Record(
+        tuple(column.name for column in wanted if column.name not in present),
+        {
+            column.name: present[column.name].declaration.text
+            for column in there
+            if not present[column.name].is_alike(column)
+        },
+        tuple(column.name for column in there if not present[column.name].is_not_null),
+        {
+            index.name: lacking(index, keys)
+            for index in member.structure.indexes
+            if index.is_unique and index.constraint_type != "x"
+        },
+        {
+            key.name: Key(
+                tuple(name for name in keys if name not in key.columns),
+                key.on_update,
+                key.is_deferrable,
+                key.is_deferred,
+            )
+            for key in (*member.owners, *member.others)
+        },
+        {each.name: each.columns for each in member.structure.publications if each.columns},
+        member.facts.clustered,
+    )
+
+
+def statement(conversion: Conversion, member: Member) -> SQL:
+    """The row that notes it."""
+    return compose(
+        "INSERT INTO dp.conversion_record (tbl, root, changes) VALUES ({}::regclass, {}::regclass, {})",
+        Literal(member.working.identifier.text),
+        Literal(conversion.root.working.identifier.text),
+        Literal(json.dumps(made(conversion, member))),
+    )
+
+
+def read(text: str | None) -> Record:
+    """A noted row; nothing of a table that was declared."""
+    if text is None:
+        return NOTHING
+    added, altered, nullable, indexes, foreign_keys, publications, clustered = json.loads(text)
+    return Record(
+        tuple(added),
+        altered,
+        tuple(nullable),
+        {name: tuple(keys) for name, keys in indexes.items()},
+        {name: Key(tuple(key[0]), *key[1:]) for name, key in foreign_keys.items()},
+        {name: tuple(columns) for name, columns in publications.items()},
+        clustered,
+    )
 ''','plan.conversion_steps': r'''"""A conversion as a list of steps that are stored, and done one after the other."""
 
 from __future__ import annotations
@@ -11049,6 +11213,9 @@ def _structure(conversion: Conversion) -> list[Part]:
     for member in conversion.members:
         made = conversion_form.table_statements(conversion, member)
         found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    registered = conversion_form.reference_statements(conversion)
+    if registered:
+        found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -11119,14 +11286,18 @@ def _afterwards(conversion: Conversion) -> list[Part]:
 
 
 def _move_statement(member: Member) -> SQL:
-    """The partitions of a new table follow it, each in a transaction of its own."""
+    """The partitions of a new table follow it with their statistics objects, each in a transaction of its own."""
     block = compose(
-        "DECLARE each regclass; BEGIN FOR each IN SELECT t.relid FROM pg_partition_tree({}::regclass) AS t"
-        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {}::regnamespace"
-        " LOOP EXECUTE format('ALTER TABLE %s SET SCHEMA %I', each, {}); COMMIT; END LOOP; END",
-        Literal(member.identifier.text),
-        Literal(Identifier(member.working.schema).text),
-        Literal(member.structure.schema),
+        "DECLARE each text; BEGIN FOR each IN"
+        " SELECT format('TABLE %s', c.oid::regclass) FROM pg_partition_tree({table}::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {working}::regnamespace"
+        " UNION ALL SELECT format('STATISTICS %s.%I', {working}, s.stxname) FROM pg_statistic_ext AS s"
+        " JOIN pg_partition_tree({table}::regclass) AS t ON t.relid = s.stxrelid"
+        " WHERE s.stxnamespace = {working}::regnamespace"
+        " LOOP EXECUTE format('ALTER %s SET SCHEMA %I', each, {schema}); COMMIT; END LOOP; END",
+        table=Literal(member.identifier.text),
+        working=Literal(Identifier(member.working.schema).text),
+        schema=Literal(member.structure.schema),
     )
     return compose("DO {}", Literal(block.text))
 
@@ -17292,6 +17463,14 @@ CREATE TABLE dp.conversion_table (
 );
 COMMENT ON TABLE dp.conversion_table IS 'The plain tables of a conversion, parents before children, and what takes their place.';
 
+CREATE TABLE dp.conversion_record (
+    tbl regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    changes jsonb NOT NULL
+);
+CREATE INDEX conversion_record_root ON dp.conversion_record (root);
+COMMENT ON TABLE dp.conversion_record IS 'What a conversion changed of each table, for dp.unconvert to take back.';
+
 CREATE TABLE dp.conversion_step (
     root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
     position integer NOT NULL,
@@ -17316,11 +17495,12 @@ SELECT pg_extension_config_dump('dp.global_index_config', '');
 SELECT pg_extension_config_dump('dp.conversion_config', '');
 SELECT pg_extension_config_dump('dp.conversion_table', '');
 SELECT pg_extension_config_dump('dp.conversion_step', '');
+SELECT pg_extension_config_dump('dp.conversion_record', '');
 
 GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
+dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
 GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
+dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -17369,6 +17549,7 @@ BEGIN
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
+    DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
     DELETE FROM dp.table_config AS t WHERE t.tbl::oid = ANY (gone);
     DELETE FROM dp.hierarchy_config AS h WHERE h.root::oid = ANY (gone);
     DELETE FROM dp.conversion_config AS c WHERE c.root::oid = ANY (gone);
@@ -17464,6 +17645,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversio
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_record
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -17749,10 +17932,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -18019,10 +18202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -18041,10 +18224,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -18070,10 +18253,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -18095,10 +18278,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -18116,10 +18299,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -18137,10 +18320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -18156,10 +18339,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18184,10 +18367,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -18216,10 +18399,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -18241,10 +18424,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -18276,10 +18459,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -18300,10 +18483,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -18320,10 +18503,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -18341,10 +18524,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -18368,10 +18551,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18389,10 +18572,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -18409,10 +18592,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -18428,10 +18611,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -18448,10 +18631,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -18467,10 +18650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -18487,10 +18670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -18507,10 +18690,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -18527,10 +18710,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -18546,10 +18729,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -18599,10 +18782,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -18635,15 +18818,16 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.plan_conversion IS
-'What CALL dp.convert with the same parameters would do: a row a table and finding, with its severity (error: it would be refused), what it means, and the statement. Reads every row of the tables, to count those that have no parent, or two.
+'What CALL dp.convert with the same parameters would do: a row a table and finding, with its severity, what it means, and the statement.
+Reads every row of the tables, to count those that have no parent, or two.
 Locks: ACCESS SHARE on the tables. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 42710 in a hierarchy already, 42P16 circle of foreign keys.';
 
 -- functions/prewarm.sql.j2
@@ -18662,10 +18846,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18687,10 +18871,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -18708,10 +18892,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -18729,10 +18913,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -18753,10 +18937,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18774,10 +18958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -18796,10 +18980,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -18816,10 +19000,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -18836,10 +19020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -18987,10 +19171,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -19005,10 +19189,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -19028,10 +19212,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -19060,15 +19244,16 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
-'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares counts and checksums, and exchanges them in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
-Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P06 a schema exists, 42P07, 53200, 55006, 55P03.';
+'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares, and exchanges them
+in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
+Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -19084,10 +19269,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -19106,10 +19291,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -19129,10 +19314,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -19150,10 +19335,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -19170,10 +19355,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -19190,10 +19375,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -19208,10 +19393,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -19227,10 +19412,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -19246,10 +19431,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_e4b11fb4c842' not in GD:
+if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_e4b11fb4c842'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_330f5f6da3ad'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS

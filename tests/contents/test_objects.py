@@ -16,7 +16,9 @@ EXPECTED = Path(__file__).parent / "expected" / "objects.txt"
 # The server refuses COMMIT in a procedure with SET; these pin search_path themselves, after every commit again.
 COMMITTING_PROCEDURES = {
     "add_constraint_online",
+    "cancel_conversion",
     "cluster",
+    "convert",
     "create_global_index_online",
     "create_index_concurrently",
     "create_slices",

@@ -11,7 +11,8 @@ PLAIN = """
 CREATE TABLE kind (id int PRIMARY KEY, name text);
 INSERT INTO kind SELECT i, 'kind ' || i FROM generate_series(1, 3) AS i;
 CREATE TABLE event (
-    id bigint PRIMARY KEY, party text COLLATE "C" NOT NULL, at timestamptz NOT NULL, kind_id int NOT NULL REFERENCES kind,
+    id bigint PRIMARY KEY, party text COLLATE "C" NOT NULL, at timestamptz NOT NULL,
+    kind_id int NOT NULL REFERENCES kind,
     org text NOT NULL, key text, mask int NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX event_org_key ON event (org, key) WHERE key IS NOT NULL;
@@ -24,10 +25,13 @@ CREATE TABLE item (
     id bigint PRIMARY KEY, event_id bigint REFERENCES event ON DELETE CASCADE,
     message_id bigint REFERENCES message ON DELETE CASCADE, name text
 );
-CREATE TABLE word (item_id bigint NOT NULL REFERENCES item ON DELETE CASCADE, language text, PRIMARY KEY (item_id, language));
+CREATE TABLE word (
+    item_id bigint NOT NULL REFERENCES item ON DELETE CASCADE, language text, PRIMARY KEY (item_id, language)
+);
 INSERT INTO event SELECT i, 'party ' || i % 7, '2007-03-01'::timestamptz + i * interval '17 days', i % 3 + 1, 'org', i
     FROM generate_series(1, 400) AS i;
-INSERT INTO message SELECT i, i % 400 + 1, CASE WHEN i > 800 THEN i - 400 END, 'body ' || i FROM generate_series(1, 1200) AS i;
+INSERT INTO message SELECT i, i % 400 + 1, CASE WHEN i > 800 THEN i - 400 END, 'body ' || i
+    FROM generate_series(1, 1200) AS i;
 INSERT INTO item SELECT i, CASE WHEN i % 2 = 0 THEN i % 400 + 1 END, CASE WHEN i % 2 = 1 THEN i % 1200 + 1 END, 'i'
     FROM generate_series(1, 2000) AS i;
 INSERT INTO word SELECT i % 2000 + 1, i % 3 FROM generate_series(1, 4000) AS i ON CONFLICT DO NOTHING;

@@ -71,6 +71,16 @@ CASES = {
         "SELECT {columns} FROM dp.attach_slice('event', '2025-01-01'{dry})",
     ),
     "sync, template lost": (FILLED + "DROP TABLE item_template;", "CALL dp.sync('event'{dry})"),
+    "convert": (
+        TABLES + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
+        " FROM generate_series(1, 9) AS n; INSERT INTO item (id, event_id) SELECT id, id FROM event;",
+        "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year', key_form => '{form}'"
+        ", exclude => '{other}'{dry})",
+    ),
+    "drop_converted": (
+        TABLES + "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year');",
+        "SELECT {columns} FROM dp.drop_converted('event'{dry})",
+    ),
     "configure": (
         FILLED,
         "SELECT {columns} FROM dp.configure('event', slice => '1 year', retention => '10 years', premake => 7,"

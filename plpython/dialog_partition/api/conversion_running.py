@@ -185,8 +185,7 @@ def _move(work: Work, step: Stored) -> None:
     moved = catalog.partitions_elsewhere(table)
     for first in range(0, len(moved), MOVED_AT_ONCE):
         statements = tuple(
-            compose("ALTER TABLE {} SET SCHEMA {}", each, Identifier(schema))
-            for each in moved[first : first + MOVED_AT_ONCE]
+            compose("ALTER {} SET SCHEMA {}", each, Identifier(schema)) for each in moved[first : first + MOVED_AT_ONCE]
         )
         work.execute(step, statements, 0, is_last=False)
     work.execute(step, (), LOCKS_OF_TABLE)

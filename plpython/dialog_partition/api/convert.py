@@ -134,6 +134,7 @@ def _print(root: int, options: dict[str, Any]) -> None:
     _check_schemas(found)
     structure = found.root.structure
     call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
+    call = call._replace(is_schema_change=True)
     for part in parts(found):
         execute.execute([_printed(part)], call)
     last = tuple(Operation(found.root.identifier, each) for each in recorded_statements(found))

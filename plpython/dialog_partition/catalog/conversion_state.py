@@ -185,16 +185,19 @@ def tree_size(table: int) -> int:
     return int(database.query("SELECT count(*) AS n FROM pg_partition_tree($1::regclass)", ("oid",), (table,))[0]["n"])
 
 
-def partitions_elsewhere(table: int) -> list[Identifier]:
-    """The partitions of a table that are not in its schema."""
+def partitions_elsewhere(table: int) -> list[SQL]:
+    """The partitions of a table, and their statistics objects, that are not in its schema: as ALTER names them."""
     rows = database.query(
-        "SELECT n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        "SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
         " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY t.level, c.relname",
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1)"
+        " UNION ALL SELECT 'STATISTICS', n.nspname, s.stxname FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_statistic_ext s ON s.stxrelid = t.relid AND t.level > 0 JOIN pg_namespace n ON n.oid = s.stxnamespace"
+        " WHERE n.oid <> (SELECT relnamespace FROM pg_class WHERE oid = $1) ORDER BY 1 DESC, 3",
         ("oid",),
         (table,),
     )
-    return [Identifier(row["schema"], row["name"]) for row in rows]
+    return [compose("{} {}", SQL(row["kind"]), Identifier(row["schema"], row["name"])) for row in rows]
 
 
 def foreign_keys_of(tables_: list[int]) -> list[database.Row]:

@@ -63,6 +63,9 @@ def _structure(conversion: Conversion) -> list[Part]:
     for member in conversion.members:
         made = conversion_form.table_statements(conversion, member)
         found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    registered = conversion_form.reference_statements(conversion)
+    if registered:
+        found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -133,14 +136,18 @@ def _afterwards(conversion: Conversion) -> list[Part]:
 
 
 def _move_statement(member: Member) -> SQL:
-    """The partitions of a new table follow it, each in a transaction of its own."""
+    """The partitions of a new table follow it with their statistics objects, each in a transaction of its own."""
     block = compose(
-        "DECLARE each regclass; BEGIN FOR each IN SELECT t.relid FROM pg_partition_tree({}::regclass) AS t"
-        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {}::regnamespace"
-        " LOOP EXECUTE format('ALTER TABLE %s SET SCHEMA %I', each, {}); COMMIT; END LOOP; END",
-        Literal(member.identifier.text),
-        Literal(Identifier(member.working.schema).text),
-        Literal(member.structure.schema),
+        "DECLARE each text; BEGIN FOR each IN"
+        " SELECT format('TABLE %s', c.oid::regclass) FROM pg_partition_tree({table}::regclass) AS t"
+        " JOIN pg_class AS c ON c.oid = t.relid WHERE c.relnamespace = {working}::regnamespace"
+        " UNION ALL SELECT format('STATISTICS %s.%I', {working}, s.stxname) FROM pg_statistic_ext AS s"
+        " JOIN pg_partition_tree({table}::regclass) AS t ON t.relid = s.stxrelid"
+        " WHERE s.stxnamespace = {working}::regnamespace"
+        " LOOP EXECUTE format('ALTER %s SET SCHEMA %I', each, {schema}); COMMIT; END LOOP; END",
+        table=Literal(member.identifier.text),
+        working=Literal(Identifier(member.working.schema).text),
+        schema=Literal(member.structure.schema),
     )
     return compose("DO {}", Literal(block.text))
 
