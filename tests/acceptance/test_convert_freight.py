@@ -71,6 +71,8 @@ def test_converted_everything_on_the_tables_still_works(db: Database, key_form: 
     owner.execute('DELETE FROM "%s; --"."Position" WHERE "Mandant" = 2')
     written = owner.execute('SELECT count(*) > 50, min("Tabelle") FROM "Protokoll"').fetchone()
     assert written == (True, "Position")
+    # The function and the view on it read the table that took the place of the plain one.
+    assert owner.execute('SELECT sum("Menge") FROM "Mengen" WHERE "Mandant" = 2').fetchone() == (0,)
     # Row security: a reader sees its own client's consignments.
     reader = db.connect()
     reader.execute("SET ROLE owner")
