@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_330f5f6da3ad'
+PACKAGE = 'dialog_partition_0_1_0_dd9b53c092f5'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2109,10 +2109,11 @@ import time
 
 from .. import database, errors, execute, progress
 from ..catalog import conversion_state as catalog
+from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
-from ..plan import conversion_copy
+from ..plan import conversion_copy, unconversion
 from ..plan.conversion import working_schema
-from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import drift, global_index, slices
 
@@ -2134,7 +2135,14 @@ class Work:
     def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
         """``root`` is the plain one."""
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        state = catalog.find(root)
+        self.is_back = state is not None and state.is_back
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    @property
+    def hierarchy(self) -> int:
+        """The root of the hierarchy that is made, or unmade."""
+        return self.root if self.is_back else self.converted[self.root]
 
     def read_again(self) -> None:
         """Tables were made, or have changed places."""
@@ -2143,9 +2151,12 @@ class Work:
     def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
         """Run statements in one transaction, in which the step is noted as done."""
         found = [Operation(step.target, each, locks=0) for each in statements]
+        context = self.call
         if is_last:
             found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
-        execute.execute([Step(tuple(found))], self.call)
+        if self.is_back and step.phase == "afterwards":  # the partitioned root may go, and nothing is logged of it
+            context = context._replace(root=self.converted[self.root])
+        execute.execute([Step(tuple(found))], context)
 
 
 def run(root: int, call: Context, batch_blocks: int) -> None:
@@ -2154,16 +2165,19 @@ def run(root: int, call: Context, batch_blocks: int) -> None:
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
+        if work.is_back and step.phase == "afterwards":
+            progress.forget()  # its row goes with the partitioned root
         KINDS[step.kind](work, step)
         step = catalog.next_step(root)
+    name = catalog.relation(work.converted[root])["name"]
+    if work.is_back:
+        database.notice(f"{name} is a plain table again")
+        return
     catalog.set_state(root, "converted")
     database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
-    progress.clear(work.converted[root])
+    progress.clear(work.hierarchy)
     execute.commit(call)
-    database.notice(
-        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
-        " dp.drop_converted"
-    )
+    database.notice(f"{name} is converted; the plain tables are kept until dp.drop_converted")
 
 
 def _enter_phase(work: Work, step: Stored) -> None:
@@ -2178,7 +2192,7 @@ def _enter_phase(work: Work, step: Stored) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = 4 * LOCKS_OF_TABLE
+    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
         locks += 3 * catalog.tree_size(own) if own is not None else 0
@@ -2201,13 +2215,13 @@ def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
     batches = -(-(total - step.next_block) // work.batch_blocks)
-    about = work.call._replace(root=work.converted[work.root])
-    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    table = work.converted.get(step.table, step.table)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
     first = step.next_block
-    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    locks = catalog.tree_size(table) + 2 * LOCKS_OF_TABLE
     while first < total:
         last = min(first + work.batch_blocks, total)
         statements = (
@@ -2259,6 +2273,8 @@ def _switch(work: Work, step: Stored) -> None:
     switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
     statements = (step.statements[0], *checks, *step.statements[1:], switched)
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    if work.is_back:
+        locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -2314,6 +2330,13 @@ def _sync(work: Work, step: Stored) -> None:
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
+def _drop_index(work: Work, step: Stored) -> None:
+    side = json.loads(step.arguments)["side"]
+    if catalog.exists(side):
+        global_index.drop_global_index(side, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
 KINDS: dict[str, Callable[[Work, Stored], None]] = {
     RUN: _run,
     SLICES: _slices,
@@ -2323,6 +2346,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     MOVE: _move,
     GLOBAL_INDEX: _global_index,
     SYNC: _sync,
+    DROP_INDEX: _drop_index,
 }
 
 
@@ -2388,13 +2412,19 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
     if batch_blocks < 1:
         raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
     state = catalog.find(root)
+    if state is not None and state.is_back:
+        raise errors.NotInPrerequisiteState(
+            f"{state.name} is being made plain tables",
+            f"Its conversion back is in the state {state.state}.",
+            "CALL dp.unconvert(...) goes on; CALL dp.cancel_conversion(...) gives it up before the exchange.",
+        )
     if state is not None and state.state == CONVERTED:
         calls.nothing_to_do(f"{state.hierarchy_name} was converted already")
         return
     if dry_run:
         _print(root, options)
         return
-    call = _open("convert", state.root if state is not None else root)
+    call = open_plain("convert", state.root if state is not None else root)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
         conversion_running.discard(state.root, call)
@@ -2414,11 +2444,11 @@ def cancel_conversion(root: int, dry_run: bool) -> None:
         return
     if state.state in (SWITCHED, CONVERTED):
         raise errors.NotInPrerequisiteState(
-            f"{state.hierarchy_name} took the place of the plain tables already",
+            f"{state.hierarchy_name} took the place of the tables already",
             "Rows may have been written to it.",
-            "CALL dp.convert(...) brings it to its end; the plain tables are kept until dp.drop_converted(...).",
+            "CALL dp.convert(...), or dp.unconvert(...), brings it to its end.",
         )
-    call = _open("cancel_conversion", state.root, dry_run)
+    call = open_plain("cancel_conversion", state.root, dry_run)
     conversion_running.discard(state.root, call)
 
 
@@ -2444,7 +2474,7 @@ def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
     return calls.run_in_function([Step(tuple(operations), is_atomic=True)], call)
 
 
-def _open(name: str, root: int, dry_run: bool = False) -> Context:
+def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     """Begin a procedure on plain tables: their lock is the session's until the call ends."""
     row = catalog.relation(root)
     _check_owner(row["name"], row["owner"])
@@ -2467,12 +2497,13 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     """Examine the tables, refuse what cannot be done, and store the steps."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     catalog.begin(found, parts(found))
     execute.commit(call)
 
 
-def _check_schemas(found: Conversion) -> None:
+def check_schemas(found: Conversion) -> None:
+    """The schemas that a conversion makes are not there."""
     schemas = dict.fromkeys(member.structure.schema for member in found.members)
     wanted = [name for schema in schemas for name in (working_schema(schema), kept_schema(schema))]
     taken = catalog.existing_schemas(wanted)
@@ -2488,7 +2519,7 @@ def _print(root: int, options: dict[str, Any]) -> None:
     """What a call would do."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     structure = found.root.structure
     call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
     call = call._replace(is_schema_change=True)
@@ -3066,8 +3097,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     side = next(each for each in target.table.global_indexes if each.oid == index)
     operations = [
         Operation(each.identifier, plan_lookup.drop(each))
-        for each in _all_lookups(target.hierarchy, target.table, side)
-        if catalog.existing_functions(each.table.schema, each.comment)
+        for each in existing_lookups(target.hierarchy, target.table, side)
     ]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
@@ -3217,6 +3247,15 @@ def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Oper
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
     return [Operation(lookup.identifier, each, locks=3) for each in plan_lookup.create(lookup)]
+
+
+def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """Those that are there."""
+    return [
+        each
+        for each in _all_lookups(hierarchy, table, side)
+        if catalog.existing_functions(each.table.schema, each.comment)
+    ]
 
 
 def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
@@ -4354,6 +4393,179 @@ def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozens
     """The parts of a slice, one a table, on whose owner row security is forced."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return frozenset(each.oid for each in found if catalog_slices.forces_row_security(each))
+''','api.unconvert': r'''"""unconvert: a hierarchy becomes plain tables again, with the rows as they are."""
+
+from __future__ import annotations
+
+from .. import errors, execute
+from ..catalog import conversion as catalog_conversion
+from ..catalog import conversion_state as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import detached as catalog_detached
+from ..catalog import foreign_keys as catalog_keys
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..model import Hierarchy
+from ..operation import Operation, Step
+from ..plan import lookup as plan_lookup
+from ..plan import unconversion as plan
+from ..plan.conversion import REFUSE, Conversion, Member
+from ..plan.conversion_steps import SWITCH, Part
+from ..plan.declare import Settings
+from . import calls, conversion_running, global_index
+from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.conversion_state import State
+    from ..execute import Context
+
+
+def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
+    """Make plain tables of a hierarchy; see sql/procedures/unconvert.sql.j2."""
+    if batch_blocks < 1:
+        raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
+    state = catalog.find(root)
+    _check_state(state)
+    if state is None and catalog_hierarchy.root_of(root) is None:
+        calls.nothing_to_do(f"{catalog_server.relation_name(root)} is in no hierarchy")
+        return
+    source = state.root if state is not None else root
+    if dry_run:
+        _print(source)
+        return
+    call = open_plain("unconvert", source)
+    state = catalog.find(root)  # under the lock
+    if state is not None and state.state in (STRUCTURE, CHANGED):
+        conversion_running.discard(state.root, call)
+        state = None
+    if state is None:
+        hierarchy = catalog_hierarchy.load(source)
+        found = examine(hierarchy)
+        catalog.begin(found, _parts(found, hierarchy))
+        execute.commit(call)
+    conversion_running.run(source, call, batch_blocks)
+
+
+def _check_state(state: State | None) -> None:
+    if state is None or state.is_back:
+        return
+    raise errors.NotInPrerequisiteState(
+        f"plain tables of {state.hierarchy_name or state.name} are there already",
+        f"dp.convert keeps them; its conversion is in the state {state.state}.",
+        "SELECT dp.drop_converted(...) first, or CALL dp.convert(...) until it is at its end.",
+    )
+
+
+def examine(hierarchy: Hierarchy) -> Conversion:
+    """Read the tables of a hierarchy, and refuse what cannot be made plain."""
+    _check_hierarchy(hierarchy)
+    oids = [table.oid for table in hierarchy.tables]
+    records = catalog.records(oids)
+    members = tuple(
+        plan.narrowed(_member(table.oid, table.template_oid), records[table.oid], hierarchy)
+        for table in hierarchy.tables
+    )
+    dependents, blocked = catalog_dependents.read(oids)
+    if blocked:
+        raise errors.DependentObjects(
+            f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
+            blocked[0][1],
+            "Drop it first, and create it again afterwards.",
+        )
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
+    found = Conversion(
+        members,
+        _settings(hierarchy, members[0]),
+        {},
+        (),
+        (),
+        outside,
+        tuple(dependents),
+        (),
+        (),
+        REFUSE,
+        False,
+        catalog_server.server().version,
+        is_back=True,
+    )
+    check_schemas(found)
+    return found
+
+
+def _member(oid: int, template: int | None) -> Member:
+    return catalog_conversion.member(catalog_structure.read(oid), template)
+
+
+def _check_hierarchy(hierarchy: Hierarchy) -> None:
+    root = hierarchy.root.identifier
+    detached = catalog_detached.remembered(hierarchy)
+    if detached:
+        raise errors.NotInPrerequisiteState(
+            f"{root} has slices that are detached",
+            f"Among them is {detached[0].identifier}; its rows would not be among those of the plain table.",
+            "Attach them with SELECT dp.attach_slice(...), or drop them with SELECT dp.drop_slice(...).",
+        )
+    needed, budget = plan.reading_locks(hierarchy), catalog_server.server().lock_budget
+    if needed > budget:
+        raise errors.OutOfLocks(
+            f"comparing all rows of {root} at the end needs about {needed} locks, more than the budget of {budget}",
+            "The tables are exchanged in one transaction, which looks into every leaf.",
+            "Raise max_locks_per_transaction.",
+        )
+
+
+def _settings(hierarchy: Hierarchy, root: Member) -> Settings:
+    """The keys that the tables have now; nothing else of it is asked for."""
+    policy = hierarchy.policy
+    columns = {column.name: column for column in catalog_structure.columns(root.oid)}
+    return Settings(
+        columns[policy.range_key],
+        hierarchy.range_type,
+        columns[policy.hash_key] if policy.hash_key is not None else None,
+        policy.key_form,
+        policy.slice_key,
+        policy.bucket,
+        policy.width,
+        policy.hash_partitions,
+        policy.premake,
+        policy.start,
+        None,
+        policy.retention_action,
+        policy.retention_schema,
+        policy.time_zone,
+        policy.default_slice,
+        f"{policy.lock_timeout_ms} ms",
+    )
+
+
+def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
+    oids = [member.oid for member in found.members]
+    return plan.parts(
+        found,
+        catalog.records(oids),
+        hierarchy,
+        {oid: catalog.leaves_of(oid) for oid in oids},
+        {oid: catalog.slices_of(oid) for oid in oids},
+        [
+            plan_lookup.drop(each)
+            for table in hierarchy.tables
+            for index in table.global_indexes
+            for each in global_index.existing_lookups(hierarchy, table, index)
+        ],
+    )
+
+
+def _print(root: int) -> None:
+    """What a call would do."""
+    hierarchy = catalog_hierarchy.load(root)
+    found = examine(hierarchy)
+    call: Context = calls.hierarchy_context("unconvert", hierarchy, execute.DRY_RUN)._replace(is_schema_change=True)
+    for part in _parts(found, hierarchy):
+        operations = tuple(Operation(part.target, statement) for statement in part.statements)
+        execute.execute([Step(operations, part.kind == SWITCH)], call)
 ''','api.upkeep': r'''"""The maintenance of one hierarchy."""
 
 from __future__ import annotations
@@ -5573,6 +5785,8 @@ from typing import NamedTuple
 
 from .. import database, errors
 from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_record import Record
+from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -5586,6 +5800,7 @@ class State(NamedTuple):
     owner: str
     name: str
     hierarchy_name: str | None
+    is_back: bool
 
 
 class Stored(NamedTuple):
@@ -5606,7 +5821,7 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -5617,7 +5832,11 @@ def find(root: int) -> State | None:
 def begin(conversion: Conversion, parts: list[Part]) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
-    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    database.query(
+        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
+        ("oid", "bool"),
+        (root, conversion.is_back),
+    )
     for position, member in enumerate(conversion.members):
         database.query(
             "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
@@ -5824,6 +6043,34 @@ def relation(oid: int) -> database.Row:
 def oid_of(name: str) -> int:
     """The oid of a relation, by its qualified name."""
     return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])
+
+
+def records(tables_: list[int]) -> dict[int, Record]:
+    """What conversions changed of some tables."""
+    rows = database.query(
+        "SELECT t.oid AS tbl, r.changes::text AS changes FROM unnest($1) AS t (oid)"
+        " LEFT JOIN dp.conversion_record r ON r.tbl = t.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+    return {row["tbl"]: read_record(row["changes"]) for row in rows}
+
+
+def leaves_of(table: int) -> list[tuple[int, Identifier]]:
+    """The leaves of a table."""
+    rows = database.query(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def exists(oid: int) -> bool:
+    """Whether a relation is there."""
+    return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
 ''','catalog.dependents': r'''"""Reading what depends on plain tables, with what is needed to let it mean the new ones."""
 
 from __future__ import annotations
@@ -5848,7 +6095,8 @@ _ABOVE = """
         LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
         WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass) AND above.level < 100
           AND coalesce(r.ev_class, y.polrelid, 0) <> ALL ($1)
-          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class = above.oid)
+          AND NOT EXISTS (SELECT FROM pg_class p WHERE p.oid = coalesce(r.ev_class, y.polrelid) AND p.relispartition)
+          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class IS NOT DISTINCT FROM above.oid)
     )
     SELECT class::regclass::text AS class, oid, max(level) AS level FROM above
     WHERE level > 0 GROUP BY class, oid ORDER BY 3, 1, 2
@@ -8238,6 +8486,7 @@ MODULES = {
     "convert": "convert",
     "cancel_conversion": "convert",
     "drop_converted": "convert",
+    "unconvert": "unconvert",
 }
 READING = (
     "check",
@@ -11164,7 +11413,7 @@ from .foreign_keys import ACTIONS
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
-RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC, DROP_INDEX = (
     "run",
     "slices",
     "copy",
@@ -11173,6 +11422,7 @@ RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
     "global index",
     "move",
     "sync",
+    "drop index",
 )
 
 
@@ -11199,7 +11449,7 @@ def parts(conversion: Conversion) -> list[Part]:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
     found += _indexes(conversion) + _foreign_keys(conversion)
     for member in conversion.members:
-        found.append(_verification(conversion, member))
+        found.append(verification(conversion, member))
     root = conversion.root
     switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
@@ -11254,7 +11504,8 @@ def _foreign_keys(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _verification(conversion: Conversion, member: Member) -> Part:
+def verification(conversion: Conversion, member: Member) -> Part:
+    """Compare a table with its copy."""
     statements = (
         conversion_copy.content(conversion, member, member.identifier),
         conversion_copy.content(conversion, member, member.working.identifier),
@@ -11276,7 +11527,7 @@ def _afterwards(conversion: Conversion) -> list[Part]:
     for key in conversion.outside:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
-            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -11304,6 +11555,8 @@ def _move_statement(member: Member) -> SQL:
 
 def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
     """The unique rules that hold over all partitions through global indexes."""
+    if conversion.is_back:
+        return []
     if conversion.allow_weaker_unique:
         return _needed_outside(conversion)
     return [
@@ -11355,7 +11608,8 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
     return None
 
 
-def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+def outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    """A foreign key of another table, made again to what holds its columns."""
     action = SQL(ACTIONS[key.on_delete])
     if key.delete_columns:
         action = compose("{} ({})", action, names(key.delete_columns))
@@ -11413,7 +11667,8 @@ from .structure import ENABLED_WORDS, Sequence
 
 def lock_statement(conversion: Conversion) -> SQL:
     """Nobody reads or writes the plain tables while they are exchanged."""
-    listed = ", ".join(member.identifier.text for member in conversion.members)
+    only = "ONLY " if conversion.is_back else ""  # partitions are reached by their tables alone
+    listed = ", ".join(f"{only}{member.identifier}" for member in conversion.members)
     return compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", SQL(listed))
 
 
@@ -11459,13 +11714,11 @@ def _put_away(member: Member) -> list[SQL]:
 def _put_in_place(conversion: Conversion, member: Member) -> list[SQL]:
     structure, working, settings = member.structure, member.working, conversion.settings
     schema = Identifier(structure.schema)
-    found = [
-        compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema),
-        compose(
-            "ALTER TABLE {} SET SCHEMA {}", Identifier(working.schema, naming.template_name(structure.name)), schema
-        ),
-    ]
-    if member.is_root and settings.slice_key is not None:
+    found = [compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema)]
+    if not conversion.is_back:
+        template = Identifier(working.schema, naming.template_name(structure.name))
+        found.append(compose("ALTER TABLE {} SET SCHEMA {}", template, schema))
+    if member.is_root and settings.slice_key is not None and not conversion.is_back:
         function = Identifier(working.schema, naming.derived_name(structure.name, "set_slice_key"))
         found.append(compose("ALTER FUNCTION {}() SET SCHEMA {}", function, schema))
     for each in structure.statistics:
@@ -15612,13 +15865,13 @@ def _with_slice_key(index: Index, range_key: str, slice_key: str) -> Index:
 
 def _renamed(definition: str, position: int, name: str) -> str:
     """The text of an index with another name for the column at a position of its key."""
-    start, end = _spans(definition)[position]
+    start, end = spans(definition)[position]
     item = definition[start:end]
     rest = item[item.index('"', 1) + 1 :] if item.startswith('"') else item[len(item.split(" ")[0]) :]
     return definition[:start] + Identifier(name).text + rest + definition[end:]
 
 
-def _spans(definition: str) -> list[tuple[int, int]]:
+def spans(definition: str) -> list[tuple[int, int]]:
     """Where the items of the first list in parentheses are."""
     found, depth, quote, start = [], 0, "", 0
     for position in range(list_end(definition) + 1):
@@ -16121,6 +16374,271 @@ def _keys(hierarchy: Hierarchy, table: Table) -> tuple[list[ForeignKey], list[Fo
 
 def _own_keys(hierarchy: Hierarchy, table: Table) -> list[ForeignKey]:
     return [key for key in hierarchy.foreign_keys if key.child == table.oid == key.parent]
+''','plan.unconversion': r'''"""Making a hierarchy plain tables again: what a conversion added is taken away, everything else stays."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, naming
+from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, names
+from . import conversion_form, conversion_switch, keeping, trees
+from .conversion import Conversion, Member, kept_schema, working_schema
+from .conversion_record import Record
+from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
+from .foreign_keys import ACTIONS, SETTING_ACTIONS
+from .properties import column_statements, storage_clause
+from .slice_form import spans
+from .structure import Index, Structure, add_constraint
+
+LOCKS_OF_TABLE = 12
+
+
+def narrowed(member: Member, record: Record, hierarchy: Hierarchy) -> Member:
+    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
+    structure = member.structure
+    table = hierarchy.table(member.oid)
+    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    internal = _internal_triggers(hierarchy, table, record)
+    foreign_keys = tuple(_narrowed_key(key, record) if key.name in inside else key for key in structure.foreign_keys)
+    publications = tuple(
+        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
+        for each in structure.publications
+    )
+    kept = structure._replace(
+        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
+        foreign_keys=foreign_keys,
+        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
+        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
+        publications=publications,
+    )
+    stored = tuple(column for column in member.facts.stored if column not in record.added)
+    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
+    statistics = tuple(each for each in member.properties.statistics if each.name in own)
+    return member._replace(
+        structure=kept,
+        properties=member.properties._replace(statistics=statistics),
+        facts=member.facts._replace(stored=stored),
+        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
+        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
+    )
+
+
+def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in dropped)
+
+
+def _internal_triggers(hierarchy: Hierarchy, table: Table, record: Record) -> set[str]:
+    """The triggers that keep the slice key and global indexes."""
+    found = {
+        name
+        for index in table.global_indexes
+        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
+    }
+    if hierarchy.policy.slice_key in record.added:
+        found.add(naming.derived_name(table.name, "set_slice_key"))
+    return found
+
+
+def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
+    """An index without the columns that go."""
+    gone = record.indexes.get(index.name, ())
+    left = [column for column in index.columns if column in record.added and column not in gone]
+    if left:
+        raise errors.DependentObjects(
+            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
+            "It was made after the conversion, which had added the column.",
+            "Drop the index first: SELECT dp.drop_index(...).",
+        )
+    cut = [position for position, column in enumerate(index.columns) if column in gone]
+    if not cut:
+        return index
+    found = spans(index.definition)
+    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
+    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
+    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
+
+
+def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
+    return tuple(column for position, column in enumerate(columns) if position not in cut)
+
+
+def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
+    """A foreign key without the partition keys that it got, and as it was besides."""
+    was = record.foreign_keys.get(key.name)
+    if was is None:
+        return key
+    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in was.keys]
+    columns = tuple(own for own, _ in pairs)
+    delete_columns = () if set(key.delete_columns) == set(columns) else key.delete_columns
+    return key._replace(
+        columns=columns,
+        parent_columns=tuple(theirs for _, theirs in pairs),
+        on_update=was.on_update,
+        delete_columns=delete_columns,
+        is_deferrable=was.is_deferrable,
+        is_deferred=was.is_deferred,
+    )
+
+
+def _clause(key: ForeignKey, parent: Composable) -> SQL:
+    action = SQL(ACTIONS[key.on_delete])
+    if key.on_delete in SETTING_ACTIONS and key.delete_columns:
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE" if key.is_deferrable else ""
+    return compose(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
+        names(key.columns),
+        parent,
+        names(key.parent_columns),
+        SQL(ACTIONS[key.on_update]),
+        action,
+        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
+    )
+
+
+def parts(
+    conversion: Conversion,
+    records: dict[int, Record],
+    hierarchy: Hierarchy,
+    leaves: dict[int, list[tuple[int, Identifier]]],
+    slices: dict[int, list[Identifier]],
+    lookups: list[SQL],
+) -> list[Part]:
+    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
+    root = conversion.root
+    found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
+    for member in conversion.members:
+        made = tuple(_table_statements(member, records[member.oid]))
+        found.append(Part("structure", RUN, member.working.identifier, made, member.oid))
+    for member in conversion.members:
+        for oid, leaf in leaves[member.oid]:
+            found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
+    found += _rules(conversion, records)
+    found += [verification(conversion, member) for member in conversion.members]
+    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
+    found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
+    return found + _afterwards(conversion, hierarchy, slices)
+
+
+def _table_statements(member: Member, record: Record) -> list[SQL]:
+    working, properties = member.working.identifier, member.properties
+    found = [
+        compose(
+            "CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS){}",
+            SQL("UNLOGGED " if properties.is_unlogged else ""),
+            working,
+            member.identifier,
+            compose(" TABLESPACE {}", Identifier(properties.tablespace)) if properties.tablespace else SQL(""),
+        )
+    ]
+    found += [compose("ALTER TABLE {} DROP COLUMN {}", working, Identifier(column)) for column in record.added]
+    for column, declaration in record.altered.items():
+        found.append(compose("ALTER TABLE {} ALTER COLUMN {} TYPE {}", working, Identifier(column), SQL(declaration)))
+    for column in record.nullable:
+        found.append(compose("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", working, Identifier(column)))
+    if properties.options:
+        found.append(compose("ALTER TABLE {} SET ({})", working, storage_clause(properties.options)))
+    found += column_statements(properties, working)
+    return found + conversion_form.unchecked_statements(member) + conversion_form.access_statements(member)
+
+
+def _copy(member: Member, leaf: Identifier) -> SQL:
+    columns = list(member.facts.stored)
+    return compose(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS t",
+        member.working.identifier,
+        names(columns),
+        comma_list(conversion_form.identifiers("t", columns)),
+        leaf,
+    )
+
+
+def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
+    """Indexes, then foreign keys and triggers."""
+    found = []
+    for member in conversion.members:
+        working = member.working.identifier
+        for statements in conversion_form.index_steps(conversion, member):
+            found.append(Part("indexes", RUN, working, tuple(statements), member.oid))
+        clustered = records[member.oid].clustered
+        if clustered is not None and any(index.name == clustered for index in member.structure.indexes):
+            mark = compose("ALTER TABLE {} CLUSTER ON {}", working, Identifier(clustered))
+            found.append(Part("indexes", RUN, working, (mark,), member.oid))
+        found.append(Part("indexes", RUN, working, (compose("ANALYZE {}", working),), member.oid))
+    inside = {member.oid: member.working.identifier for member in conversion.members}
+    for member in conversion.members:
+        working = member.working.identifier
+        for key in member.structure.foreign_keys:
+            parent = inside.get(key.parent, SQL(key.parent_text))
+            statement = add_constraint(working, key.name, _clause(key, parent))
+            found.append(Part("foreign keys", RUN, working, (statement,), member.oid))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("foreign keys", RUN, working, tuple(triggers), member.oid))
+    return found
+
+
+def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+    root = conversion.root
+    found = [
+        Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid)
+        for each in conversion.dependents
+        for statement in each.afterwards
+    ]
+    tables = {index.oid: table for table in hierarchy.tables for index in table.global_indexes}
+    for key in conversion.outside:
+        statement = outside_key(key, tables[key.parent].identifier)
+        found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+    for table in hierarchy.tables:
+        for index in table.global_indexes:
+            found.append(_drop_index(table, index))
+    return found + _dropping(conversion, hierarchy, slices)
+
+
+def _drop_index(table: Table, index: GlobalIndex) -> Part:
+    call = compose("SELECT dp.drop_global_index({}::regclass)", Literal(index.identifier.text))
+    arguments = json.dumps({"side": index.oid})
+    return Part("afterwards", DROP_INDEX, index.identifier, (call,), table.oid, arguments=arguments)
+
+
+def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+    """The partitioned tables go, in transactions that the lock table bears; the root with the last traces."""
+    root = conversion.root
+    found = []
+    for member in reversed(conversion.members):
+        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
+        for key in [key for key in hierarchy.foreign_keys if key.child == member.oid]:
+            locks = 3 * (trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)) + LOCKS_OF_TABLE
+            drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
+            found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
+    for member in reversed(conversion.members):
+        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
+        for each in slices[member.oid]:
+            found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
+        drop = compose("DROP TABLE {}", table)
+        if not member.is_root:
+            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
+    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
+
+
+def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
+    root = conversion.root.structure
+    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
+    if hierarchy.policy.slice_key is not None:
+        function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
+        found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    for schema in schemas:
+        found.append(compose("DROP SCHEMA {}", Identifier(working_schema(schema))))
+        found.append(compose("DROP SCHEMA {}", Identifier(kept_schema(schema))))
+    return found
+
+
+def reading_locks(hierarchy: Hierarchy) -> int:
+    """What comparing all row versions in one transaction takes."""
+    return sum(trees.planned(hierarchy, table) for table in hierarchy.tables) + LOCKS_OF_TABLE
 ''','plan.unique': r'''"""Unique rules of a table that is partitioned: what they become, and which cannot be kept."""
 
 from __future__ import annotations
@@ -17448,11 +17966,12 @@ COMMENT ON TABLE dp.progress_entry IS
 CREATE TABLE dp.conversion_config (
     root regclass PRIMARY KEY,
     hierarchy regclass,
+    is_back boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
     started timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dp.conversion_config IS
-'Conversions of plain tables: the plain root, the root of the hierarchy that takes its place, and how far they are.';
+'Conversions: the root, that which takes its place (of a hierarchy, or back: a plain one), and how far they are.';
 
 CREATE TABLE dp.conversion_table (
     root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
@@ -17932,10 +18451,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -18202,10 +18721,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -18224,10 +18743,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -18253,10 +18772,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -18278,10 +18797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -18299,10 +18818,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -18320,10 +18839,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -18339,10 +18858,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18367,10 +18886,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -18399,10 +18918,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -18424,10 +18943,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -18459,10 +18978,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -18483,10 +19002,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -18503,10 +19022,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -18524,10 +19043,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -18551,10 +19070,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18572,10 +19091,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -18592,10 +19111,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -18611,10 +19130,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -18631,10 +19150,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -18650,10 +19169,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -18670,10 +19189,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -18690,10 +19209,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -18710,10 +19229,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -18729,10 +19248,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -18782,10 +19301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -18818,10 +19337,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -18846,10 +19365,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18871,10 +19390,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -18892,10 +19411,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -18913,10 +19432,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -18937,10 +19456,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18958,10 +19477,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -18980,10 +19499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -19000,10 +19519,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -19020,10 +19539,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -19171,10 +19690,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -19189,10 +19708,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -19212,10 +19731,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -19244,10 +19763,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -19269,10 +19788,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -19291,10 +19810,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -19314,10 +19833,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -19335,10 +19854,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -19355,10 +19874,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -19375,10 +19894,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -19393,10 +19912,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -19412,10 +19931,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -19431,13 +19950,33 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_330f5f6da3ad' not in GD:
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_330f5f6da3ad'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
 'Gives slices, leaves and templates what parent and template say: runs the statements of dp.drift, those that write all rows of a leaf anew only with rewrite.
 A template that is lost is made anew as the newest leaf is.
 Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 owner, 42704, 55006, 55P03.';
+
+-- procedures/unconvert.sql.j2
+CREATE PROCEDURE dp.unconvert(
+    root regclass,
+    batch_blocks integer DEFAULT 4096,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_dd9b53c092f5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.unconvert IS
+'Makes plain tables of a hierarchy, with the rows as they are, the application stopped: what dp.convert added to the tables
+is taken away again, everything else stays. A hierarchy that was declared keeps its key columns.
+Locks: a leaf SHARE while rows are copied from it, all tables ACCESS EXCLUSIVE while they are exchanged. Commits each step.
+Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 2D000, 53200, 55006, 55P03.';

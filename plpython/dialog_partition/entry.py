@@ -63,6 +63,7 @@ MODULES = {
     "convert": "convert",
     "cancel_conversion": "convert",
     "drop_converted": "convert",
+    "unconvert": "unconvert",
 }
 READING = (
     "check",
