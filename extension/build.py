@@ -31,7 +31,7 @@ ORDER = (
     "support/index_names.sql.j2",
     "support/check_empty.sql.j2",
     "support/check_unchanged.sql.j2",
-    "support/replica_identity.sql.j2",
+    "support/use_index.sql.j2",
     "support/share_identity.sql.j2",
     "support/rename_sequence.sql.j2",
     "support/equality_schema.sql.j2",

@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_dd9b53c092f5'
+PACKAGE = 'dialog_partition_0_1_0_abbed3c3dcbd'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -329,10 +329,11 @@ from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..operation import Operation, Step
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -447,12 +448,27 @@ class Alteration:
                 "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
             )
 
-    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
-        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+    def run(
+        self, operations: list[Operation], kind: str | None = None, name: str = "", *, drops_views: bool = False
+    ) -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed.
+
+        Writable views follow; ``drops_views``: they would stand in the way, and are made anew.
+        """
+        views = catalog_view.of_root(self.context.root)
+        gone = [each for each in views if each.table == self.target.table.oid] if drops_views else []
         first = operations[0]
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
-        rows = calls.run_in_function([Step(tuple(counted))], self.context)
-        if kind is None or self.context.mode == execute.DRY_RUN:
+        counted = [*view_upkeep.drop_operations(gone), *counted]
+        if self.context.mode == execute.DRY_RUN:
+            counted += view_upkeep.printed(self.target.hierarchy, views)
+        rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
+        if self.context.mode == execute.DRY_RUN:
+            return rows
+        if views:
+            view_upkeep.run_refresh(self.context, tuple(gone))
+            rows = execute.last_plan()
+        if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
         if others:
@@ -1062,7 +1078,7 @@ from ..plan import coverage, foreign_keys, remake, slice_form
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
-from . import calls, requirements
+from . import calls, requirements, view_upkeep
 from .declare import tell_pending
 
 TYPE_CHECKING = False
@@ -1111,7 +1127,18 @@ def register_child(
         steps += _slice_steps(extended, table, properties, call)
     if not any(step.operations for step in steps):
         return calls.nothing_to_do(f"{structure.identifier} is registered under {parent_structure.identifier} already")
-    return calls.run_in_function(steps, call)
+    rows = calls.run_in_function([*steps, *_view_steps(hierarchy, child, call)], call)
+    if call.mode == execute.DRY_RUN:
+        return rows
+    view_upkeep.run_refresh(call)
+    return execute.last_plan()
+
+
+def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
+    """What a dry run prints for the writable views of a child that gets a further parent."""
+    if call.mode != execute.DRY_RUN:
+        return []
+    return [Step(tuple(view_upkeep.printed(hierarchy, view_upkeep.of_table(hierarchy.root.oid, child))))]
 
 
 def _form(
@@ -1234,9 +1261,11 @@ from __future__ import annotations
 
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
+from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -1365,7 +1394,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -1449,7 +1478,18 @@ def alter_column_type(
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
-    return change.run(operations, "column", column_name)
+    if of_table:
+        operations += _lost_marks(tbl, column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
+
+
+def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
+    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
+    found: list[Operation] = []
+    for index in catalog_order.indexes(tbl):
+        if index.is_chosen and column_name in index.columns:
+            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
+    return found
 
 
 def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
@@ -1542,7 +1582,7 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, progress, remote
+from .. import errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -1553,13 +1593,10 @@ from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index
+from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 PROBE = "dp_probe"
-
-
-class Rolled(Exception):
-    """Carries a result out of a subtransaction that is to be rolled back."""
 
 
 def create_index_concurrently(
@@ -1613,20 +1650,20 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     """
     if index is not None:
         change.context = change.context._replace(search_path=None)
-        return given._replace(definition=catalog_online.definition(index.identifier.text), is_unique=index.is_unique)
+        return catalog_online.like(index.identifier.text, given.name)
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
     unique = SQL("UNIQUE " if given.is_unique else "")
     statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            raise Rolled(catalog_online.definition(Identifier(template_schema(change), PROBE).text))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> Wanted:
+        execute.probe(statement.text, change.context)
+        return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
+
+    wanted = rolled_back(made)
     change.context = change.context._replace(search_path=None)
-    return given._replace(definition=text)
+    return wanted
 
 
 def template_schema(change: Alteration) -> str:
@@ -1667,7 +1704,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
-    wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
+    wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 
@@ -1692,7 +1729,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy
+from . import calls, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1713,6 +1750,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         if wanted.get(name) == ENDLESS:
             wanted[name] = None
     current = _current(root)
+    retention.check_options(hierarchy, current, wanted)
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -1728,7 +1766,7 @@ def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl"
+        " propagate_ddl, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -1741,7 +1779,7 @@ def _current(root: int) -> dict[str, Any]:
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What differs, in the form in which it is stored."""
     stored = dict(wanted)
-    for name in ("slice", "retention"):
+    for name in ("slice", "retention", "retention_grace"):
         if stored.get(name) is not None:
             stored[name] = str(calendars.parse_width(stored[name], name))
     return {
@@ -2675,17 +2713,19 @@ def check_modulus(hierarchy: Hierarchy, hash_partitions: int | None) -> int:
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import cron as catalog_cron
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
 from ..plan.structure import Structure
-from ..sql import Identifier
+from ..sql import Identifier, Literal
 from . import calls, policy, requirements
 
 TYPE_CHECKING = False
@@ -2736,12 +2776,25 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    views = [view.identifier.text for view in catalog_view.of_root(root)]
+    if views:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has writable views",
+            f"They are {', '.join(views)}; nobody would keep them true to their tables.",
+            "SELECT dp.drop_writable_views(...) first.",
+        )
     indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
     if indexes:
         raise errors.NotInPrerequisiteState(
             f"{hierarchy.root.identifier} has global indexes",
             f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
             "SELECT dp.drop_global_index(...) of each first.",
+        )
+    if catalog_cron.recorded(root):
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has jobs in pg_cron",
+            "They would go on, and fail.",
+            f"SELECT dp.unschedule({Literal(hierarchy.root.identifier.text)}) first.",
         )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(
@@ -3000,9 +3053,10 @@ def _with_template(table: Table, call: Context) -> Table:
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
 from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
@@ -3012,7 +3066,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, probing
+from . import calls, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -3048,7 +3102,18 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
+    return _run_with_views(change, operations, is_atomic=True)
+
+
+def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomic: bool = False) -> list[PlanRow]:
+    """Run or print; writable views take keys from the global indexes that there are then."""
+    if change.context.mode == execute.DRY_RUN:
+        views = catalog_view.of_root(change.context.root)
+        operations = [*operations, *view_upkeep.printed(change.target.hierarchy, views)]
+    calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
+    if change.context.mode != execute.DRY_RUN:
+        view_upkeep.run_refresh(change.context)
+    return execute.last_plan()
 
 
 def create_global_index_online(
@@ -3080,7 +3145,12 @@ def create_global_index_online(
     last = Operation(side.identifier, plan.declare_valid(side))
     steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
     change.context = change.context._replace(search_path=None)
+    if dry_run:
+        views = catalog_view.of_root(change.context.root)
+        steps.append(Step(tuple(view_upkeep.printed(change.target.hierarchy, views))))
     run_counted(change, steps, side.name)
+    if not dry_run:
+        calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
 
 
 def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
@@ -3104,7 +3174,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return _run_with_views(change, operations)
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
@@ -3293,7 +3363,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, upkeep, window
+from . import calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3383,6 +3453,7 @@ def has_work(hierarchy: Hierarchy, due: set[int]) -> bool:
         or lacks_siblings(hierarchy)
         or default_has_work(hierarchy)
         or bool(window.expired(hierarchy) or window.gaps(hierarchy))
+        or retention.has_due(hierarchy)
     )
 
 
@@ -3507,7 +3578,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, naming
+from .. import errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -3515,7 +3586,8 @@ from ..plan import validate as plan
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
-from .concurrently import Rolled, run_counted
+from .concurrently import run_counted
+from .probing import rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -3563,14 +3635,12 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     name = "dp_probe"
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
-    referenced = 0
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            referenced = catalog_online.referenced_table(oid, name)
-            raise Rolled(catalog_online.constraint_definition(oid, name))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> tuple[str, int]:
+        execute.probe(statement.text, change.context)
+        return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
+
+    text, referenced = rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -3736,15 +3806,9 @@ def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]
             "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
         )
     leaves = catalog.leaves(index.oid, None)
-    if not leaves:
-        raise errors.NotInPrerequisiteState(
-            f"{change.target.identifier} has no leaf that could be marked",
-            "The leaves say themselves which index they are ordered by.",
-            "Create slices first: CALL dp.create_slices(...).",
-        )
-    if index.marked == len(leaves):
-        return change.nothing(f"the leaves of {change.target.identifier} are marked with this index already")
-    return change.run(plan.mark_steps(leaves))
+    if index.is_chosen and index.marked == len(leaves):
+        return change.nothing(f"{change.target.identifier} is ordered by this index already")
+    return change.run(plan.order_operations(change.target.identifier, index, leaves))
 
 
 def _check_sample(sample_pages: int) -> None:
@@ -4128,22 +4192,32 @@ class Rolled(Exception):
     """Ends a subtransaction that is to be rolled back."""
 
 
+def rolled_back(work: Callable[[], T]) -> T:
+    """What some work finds whose effect goes again."""
+    found: list[T] = []
+    try:
+        with database.subtransaction():
+            found.append(work())
+            raise Rolled
+    except Rolled:
+        return found[0]
+
+
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
     copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
-            oid = catalog_server.resolve_relation(copy.text)
-            file = catalog_alter.file_of(oid)
-            execute.probe(build(copy).text, change.context)
-            found.append(read(oid))
-            change.writes_anew = catalog_alter.file_of(oid) != file
-            raise Rolled
-    except Rolled:
-        return found[0]
+
+    def on_copy() -> T:
+        execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
+        oid = catalog_server.resolve_relation(copy.text)
+        file = catalog_alter.file_of(oid)
+        execute.probe(build(copy).text, change.context)
+        result = read(oid)
+        change.writes_anew = catalog_alter.file_of(oid) != file
+        return result
+
+    return rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -4160,7 +4234,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4191,6 +4265,7 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
@@ -4217,6 +4292,163 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
 def _run(operations: list[Operation], call: Context) -> None:
     if operations:
         calls.run_in_function([Step(tuple(operations))], call)
+''','api.queries': r'''"""explain, audit_queries: what queries read of the hierarchies, and what they lack."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import queries as catalog
+from ..catalog import server as catalog_server
+from ..catalog import statements as catalog_statements
+from ..model import Hierarchy
+from ..plan import advice, advice_joins, query_plan, query_text
+from ..plan.advice import Advice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.statements import Statement
+    from ..plan.query_text import Token
+
+NOT_PLANNED = "not planned"
+MAX_TOLD = 3
+
+
+class AuditRow(NamedTuple):
+    """One row of dp.audit_queries."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float
+    tbl: str | None
+    alias: str | None
+    finding: str
+    detail: str
+    advice: str | None
+    leaves_scanned: int | None
+    leaves: int | None
+    query: str
+
+
+def explain(query: str, search_path: str) -> list[Advice]:
+    """What a query reads, and what it lacks; see sql/functions/explain.sql.j2."""
+    return _advised(query_text.one_statement(query), search_path)
+
+
+def audit_queries(root: int | None, max_queries: int, search_path: str) -> list[AuditRow]:
+    """What the counted statements lack, the most expensive first; see sql/functions/audit_queries.sql.j2."""
+    if max_queries < 1:
+        raise errors.InvalidParameter.of("max_queries", str(max_queries), "It is at least 1.")
+    if root is None:
+        hierarchies, _ = catalog_hierarchy.load_readable([each.oid for each in catalog_hierarchy.roots()])
+    else:
+        hierarchies = [catalog_hierarchy.load(root)]
+    tables = {table.identifier.text: table.name for hierarchy in hierarchies for table in hierarchy.tables}
+    found: list[AuditRow] = []
+    for statement, query in _about(set(tables.values()), _counted())[:max_queries]:
+        try:
+            lacking = [each for each in _planned(statement, query, search_path) if each.advice is not None]
+        except (errors.PartitionError, database.ServerError) as error:
+            if isinstance(error, database.ServerError) and database.is_cancel(error):
+                raise
+            found.append(_row(statement, Advice("", "", NOT_PLANNED, f"{error}."))._replace(tbl=None, alias=None))
+            continue
+        found += [_row(statement, each) for each in lacking if each.tbl in tables]
+    return found
+
+
+def _counted() -> list[Statement]:
+    """The statements that the server has counted, those of other roles only where the caller may read them."""
+    schema = catalog_statements.schema()
+    if schema is None:
+        raise errors.NotInPrerequisiteState(
+            "extension pg_stat_statements is not installed in this database",
+            "It ships with PostgreSQL, among the contrib modules, and counts what each statement costs.",
+            "Add it to shared_preload_libraries, restart the server, and run CREATE EXTENSION pg_stat_statements;"
+            " as a superuser.",
+        )
+    found = catalog_statements.counted(schema)
+    hidden = sum(each.query == catalog_statements.HIDDEN for each in found)
+    if hidden:
+        database.notice(
+            f"{hidden} statements of other roles are left out, because you may not read them: a superuser may"
+            " GRANT pg_read_all_stats TO you"
+        )
+    return [each for each in found if each.query != catalog_statements.HIDDEN]
+
+
+def _about(names: set[str], counted: list[Statement]) -> list[tuple[Statement, list[Token]]]:
+    """Those that name one of some tables, and are planned at all."""
+    folded = {name.lower() for name in names}
+    found = []
+    for statement in counted:
+        text = statement.query.lower()
+        if not any(name in text for name in folded):
+            continue
+        try:
+            query = query_text.one_statement(statement.query)
+        except errors.InvalidParameter:
+            continue  # CREATE TABLE, CALL and the like
+        if query_text.names(query) & names:
+            found.append((statement, query_text.with_casts(query)))
+    return found
+
+
+def _planned(statement: Statement, query: list[Token], search_path: str) -> list[Advice]:
+    """What to say about a counted statement; none that would run code of others with the caller's rights."""
+    code = [] if statement.is_own else catalog_statements.others_code(query_text.names(query))
+    if code:
+        told = ", ".join(code[:MAX_TOLD]) + (", ..." if len(code) > MAX_TOLD else "")
+        raise errors.InsufficientPrivilege(
+            f"{statement.role} ran it, and planning it might run code of others with your rights: {told}"
+        )
+    return _advised(query, search_path)
+
+
+def _row(statement: Statement, said: Advice) -> AuditRow:
+    return AuditRow(
+        statement.queryid,
+        statement.role,
+        statement.calls,
+        statement.total_ms,
+        said.tbl,
+        said.alias,
+        said.finding,
+        said.detail,
+        said.advice,
+        said.leaves_scanned,
+        said.leaves,
+        statement.query,
+    )
+
+
+def _advised(query: list[Token], search_path: str) -> list[Advice]:
+    """All there is to say about one statement."""
+    root = catalog.plan(query, search_path)
+    names = query_text.names(query)
+    leaves, roots = catalog.leaves(query_plan.relations(root))
+    named = catalog.named(names)
+    found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
+    by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
+    plan = query_plan.read(root, leaves, names)
+    result = advice.of_readings(plan, by_table, _identities(by_table))
+    setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
+    result += advice_joins.of_joins(plan, by_table, setting)
+    if plan.is_refuted:
+        read = {leaf.table for leaf in leaves.values()}
+        result += [advice.unread(by_table[oid].table(oid), by_table[oid]) for oid in sorted(set(named) - read)]
+    return result
+
+
+def _identities(hierarchies: dict[int, Hierarchy]) -> dict[int, tuple[str, ...]]:
+    """What tells the rows of each table apart beside the partition keys."""
+    return {
+        oid: tuple(name for name in columns if name not in hierarchies[oid].policy.partition_keys)
+        for oid, columns in catalog.identities(list(hierarchies)).items()
+    }
 ''','api.requirements': r'''"""What several calls refuse: names that are taken, schemas that are closed, owners that differ."""
 
 from __future__ import annotations
@@ -4266,6 +4498,454 @@ def check_same_owner(child: Structure, root: Identifier, owner: str) -> None:
             f"They belong to {child.owner} and {owner}; new slices are created by one role.",
             "Give all tables of a hierarchy the same owner.",
         )
+''','api.retention': r'''"""Retention: slices that are old enough are detached, moved, exported, dropped, unless their rows still matter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import calendars, database, errors, execute, fragments
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import retention as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DETACH, DROP, MOVE, Hierarchy, Slice
+from ..operation import merged
+from ..plan import detached as plan_detached
+from ..plan import lifecycle
+from ..plan import retention as plan
+from ..sql import Identifier
+from . import calls, policy, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..catalog.retention import Function
+    from ..execute import Context
+    from ..plan.detached import DetachedSlice
+
+NONE = "none"  # of retention_grace: there is none
+NO_FUNCTION = "-"  # as regprocedure writes it
+NOTHING = "false"  # of retention_protect: no row
+KEEP = "keep"  # what happens to a slice that waited to be dropped, and need not any more
+
+
+def check_options(hierarchy: Hierarchy, current: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """The parameters of dp.configure that say how carefully slices are dropped; brings them into their stored form."""
+    for name, nothing in (("grace", NONE), ("export", NO_FUNCTION), ("protect", NOTHING)):
+        if wanted.get(f"retention_{name}") == nothing:
+            wanted[f"retention_{name}"] = None
+    result = {**current, **wanted}
+    for name, nothing in (("retention_grace", NONE), ("retention_export", NO_FUNCTION)):
+        if result[name] is not None and result["retention_action"] != DROP:
+            raise errors.InvalidParameter.of(
+                "retention_action",
+                result["retention_action"],
+                f"{name} belongs to retention that drops, and is {result[name]}.",
+                f"Give retention_action => 'drop', or end it with {name} => '{nothing}'.",
+            )
+    if wanted.get("retention_grace") is not None:
+        width = calendars.parse_width(wanted["retention_grace"], "retention_grace")
+        policy.check_width("retention_grace", width, "date", None)
+    if wanted.get("retention_export") is not None:
+        _export_function(hierarchy, wanted["retention_export"])
+    if wanted.get("retention_protect") is not None:
+        _check_predicate(hierarchy, wanted["retention_protect"])
+
+
+def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
+    """Try it where no row is read."""
+    fragments.check("retention_protect", predicate)
+    root = hierarchy.root
+    query = catalog.condition_query(root.identifier, root.name, f"false AND ({predicate})")
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidParameter.of(
+            "retention_protect",
+            predicate,
+            f"It is a condition on rows of {root.identifier}; {database.describe(error)}.",
+            "Write it as behind WHERE; other tables and functions with their schema.",
+        ) from None
+
+
+def _export_function(hierarchy: Hierarchy, name: str) -> Function:
+    """The function that slices are handed to; only one that the owner, or a superuser, has made."""
+    found = catalog.function(name)
+    if found is None or not found.fits:
+        raise errors.UndefinedFunction(
+            f"retention_export names {name}, which is no function of one regclass",
+            "Before a slice is dropped, each of its tables is handed to it.",
+            "Create it, and name it with SELECT dp.configure(..., retention_export => 'my_export(regclass)').",
+        )
+    if found.owner != hierarchy.root.owner and not found.is_superusers:
+        raise errors.InsufficientPrivilege(
+            f"function {found.identifier} belongs to {found.owner}",
+            f"It would run with the rights of {hierarchy.root.owner}, who owns {hierarchy.root.identifier}.",
+            f"Let {hierarchy.root.owner} own it.",
+        )
+    return found
+
+
+def _refuse_hooks(hierarchy: Hierarchy) -> None:
+    """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
+    named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
+    owner = hierarchy.root.owner
+    if named is not None and owner != catalog_server.server().user:
+        raise errors.InsufficientPrivilege(
+            f"retention of {hierarchy.root.identifier} would run code of {owner} with your rights",
+            f"Its policies name {named}.",
+            f"Call in a session of {owner}; or, if you trust that code, SET ROLE {Identifier(owner)} first.",
+        )
+
+
+def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
+    """What protects a slice of the root from retention."""
+    predicate = hierarchy.policy.retention_protect
+    if predicate is None:
+        return None
+    _refuse_hooks(hierarchy)
+    fragments.check("retention_protect", predicate)
+    is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
+    return f"rows where {predicate}" if is_protected else None
+
+
+def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+
+    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    """
+    settings = hierarchy.policy
+    done: list[Slice] = []
+    waiting: list[list[DetachedSlice]] = []
+    for each in window.expired(hierarchy):
+        if protection(hierarchy, each.identifier) is not None:
+            continue
+        if settings.retention_action == DROP and not settings.detaches_before_dropping:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        else:
+            schema = settings.retention_schema if _moves(hierarchy) else None
+            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        done.append(each)
+    return done, waiting if settings.detaches_before_dropping else []
+
+
+def _moves(hierarchy: Hierarchy) -> bool:
+    return hierarchy.policy.retention_action == MOVE or hierarchy.policy.detaches_before_dropping
+
+
+def has_due(hierarchy: Hierarchy) -> bool:
+    """Whether slices were detached that are now to be dropped."""
+    return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
+
+
+def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
+    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+    settings = hierarchy.policy
+    if settings.retention_action != DROP:
+        return
+    retired = catalog.retired(hierarchy)
+    exported = {each.slice.identifier for each in retired if each.is_exported}
+    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+    if call.mode == execute.DRY_RUN and settings.retention_grace is None:
+        due += waiting
+    if not due:
+        return
+    _refuse_hooks(hierarchy)
+    function = None
+    if settings.retention_export is not None:
+        function = _export_function(hierarchy, settings.retention_export).identifier
+    for group in due:
+        if group not in waiting and _protection_of(hierarchy, group) is not None:
+            continue
+        steps = (
+            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
+        )
+        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+
+
+def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
+    """What was no reason when the slice was detached may be one by now."""
+    of_root = [each for each in group if each.table == hierarchy.root.oid]
+    return protection(hierarchy, of_root[0].identifier) if of_root else None
+
+
+class RetentionRow(NamedTuple):
+    """One row of dp.retention."""
+
+    slice: str
+    lower_bound: str | None
+    is_attached: bool
+    tables: int
+    bytes: int
+    action: str
+    due: str | None
+    is_due: bool
+    drop_due: str | None
+    protected_by: str | None
+
+
+def retention(root: int) -> list[RetentionRow]:
+    """What retention will do, and when; see sql/functions/retention.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
+
+
+def _waiting_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    """What was detached and waits to be dropped."""
+    settings = hierarchy.policy
+    retired = {each.slice.identifier: each for each in catalog.retired(hierarchy)}
+    found = []
+    for group in plan.by_slice(hierarchy, [each.slice for each in retired.values()]):
+        first = retired[group[0].identifier]
+        drops = settings.retention_action == DROP
+        protected = _protection_of(hierarchy, group) if drops and first.is_due else None
+        found.append(
+            RetentionRow(
+                group[0].identifier.text,
+                group[0].lower_name,
+                False,
+                len(group),
+                sum(catalog.bytes_of(catalog.oids([each.identifier for each in group])).values()),
+                DROP if drops else KEEP,
+                first.due if drops else None,
+                drops and first.is_due and protected is None,
+                first.due if drops else None,
+                protected,
+            )
+        )
+    return found
+
+
+def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    settings = hierarchy.policy
+    attached = hierarchy.range_slices(hierarchy.root)
+    expired = {each.oid for each in window.expired(hierarchy)}
+    grace = str(settings.retention_grace) if settings.retention_grace is not None else None
+    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
+    sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
+    rows = []
+    for each, (due, dropped) in zip(attached, instants):
+        protected = protection(hierarchy, each.identifier) if each.oid in expired else None
+        if each is attached[-1]:
+            protected = "it is the last slice"
+        lower = (
+            each.lower.local.isoformat(sep=" ") if each.lower and each.lower.local else each.lower and each.lower.point
+        )
+        rows.append(
+            RetentionRow(
+                each.identifier.text,
+                None if lower is None else str(lower).replace(" 00:00:00", ""),
+                True,
+                len(parts[each.oid]),
+                sum(sizes.get(oid, 0) for oid in parts[each.oid]),
+                DETACH if settings.detaches_before_dropping else settings.retention_action,
+                due,
+                each.oid in expired and protected is None,
+                dropped if settings.retention_action == DROP else None,
+                protected,
+            )
+        )
+    return rows
+
+
+def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
+    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    width = hierarchy.policy.retention
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
+''','api.schedule': r'''"""schedule, unschedule: jobs of a hierarchy in pg_cron; and the view that shows them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import cron, database, errors
+from ..catalog import cache as catalog_cache
+from ..catalog import cron as catalog
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..operation import Step
+from ..plan import schedule as plan
+from . import calls
+from .upkeep import ANALYZE_ONLY_SINCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cron import Cron, FoundJob
+    from ..execute import Context, PlanRow
+
+NONE = "none"  # instead of a schedule: no such job
+UNKNOWN = "unknown"  # of a job that the caller cannot see
+
+
+def schedule(
+    root: int,
+    maintenance: str,
+    cluster: str,
+    prewarm: str,
+    statistics: str,
+    vacuum: str,
+    connection: str | None,
+    cron_connection: str | None,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
+    given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
+    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    hierarchy, call = calls.open_function("schedule", root, dry_run)
+    found = catalog.find(hierarchy.root.owner, cron_connection)
+    for kind, each in parsed.items():
+        if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
+            raise errors.InvalidParameter.of(
+                kind, schedules[kind], f"pg_cron {'.'.join(map(str, found.version))} knows the five fields only."
+            )
+    options = _options(hierarchy, schedules, connection)
+    wanted = plan.jobs(hierarchy, found.database, schedules, options)
+    return _make(hierarchy, call, found, wanted, cron_connection)
+
+
+def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
+    """How commands are made; a job that could not work is left out, and that is said."""
+    if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
+        del schedules[plan.PREWARM]
+        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+    vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
+    if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
+        database.notice(
+            "dp.cluster has no second session (extension dblink, and the parameter connection): it orders leaves"
+            " without VACUUM; schedule vacuum, too, or leave that to autovacuum"
+        )
+    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+    return plan.Options(connection, vacuums_itself, only)
+
+
+def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[PlanRow]:
+    """Take the jobs out of pg_cron; see sql/functions/unschedule.sql.j2."""
+    hierarchy, call = calls.open_function("unschedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    if not recorded:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
+    if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        return calls.run_in_function([Step(tuple(operations))], call)
+    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+
+
+def _make(
+    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+) -> list[PlanRow]:
+    recorded = catalog.recorded(hierarchy.root.oid)
+    names = {job.name for job in wanted} | {each.name for each in recorded}
+    there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    operations = plan.operations(
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+    )
+    if not operations:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
+    return calls.run_in_function([Step(tuple(operations))], call)
+
+
+def _storable(connection: str | None) -> str | None:
+    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
+    return connection if connection is not None and "pass" not in connection.lower() else None
+
+
+class JobRow(NamedTuple):
+    """One row of dp.job."""
+
+    root: int
+    kind: str
+    name: str
+    schedule: str
+    command: str | None
+    is_scheduled: bool | None
+    is_active: bool | None
+    last_run: str | None
+    duration: str | None
+    status: str | None
+    message: str | None
+    next_run: str | None
+
+
+def job() -> list[JobRow]:
+    """The jobs of all hierarchies; see sql/functions/job.sql.j2."""
+    rows = database.query(
+        "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
+        " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
+    )
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+
+
+def _jobs_of(root: int, owner: str) -> list[JobRow]:
+    recorded = catalog.recorded(root)
+    facts = catalog_server.server()
+    may_see = facts.is_superuser or facts.user == owner
+    found: dict[str, FoundJob] = {}
+    why = None
+    try:
+        with database.subtransaction():
+            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+        may_see, why = False, calls.describe(error)
+    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+
+
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+    if job is None:
+        is_scheduled = False if may_see else None
+        status = None if may_see else UNKNOWN
+        return JobRow(
+            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
+        )
+    return JobRow(
+        root,
+        each.kind,
+        each.name,
+        job.schedule,
+        job.command,
+        True,
+        job.is_active,
+        job.started,
+        job.duration,
+        job.status,
+        job.message,
+        _next_run(job.schedule) if job.is_active else None,
+    )
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+    try:
+        parsed = cron.parse(text, "schedule")
+    except errors.InvalidParameter:
+        return None
+    zone = catalog.time_zone()
+    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
+    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+    if following is None:
+        return None
+    query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
+    return str(database.query(query, ("text", "text"), (following.isoformat(sep=" "), zone))[0]["at"])
 ''','api.slices': r'''"""create_slices, detach_slice, drop_slice."""
 
 from __future__ import annotations
@@ -4376,7 +5056,9 @@ def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not e
     return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
 
 
-def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+def detach(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None, is_retired: bool = False
+) -> list[Step]:
     """The steps, one a table, that detach one slice."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return lifecycle.detach_steps(
@@ -4386,6 +5068,7 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.leaves(found),
         to_schema,
         forced(hierarchy, span),
+        is_retired,
     )
 
 
@@ -4575,10 +5258,9 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
-from ..model import DROP, MOVE, Hierarchy
-from ..operation import merged
+from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, slices, window
+from . import calls, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4587,6 +5269,7 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..model import SliceSpec, Table
     from ..operation import Step
+    from ..plan.detached import DetachedSlice
 
 ANALYZE_ONLY_SINCE = 180000
 
@@ -4602,7 +5285,14 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
     upkeep = Upkeep(hierarchy, call)
-    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+    for part in (
+        upkeep.finish_detaches,
+        upkeep.drain,
+        upkeep.create,
+        upkeep.retire,
+        upkeep.drop_retired,
+        upkeep.analyze,
+    ):
         upkeep.attempt(part)
     upkeep.end_log()
     if upkeep.failures:
@@ -4617,6 +5307,7 @@ class Upkeep:
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
+        self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
     def attempt(self, part: Callable[[], None]) -> None:
         """Do one part. A failure is recorded and kept for the end."""
@@ -4632,10 +5323,14 @@ class Upkeep:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
         hierarchy = self.hierarchy
         steps: list[Step] = []
+        old = {each.span for each in window.expired(hierarchy)} if hierarchy.policy.detaches_before_dropping else set()
         for table in reversed(hierarchy.tables):
             pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
             keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
-            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+            steps += [
+                lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
+                for each in pending
+            ]
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -4659,20 +5354,16 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
-        policy = self.hierarchy.policy
-        expired = window.expired(self.hierarchy)
-        for each in expired:
-            if policy.retention_action == DROP:
-                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
-            else:
-                schema = policy.retention_schema if policy.retention_action == MOVE else None
-                steps = slices.detach(self.hierarchy, each.span, schema)
-            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        """Detach, drop or move what retention retires."""
+        retired, self.waiting = retention.retire(self.hierarchy, self.call)
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, expired)
-        elif expired:
+            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+        elif retired:
             self._read_again()
+
+    def drop_retired(self) -> None:
+        """Drop what was detached before, when its grace period is over."""
+        retention.drop_due(self.hierarchy, self.waiting, self.call)
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -4743,6 +5434,86 @@ def _log_skipped(table: Table, locks: int, call: Context) -> None:
         call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
     )
     execute.commit(call)
+''','api.view_upkeep': r'''"""Writable views follow their tables: what a call must change of them, before it and behind it."""
+
+from __future__ import annotations
+
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import writable_view as catalog
+from ..operation import Operation, Step
+from ..plan import writable_view as plan
+from ..plan.writable_view import PresentView
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+    from ..model import Hierarchy, Table
+    from ..sql import SQL, Identifier
+
+NEW_VIEW_LOCKS = 12  # entries of the lock table: the view, its functions, their names
+
+
+def drop_operations(views: list[PresentView]) -> list[Operation]:
+    """Views stand in the way of a change: they go first."""
+    return [
+        Operation(each.identifier, statement, relations=(each.oid,), locks=3)
+        for each in views
+        for statement in plan.removal(each)
+    ]
+
+
+def of_table(root: int, table: int) -> list[PresentView]:
+    """The writable views of one table."""
+    return [each for each in catalog.of_root(root) if each.table == table]
+
+
+def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    return [
+        Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
+        for each in views
+        if each.table in tables
+    ]
+
+
+def operations(hierarchy: Hierarchy, views: list[PresentView], gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """What brings views up to date; those that had to go first are made anew."""
+    tables = {table.oid: table for table in hierarchy.tables}
+    found = []
+    for present in views:
+        if present.table in tables:
+            wanted = catalog.wanted(hierarchy, tables[present.table], present.access.schema)
+            found += _of(wanted.identifier, plan.changes(wanted, present), (present.oid,))
+    for present in gone:
+        found += new(hierarchy, tables[present.table], present.access.schema)
+    return found
+
+
+def new(hierarchy: Hierarchy, table: Table, schema: str) -> list[Operation]:
+    """A view that is not there."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    return _of(wanted.identifier, plan.creation(wanted), ())
+
+
+def refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> list[Operation]:
+    """Bring all views of a hierarchy up to date with what a call has made of its tables; says what was done."""
+    views = catalog.of_root(context.root)
+    if not views and not gone:
+        return []
+    return operations(catalog_hierarchy.load(context.root), views, gone)
+
+
+def run_refresh(context: Context, gone: tuple[PresentView, ...] = ()) -> None:
+    """The same, and run it in the caller's transaction."""
+    found = refresh(context, gone)
+    if found:
+        calls.run_in_function([Step(tuple(found), is_atomic=True)], context._replace(search_path=None))
+
+
+def _of(target: Identifier, statements: list[SQL], relations: tuple[int, ...]) -> list[Operation]:
+    return [Operation(target, each, relations=relations, locks=NEW_VIEW_LOCKS) for each in statements]
 ''','api.window': r'''"""Which slices a hierarchy shall have now: its maintained range, what retention retires, and the gaps."""
 
 from __future__ import annotations
@@ -4900,6 +5671,110 @@ def candidates(hierarchy: Hierarchy, lower: object, upper: object, width: Width)
         return coverage.spans([Edge(point) for point in points])
     assert isinstance(lower, datetime.datetime) and isinstance(upper, datetime.datetime)
     return coverage.spans(catalog_slices.calendar_edges(hierarchy, coverage.calendar_moments(lower, upper, width)))
+''','api.writable_view': r'''"""create_writable_view, create_writable_views, drop_writable_view, drop_writable_views."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog
+from ..model import Hierarchy, Table
+from ..operation import Operation, Step
+from ..plan.writable_view import FILL, INSERT, PresentView
+from ..sql import Identifier
+from . import calls, view_upkeep
+from .alteration import LOCKS_OF_CALL, Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context, PlanRow
+
+
+def create_writable_view(tbl: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """Make a view of a table, or bring it up to date; see sql/functions/create_writable_view.sql.j2."""
+    change = Alteration("create_writable_view", tbl, dry_run)
+    hierarchy, table = change.target.hierarchy, change.target.table
+    operations = _create(hierarchy, [table], schema)
+    if not operations:
+        return calls.nothing_to_do(f"{Identifier(schema, table.name)} is a writable view of {table.identifier} already")
+    return _run(operations, change.context)
+
+
+def create_writable_views(root: int, schema: str, dry_run: bool) -> list[PlanRow]:
+    """The same for all tables of a hierarchy; see sql/functions/create_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("create_writable_views", root, dry_run)
+    operations = _create(hierarchy, list(hierarchy.tables), schema)
+    if not operations:
+        return calls.nothing_to_do(f"all tables of {hierarchy.root.identifier} have their writable view already")
+    return _run(operations, call)
+
+
+def drop_writable_view(view: int, dry_run: bool) -> list[PlanRow]:
+    """Drop a view; see sql/functions/drop_writable_view.sql.j2."""
+    root = catalog.root_of(view)
+    if root is None:
+        raise errors.UndefinedObject(
+            f"{catalog_server.relation_name(view)} is no writable view",
+            "dp.writable_view_config does not name it.",
+            "Name a view that dp.create_writable_view has made.",
+        )
+    _, call = calls.open_function("drop_writable_view", root, dry_run)
+    return _run(view_upkeep.drop_operations([each for each in catalog.of_root(root) if each.oid == view]), call)
+
+
+def drop_writable_views(root: int, schema: str | None, dry_run: bool) -> list[PlanRow]:
+    """Drop the views of a hierarchy; see sql/functions/drop_writable_views.sql.j2."""
+    hierarchy, call = calls.open_function("drop_writable_views", root, dry_run)
+    views = [each for each in catalog.of_root(root) if schema is None or each.access.schema == schema]
+    if not views:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no writable views there")
+    return _run(view_upkeep.drop_operations(views), call)
+
+
+def _run(operations: list[Operation], call: Context) -> list[PlanRow]:
+    first = operations[0]._replace(locks=operations[0].locks + LOCKS_OF_CALL)
+    return calls.run_in_function([Step((first, *operations[1:]), is_atomic=True)], call)
+
+
+def _create(hierarchy: Hierarchy, tables: list[Table], schema: str) -> list[Operation]:
+    present = {each.table: each for each in catalog.of_root(hierarchy.root.oid) if each.access.schema == schema}
+    found = []
+    for table in tables:
+        catalog.check_schema(table, schema)
+        view = present.get(table.oid)
+        _check(hierarchy, table, schema, view)
+        if view is not None:
+            found += view_upkeep.operations(hierarchy, [view])
+        else:
+            found += view_upkeep.new(hierarchy, table, schema)
+    return found
+
+
+def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView | None) -> None:
+    """The names are free, and what is there belongs to the table's owner."""
+    wanted = catalog.wanted(hierarchy, table, schema)
+    view = wanted.identifier
+    if present is None or present.identifier != view:
+        if catalog_server.existing_relations(schema, [table.name]):
+            raise errors.DuplicateTable(
+                f"relation {view} already exists",
+                f"The writable view of {table.identifier} has its name.",
+                "Rename or drop it, or choose another schema.",
+            )
+    elif present.access.owner != table.owner:
+        raise errors.InsufficientPrivilege(
+            f"writable view {view} belongs to {present.access.owner}",
+            f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
+            "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
+        )
+    names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
+    taken = catalog.taken_function(schema, names, wanted.comment)
+    if taken is not None:
+        raise errors.DuplicateObject(
+            f"function {Identifier(schema, taken)}() already exists",
+            f"The writable view of {table.identifier} has trigger functions of these names.",
+            "Rename or drop it, or choose another schema.",
+        )
 ''','blockers': r'''"""Who holds the locks that a step waits for."""
 
 from __future__ import annotations
@@ -5090,6 +5965,15 @@ def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     first = advance(align(moment, Width(1, "month")), Width(width.in_months, "month"), -1)
     following = advance(first, Width(1, "month"))
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
+
+
+def add(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """The first moment from which ``subtract`` reaches back no further than a given one."""
+    if not width.in_months:
+        return advance(moment, width)
+    month = Width(1, "month")
+    first = advance(align(moment, month), Width(width.in_months, "month"))
+    return min(first + (moment - align(moment, month)), advance(first, month))
 
 
 def _month(months: int) -> datetime.datetime:
@@ -6071,6 +6955,278 @@ def leaves_of(table: int) -> list[tuple[int, Identifier]]:
 def exists(oid: int) -> bool:
     """Whether a relation is there."""
     return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
+''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors, remote
+from ..plan.schedule import CONNECTION, Elsewhere, Recorded
+from ..sql import SQL, Identifier, Literal, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..database import Row
+
+USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
+
+_FACTS = """
+    SELECT r.rolcanlogin AS can_login, current_user AS caller, current_database() AS database,
+           current_setting('port') AS port, $1 AS owner,
+           (SELECT setting FROM pg_settings WHERE name = 'unix_socket_directories') AS sockets,
+           (SELECT setting FROM pg_settings WHERE name = 'cron.database_name') AS cron_database,
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') AS is_here,
+           n.nspname AS dblink, NOT c.rolsuper AND has_function_privilege(p.oid, 'EXECUTE') AS may_skip_password
+    FROM pg_roles r
+    JOIN pg_roles c ON c.rolname = current_user
+    LEFT JOIN pg_extension e ON e.extname = 'dblink'
+    LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+    LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'dblink_connect_u' AND p.pronargs = 2
+    WHERE r.rolname = $1
+"""
+
+_ALLOWED = SQL(
+    "SELECT e.extversion::text AS version, current_database()::text AS database, n.oid IS NOT NULL AND"
+    " has_schema_privilege({role}, n.oid, 'USAGE') AS may_use,"
+    " (SELECT bool_or(has_function_privilege({role}, p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid"
+    " AND p.proname = 'schedule_in_database') AS may_elsewhere"
+    " FROM (SELECT) AS one LEFT JOIN pg_extension e ON e.extname = 'pg_cron'"
+    " LEFT JOIN pg_namespace n ON n.nspname = 'cron' AND e.oid IS NOT NULL"
+)
+
+_JOBS = SQL(
+    "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
+    " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
+    " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
+)
+_JOB_COLUMNS = (
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+)
+
+
+class Cron(NamedTuple):
+    """Where pg_cron is."""
+
+    version: tuple[int, ...]
+    owner: str
+    database: str  # where the jobs run: this one
+    elsewhere: Elsewhere | None  # None: pg_cron is in this database, too
+
+    @property
+    def knows_seconds(self) -> bool:
+        """Whether jobs may run every so many seconds."""
+        return self.version >= (1, 5)
+
+
+class FoundJob(NamedTuple):
+    """A job that pg_cron has, and its last run."""
+
+    schedule: str
+    command: str
+    is_active: bool
+    status: str | None
+    message: str | None
+    started: str | None
+    duration: str | None
+
+
+def find(owner: str, connection: str | None) -> Cron:
+    """Where pg_cron is, and that the owner can have jobs there; else an error that says exactly what is missing."""
+    facts = database.query(_FACTS, ("text",), (owner,))[0]
+    if not facts["can_login"]:
+        raise errors.NotInPrerequisiteState(
+            f"role {owner} cannot log in, and pg_cron runs jobs in sessions of the role that they belong to",
+            "Jobs of a hierarchy are those of its owner.",
+            f"ALTER ROLE {Identifier(owner)} LOGIN; or let another role own the tables.",
+        )
+    if facts["is_here"] and connection is None:
+        allowed = database.query_once(compose(_ALLOWED.text, role=Literal(owner)).text)[0]
+        _check(allowed, owner, is_elsewhere=False)
+        return Cron(_version(allowed["version"]), owner, facts["database"], None)
+    elsewhere = _elsewhere(facts, connection)
+    try:
+        _open(elsewhere)
+        text = compose(_ALLOWED.text, role=SQL("current_user"))
+        columns = "version text, database text, may_use boolean, may_elsewhere boolean"
+        allowed = _ask(elsewhere, text, columns)[0]
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        raise errors.NoSecondSession(
+            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+            " cluster, where it may be, cannot be reached",
+            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
+            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+            " cron.database_name names.",
+        ) from None
+    finally:
+        _close(elsewhere)
+    _check(allowed, owner, is_elsewhere=True)
+    return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def is_here() -> bool:
+    """Whether pg_cron is installed in this database."""
+    return bool(database.query("SELECT 1 FROM pg_extension WHERE extname = 'pg_cron'"))
+
+
+def _elsewhere(facts: Row, connection: str | None) -> Elsewhere:
+    there = facts["cron_database"] or USUAL_DATABASE
+    if facts["dblink"] is None:
+        raise errors.NoSecondSession(
+            "pg_cron is not installed in this database, and extension dblink, by which another one is reached, neither",
+            f"pg_cron is in one database of a cluster, here presumably in {there}, and runs jobs in all of them.",
+            f"A superuser runs CREATE EXTENSION dblink in this database; and CREATE EXTENSION pg_cron in {there}, if"
+            " that has not been done.",
+        )
+    if facts["owner"] != facts["caller"]:
+        raise errors.InsufficientPrivilege(
+            f"the jobs would not be those of {facts['owner']}",
+            "pg_cron is in another database, where jobs belong to the role that connects.",
+            f"Call in a session of {facts['owner']}.",
+        )
+    text = remote.connection_string({**facts, "database": there}, connection)
+    connect = "dblink_connect_u" if facts["may_skip_password"] else "dblink_connect"
+    return Elsewhere(facts["dblink"], connect, text, facts["database"])
+
+
+def _check(allowed: Row, owner: str, is_elsewhere: bool) -> None:
+    there = allowed["database"]
+    if allowed["version"] is None:
+        raise errors.NotInPrerequisiteState(
+            f"extension pg_cron is not installed in database {there}",
+            "It is in the one database that cron.database_name names, if the server has it.",
+            f"A superuser adds pg_cron to shared_preload_libraries, restarts, and runs CREATE EXTENSION pg_cron in"
+            f" {there}; or give cron_connection, with the dbname where it is.",
+        )
+    if not allowed["may_use"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not use pg_cron",
+            f"It has no USAGE on schema cron in database {there}.",
+            f"A superuser runs there: GRANT USAGE ON SCHEMA cron TO {Identifier(owner)};",
+        )
+    if is_elsewhere and not allowed["may_elsewhere"]:
+        raise errors.InsufficientPrivilege(
+            f"role {owner} may not have jobs run in another database",
+            f"It has no EXECUTE on cron.schedule_in_database in database {there}.",
+            "A superuser runs there: GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text,"
+            f" boolean) TO {Identifier(owner)};",
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """1.4-1 is 1.4, too."""
+    return tuple(int(part) for part in text.partition("-")[0].split(".") if part.isdigit())
+
+
+def own_jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, which a member of the owner sees only as the owner."""
+    saved = database.setting("role") or "none"
+    database.set_local("role", cron.owner)
+    found = jobs(cron, names)
+    database.set_local("role", saved)
+    return found
+
+
+def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
+    """The owner's jobs of some names, as far as the caller may see them."""
+    array = Literal("{" + ",".join(_element(name) for name in names) + "}")
+    text = compose(_JOBS.text, database=Literal(cron.database), owner=Literal(cron.owner), names=array)
+    if cron.elsewhere is None:
+        rows = database.query_once(text.text)
+    else:
+        try:
+            _open(cron.elsewhere)
+            rows = _ask(cron.elsewhere, text, _JOB_COLUMNS)
+        finally:
+            _close(cron.elsewhere)
+    return {
+        row["name"]: FoundJob(
+            row["schedule"],
+            row["command"],
+            row["active"],
+            row["status"],
+            row["message"],
+            row["started"],
+            row["duration"],
+        )
+        for row in rows
+    }
+
+
+def _element(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _open(elsewhere: Elsewhere) -> None:
+    _close(elsewhere)
+    text = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+    with database.subtransaction():
+        database.query_once(text.text)
+
+
+def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
+    text = compose(
+        "SELECT * FROM {}({}, {}) AS answer ({})",
+        Identifier(elsewhere.schema, "dblink"),
+        Literal(CONNECTION),
+        Literal(statement.text),
+        SQL(columns),
+    )
+    with database.subtransaction():
+        return database.query_once(text.text)
+
+
+def _close(elsewhere: Elsewhere) -> None:
+    """End the connection; one that a failed call left behind, too."""
+    text = compose(
+        "SELECT {}(name) FROM unnest({}()) AS open (name) WHERE name = {}",
+        Identifier(elsewhere.schema, "dblink_disconnect"),
+        Identifier(elsewhere.schema, "dblink_get_connections"),
+        Literal(CONNECTION),
+    )
+    database.query_once(text.text)
+
+
+def recorded(root: int) -> list[Recorded]:
+    """What dp.job_config knows of the jobs of a hierarchy."""
+    rows = database.query(
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection FROM dp.job_config WHERE root = $1 ORDER BY kind",
+        ("oid",),
+        (root,),
+    )
+    return [
+        Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
+    ]
+
+
+def has_second_session(owner: str, connection: str | None) -> bool:
+    """Whether dblink is there, and the owner needs no password, or a connection was given."""
+    rows = database.query(
+        "SELECT bool_or($2 IS NOT NULL OR r.rolsuper OR has_function_privilege(r.oid, p.oid, 'EXECUTE')) AS possible"
+        " FROM pg_extension e JOIN pg_proc p ON p.pronamespace = e.extnamespace AND p.proname = 'dblink_connect_u'"
+        " CROSS JOIN pg_roles r WHERE e.extname = 'dblink' AND r.rolname = $1",
+        ("text", "text"),
+        (owner, connection),
+    )
+    return bool(rows[0]["possible"])
+
+
+def time_zone() -> str:
+    """The time zone of pg_cron, as far as the caller may know it."""
+    rows = database.query("SELECT setting FROM pg_settings WHERE name = 'cron.timezone'")
+    return str(rows[0]["setting"]) if rows and rows[0]["setting"] else "GMT"
 ''','catalog.dependents': r'''"""Reading what depends on plain tables, with what is needed to let it mean the new ones."""
 
 from __future__ import annotations
@@ -6512,13 +7668,16 @@ if TYPE_CHECKING:
 from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
+from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
+from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
+from . import writable_view as catalog_view
 
 _TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
 
@@ -6584,6 +7743,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        outdated_views=_outdated_views(hierarchy),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -6618,6 +7778,18 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier, str, int], ...]:
+    """Writable views that are not what their tables say."""
+    found = []
+    for view in catalog_view.of_root(hierarchy.root.oid):
+        table = hierarchy.table(view.table)
+        differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
+        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
+        if differing:
+            found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)
 ''','catalog.foreign_keys': r'''"""Reading foreign keys: declared ones, and those that wait for dp.register_child."""
 
@@ -6890,7 +8062,8 @@ if TYPE_CHECKING:
 
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
-           hash_partitions, premake, start, retention, retention_action, retention_schema, time_zone, default_slice,
+           hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
+           retention_export, retention_protect, time_zone, default_slice,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -7065,6 +8238,9 @@ def policy(row: Row) -> Policy:
         row["lock_timeout"],
         row["analyze_interval"],
         row["log_retention"],
+        parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
+        row["retention_export"],
+        row["retention_protect"],
     )
 
 
@@ -7179,7 +8355,7 @@ def last_failures(roots: list[int]) -> dict[int, str]:
 from __future__ import annotations
 
 from .. import database
-from ..plan.online import Index, Part
+from ..plan.online import Index, Part, Wanted
 from ..plan.validate import Part as Rulable
 from ..plan.validate import Rule
 from ..sql import Identifier
@@ -7214,7 +8390,14 @@ _BUILT = """
       AND l.call = p.operation AND l.status = 'done' AND l.at >= p.started
 """
 
-_DEFINITION = "SELECT dp._index_definition(indexrelid) AS definition FROM pg_index WHERE indexrelid = $1::regclass"
+_DEFINITION = """
+    SELECT dp._index_definition(i.indexrelid) AS definition, i.indisunique AS is_unique,
+           pg_get_expr(i.indpred, i.indrelid) AS predicate, t.spcname AS tablespace
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN pg_tablespace t ON t.oid = x.reltablespace
+    WHERE i.indexrelid = $1::regclass
+"""
 
 
 def parts(table: int) -> tuple[Part, ...]:
@@ -7247,9 +8430,10 @@ def parts(table: int) -> tuple[Part, ...]:
     )
 
 
-def definition(index: str) -> str:
-    """What an index says behind the name of its table; its own name is qualified and quoted."""
-    return str(database.query(_DEFINITION, ("text",), (index,))[0]["definition"])
+def like(index: str, name: str) -> Wanted:
+    """What an index of this name would be that is defined as another one, whose own is qualified and quoted."""
+    row = database.query(_DEFINITION, ("text",), (index,))[0]
+    return Wanted(name, row["definition"], row["is_unique"], row["predicate"], row["tablespace"])
 
 
 def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:
@@ -7332,7 +8516,9 @@ _INDEXES = """
                      || CASE WHEN i.indoption[place] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END
                  FROM generate_series(0, i.indnkeyatts - 1) AS place ORDER BY place) AS directions,
            (SELECT count(*) FROM pg_partition_tree(x.oid) AS tree JOIN pg_index l ON l.indexrelid = tree.relid
-            WHERE l.indisclustered) AS marked
+            WHERE l.indisclustered) AS marked,
+           EXISTS (SELECT FROM dp.table_config t WHERE t.tbl = $1 AND t.role <> 'reference'
+                   AND t.cluster_index = x.relname) AS is_chosen
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -7369,7 +8555,13 @@ def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
         OrderIndex(
-            row["oid"], row["schema"], row["name"], tuple(row["columns"]), tuple(row["directions"]), row["marked"]
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["directions"]),
+            row["marked"],
+            row["is_chosen"],
         )
         for row in database.query(_INDEXES, ("oid",), (table,))
     ]
@@ -7433,12 +8625,21 @@ _RELATIONS = """
 """
 
 # Of a partition's own copy of an index the topmost one's name.
-_REPLICA_INDEXES = """
-    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+_USED_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name, i.indisreplident AS is_identity,
+           i.indisclustered AS is_order
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
                        JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
-    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+    WHERE (i.indisreplident OR i.indisclustered) AND i.indrelid = ANY ($1)
+"""
+
+# By name: an index is restored after the configuration.
+_CLUSTER_INDEX = """
+    SELECT t.cluster_index AS name FROM dp.table_config t
+    JOIN pg_index i ON i.indrelid = t.tbl
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+    WHERE t.tbl = $1 AND t.role <> 'reference'
 """
 
 _COLUMN_TARGETS = """
@@ -7522,9 +8723,11 @@ def read(table: int, template: int | None) -> Properties:
         raise errors.UndefinedObject(
             f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
         )
+    orders = database.query(_CLUSTER_INDEX, ("oid",), (table,))
     return wanted(
         found[table],
         found[template] if template else None,
+        orders[0]["name"] if orders else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
@@ -7547,10 +8750,15 @@ def states(relations: list[int]) -> dict[int, State]:
     indexes = _grouped(
         _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
     )
-    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    used = _grouped(
+        _USED_INDEXES,
+        relations,
+        lambda row: (row["name"] if row["is_identity"] else None, row["name"] if row["is_order"] else None),
+    )
     found = {}
     for row in _about(_RELATIONS, relations):
         oid = row["relation"]
+        identities, orders = zip((None, None), *used.get(oid, ()))
         found[oid] = State(
             row["schema"],
             row["name"],
@@ -7559,7 +8767,8 @@ def states(relations: list[int]) -> dict[int, State]:
             row["is_unlogged"],
             _options(row["options"], "") + _options(row["toast_options"], "toast."),
             row["replica_identity"],
-            next(iter(replica_indexes.get(oid, ())), None),
+            next(filter(None, identities), None),
+            next(filter(None, orders), None),
             row["row_security"],
             row["force"],
             row["comment"],
@@ -7598,6 +8807,274 @@ def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], .
         name, _, value = option.partition("=")
         found.append((prefix + name, value))
     return tuple(found)
+''','catalog.queries': r'''"""Planning queries without running them, and finding out which managed tables a plan reads."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database, errors
+from ..plan import query_text
+from ..plan.query_plan import Leaf
+from ..sql import SQL, Identifier, compose
+from . import server as catalog_server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.query_text import Token
+
+GENERIC_PLAN_SINCE = 160000  # EXPLAIN plans parameters itself
+_STATEMENT = "dialog_partition_parameters"
+_SEVERAL_STATEMENTS = "42P11"  # a cursor, which takes one statement and no other, was opened for them
+
+# A leaf is a partition of a slice, or of the table where there is no hash level.
+_LEAVES = """
+    SELECT r.schema, r.name, c.oid, t.tbl::oid AS tbl, t.root::oid AS root,
+           CASE WHEN t.tbl = first.inhparent THEN c.oid ELSE first.inhparent END AS slice
+    FROM unnest($1::text[], $2::text[]) AS r (schema, name)
+    JOIN pg_namespace n ON n.nspname = r.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.name AND c.relkind <> 'p'
+    JOIN pg_inherits first ON first.inhrelid = c.oid
+    LEFT JOIN pg_inherits second ON second.inhrelid = first.inhparent
+    JOIN dp.table_config t ON t.tbl = coalesce(second.inhparent, first.inhparent) AND t.role <> 'reference'
+"""
+
+_NAMED = """
+    SELECT t.tbl::oid AS tbl, t.root::oid AS root FROM dp.table_config t JOIN pg_class c ON c.oid = t.tbl
+    WHERE t.role <> 'reference' AND c.relname = ANY ($1)
+"""
+
+_IDENTITIES = """
+    SELECT i.indrelid AS tbl, array_agg(a.attname::text ORDER BY k.place) AS columns
+    FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indisprimary AND i.indrelid = ANY ($1) AND k.place <= i.indnkeyatts GROUP BY i.indrelid
+"""
+
+
+class _Seen(Exception):
+    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
+
+
+def plan(query: list[Token], search_path: str) -> dict[str, Any]:
+    """The plan of one statement by the caller's rights and settings; it is not run.
+
+    A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
+    """
+    found: list[dict[str, Any]] = []
+    try:
+        with database.subtransaction():
+            found = _planned(query, search_path)
+            raise _Seen
+    except _Seen:
+        pass
+    except database.ServerError as error:
+        _refuse(error)
+        raise
+    return found[0]
+
+
+def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
+    options, text = "VERBOSE, FORMAT JSON", query_text.text(query)
+    count = query_text.highest_parameter(query)
+    if count and catalog_server.server().version >= GENERIC_PLAN_SINCE:
+        options += ", GENERIC_PLAN"
+    elif count:
+        types = _parameter_types(query, count, search_path)
+        text = query_text.text(query, lambda number: query_text.unknown_value(types[number - 1]))
+    database.set_local("search_path", search_path)
+    rows = database.query_alone(compose("EXPLAIN ({}) {}", SQL(options), SQL(text)).text)
+    return [each["Plan"] for each in json.loads(next(iter(rows[0].values())))]
+
+
+def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
+    """What the server takes each parameter for; nothing can be written by what is analysed for it."""
+    types: list[str] = []
+    _deallocate()
+    try:
+        with database.subtransaction():
+            database.set_local("search_path", search_path)
+            # PREPARE might be followed by other statements: first make sure that there is one
+            unknown = query_text.text(query, lambda _: "NULL")
+            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+            database.set_local("transaction_read_only", "on")
+            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+            types += _prepared_types()
+            raise _Seen
+    except _Seen:
+        pass
+    finally:
+        _deallocate()
+    return types + ["text"] * (count - len(types))
+
+
+def _deallocate() -> None:
+    """Prepared statements outlive the transaction."""
+    query = "SELECT FROM pg_catalog.pg_prepared_statements WHERE name = $1"
+    if database.query(query, ("text",), (_STATEMENT,)):
+        database.run(compose("DEALLOCATE {}", Identifier(_STATEMENT)).text)
+
+
+def _prepared_types() -> list[str]:
+    rows = database.query(
+        "SELECT u.type::text AS type FROM pg_catalog.pg_prepared_statements s,"
+        " unnest(s.parameter_types) WITH ORDINALITY AS u (type, place) WHERE s.name = $1 ORDER BY u.place",
+        ("text",),
+        (_STATEMENT,),
+    )
+    return [row["type"] for row in rows]
+
+
+def _refuse(error: Exception) -> None:
+    """Say in our words what the server says in its own."""
+    if database.sqlstate(error) == _SEVERAL_STATEMENTS:
+        raise errors.InvalidParameter(
+            "the query is not one statement", f"The server says: {error}.", "Give one statement a call."
+        ) from None
+    if database.is_out_of_locks(error):
+        raise errors.OutOfLocks(
+            "the lock table is full: planning the query needs more of it than is free",
+            "A query that binds no key locks every leaf and each of its indexes while it is planned.",
+            "Raise max_locks_per_transaction, or bind the partition keys.",
+        ) from None
+
+
+def leaves(relations: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Leaf], set[int]]:
+    """Which of some relations, by schema and name, are leaves of managed tables; and the roots of those."""
+    ordered = sorted(relations)
+    rows = database.query(_LEAVES, ("text[]", "text[]"), ([each[0] for each in ordered], [each[1] for each in ordered]))
+    found = {(row["schema"], row["name"]): Leaf(row["tbl"], row["slice"], row["oid"]) for row in rows}
+    return found, {row["root"] for row in rows}
+
+
+def named(names: set[str]) -> dict[int, int]:
+    """The managed tables of some names, each with its root."""
+    return {row["tbl"]: row["root"] for row in database.query(_NAMED, ("name[]",), (sorted(names),))}
+
+
+def identities(tables: list[int]) -> dict[int, tuple[str, ...]]:
+    """The columns of the tables' primary keys."""
+    return {row["tbl"]: tuple(row["columns"]) for row in database.query(_IDENTITIES, ("oid[]",), (tables,))}
+''','catalog.retention': r'''"""Reading what retention needs: what it retired, what protects a slice, the owner's export function, sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..model import Hierarchy
+from ..plan.detached import DetachedSlice
+from ..sql import SQL, Identifier, compose
+from . import detached as catalog_detached
+
+# One that somebody attached by hand, wherever, is not for retention to drop any more.
+_RETIRED = """
+    SELECT n.nspname AS schema, c.relname AS name, d.exported_at IS NOT NULL AS is_exported, due.at::text AS due,
+           due.at <= dp._clock() AS is_due
+    FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT (d.retired_at AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2 AS at) AS due
+    WHERE d.root = $1 AND d.retired_at IS NOT NULL AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+"""
+
+_FUNCTION = """
+    SELECT n.nspname AS schema, p.proname AS name, pg_get_userbyid(p.proowner) AS owner, r.rolsuper AS is_superusers,
+           p.prokind = 'f' AND p.pronargs = 1 AND p.proargtypes[0] = 'regclass'::regtype AS fits
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
+    WHERE p.oid = to_regprocedure($1)
+"""
+
+_BYTES = """
+    SELECT wanted.oid, coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint AS bytes
+    FROM unnest($1) AS wanted (oid) CROSS JOIN LATERAL (
+        SELECT wanted.oid AS relid UNION SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = wanted.oid
+    ) AS tree GROUP BY wanted.oid
+"""
+
+
+class Retired(NamedTuple):
+    """A slice of one table that retention detached, and will drop."""
+
+    slice: DetachedSlice
+    due: str  # a timestamptz as text
+    is_due: bool
+    is_exported: bool
+
+
+class Function(NamedTuple):
+    """The function that slices are handed to before they are dropped."""
+
+    identifier: Identifier
+    owner: str
+    is_superusers: bool
+    fits: bool  # whether it is a function of one regclass
+
+
+def retired(hierarchy: Hierarchy) -> list[Retired]:
+    """What retention detached and will drop, referenced tables first."""
+    policy = hierarchy.policy
+    grace = str(policy.retention_grace) if policy.retention_grace is not None else None
+    rows = database.query(_RETIRED, ("oid", "text", "text"), (hierarchy.root.oid, policy.time_zone, grace))
+    found = {Identifier(row["schema"], row["name"]): row for row in rows}
+    return [
+        Retired(each, row["due"], row["is_due"], row["is_exported"])
+        for each in (catalog_detached.remembered(hierarchy) if found else [])
+        for row in [found.get(each.identifier)]
+        if row is not None
+    ]
+
+
+def function(name: str) -> Function | None:
+    """A function by its name as regprocedure writes it; None where there is none."""
+    rows = database.query(_FUNCTION, ("text",), (name,))
+    if not rows:
+        return None
+    row = rows[0]
+    return Function(Identifier(row["schema"], row["name"]), row["owner"], row["is_superusers"], row["fits"])
+
+
+def condition_query(relation: Identifier, alias: str, predicate: str) -> SQL:
+    """Whether a relation holds a row that the predicate protects; the table's own name may stand in it."""
+    return compose(
+        "SELECT EXISTS (SELECT FROM {} AS {} WHERE ({})) AS found", relation, Identifier(alias), SQL(predicate)
+    )
+
+
+def holds_protected(relation: Identifier, alias: str, predicate: str) -> bool:
+    """The same asked. Rows that policies hide from the owner make it fail: unseen they would not protect anything."""
+    saved = database.setting("row_security") or "on"
+    database.set_local("row_security", "off")
+    found = bool(database.query_once(condition_query(relation, alias, predicate).text)[0]["found"])
+    database.set_local("row_security", saved)
+    return found
+
+
+def bytes_of(relations: list[int]) -> dict[int, int]:
+    """The bytes of slices with their leaves, indexes and TOAST."""
+    return {row["oid"]: int(row["bytes"]) for row in database.query(_BYTES, ("oid[]",), (relations,))}
+
+
+def oids(identifiers: list[Identifier]) -> list[int]:
+    """The oids of relations."""
+    rows = database.query(
+        "SELECT to_regclass(name)::oid AS oid FROM unnest($1) WITH ORDINALITY AS n (name, place) ORDER BY place",
+        ("text[]",),
+        ([each.text for each in identifiers],),
+    )
+    return [row["oid"] for row in rows if row["oid"] is not None]
+
+
+def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
+    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    rows = database.query(
+        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
+        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        ("text[]", "text", "text"),
+        (moments, time_zone, grace),
+    )
+    return [(row["due"], row["dropped"]) for row in rows]
 ''','catalog.server': r'''"""What the server is and allows."""
 
 from __future__ import annotations
@@ -7712,9 +9189,19 @@ def _signed(oid: int) -> int:
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
-def resolve_relation(text: str) -> int:
-    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned."""
-    return int(database.query("SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid", ("text",), (text,))[0]["oid"])
+def resolve_relation(text: str, *, is_view: bool = False) -> int:
+    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned.
+
+    A writable view stands for its table, which it may hide in that search_path; but where views are named.
+    """
+    row = database.query(
+        "SELECT r.oid, (SELECT v.tbl::pg_catalog.oid FROM dp.writable_view_config v"
+        "               WHERE v.view OPERATOR(pg_catalog.=) r.oid) AS tbl"
+        " FROM (SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid) AS r",
+        ("text",),
+        (text,),
+    )[0]
+    return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
 
 
 def relation_name(oid: int) -> str:
@@ -7915,6 +9402,85 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
     for row in rows:
         found[row["slice"]] = found.get(row["slice"], ()) + (row["name"],)
     return found
+''','catalog.statements': r'''"""The statements that pg_stat_statements has counted, and whose code planning them would run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database
+from ..sql import Identifier, compose
+from . import trust
+
+HIDDEN = "<insufficient privilege>"  # what stands in place of another role's query
+
+# Planning evaluates functions, and those of operators and types. What a text may mean is found by name alone, in
+# whatever schema: rather too much than too little. Operators stand behind LIKE, IN and the like, without their names.
+_OTHERS_CODE = """
+    WITH found (class, oid, owner) AS (
+        SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.proname = ANY ($1)
+        UNION ALL SELECT 'pg_operator', o.oid, o.oprowner FROM pg_operator o
+        UNION ALL SELECT 'pg_type', t.oid, t.typowner FROM pg_type t
+        WHERE t.typname = ANY ($1) AND t.typtype IN ('b', 'd', 'm', 'r')
+        UNION ALL SELECT 'pg_class', c.oid, c.relowner FROM pg_class c
+        WHERE c.relname = ANY ($1) AND (c.relkind IN ('v', 'm') OR c.relhasrules)
+    )
+    SELECT pg_describe_object(found.class, found.oid, 0) AS name
+    FROM found JOIN pg_roles role ON role.oid = found.owner
+    WHERE NOT role.rolsuper AND role.rolname <> current_user ORDER BY 1
+"""
+
+_OTHERS_TABLES = """
+    SELECT c.oid FROM pg_class c JOIN pg_roles role ON role.oid = c.relowner
+    WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p', 'f') AND NOT role.rolsuper AND role.rolname <> current_user
+    ORDER BY c.oid
+"""
+
+
+class Statement(NamedTuple):
+    """A statement and what it has cost since pg_stat_statements was reset."""
+
+    queryid: int
+    role: str | None
+    calls: int
+    total_ms: float  # of planning, where it is tracked, and execution
+    query: str
+    is_own: bool  # the caller ran it
+
+
+def schema() -> str | None:
+    """Where extension pg_stat_statements is; None where it is not installed."""
+    rows = database.query(
+        "SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'pg_stat_statements'"
+    )
+    return str(rows[0]["schema"]) if rows else None
+
+
+def counted(extension_schema: str) -> list[Statement]:
+    """All statements of this database, the most expensive first."""
+    query = compose(
+        "SELECT s.queryid, r.rolname AS role, s.calls, s.total_plan_time + s.total_exec_time AS total, s.query,"
+        " r.rolname IS NOT DISTINCT FROM current_user AS is_own"
+        " FROM {} s LEFT JOIN pg_roles r ON r.oid = s.userid"
+        " WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query IS NOT NULL"
+        " ORDER BY total DESC, s.queryid",
+        Identifier(extension_schema, "pg_stat_statements"),
+    )
+    return [
+        Statement(row["queryid"], row["role"], row["calls"], row["total"], row["query"], row["is_own"])
+        for row in database.query_once(query.text)
+    ]
+
+
+def others_code(names: set[str]) -> list[str]:
+    """What others own that would run, with the caller's rights, when a statement with these names is planned."""
+    given = sorted(names)
+    found = [str(row["name"]) for row in database.query(_OTHERS_CODE, ("name[]",), (given,))]
+    if found:
+        return found
+    tables = [row["oid"] for row in database.query(_OTHERS_TABLES, ("name[]",), (given,))]
+    return trust.others_code(tables) if tables else []
 ''','catalog.structure': r'''"""Reading the structure of one table."""
 
 from __future__ import annotations
@@ -8256,9 +9822,14 @@ def tables_of(root: int) -> list[int]:
     return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
 
 
+def others_code(tables: list[int]) -> list[str]:
+    """The code of others than the caller that tables need."""
+    return [str(row["name"]) for row in database.query(_CODE, ("oid[]",), (tables,))]
+
+
 def refuse_code(tables: list[int], name: object, owner: str) -> None:
     """Refuse tables with code of others than the caller; for callers who are not the owner."""
-    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    found = others_code(tables)
     if found:
         told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(
@@ -8267,6 +9838,344 @@ def refuse_code(tables: list[int], name: object, owner: str) -> None:
             f"Call in a session of {owner}; or, if you trust that code with all that you may do,"
             f" SET ROLE {Identifier(owner)} first.",
         )
+''','catalog.writable_view': r'''"""Reading writable views, and what the tables say that they shall be."""
+
+from __future__ import annotations
+
+from .. import database, errors, keys
+from ..model import GlobalIndex, Hierarchy, Table
+from ..plan import filling
+from ..plan.filling import Filling, ViewColumn
+from ..plan.writable_view import FILL, INSERT, PresentView, WantedView
+from ..sql import SQL, Identifier, compose
+from . import global_index as catalog_global_index
+from . import properties as catalog_properties
+
+_COLUMNS = """
+    SELECT a.attrelid AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+           CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END AS collation,
+           pg_get_expr(d.adbin, d.adrelid) AS expression, a.attidentity AS identity,
+           a.attgenerated <> '' AS is_generated, n.nspname AS sequence_schema, s.relname AS sequence
+    FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_depend own ON a.attidentity <> '' AND own.refclassid = 'pg_class'::regclass
+        AND own.refobjid = a.attrelid AND own.refobjsubid = a.attnum AND own.classid = 'pg_class'::regclass
+        AND own.deptype = 'i'
+    LEFT JOIN pg_class s ON s.oid = own.objid AND s.relkind = 'S'
+    LEFT JOIN pg_namespace n ON n.oid = s.relnamespace
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
+"""
+
+_VIEWS = """
+    SELECT c.oid, v.tbl::oid AS tbl, n.nspname AS schema,
+           coalesce('security_invoker=true' = ANY (c.reloptions), false) AS is_invoker
+    FROM dp.writable_view_config v JOIN pg_class c ON c.oid = v.view JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE v.root = $1 AND c.relkind = 'v' ORDER BY c.oid
+"""
+
+_TRIGGERS = """
+    SELECT g.tgrelid AS relation, g.tgname AS name, g.tgenabled IN ('O', 'A') AS is_enabled, n.nspname AS schema,
+           p.proname AS function, p.prosrc AS source, pg_get_userbyid(p.proowner) AS owner
+    FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE g.tgrelid = ANY ($1) AND g.tgname = ANY ($2) AND NOT g.tgisinternal ORDER BY g.tgrelid, g.tgname
+"""
+
+_DEFAULT_GRANTEES = """
+    SELECT DISTINCT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee
+    FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) AS acl
+    WHERE d.defaclobjtype = 'r' AND d.defaclrole::regrole = $1::regrole AND acl.grantee <> d.defaclrole
+      AND d.defaclnamespace IN (0, (SELECT oid FROM pg_namespace WHERE nspname = $2)) ORDER BY 1
+"""
+
+
+def of_root(root: int) -> list[PresentView]:
+    """The writable views of a hierarchy."""
+    rows = database.query(_VIEWS, ("oid",), (root,))
+    if not rows:
+        return []
+    views = [row["oid"] for row in rows]
+    columns = _columns(views)
+    access = catalog_properties.states(views)
+    triggers = database.query(_TRIGGERS, ("oid[]", "name[]"), (views, [FILL, INSERT]))
+    found = []
+    for row in rows:
+        own = [each for each in triggers if each["relation"] == row["oid"]]
+        found.append(
+            PresentView(
+                row["oid"],
+                row["tbl"],
+                row["is_invoker"],
+                columns[row["oid"]],
+                {each["name"]: each["source"] for each in own if each["is_enabled"]},
+                access[row["oid"]],
+                tuple((each["schema"], each["function"], each["owner"]) for each in own),
+            )
+        )
+    return found
+
+
+def root_of(view: int) -> int | None:
+    """The root of the hierarchy that a writable view belongs to."""
+    rows = database.query("SELECT root::oid AS root FROM dp.writable_view_config WHERE view = $1", ("oid",), (view,))
+    return int(rows[0]["root"]) if rows else None
+
+
+def wanted(hierarchy: Hierarchy, table: Table, schema: str) -> WantedView:
+    """What a writable view of a table shall be."""
+    columns = _columns([table.oid])[table.oid]
+    return WantedView(
+        schema,
+        table,
+        hierarchy.root.identifier,
+        columns,
+        _filling(hierarchy, table, columns),
+        catalog_properties.states([table.oid])[table.oid],
+        tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("text", "name"), (_role(table), schema))),
+    )
+
+
+def _role(table: Table) -> str:
+    return Identifier(table.owner).text  # as regrole reads it
+
+
+def check_schema(table: Table, schema: str) -> None:
+    """The view stands in another schema, which is there."""
+    if schema == table.schema:
+        raise errors.InvalidParameter.of(
+            "schema", schema, f"{table.identifier} itself is there, and the view has its name."
+        )
+    if not database.query("SELECT FROM pg_namespace WHERE nspname = $1", ("name",), (schema,)):
+        raise errors.InvalidParameter.of(
+            "schema", schema, "It does not exist.", f"CREATE SCHEMA {Identifier(schema)} first."
+        )
+
+
+def taken_function(schema: str, names: list[str], comment: str) -> str | None:
+    """A function without parameters of somebody else that has one of some names."""
+    rows = database.query(
+        "SELECT p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = ANY ($2) AND p.pronargs = 0"
+        " AND obj_description(p.oid, 'pg_proc') IS DISTINCT FROM $3 ORDER BY 1 LIMIT 1",
+        ("name", "name[]", "text"),
+        (schema, names, comment),
+    )
+    return rows[0]["name"] if rows else None
+
+
+def _columns(relations: list[int]) -> dict[int, tuple[ViewColumn, ...]]:
+    found: dict[int, list[ViewColumn]] = {oid: [] for oid in relations}
+    for row in database.query(_COLUMNS, ("oid[]",), (relations,)):
+        sequence = Identifier(row["sequence_schema"], row["sequence"]) if row["sequence"] else None
+        found[row["relation"]].append(
+            ViewColumn(
+                row["name"],
+                row["type"],
+                row["collation"],
+                row["expression"] if not row["is_generated"] else None,
+                row["identity"],
+                row["is_generated"],
+                sequence,
+            )
+        )
+    return {oid: tuple(each) for oid, each in found.items()}
+
+
+def _filling(hierarchy: Hierarchy, table: Table, columns: tuple[ViewColumn, ...]) -> Filling:
+    policy = hierarchy.policy
+    if table.oid != hierarchy.root.oid:
+        return Filling(policy.partition_keys, _parents(hierarchy, table))
+    if policy.slice_key is None or policy.bucket is None:
+        return Filling(())
+    range_key = compose("NEW.{}", Identifier(policy.range_key))
+    value = keys.bucket_expression(range_key, hierarchy.range_type, policy.bucket, policy.time_zone)
+    default = next((each.default for each in columns if each.name == policy.slice_key), None)
+    if default is not None:  # what the table would say of a row without a range key
+        value = compose("coalesce({}, {})", value, SQL(default))
+    return Filling((policy.slice_key,), value=value)
+
+
+def _parents(hierarchy: Hierarchy, table: Table) -> tuple[filling.Parent, ...]:
+    """The foreign keys by which a row's keys are found: those that every row has first, and those with an index."""
+    partition_keys = hierarchy.policy.partition_keys
+    found = []
+    for key in hierarchy.foreign_keys:
+        pairs = list(zip(key.columns, key.parent_columns))
+        if key.child != table.oid or not all((name, name) in pairs for name in partition_keys):
+            continue
+        own = [pair for pair in pairs if pair[0] not in partition_keys]
+        parent = hierarchy.table(key.parent)
+        referenced = tuple(theirs for _, theirs in own)
+        needed = referenced + partition_keys
+        schemas = dict(zip(needed, catalog_global_index.operator_schemas(parent.oid, needed)))
+        side = _side(parent, referenced)
+        place = (not key.is_mandatory, side is None, key.parent == key.child, key.name)
+        each = filling.Parent(parent, key.name, tuple(column for column, _ in own), referenced, schemas, side)
+        found.append((place, each))
+    return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
+
+
+def _side(parent: Table, columns: tuple[str, ...]) -> GlobalIndex | None:
+    """The global index that has an entry for every row, by some columns."""
+    for each in parent.global_indexes:
+        if each.is_unique and each.is_valid and each.predicate is None and set(each.columns) == set(columns):
+            return each
+    return None
+''','cron': r'''"""Cron expressions as pg_cron reads them: checked, and when they come next. Pure: times are in pg_cron's own time zone.
+
+Five fields (minute, hour, day of the month, month, day of the week), or @hourly and the like, @reboot, or "30 seconds".
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from . import errors
+
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+REBOOT = "@reboot"
+LAST_DAY = "$"
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+YEARS_AHEAD = 9  # a 29 February may be eight years off
+A_DAY = datetime.timedelta(days=1)
+
+
+class Field(NamedTuple):
+    """One of the five: its name, its values, and the words for them."""
+
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()
+
+
+FIELDS = (
+    Field("minute", 0, 59),
+    Field("hour", 0, 23),
+    Field("day of the month", 1, 31),
+    Field("month", 1, 12, MONTHS),
+    Field("day of the week", 0, 7, WEEKDAYS),
+)
+
+
+class Schedule(NamedTuple):
+    """When a job runs: every so many seconds, at each start of the server, or when all fields agree."""
+
+    seconds: int | None = None
+    at_reboot: bool = False
+    minutes: frozenset[int] = frozenset()
+    hours: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
+    on_last_day: bool = False
+    any_day: bool = False  # the field begins with *: then the other of the two days decides alone
+    any_weekday: bool = False
+
+
+def parse(text: str, parameter: str) -> Schedule:
+    """A cron expression as a value; refuses one that pg_cron would refuse, or silently read otherwise."""
+    words = text.strip().lower().split()
+    if len(words) == 1 and words[0] == REBOOT:
+        return Schedule(at_reboot=True)
+    if len(words) == 2 and words[1] in ("second", "seconds"):
+        if not words[0].isascii() or not words[0].isdigit() or not 1 <= int(words[0][:3]) <= 59:
+            raise _error(parameter, text, "Seconds are 1 to 59.")
+        return Schedule(seconds=int(words[0]))
+    if len(words) == 1 and words[0] in MACROS:
+        words = MACROS[words[0]].split()
+    if len(words) != len(FIELDS):
+        raise _error(parameter, text, "It has five fields: minute, hour, day of the month, month, day of the week.")
+    on_last_day = words[2] == LAST_DAY
+    values = [
+        frozenset[int]() if field.name == FIELDS[2].name and on_last_day else _values(word, field, parameter, text)
+        for word, field in zip(words, FIELDS)
+    ]
+    minutes, hours, days, months, weekdays = values
+    return Schedule(
+        None,
+        False,
+        minutes,
+        hours,
+        days,
+        months,
+        frozenset(day % 7 for day in weekdays),
+        on_last_day,
+        any_day=words[2].startswith("*"),
+        any_weekday=words[4].startswith("*"),
+    )
+
+
+def _values(word: str, field: Field, parameter: str, text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        span, slash, step_text = part.partition("/")
+        lower, dash, upper = span.partition("-")
+        if span == "*":
+            first, last = field.lowest, field.highest
+        else:
+            first = _value(lower, field, parameter, text)
+            last = _value(upper, field, parameter, text) if dash else first
+        step = int(step_text) if step_text.isascii() and step_text.isdigit() and len(step_text) < 3 else 0
+        if slash and (not step or (span != "*" and not dash)):
+            raise _error(parameter, text, f'"{part}" is no step of a range, such as */5 or 10-50/5.')
+        if last < first:
+            raise _error(parameter, text, f'"{part}" ends before it begins.')
+        found.update(range(first, last + 1, step or 1))
+    return frozenset(found)
+
+
+def _value(word: str, field: Field, parameter: str, text: str) -> int:
+    if word in field.words:
+        return field.words.index(word) + (1 if field.lowest == 1 else 0)
+    if word.isascii() and word.isdigit() and len(word) < 3 and field.lowest <= int(word) <= field.highest:
+        return int(word)
+    raise _error(parameter, text, f'"{word}" is no {field.name}: that is {field.lowest} to {field.highest}.')
+
+
+def _error(parameter: str, text: str, detail: str) -> errors.InvalidParameter:
+    return errors.InvalidParameter.of(
+        parameter, text, detail, "Write for example '17 * * * *' for each hour, '20 2 * * *' for each night, or 'none'."
+    )
+
+
+def next_run(schedule: Schedule, after: datetime.datetime) -> datetime.datetime | None:
+    """The first time behind a moment at which a job runs; None where no clock tells, or it never comes."""
+    if schedule.at_reboot:
+        return None
+    if schedule.seconds is not None:
+        return after + datetime.timedelta(seconds=schedule.seconds)
+    moment = after.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
+    end = after.replace(month=1, day=1).replace(year=min(after.year + YEARS_AHEAD, datetime.MAXYEAR))
+    day = moment.replace(hour=0, minute=0)
+    while day < end:
+        if _is_day(schedule, day):
+            for hour in sorted(schedule.hours):
+                for minute in sorted(schedule.minutes):
+                    if day.replace(hour=hour, minute=minute) >= moment:
+                        return day.replace(hour=hour, minute=minute)
+        day += A_DAY
+    return None
+
+
+def _is_day(schedule: Schedule, day: datetime.datetime) -> bool:
+    if day.month not in schedule.months:
+        return False
+    is_day = day.day in schedule.days or (schedule.on_last_day and (day + A_DAY).day == 1)
+    is_weekday = day.isoweekday() % 7 in schedule.weekdays
+    if schedule.any_day or schedule.any_weekday:
+        return is_day and is_weekday
+    return is_day or is_weekday
 ''','database': r'''"""The one door to the server: no other module knows ``plpy``."""
 
 from __future__ import annotations
@@ -8286,6 +10195,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
+ROWS_A_FETCH = 1000
+
 _prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
@@ -8301,6 +10212,18 @@ def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) 
 def query_once(text: str) -> list[Row]:
     """Rows of a reading statement that is composed, and not worth keeping a plan for."""
     return list(plpy.execute(text))
+
+
+def query_alone(text: str) -> list[Row]:
+    """Rows of one statement; a cursor is refused for several (42P11), before any of them is run."""
+    cursor = plpy.cursor(text)
+    found: list[Row] = []
+    while True:
+        rows = cursor.fetch(ROWS_A_FETCH)
+        found += rows
+        if len(rows) < ROWS_A_FETCH:
+            cursor.close()
+            return found
 
 
 def run(statements: str) -> None:
@@ -8472,6 +10395,10 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_writable_view": "writable_view",
+    "create_writable_views": "writable_view",
+    "drop_writable_view": "writable_view",
+    "drop_writable_views": "writable_view",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -8481,7 +10408,13 @@ MODULES = {
     "set_cluster_order": "physical_order",
     "prewarm": "cache",
     "residency": "cache",
+    "retention": "retention",
+    "schedule": "schedule",
+    "unschedule": "schedule",
+    "job": "schedule",
     "propagate": "propagation",
+    "explain": "queries",
+    "audit_queries": "queries",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
@@ -8493,8 +10426,12 @@ READING = (
     "clustering",
     "prewarm",
     "residency",
+    "retention",
+    "job",
     "drift",
     "last_plan",
+    "explain",
+    "audit_queries",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 
@@ -8529,7 +10466,7 @@ def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: 
         if isinstance(given, list):
             arguments[relation] = [server.resolve_relation(each) for each in given]
         elif given is not None:
-            arguments[relation] = server.resolve_relation(given)
+            arguments[relation] = server.resolve_relation(given, is_view=relation == "view")
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()
@@ -8596,6 +10533,12 @@ class UndefinedObject(PartitionError):
     """The relation is not known to dialog_partition (42704)."""
 
     sqlstate = "42704"
+
+
+class UndefinedFunction(PartitionError):
+    """A function that the owner named does not exist (42883)."""
+
+    sqlstate = "42883"
 
 
 class UndefinedColumn(PartitionError):
@@ -9063,7 +11006,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
         if depth == 0 and character in ",)":
             return position + 1, character
         if character in "\"'$":
-            position = _constant_end(text, position) or len(text)
+            position = constant_end(text, position) or len(text)
             continue
         depth += (character in _OPENING) - (character in _CLOSING)
         position += 1
@@ -9078,7 +11021,7 @@ def _problem(text: str) -> str | None:
     while position < len(text):
         character = text[position]
         if character in "\"'$":
-            end = _constant_end(text, position)
+            end = constant_end(text, position)
             if end is None:
                 return f"A {character} in it is not closed."
             position = end
@@ -9106,7 +11049,7 @@ def _bracket_problem(character: str, open_brackets: list[str]) -> str | None:
     return None
 
 
-def _constant_end(text: str, start: int) -> int | None:
+def constant_end(text: str, start: int) -> int | None:
     """Where a quoted name or constant ends; None where it does not. A lone $ is an operator's or a name's."""
     if text[start] == "$":
         tag_end = text.find("$", start + 1)
@@ -9454,6 +11397,9 @@ class Policy(NamedTuple):
     lock_timeout_ms: int
     analyze_interval_ms: int
     log_retention_ms: int
+    retention_grace: Width | None = None
+    retention_export: str | None = None  # as regprocedure writes it
+    retention_protect: str | None = None
 
     @property
     def partition_column(self) -> str:
@@ -9464,6 +11410,12 @@ class Policy(NamedTuple):
     def partition_keys(self) -> tuple[str, ...]:
         """The columns that every table carries and every key contains."""
         return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+    @property
+    def detaches_before_dropping(self) -> bool:
+        """Whether retention drops what it has detached before, and has looked at, or handed to the owner's function."""
+        hooks = (self.retention_grace, self.retention_export, self.retention_protect)
+        return self.retention_action == DROP and any(each is not None for each in hooks)
 
 
 class Hierarchy(NamedTuple):
@@ -9748,6 +11700,440 @@ def _width_of(lower: Edge, upper: Edge) -> Width | None:
 def forget_partman_statement(schema: str, parent_table: str) -> SQL:
     """Take a table away from pg_partman."""
     return compose("DELETE FROM {} WHERE parent_table = {}", Identifier(schema, "part_config"), Literal(parent_table))
+''','plan.advice': r'''"""What to say about a query: how much of each table it reads, what its conditions lack, and what to add."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import keys
+from ..model import Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, name_array, names
+from .lookup import Lookup
+from .query_conditions import ARRAY, EQUAL, EXPRESSION, LOWER, OTHER, UPPER, Column
+from .query_plan import QueryPlan
+from .reading import MISSING, RANGE, Binding, Reading, readings
+
+ONE_LEAF, PRUNED, PRUNED_LATE, ALL_LEAVES, NO_LEAF = (
+    "one leaf",
+    "pruned",
+    "pruned at run time",
+    "all leaves",
+    "no leaf",
+)
+MISSING_KEY, ONE_SIDED, EXPRESSION_OVER_KEY, NO_SLICE_KEY, RANGE_KEY_ORDER = (
+    "missing key",
+    "one-sided range",
+    "expression over a key",
+    "range key without slice key",
+    "order by the range key alone",
+)
+
+_TOLD = {
+    EQUAL: "is bound to one value",
+    ARRAY: "is bound to a list of values",
+    RANGE: "is bound from both sides",
+    LOWER: "is bound from below only",
+    UPPER: "is bound from above only",
+    OTHER: "is compared, but not bound",
+    EXPRESSION: "is hidden in an expression",
+    MISSING: "is not mentioned",
+}
+
+
+class Advice(NamedTuple):
+    """One thing to say about a table in a query."""
+
+    tbl: str
+    alias: str
+    finding: str
+    detail: str
+    advice: str | None = None
+    leaves_scanned: int | None = None
+    leaves: int | None = None
+
+
+def of_readings(
+    plan: QueryPlan, hierarchies: dict[int, Hierarchy], identities: dict[int, tuple[str, ...]]
+) -> list[Advice]:
+    """What to say about each table for itself; ``identities``: primary keys without the partition keys."""
+    found = []
+    all_readings = readings(plan, hierarchies)
+    for each in all_readings:
+        others = [other for other in all_readings if other.hierarchy is each.hierarchy and other.alias != each.alias]
+        found.append(_summary(each, plan))
+        found += _of_keys(each, others, identities.get(each.table.oid, ()))
+        found += _of_order(each, plan)
+    return found
+
+
+def unread(table: Table, hierarchy: Hierarchy) -> Advice:
+    """A table that the query names and of which nothing is read: its conditions contradict all bounds."""
+    leaves = sum(max(len(each.remainders), 1) for each in hierarchy.slices[table.oid])
+    detail = "The planner has found that its conditions fit no leaf."
+    return Advice(table.identifier.text, table.name, NO_LEAF, detail, None, 0, leaves)
+
+
+def _about(reading: Reading, finding: str, detail: str, advice: str | None = None) -> Advice:
+    return Advice(
+        reading.table.identifier.text,
+        reading.alias,
+        finding,
+        detail,
+        advice,
+        reading.expected_leaves,
+        reading.all_leaves,
+    )
+
+
+def _summary(reading: Reading, plan: QueryPlan) -> Advice:
+    """How many leaves, and by what."""
+    planned, expected = len(reading.leaves), reading.expected_leaves
+    is_late = expected < planned or any(
+        each.is_late and each.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER)
+        for each in (reading.range_binding, reading.hash_binding)
+    )
+    if expected == 1:
+        finding = ONE_LEAF
+    elif is_late or plan.removed:
+        finding = PRUNED_LATE
+    else:
+        finding = PRUNED if planned < reading.all_leaves else ALL_LEAVES
+    detail = (
+        f"Planned: {planned} of {reading.all_leaves} leaves, in {len(reading.slices)} of {reading.all_slices} slices"
+    )
+    if expected < planned:
+        detail += f"; read when it runs, by values that are known only then: {expected}"
+    elif plan.removed:
+        detail += f"; {plan.removed} more of the statement were put aside when it began to run"
+    elif is_late:
+        detail += "; how many of them are read is known when it runs"
+    told = [_bound(name, reading.binding(name)) for name in _mentioned(reading)]
+    return _about(reading, finding, f"{detail}. {'; '.join(told)}.")
+
+
+def _mentioned(reading: Reading) -> list[str]:
+    """The keys that conditions of the table may bind."""
+    policy = reading.hierarchy.policy
+    own = [policy.range_key] if reading.has_own_range_key else []
+    return [*own, *policy.partition_keys]
+
+
+def _bound(name: str, binding: Binding) -> str:
+    late = " when the query runs" if binding.is_late and binding.kind in (EQUAL, ARRAY, RANGE) else ""
+    return f"{Identifier(name)} {_TOLD[binding.kind]}{late}"
+
+
+def _of_keys(reading: Reading, others: list[Reading], identity: tuple[str, ...]) -> list[Advice]:
+    found: list[Advice] = []
+    if reading.expected_leaves <= 1:
+        return found
+    policy = reading.hierarchy.policy
+    lookup = _by_identity(reading, identity)
+    if lookup is not None:
+        detail = f"The rows are asked for by their identity alone: no condition binds {names(policy.partition_keys)}."
+        return [_about(reading, MISSING_KEY, detail, lookup)]
+    if reading.expected_slices > 1:
+        found += _of_range(reading, others)
+    if policy.hash_key is not None and reading.expected_leaves > reading.expected_slices:
+        binding = reading.hash_binding
+        if binding.kind in (MISSING, OTHER):
+            found.append(_missing(reading, policy.hash_key, others))
+        elif binding.kind == EXPRESSION:
+            detail = f"Pruning needs {Identifier(policy.hash_key)} itself, compared with a value."
+            advice = f"AND {reading.column(policy.hash_key)} = ..."
+            found.append(_about(reading, EXPRESSION_OVER_KEY, detail, advice))
+    return found
+
+
+def _of_range(reading: Reading, others: list[Reading]) -> list[Advice]:
+    """What the first level lacks."""
+    name, binding = reading.range_column, reading.range_binding
+    if binding.kind in (EQUAL, ARRAY, RANGE):
+        return []
+    if reading.has_own_range_key:
+        by_range_key = reading.binding(reading.hierarchy.policy.range_key)
+        if by_range_key.kind in (EQUAL, ARRAY, RANGE, LOWER, UPPER):
+            if by_range_key.is_late:
+                return [_without_slice_key(reading)]
+            if by_range_key.kind not in (LOWER, UPPER):
+                return []  # the CHECK of each slice prunes
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+        elif by_range_key.kind == EXPRESSION and binding.kind == MISSING:
+            name, binding = reading.hierarchy.policy.range_key, by_range_key
+    if binding.kind in (LOWER, UPPER):
+        side, sign = ("above", "<") if binding.kind == LOWER else ("below", ">=")
+        detail = f"All slices on the open side of {Identifier(name)} are read, newer ones as they come."
+        return [_about(reading, ONE_SIDED, detail, f"AND {reading.column(name)} {sign} ... (a bound from {side})")]
+    if binding.kind == EXPRESSION:
+        detail = f"Pruning needs {Identifier(name)} itself, compared with a value, not an expression of it."
+        advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return [_about(reading, EXPRESSION_OVER_KEY, detail, advice)]
+    return [_missing(reading, name, others)]
+
+
+def _without_slice_key(reading: Reading) -> Advice:
+    """A range key whose value is known too late for the CHECKs of the slices: they exclude when a query is planned."""
+    policy = reading.hierarchy.policy
+    assert policy.bucket is not None
+    value = keys.bucket_expression(SQL("..."), reading.hierarchy.range_type, policy.bucket, policy.time_zone)
+    detail = (
+        f"A value of {Identifier(policy.range_key)} that is known only when the query runs prunes nothing:"
+        f" {Identifier(reading.range_column)} does."
+    )
+    by_range = reading.binding(policy.range_key).kind
+    signs = {EQUAL: ("=",), LOWER: (">=",), UPPER: ("<=",), ARRAY: (">=", "<=")}.get(by_range, (">=", "<="))
+    advice = "".join(f" AND {reading.column(reading.range_column)} {sign} {value}" for sign in signs)
+    return _about(reading, NO_SLICE_KEY, detail, advice.strip())
+
+
+def _missing(reading: Reading, name: str, others: list[Reading]) -> Advice:
+    """A key that no condition binds: from where it may come."""
+    by_level = "slices" if name == reading.range_column else "leaves of a slice"
+    detail = f"No condition binds {Identifier(name)}, so all {by_level} are read."
+    other = next((each for each in others if each.binding(name).kind in (EQUAL, ARRAY, RANGE)), None)
+    if other is not None:
+        advice = f"AND {reading.column(name)} = {other.column(name)}"
+        if other.binding(name).kind == RANGE:  # bounds do not follow from an equality, as values do
+            advice += f" AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+        return _about(reading, MISSING_KEY, detail, advice)
+    if name == reading.hierarchy.policy.hash_key:
+        return _about(reading, MISSING_KEY, detail, f"AND {reading.column(name)} = ...")
+    advice = f"AND {reading.column(name)} >= ... AND {reading.column(name)} < ..."
+    return _about(reading, MISSING_KEY, detail, advice)
+
+
+def _by_identity(reading: Reading, identity: tuple[str, ...]) -> str | None:
+    """How to read rows that are asked for by their identity, or their parent's, alone."""
+    hierarchy, table = reading.hierarchy, reading.table
+    partition_keys = hierarchy.policy.partition_keys
+    if any(reading.binding(name).kind in (EQUAL, ARRAY) for name in partition_keys):
+        return None
+    wanted = [(table, {name: name for name in identity})]
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid:
+            pairs = dict(zip(key.parent_columns, key.columns))
+            own = {parent: child for parent, child in pairs.items() if parent not in partition_keys}
+            wanted.append((hierarchy.table(key.parent), own))
+    for holder, own in wanted:
+        if own and all(_is_given(reading, name) for name in own.values()):
+            return _lookup(table, holder, own, partition_keys)
+    return None
+
+
+def _is_given(reading: Reading, name: str) -> bool:
+    column = Column(reading.alias, name)
+    return any(fact.column == column and fact.kind in (EQUAL, ARRAY) and fact.other is None for fact in reading.facts)
+
+
+def _lookup(table: Table, holder: Table, own: dict[str, str], partition_keys: tuple[str, ...]) -> str:
+    """The lookup function that a global index serves, or the call that makes the index."""
+    for side in holder.global_indexes:
+        if side.predicate is None and set(side.columns) == set(own) and (side.is_unique or holder is table):
+            columns = tuple(own[name] for name in side.columns)
+            lookup = Lookup(table, columns, ("",) * len(columns), side, partition_keys)
+            lists = comma_list([SQL("ARRAY[...]") for _ in columns])
+            return compose("SELECT * FROM {}({})", lookup.identifier, lists).text
+    holder_name = Literal(holder.identifier.text)
+    return compose("SELECT dp.create_global_index({}, {});", holder_name, name_array(tuple(own))).text
+
+
+def _of_order(reading: Reading, plan: QueryPlan) -> list[Advice]:
+    """In the slice form the slices are in the order of the slice key; that the range key follows it nobody knows."""
+    if not reading.has_own_range_key or reading.expected_slices <= 1:
+        return []
+    range_key = Column(reading.alias, reading.hierarchy.policy.range_key)
+    for order in plan.orders:
+        aliases = {scan.alias for scan in order.scans}
+        if order.columns and order.columns[0] == range_key and reading.alias in aliases:
+            detail = (
+                "The rows of all slices are put in order before the first is given: with the slice key in front the"
+                " slices are read one after the other, and no more than the LIMIT needs."
+            )
+            first, second = reading.column(reading.range_column), reading.column(range_key.name)
+            advice = f"ORDER BY {first} DESC, {second} DESC (or both ASC)"
+            return [_about(reading, RANGE_KEY_ORDER, detail, advice)]
+    return []
+''','plan.advice_joins': r'''"""What to say about joins: whether leaf is joined with leaf, and if not, what stands in the way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy
+from ..sql import Identifier
+from .advice import Advice
+from .query_conditions import EQUAL, JOIN, Column, Fact
+from .query_plan import Join, QueryPlan, Scan
+from .reading import Reading, readings
+
+BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
+    "partition-wise join",
+    "join slice by slice",
+    "join pruned for each row",
+    "join not partition-wise",
+)
+_WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
+
+
+class Setting(NamedTuple):
+    """What a plan does not show."""
+
+    is_partitionwise: bool  # enable_partitionwise_join
+    is_collating: bool  # the word COLLATE stands in the query
+
+
+class Pair(NamedTuple):
+    """Two mentions of managed tables that a join brings together."""
+
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    kind: str  # of the node
+
+    @property
+    def aliases(self) -> tuple[str, str]:
+        """What the query calls them."""
+        return (self.left[0].alias, self.right[0].alias)
+
+
+def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
+    """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
+    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    for join in plan.joins:
+        for pair in _pairs(join, hierarchies):
+            verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
+            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
+                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+    equal = _Equal(plan)
+    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    found = []
+    for verdict, pair in verdicts.values():
+        left, right = (by_alias[alias] for alias in pair.aliases)
+        tables = left.hierarchy.tables
+        if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
+            left, right = right, left  # told about the child, whichever the plan begins with
+        found.append(_advice(verdict, left, right, pair, equal, query))
+    return found
+
+
+def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
+    """The tables of one hierarchy that stand on both sides of a join and are compared there."""
+    left, right = _by_alias(join.left), _by_alias(join.right)
+    found = []
+    for one, ours in left.items():
+        for two, theirs in right.items():
+            is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
+            said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
+            is_compared = any(
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+            )
+            if is_one_hierarchy and is_compared:
+                found.append(Pair(tuple(ours), tuple(theirs), join.kind))
+    return found
+
+
+def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
+    found: dict[str, list[Scan]] = {}
+    for scan in scans:
+        found.setdefault(scan.alias, []).append(scan)
+    return found
+
+
+def _verdict(pair: Pair, hierarchy: Hierarchy) -> str:
+    """How a join goes about the leaves of two tables."""
+    left, right = ({scan.leaf.oid for scan in side} for side in (pair.left, pair.right))
+    if len(left) == len(right) == 1:
+        return BY_LEAF
+    slices = ({scan.leaf.slice for scan in side} for side in (pair.left, pair.right))
+    if all(len(each) == 1 for each in slices):
+        return BY_SLICE
+    by_row = {fact.column.name for fact in pair.right[0].facts if fact.kind == EQUAL}
+    if pair.kind == "Nested Loop" and by_row.issuperset(hierarchy.policy.partition_keys):
+        return BY_ROW
+    return NOT_PARTITIONWISE
+
+
+class _Equal:
+    """Which columns a query makes equal, be it by way of a third."""
+
+    def __init__(self, plan: QueryPlan) -> None:
+        self.parents: dict[Column, Column] = {}
+        known = {id(facts): facts for facts in (*(each.facts for each in plan.scans), *(j.facts for j in plan.joins))}
+        for fact in (fact for facts in known.values() for fact in facts):
+            self._add(fact)
+
+    def _add(self, fact: Fact) -> None:
+        if fact.kind == EQUAL and fact.source == JOIN and fact.other is not None:
+            self.parents[self.find(fact.column)] = self.find(fact.other)
+
+    def find(self, column: Column) -> Column:
+        """One column that stands for all that are equal to it."""
+        while column in self.parents and self.parents[column] != column:
+            column = self.parents[column]
+        return column
+
+
+def _advice(verdict: str, left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting) -> Advice:
+    said = f"{left.shown} and {right.shown}"
+    detail = {
+        BY_LEAF: f"{said} are joined leaf by leaf.",
+        BY_SLICE: f"{said} are joined slice by slice, all leaves of one with all leaves of the other.",
+        BY_ROW: f"For each row of {left.shown} only the leaf of {right.shown} is read that its keys name.",
+        NOT_PARTITIONWISE: f"{said} are joined as wholes.",
+    }[verdict]
+    advice = None
+    if verdict in (BY_SLICE, NOT_PARTITIONWISE):
+        reasons, additions = _obstacles(left, right, pair, equal, query, verdict)
+        detail = " ".join([detail, *reasons])
+        advice = " ".join(additions) or None
+    return Advice(
+        right.table.identifier.text,
+        right.alias,
+        verdict,
+        detail,
+        advice,
+        right.expected_leaves,
+        right.all_leaves,
+    )
+
+
+def _obstacles(
+    left: Reading, right: Reading, pair: Pair, equal: _Equal, query: Setting, verdict: str
+) -> tuple[list[str], list[str]]:
+    """Why leaf is not joined with leaf, in sentences, and what to add."""
+    reasons, additions = [], []
+    for key in left.hierarchy.policy.partition_keys:
+        one, two = Column(left.alias, key), Column(right.alias, key)
+        is_fixed = left.binding(key).is_value and right.binding(key).is_value
+        if equal.find(one) != equal.find(two) and not is_fixed:
+            reasons.append(f"{Identifier(key)} of one is not compared with that of the other.")
+            additions.append(f"AND {right.column(key)} = {left.column(key)}")
+    if query.is_collating:  # a plan does not show it
+        reasons.append(
+            "The query says COLLATE: keys that are compared with another collation than theirs do not count."
+        )
+        additions.append("Leave the COLLATE away.")
+    if not query.is_partitionwise:
+        reasons.append("enable_partitionwise_join is off.")
+        additions.append("SET enable_partitionwise_join = on;")
+    barrier = next((each[0].barrier for each in (pair.left, pair.right) if each[0].barrier is not None), None)
+    if barrier is not None:
+        reasons.append(f"One side is a subquery with {barrier}, which is finished before it is joined.")
+    if _bounds(left) != _bounds(right):
+        reasons.append("Their slices differ.")
+        additions.append("See dp.check, which says what mends it.")
+    if not reasons:
+        reasons.append(
+            "Nothing stands in the way: the planner takes it for cheaper, or the join is LATERAL or of few leaves."
+            if verdict == NOT_PARTITIONWISE
+            else "The planner takes it for cheaper."
+        )
+    return reasons, additions
+
+
+def _bounds(reading: Reading) -> list[object]:
+    return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
 ''','plan.alter': r'''"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
 
 from __future__ import annotations
@@ -11319,7 +13705,8 @@ from .unique import lacking
 class Key(NamedTuple):
     """What a foreign key said before it got the partition keys."""
 
-    keys: tuple[str, ...]  # those it got
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
     on_update: str
     is_deferrable: bool
     is_deferred: bool
@@ -11361,7 +13748,8 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         {
             key.name: Key(
-                tuple(name for name in keys if name not in key.columns),
+                key.columns,
+                key.parent_columns,
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
@@ -11393,7 +13781,7 @@ def read(text: str | None) -> Record:
         altered,
         tuple(nullable),
         {name: tuple(keys) for name, keys in indexes.items()},
-        {name: Key(tuple(key[0]), *key[1:]) for name, key in foreign_keys.items()},
+        {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
     )
@@ -12407,7 +14795,7 @@ def _attach(
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
-    operations += plan_slices.replica_identity_operations(table, properties, leaves)
+    operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)
     return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -12494,19 +14882,21 @@ class DetachedSlice(NamedTuple):
         return begins and (self.upper_point is None or span[0].point < self.upper_point)
 
 
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice, is_retired: bool) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets; and since when it waits to be dropped."""
     spec = coverage.spec_of(each)
     lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
     upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
     return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound{}) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {}{})",
+        SQL(", retired_at" if is_retired else ""),
         Literal(each.identifier.text),
         Literal(hierarchy.root.identifier.text),
         Literal(table.identifier.text),
         Literal(lower.text),
         Literal(upper.text),
+        SQL(", dp._clock()" if is_retired else ""),
     )
 
 
@@ -12853,7 +15243,7 @@ def differences(partition: Partition, wanted: Properties) -> list[Difference]:
     """Owner, privileges, comments, row security."""
     return [
         *_ownership(partition, wanted),
-        *_privileges(partition, wanted),
+        *privileges(partition, wanted),
         *_comments(partition, wanted),
         *_row_security(partition, wanted),
     ]
@@ -12868,7 +15258,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
-def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
+def privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     """Privileges, one difference a grantee: what one has too much or too little is given anew as a whole."""
     state = partition.state
     found = []
@@ -12984,19 +15374,28 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
+from .properties import (
+    Properties,
+    State,
+    StatisticsObject,
+    cluster_mark_statement,
+    option_name,
+    replica_identity_statement,
+    storage_clause,
+)
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
 def differences(partition: Partition, wanted: Properties) -> list[Difference]:
-    """Storage parameters, column statistics, statistics objects, placement, replica identity."""
+    """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
+        *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
     ]
 
 
@@ -13111,6 +15510,262 @@ def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
 
     shown = (told(*expected), told(state.replica_identity, state.replica_index))
     return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
+
+
+def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
+    """Where an order was chosen; else leaves may say it themselves."""
+    statement = cluster_mark_statement(wanted, state.identifier)
+    if statement is None or state.cluster_index == wanted.cluster_index:
+        return []
+    expected, actual = wanted.cluster_index, state.cluster_index
+    return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
+
+The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
+as these checks will, so that the parent cannot move before the row refers to it; where it has moved meanwhile, the keys
+are read again. The second runs as the caller, whose privileges and row security the table asks for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import GlobalIndex, Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction, names
+from . import keeping
+
+ATTEMPTS = 20  # each waits for a transaction that moves the parent; none moves so often
+
+
+class ViewColumn(NamedTuple):
+    """A column of a table or of its view."""
+
+    name: str
+    type: str  # with length and the like
+    collation: str | None
+    default: str | None
+    identity: str = ""  # pg_attribute.attidentity: a always, d by default
+    is_generated: bool = False
+    sequence: Identifier | None = None  # that of an identity
+
+    @property
+    def kind(self) -> tuple[str, str, str | None]:
+        """What a view cannot change of a column."""
+        return (self.name, self.type, self.collation)
+
+
+class Parent(NamedTuple):
+    """A row that a new row refers to and takes its keys from."""
+
+    table: Table
+    constraint: str
+    columns: tuple[str, ...]  # of the child
+    parent_columns: tuple[str, ...]  # those that they refer to
+    schemas: dict[str, str]  # of the equality operators of the parent's columns and keys
+    side: GlobalIndex | None
+
+
+class Filling(NamedTuple):
+    """How the keys of a row become known; ``keys`` are those that are filled."""
+
+    keys: tuple[str, ...]
+    parents: tuple[Parent, ...] = ()
+    value: SQL | None = None  # of the only key that a root's row gets: the bucket of its range key
+
+
+def insert_body(table: Identifier, columns: tuple[ViewColumn, ...]) -> SQL:
+    """The function that inserts, and reads back what defaults and triggers of the table made of the row.
+
+    Without a search_path of its own: the table's triggers shall find the caller's.
+    """
+    given = [each for each in columns if not each.is_generated]
+    statement = compose(
+        "INSERT INTO {} AS t ({}) {}VALUES ({})",
+        table,
+        names([each.name for each in given]),
+        SQL("OVERRIDING SYSTEM VALUE " if any(each.identity == "a" for each in given) else ""),
+        comma_list([_new(each.name) for each in given]),
+    )
+    return compose(
+        """
+BEGIN
+    IF pg_catalog.has_table_privilege({name}, 'SELECT') THEN
+        {insert} RETURNING {all} INTO NEW;
+    ELSE
+        {insert};
+    END IF;
+    IF NOT FOUND THEN  -- a trigger of the table has left the row out
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+""",
+        name=Literal(table.text),
+        insert=statement,
+        all=comma_list([Identifier("t", each.name) for each in columns]),
+    )
+
+
+def fill_body(filling: Filling, table: Table, columns: tuple[ViewColumn, ...]) -> SQL | None:
+    """The function that fills; None where there is nothing to do."""
+    parts = [_refuse(each, table) for each in columns if each.is_generated or each.identity == "a"]
+    parts += [_next(each) for each in columns if each.sequence is not None]
+    if filling.value is not None:
+        key = _new(filling.keys[0])
+        parts.append(compose("{key} := coalesce({key}, {value});", key=key, value=filling.value))
+    elif filling.keys:
+        parts.append(_keys(filling, table))
+    if not parts:
+        return None
+    parts.append(SQL("RETURN NEW;"))
+    return compose(
+        "\nDECLARE\n    entry record;\n    parent record;\n    parents bigint;\nBEGIN\n{}\nEND\n",
+        SQL("\n".join(each.text for each in parts)),
+    )
+
+
+def _new(column: str) -> SQL:
+    return compose("NEW.{}", Identifier(column))
+
+
+def _refuse(column: ViewColumn, table: Table) -> SQL:
+    """A value for a column that is always generated; the table says the same."""
+    return compose(
+        "IF {} IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = {}, DETAIL = {}; END IF;",
+        _new(column.name),
+        Literal(f'cannot insert a non-DEFAULT value into column "{column.name}"'),
+        Literal(f"It is always generated in {table.identifier}."),
+    )
+
+
+def _next(column: ViewColumn) -> SQL:
+    """An identity's next value: asking its sequence takes a privilege that only the owner needs to have."""
+    assert column.sequence is not None
+    key = _new(column.name)
+    sequence = Literal(column.sequence.text)
+    return compose("{key} := coalesce({key}, nextval({sequence}));", key=key, sequence=sequence)
+
+
+def _keys(filling: Filling, table: Table) -> SQL:
+    """Whoever gives the keys is believed: foreign keys check them."""
+    lookups = "\n".join(_lookup(filling.keys, each, table).text for each in filling.parents)
+    return compose(
+        "IF {} THEN\n{}\n    RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = {}, DETAIL = {},"
+        " HINT = {}, SCHEMA = {}, TABLE = {};\nEND IF;",
+        SQL(" OR ".join(f"{_new(key)} IS NULL" for key in filling.keys)),
+        SQL(lookups),
+        Literal(f"the partition keys of a new row of {table.identifier} are not known"),
+        Literal("It refers to no row that it could take them from."),
+        Literal(f"Name its parent, or give {names(filling.keys)}."),
+        Literal(table.schema),
+        Literal(table.name),
+    )
+
+
+_LOOKUP = """
+    IF {is_named} THEN
+        FOR attempt IN 1 .. {attempts} LOOP
+            {entry}
+            BEGIN
+                EXECUTE {query} INTO parent USING {given};
+                GET DIAGNOSTICS parents = ROW_COUNT;
+            EXCEPTION WHEN serialization_failure THEN  -- it has moved meanwhile
+                IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+                    RAISE;
+                END IF;
+                parents := NULL;
+            END;
+            IF parents > 0 THEN
+                {fill}
+                RETURN NEW;
+            END IF;
+            {without_entry}
+        END LOOP;
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = {moves}, DETAIL = {hidden};
+    END IF;
+"""
+
+
+def _lookup(keys: tuple[str, ...], parent: Parent, table: Table) -> SQL:
+    """The keys of one parent: by its global index first, so that the row itself is read with constants."""
+    given = [_new(column) for column in parent.columns]
+    conditions = _equal(parent, parent.parent_columns, 1)
+    missing = _missing(parent, table)
+    entry = without_entry = SQL("-- the parent has no global index")
+    if parent.side is None:
+        without_entry = compose("IF parents = 0 THEN {} END IF;", missing)
+    else:
+        conditions += _equal(parent, keys, len(given) + 1)
+        given += [compose("entry.{}", Identifier(key)) for key in keys]
+        entry = _entry(keys, parent, parent.side, missing)
+        without_entry = SQL("-- the entry is another one by now, or will be missing")
+    query = compose(
+        "SELECT {} FROM {} AS p WHERE {} FOR KEY SHARE",
+        keeping.values("p", keys),
+        parent.table.identifier,
+        conjunction(conditions),
+    )
+    return compose(
+        _LOOKUP,
+        is_named=conjunction([compose("{} IS NOT NULL", _new(column)) for column in parent.columns]),
+        attempts=Literal(ATTEMPTS),
+        entry=entry,
+        query=Literal(query.text),
+        given=comma_list(given),
+        fill=SQL(" ".join(_coalesce(key).text for key in keys)),
+        without_entry=without_entry,
+        moves=Literal(f"the keys of the row of {parent.table.identifier} that is referred to change all the time"),
+        hidden=Literal("Or row security that is forced on its owner hides it."),
+    )
+
+
+def _coalesce(key: str) -> SQL:
+    return compose("{new} := coalesce({new}, {found});", new=_new(key), found=compose("parent.{}", Identifier(key)))
+
+
+def _equal(parent: Parent, columns: tuple[str, ...], first: int) -> list[SQL]:
+    """Columns of the parent against parameters of a statement."""
+    return [
+        compose("p.{} OPERATOR({}.=) {}", Identifier(column), Identifier(parent.schemas[column]), SQL(f"${number}"))
+        for number, column in enumerate(columns, first)
+    ]
+
+
+def _entry(keys: tuple[str, ...], parent: Parent, side: GlobalIndex, missing: SQL) -> SQL:
+    conditions = [
+        compose(
+            "g.{} OPERATOR({}.=) {}",
+            Identifier(theirs),
+            Identifier(parent.schemas[theirs]),
+            _new(own),
+        )
+        for own, theirs in zip(parent.columns, parent.parent_columns)
+    ]
+    return compose(
+        "SELECT {} INTO entry FROM {} AS g WHERE {}; IF NOT FOUND THEN {} END IF;",
+        keeping.values("g", keys),
+        side.identifier,
+        conjunction(conditions),
+        missing,
+    )
+
+
+def _missing(parent: Parent, table: Table) -> SQL:
+    """What the foreign key would say."""
+    told = ", ".join(parent.columns)
+    return compose(
+        "RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', MESSAGE = {}, DETAIL = {} || concat_ws(', ', {})"
+        " || {}, SCHEMA = {}, TABLE = {}, CONSTRAINT = {};",
+        Literal(
+            f'insert or update on table "{table.name}" violates foreign key constraint "{parent.constraint}"',
+        ),
+        Literal(f"Key ({told})=("),
+        comma_list([_new(column) for column in parent.columns]),
+        Literal(f') is not present in table "{parent.table.name}".'),
+        Literal(table.schema),
+        Literal(table.name),
+        Literal(parent.constraint),
+    )
 ''','plan.finding': r'''"""A finding of dp.check as a value, and the facts that it is judged by."""
 
 from __future__ import annotations
@@ -13118,6 +15773,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
 
@@ -13171,6 +15827,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -13185,7 +15842,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_global, findings_server
+from . import findings_global, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -13206,6 +15863,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
+        *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -13582,6 +16240,24 @@ def _retiring(hierarchy: Hierarchy) -> int:
         keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
         steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
     return max(step.locks for step in steps)
+''','plan.findings_views': r'''"""What is wrong with the writable views of a hierarchy."""
+
+from __future__ import annotations
+
+from . import writable_view as plan
+from .finding import WARNING, Facts, Finding
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """Views that are not what their tables say."""
+    found = []
+    for table, view, schema, differing in facts.outdated_views:
+        text = (
+            f"{differing} statements would bring it up to date with {table}: its columns, defaults, privileges, or"
+            " where it takes keys from."
+        )
+        found.append(Finding(WARNING, "writable view outdated", view.text, text, plan.create_call(table, schema).text))
+    return found
 ''','plan.foreign_keys': r'''"""Foreign keys inside a hierarchy: composite, cascading, deferrable where a cascade needs it."""
 
 from __future__ import annotations
@@ -14348,14 +17024,15 @@ def detach_steps(
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
     forced: frozenset[int],
+    is_retired: bool = False,
 ) -> list[Step]:
-    """Detach a slice from every table, children first, a step a table."""
+    """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -14427,7 +17104,9 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+def _detached(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
+) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
     found = [
         Operation(
@@ -14439,7 +17118,8 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -14450,12 +17130,14 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
 
-def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+def finalize_step(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool = False
+) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -14634,6 +17316,17 @@ class Wanted(NamedTuple):
     name: str
     definition: str  # as PostgreSQL deparses it, where it could be asked
     is_unique: bool
+    predicate: str | None = None
+    tablespace: str | None = None  # where that is not the database's own
+
+    @property
+    def clauses(self) -> SQL:
+        """What is written behind the name of the table. A deparsed definition says nothing of a tablespace."""
+        if self.tablespace is None:
+            return SQL(self.definition)
+        where = f" WHERE {self.predicate}" if self.predicate is not None else ""
+        keys = self.definition[: len(self.definition) - len(where)]
+        return SQL(f"{keys} TABLESPACE {Identifier(self.tablespace)}{where}")
 
     def is_equal(self, index: Index) -> bool:
         """Whether an index that is not attached does the same."""
@@ -14682,7 +17375,7 @@ def _upper_index(
             unique,
             Identifier(name.name),
             part.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
@@ -14716,7 +17409,7 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
             unique,
             Identifier(name.name),
             leaf.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))
@@ -14790,17 +17483,19 @@ def _is_copy(index: Index, original: Index) -> bool:
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
-The order of a table is an index of it. Which one, the leaves themselves say (CLUSTER ON); where none does, the index
-that its readers use is taken: the owner's newest rows first in the root, the rows of one parent together in a child.
+The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
+marked with (CLUSTER ON), else the one that its readers use: the owner's newest rows first in the root, the rows of one
+parent together in a child.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..model import REFERENCE, Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
+from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
@@ -14817,6 +17512,7 @@ class OrderIndex(NamedTuple):
     columns: tuple[str, ...]
     directions: tuple[str, ...]  # behind each column in ORDER BY
     marked: int  # how many leaves are marked with it
+    is_chosen: bool  # by dp.set_cluster_order
 
     @property
     def identifier(self) -> Identifier:
@@ -14855,14 +17551,14 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+    """The index that was chosen or that most leaves are marked with; else the shortest that begins as it should.
 
     In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
     them those of the owner's others.
     """
-    marked = [index for index in indexes if index.marked]
+    marked = [index for index in indexes if index.marked or index.is_chosen]
     if marked:
-        return max(marked, key=lambda index: (index.marked, index.name))
+        return max(marked, key=lambda index: (index.is_chosen, index.marked, index.name))
     wanted = wanted_columns(hierarchy, table)
     owner = hierarchy.policy.hash_key
     preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
@@ -14938,13 +17634,24 @@ def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[St
     return steps
 
 
-def mark_steps(leaves: list[Leaf]) -> list[Operation]:
-    """Say of leaves which index their order is, without ordering them."""
+def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Choose the index of a table's order, and mark its leaves, without ordering them."""
+    choice = compose(
+        "UPDATE dp.table_config SET cluster_index = {} WHERE tbl = {}::regclass AND role <> {}",
+        Literal(index.name),
+        Literal(table.text),
+        Literal(REFERENCE),
+    )
+    return [Operation(table, choice, ROW_EXCLUSIVE), *mark_operations(index, leaves)]
+
+
+def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Mark leaves with an index, whatever their own is called by then."""
     return [
         Operation(
             leaf.identifier,
-            compose("ALTER TABLE {} CLUSTER ON {}", leaf.identifier, Identifier(leaf.index_name)),
-            ACCESS_EXCLUSIVE,
+            use_index(leaf.identifier, index.name, CLUSTER_ON),
+            SHARE_UPDATE_EXCLUSIVE,
             (leaf.oid,),
             leaf.relations,
         )
@@ -15060,6 +17767,8 @@ from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 from .row_policy import RowPolicy, policy_statement, requalified
 
+CLUSTER_ON = "CLUSTER ON"
+
 
 class Grant(NamedTuple):
     """One privilege of one grantee (None: PUBLIC) on the table or on a column."""
@@ -15104,6 +17813,7 @@ class State(NamedTuple):
     options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
     replica_identity: str  # d n f i
     replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    cluster_index: str | None  # the index that its rows are ordered by; of a partition's the parent's
     row_security: bool
     force_row_security: bool
     comment: str | None
@@ -15135,6 +17845,7 @@ class Properties(NamedTuple):
     column_options: tuple[tuple[str, str], ...]
     replica_identity: str
     replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
+    cluster_index: str | None  # the parent's index that leaves are ordered by, where one was chosen
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -15150,7 +17861,11 @@ class Properties(NamedTuple):
 
 
 def wanted(
-    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+    parent: State,
+    template: State | None,
+    cluster_index: str | None,
+    default_grantees: tuple[str | None, ...],
+    renamed_indexes: bool,
 ) -> Properties:
     """Which of its properties come from the parent and which from the template: the one place that says so."""
     model = template or parent
@@ -15166,6 +17881,7 @@ def wanted(
         model.column_options,
         identity.replica_identity,
         identity.replica_index,
+        cluster_index,
         parent.comment,
         parent.column_comments,
         parent.row_security,
@@ -15260,10 +17976,21 @@ def replica_identity_statement(properties: Properties, relation: Identifier) -> 
         own = Identifier(naming.unique_derived_name(relation.name, str(properties.replica_index)))
         return compose("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", relation, own)
     if properties.replica_identity == "i" and properties.replica_index:
-        return compose(
-            "SELECT dp._set_replica_identity({}, {})", Literal(relation.text), Literal(properties.replica_index)
-        )
+        return use_index(relation, properties.replica_index, "REPLICA IDENTITY USING INDEX")
     return None
+
+
+def cluster_mark_statement(properties: Properties, relation: Identifier) -> SQL | None:
+    """The mark of the index that a leaf is ordered by, where one was chosen."""
+    if properties.cluster_index is None:
+        return None
+    return use_index(relation, properties.cluster_index, CLUSTER_ON)
+
+
+def use_index(relation: Identifier, parent_index: str, purpose: str) -> SQL:
+    """ALTER TABLE leaf ... its own copy of an index of its parent."""
+    arguments = (Literal(relation.text), Literal(parent_index), Literal(purpose))
+    return compose("SELECT dp._use_index({}, {}, {})", *arguments)
 
 
 def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:
@@ -15294,6 +18021,676 @@ def comment_statements(
     for column, text in column_comments:
         found.append(compose("COMMENT ON COLUMN {}.{} IS {}", relation, Identifier(column), Literal(text)))
     return found
+''','plan.query_conditions': r'''"""What a condition of a plan says about columns: equal to a constant, to another table's column, a bound, or hidden."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+from . import query_text
+from .query_text import CAST, NAME, OPERATOR, PARAMETER, SIGN, SPACE, Token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONSTANT, RUN_TIME, JOIN = "constant", "run time", "join"  # where a value comes from
+# How a column is compared. OTHER binds nothing (<>, LIKE); of an EXPRESSION the column is only a part.
+EQUAL, ARRAY, LOWER, UPPER, OTHER, EXPRESSION = "equal", "array", "lower", "upper", "other", "expression"
+_BOUNDS = {"<": UPPER, "<=": UPPER, ">": LOWER, ">=": LOWER}
+_MIRRORED = {LOWER: UPPER, UPPER: LOWER, EQUAL: EQUAL}
+_ALIKE = ("text", "character varying", "bpchar")  # casts between these change nothing that pruning looks at
+_SYNTAX = ("true", "false", "null", "array", "row")  # names that are no functions
+
+Item = Union[Token, "Group"]
+
+
+class Group:
+    """What stands between parentheses or brackets."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+
+
+class Column(NamedTuple):
+    """A column by the alias that the plan calls its table."""
+
+    alias: str
+    name: str
+
+
+class Fact(NamedTuple):
+    """What one condition says about a column."""
+
+    column: Column
+    kind: str
+    source: str = CONSTANT
+    other: Column | None = None  # the column of another table that it is equal to
+
+
+def facts(condition: str) -> list[Fact]:
+    """What a condition says, as EXPLAIN writes it: of all parts joined by AND, and what all parts of an OR say."""
+    return _facts(_nested(condition))
+
+
+def columns(expression: str) -> list[Column]:
+    """Every column in an expression."""
+    return _columns(_nested(expression))
+
+
+def plain_column(expression: str) -> Column | None:
+    """The column that an expression is; None where it is more than that."""
+    return _column(_nested(expression))
+
+
+def _nested(text: str) -> list[Item]:
+    return _grouped(token for token in query_text.tokens(text) if token.kind != SPACE)
+
+
+def _grouped(source: Iterator[Token]) -> list[Item]:
+    found: list[Item] = []
+    for token in source:
+        if token.kind == SIGN and token.text in "([":
+            found.append(Group(_grouped(source)))
+        elif token.kind == SIGN and token.text in ")]":
+            break
+        else:
+            found.append(token)
+    return found
+
+
+def _facts(items: list[Item]) -> list[Fact]:
+    items = _unwrapped(items)
+    conjuncts = _split(items, "AND")
+    if len(conjuncts) > 1:
+        return [fact for each in conjuncts for fact in _facts(each)]
+    alternatives = _split(items, "OR")
+    if len(alternatives) > 1:
+        return _common([_facts(each) for each in alternatives])
+    return _comparison(items)
+
+
+def _unwrapped(items: list[Item]) -> list[Item]:
+    while len(items) == 1 and isinstance(items[0], Group):
+        items = items[0].items
+    return items
+
+
+def _common(alternatives: list[list[Fact]]) -> list[Fact]:
+    """An OR binds what each of its parts binds, as an array does; what only some mention, or bound, is left open."""
+    found = []
+    for column in dict.fromkeys(fact.column for each in alternatives for fact in each):
+        about = [[fact for fact in each if fact.column == column] for each in alternatives]
+        is_bound = all(any(fact.kind in (EQUAL, ARRAY) for fact in each) for each in about)
+        sources = {fact.source for each in about for fact in each}
+        source = CONSTANT if sources == {CONSTANT} else RUN_TIME
+        found.append(Fact(column, ARRAY if is_bound else OTHER, source))
+    return found
+
+
+def _split(items: list[Item], word: str) -> list[list[Item]]:
+    parts: list[list[Item]] = [[]]
+    for item in items:
+        if isinstance(item, Token) and item.is_word(word):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts
+
+
+def _comparison(items: list[Item]) -> list[Fact]:
+    position = next((at for at, item in enumerate(items) if isinstance(item, Token) and item.kind == OPERATOR), None)
+    if position is None:
+        return [] if any(isinstance(item, Token) and item.is_word("IS") for item in items) else _hidden(items)
+    operator = items[position]
+    assert isinstance(operator, Token)
+    kind = EQUAL if operator.text == "=" else _BOUNDS.get(operator.text, OTHER)
+    left, right = items[:position], items[position + 1 :]
+    if right and isinstance(right[0], Token) and (right[0].is_word("ANY") or right[0].is_word("ALL")):
+        kind = ARRAY if kind == EQUAL and right[0].is_word("ANY") else OTHER
+        right = right[1:]
+    return _one_side(left, kind, right) + _one_side(right, _MIRRORED.get(kind, OTHER), left)
+
+
+def _one_side(side: list[Item], kind: str, value: list[Item]) -> list[Fact]:
+    """What a comparison says about one of its sides."""
+    column = _column(side)
+    if column is None:
+        return _hidden(side)
+    named = _columns(value)
+    if any(each.alias == column.alias for each in named):
+        return [Fact(column, OTHER)]
+    if named:
+        return [Fact(column, kind, JOIN, _column(value))]
+    return [Fact(column, kind, RUN_TIME if _is_run_time(value) else CONSTANT)]
+
+
+def _hidden(items: list[Item]) -> list[Fact]:
+    return [Fact(column, EXPRESSION) for column in _columns(items)]
+
+
+def _column(items: list[Item]) -> Column | None:
+    """The column that an expression is, but for casts that change nothing and a collation."""
+    items = _unwrapped(items)
+    collated = _split(items, "COLLATE")
+    if len(collated) > 1:
+        return _column(collated[0])
+    for at, item in enumerate(items):
+        if isinstance(item, Token) and item.kind == CAST:
+            written = " ".join(each.text for each in items[at + 1 :] if isinstance(each, Token))
+            return _column(items[:at]) if written in _ALIKE else None
+    named = _columns(items)
+    return named[0] if len(items) == 3 and len(named) == 1 else None
+
+
+def _columns(items: list[Item]) -> list[Column]:
+    found = []
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            found += _columns(item.items)
+        elif item.kind == NAME and at + 2 < len(items):
+            dot, name = items[at + 1], items[at + 2]
+            is_call = at + 3 < len(items) and isinstance(items[at + 3], Group)
+            is_name = isinstance(name, Token) and name.kind == NAME
+            if isinstance(dot, Token) and dot.text == "." and is_name and not is_call:
+                assert isinstance(name, Token)
+                found.append(Column(item.text, name.text))
+    return found
+
+
+def _is_run_time(items: list[Item]) -> bool:
+    """Whether a value is known only when the query runs: a parameter, a subquery's result, a function of the clock."""
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            if _is_run_time(item.items):
+                return True
+            continue
+        if item.kind == PARAMETER:
+            return True
+        before = items[at - 1] if at else None
+        is_type = isinstance(before, Token) and before.kind in (CAST, NAME)
+        if item.kind == NAME and not is_type and item.text.lower() not in _SYNTAX:
+            return True
+    return False
+''','plan.query_plan': r'''"""What a plan, as EXPLAIN (VERBOSE, FORMAT JSON) gives it, does with managed tables: scans of leaves, joins, orders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import query_conditions as conditions
+from .query_conditions import Column, Fact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Node = dict[str, Any]
+
+_SCAN_CONDITIONS = ("Index Cond", "Recheck Cond", "Filter", "TID Cond")
+_JOIN_CONDITIONS = ("Hash Cond", "Merge Cond", "Join Filter")
+_JOINS = ("Nested Loop", "Hash Join", "Merge Join")
+_OUTSIDE = ("InitPlan", "SubPlan")  # a child of these relationships is no part of the rows that a node joins
+# What makes one side of a join a whole that cannot be joined leaf by leaf.
+_BARRIERS = {"Limit": "LIMIT", "Aggregate": "an aggregate", "WindowAgg": "a window function", "Unique": "DISTINCT"}
+_DIRECTIONS = (" NULLS FIRST", " NULLS LAST", " DESC")
+
+
+class Leaf(NamedTuple):
+    """A leaf that a plan names; its slice is the leaf itself where there is no hash level."""
+
+    table: int
+    slice: int
+    oid: int
+
+
+class Scan(NamedTuple):
+    """A scan of one leaf."""
+
+    leaf: Leaf
+    alias: str  # as the query calls the table
+    facts: frozenset[Fact]
+    barrier: str | None = None  # what stands between the scan and the join that is looked at
+
+
+class Join(NamedTuple):
+    """A join of two sides, and what its own conditions say."""
+
+    kind: str
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    facts: frozenset[Fact]
+
+
+class Order(NamedTuple):
+    """Rows that are sorted, or merged in order, for a LIMIT."""
+
+    columns: tuple[Column | None, ...]
+    scans: tuple[Scan, ...]
+
+
+class QueryPlan(NamedTuple):
+    """All of it."""
+
+    scans: tuple[Scan, ...]
+    joins: tuple[Join, ...]
+    orders: tuple[Order, ...]
+    removed: int  # subplans that were removed when the plan was begun with
+    is_refuted: bool  # some part was found to give no row at all
+
+
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
+    reader = _Reader(leaves, names)
+    reader.read(root, is_limited=False)
+    return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
+
+
+def relations(root: Node) -> set[tuple[str, str]]:
+    """Schema and name of every relation that a plan reads."""
+    found = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if "Relation Name" in node:
+            found.add((node["Schema"], node["Relation Name"]))
+        waiting += node.get("Plans", ())
+    return found
+
+
+class _Reader:
+    """Walks a plan once, from the top down, and gathers on the way back."""
+
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+        self.leaves = leaves
+        self.names = names
+        self.known: dict[str, frozenset[Fact]] = {}
+        self.scans: list[Scan] = []
+        self.joins: list[Join] = []
+        self.orders: list[Order] = []
+        self.removed = 0
+        self.is_refuted = False
+
+    def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
+        """The scans whose rows a node gives."""
+        kind = node["Node Type"]
+        is_limited = kind == "Limit" or (is_limited and kind not in _BARRIERS)
+        self.removed += node.get("Subplans Removed", 0)
+        self.is_refuted = self.is_refuted or node.get("One-Time Filter") == "false"
+        sides = []
+        for child in node.get("Plans", ()):
+            found = self.read(child, is_limited=is_limited)
+            if child.get("Parent Relationship") not in _OUTSIDE:
+                sides.append(found)
+        own = self._scan(node)
+        scans = [*own, *(scan for side in sides for scan in side)]
+        self.scans += own
+        if kind in _JOINS and len(sides) == 2:
+            facts = self._facts(node, _JOIN_CONDITIONS)
+            self.joins.append(Join(kind, tuple(sides[0]), tuple(sides[1]), facts))
+        if is_limited and "Sort Key" in node:
+            self.orders.append(Order(tuple(map(self._ordered, node["Sort Key"])), tuple(scans)))
+        if kind in _BARRIERS:
+            scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
+        return scans
+
+    def _scan(self, node: Node) -> list[Scan]:
+        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+        if leaf is None or node["Node Type"] == "ModifyTable":
+            return []
+        alias = self._base(node["Alias"])
+        return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
+
+    def _facts(self, node: Node, names: tuple[str, ...]) -> frozenset[Fact]:
+        found: set[Fact] = set()
+        for name in names:
+            if name in node:
+                found |= self._said(node[name], node.get("Alias"))
+        return frozenset(found)
+
+    def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
+        """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
+        if alias is not None:
+            base = self._base(alias)
+            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+        if condition not in self.known:
+            self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
+        return self.known[condition]
+
+    def _renamed(self, fact: Fact) -> Fact:
+        other = fact.other
+        return fact._replace(
+            column=fact.column._replace(alias=self._base(fact.column.alias)),
+            other=None if other is None else other._replace(alias=self._base(other.alias)),
+        )
+
+    def _ordered(self, key: str) -> Column | None:
+        for direction in _DIRECTIONS:
+            key = key[: -len(direction)] if key.endswith(direction) else key
+        column = conditions.plain_column(key)
+        return None if column is None else column._replace(alias=self._base(column.alias))
+
+    def _base(self, alias: str) -> str:
+        """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
+        if alias in self.names:
+            return alias
+        base, _, number = alias.rpartition("_")
+        return base if base and number.isdigit() else alias
+''','plan.query_text': r'''"""The text of queries and of the conditions that EXPLAIN shows, cut into tokens. Nothing here knows the server."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import errors
+from ..fragments import constant_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
+    "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
+)  # fmt: skip
+_OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
+FIRST_HIGH = 128  # from here on every character may stand in a name
+MAX_SHOWN = 200  # of a query in an error
+_SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
+_PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
+_CONSTANT_TYPES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL")  # written before their constants
+
+
+class Token(NamedTuple):
+    """A piece of SQL; the text of a name is the name itself, without its quotes."""
+
+    kind: str
+    text: str
+    is_quoted: bool = False
+
+    def is_word(self, word: str) -> bool:
+        """Whether it is a key word."""
+        return self.kind == NAME and not self.is_quoted and self.text.upper() == word
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of a text in order, spaces and comments among them."""
+    found = []
+    position = 0
+    while position < len(text):
+        kind, end = _token_end(text, position)
+        piece = text[position:end]
+        if kind == NAME and piece[0] == '"':
+            found.append(Token(NAME, piece[1:-1].replace('""', '"'), True))
+        else:
+            found.append(Token(kind, piece))
+        position = end
+    return found
+
+
+def _token_end(text: str, start: int) -> tuple[str, int]:
+    quoted = _quoted_end(text, start)
+    if quoted is not None:
+        return quoted
+    character, pair = text[start], text[start : start + 2]
+    kind, end = SIGN, start + 1
+    if character in _DIGITS:
+        kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
+    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
+        kind = NAME
+        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif pair == "::":
+        kind, end = CAST, start + 2
+    elif character in _OPERATOR_CHARACTERS:
+        kind = OPERATOR
+        while text[end : end + 1] and text[end] in _OPERATOR_CHARACTERS and text[end : end + 2] not in ("--", "/*"):
+            end += 1
+    return kind, end
+
+
+def _quoted_end(text: str, start: int) -> tuple[str, int] | None:
+    """Spaces, comments, and what begins with a quote, a dollar or a letter before a quote."""
+    character, pair = text[start], text[start : start + 2]
+    if character in _SPACES:
+        return SPACE, start + 1
+    if pair in ("--", "/*"):
+        return SPACE, _comment_end(text, start)
+    if character == "$" and pair[1:] in _DIGITS and pair[1:]:
+        return PARAMETER, _run_end(text, start + 1, lambda each: each in _DIGITS)
+    if character in "\"'$":
+        return NAME if character == '"' else CONSTANT, constant_end(text, start) or len(text)
+    if character in "eEbBxXnN" and pair[1:] == "'":
+        return CONSTANT, constant_end(text, start + 1) or len(text)
+    return None
+
+
+def _run_end(text: str, start: int, belongs: Callable[[str], bool]) -> int:
+    end = start
+    while end < len(text) and belongs(text[end]):
+        end += 1
+    return end
+
+
+def _comment_end(text: str, start: int) -> int:
+    """Behind a comment; those between /* and */ nest."""
+    if text.startswith("--", start):
+        return len(text) if text.find("\n", start) < 0 else text.find("\n", start)
+    depth, position = 1, start + 2
+    while depth and position < len(text):
+        pair = text[position : position + 2]
+        depth += (pair == "/*") - (pair == "*/")
+        position += 2 if pair in ("/*", "*/") else 1
+    return position
+
+
+def one_statement(query: str) -> list[Token]:
+    """The tokens of a query that is one plannable statement; refuses anything else.
+
+    What the server itself makes of the text is asked again where it is planned.
+    """
+    found = tokens(query)
+    while found and (found[-1].kind == SPACE or found[-1].text == ";"):
+        found.pop()
+    kept = [token for token in found if token.kind != SPACE]
+    if any(token.kind == SIGN and token.text in ";\0" for token in kept):
+        raise errors.InvalidParameter.of(
+            "query", _shown(query), "It contains several statements.", "Give one statement a call."
+        )
+    first = next((token for token in kept if token.text != "("), None)
+    if first is None or not any(first.is_word(word) for word in _PLANNABLE):
+        raise errors.InvalidParameter.of(
+            "query",
+            _shown(query),
+            "It is no statement that is planned: SELECT, INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE.",
+            "Give the bare statement, without EXPLAIN, EXECUTE or the like around it.",
+        )
+    return found
+
+
+def _shown(query: str) -> str:
+    return query if len(query) <= MAX_SHOWN else query[:MAX_SHOWN] + " ..."
+
+
+def names(found: list[Token]) -> set[str]:
+    """Every name among tokens, as the server reads it."""
+    return {token.text if token.is_quoted else token.text.lower() for token in found if token.kind == NAME}
+
+
+def highest_parameter(found: list[Token]) -> int:
+    """The number of the last parameter among tokens; 0 where there is none."""
+    return max((int(token.text[1:]) for token in found if token.kind == PARAMETER), default=0)
+
+
+def text(found: list[Token], parameter: Callable[[int], str] | None = None) -> str:
+    """Tokens as SQL; what stands for each parameter, where it shall be something else, is put in parentheses."""
+    pieces = []
+    for token in found:
+        if token.kind == PARAMETER and parameter is not None:
+            pieces.append(f"({parameter(int(token.text[1:]))})")
+        elif token.is_quoted:
+            pieces.append('"' + token.text.replace('"', '""') + '"')
+        else:
+            pieces.append(token.text)
+    return "".join(pieces)
+
+
+def with_casts(found: list[Token]) -> list[Token]:
+    """``$1::interval`` for ``interval $1``, which a constant had become that the server put out of sight."""
+    result: list[Token] = []
+    kept = [token for token in found if token.kind != SPACE]
+    types = {id(one) for one, two in zip(kept, kept[1:]) if two.kind == PARAMETER and _is_type_of_constant(one)}
+    waiting: Token | None = None
+    for token in found:
+        if id(token) in types:
+            waiting = token
+            continue
+        result.append(token)
+        if token.kind == PARAMETER and waiting is not None:
+            result += [Token(CAST, "::"), waiting]
+            waiting = None
+    return result
+
+
+def _is_type_of_constant(token: Token) -> bool:
+    return any(token.is_word(word) for word in _CONSTANT_TYPES)
+
+
+def unknown_value(type_name: str) -> str:
+    """A value of a type that the planner cannot look through, as little as through a parameter."""
+    # twice cast, because ANY ((SELECT ...)) would be taken for a subquery
+    return f"(SELECT NULL::{type_name})::{type_name}"
+''','plan.reading': r'''"""How a query reads one managed table: which leaves, and what its conditions bind of the keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import ROOT, SLICE, Hierarchy, Table
+from ..sql import Identifier
+from .query_conditions import ARRAY, CONSTANT, EQUAL, EXPRESSION, JOIN, LOWER, OTHER, UPPER, Column, Fact
+from .query_plan import QueryPlan, Scan
+
+RANGE, MISSING = "range", "missing"  # beside the kinds of facts
+_STRONGEST = (EQUAL, ARRAY, RANGE, LOWER, UPPER, OTHER, EXPRESSION)
+
+
+class Binding(NamedTuple):
+    """What conditions say about one key."""
+
+    kind: str  # of a fact, or RANGE, MISSING
+    source: str | None = None
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the key has one value, when the query runs at the latest."""
+        return self.kind == EQUAL
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the value is known only when the query runs."""
+        return self.kind != MISSING and self.source != CONSTANT
+
+
+class Reading(NamedTuple):
+    """One mention of a managed table in a query, and what the plan reads for it."""
+
+    hierarchy: Hierarchy
+    table: Table
+    alias: str
+    facts: frozenset[Fact]  # what holds for all of its leaves
+    leaves: frozenset[int]
+    slices: frozenset[int]
+
+    @property
+    def all_leaves(self) -> int:
+        """How many leaves the table has."""
+        return sum(max(len(each.remainders), 1) for each in self.hierarchy.slices[self.table.oid])
+
+    @property
+    def all_slices(self) -> int:
+        """How many slices the table has."""
+        return len(self.hierarchy.slices[self.table.oid])
+
+    @property
+    def shown(self) -> Identifier:
+        """What the query calls the table."""
+        return Identifier(self.alias)
+
+    @property
+    def range_column(self) -> str:
+        """The first-level partition column."""
+        return self.hierarchy.policy.partition_column
+
+    @property
+    def has_own_range_key(self) -> bool:
+        """Whether a range key stands beside the slice key, as in the root of the slice form."""
+        return self.hierarchy.policy.key_form == SLICE and self.table.role == ROOT
+
+    def column(self, name: str) -> str:
+        """A column as the query may name it."""
+        return Identifier(self.alias, name).text
+
+    def binding(self, name: str) -> Binding:
+        """What the conditions say about a column."""
+        about = [fact for fact in self.facts if fact.column == Column(self.alias, name)]
+        sources = {fact.kind: fact.source for fact in sorted(about, key=lambda fact: fact.source != CONSTANT)}
+        if LOWER in sources and UPPER in sources:
+            late = [source for source in (sources[LOWER], sources[UPPER]) if source != CONSTANT]
+            sources[RANGE] = late[0] if late else CONSTANT
+        for kind in _STRONGEST:
+            if kind in sources:
+                return Binding(kind, sources[kind])
+        return Binding(MISSING)
+
+    @property
+    def range_binding(self) -> Binding:
+        """Of the first-level partition column."""
+        return self.binding(self.range_column)
+
+    @property
+    def hash_binding(self) -> Binding:
+        """Of the hash key; a hierarchy without one needs none."""
+        hash_key = self.hierarchy.policy.hash_key
+        return Binding(EQUAL, CONSTANT) if hash_key is None else self.binding(hash_key)
+
+    @property
+    def expected_slices(self) -> int:
+        """How many slices are read, after what is pruned when the query runs."""
+        return min(1, len(self.slices)) if self.range_binding.is_value else len(self.slices)
+
+    @property
+    def expected_leaves(self) -> int:
+        """How many leaves are read, for each row that a join brings where it is one."""
+        per_slice = 1.0 if self.hash_binding.is_value else len(self.leaves) / max(len(self.slices), 1)
+        return min(len(self.leaves), round(self.expected_slices * per_slice))
+
+
+def readings(plan: QueryPlan, hierarchies: dict[int, Hierarchy]) -> list[Reading]:
+    """What a plan reads, a row a mention of a table: mentions of one name are told apart by their conditions."""
+    mentions: dict[object, list[Scan]] = {}
+    for scan in plan.scans:
+        keys = _keys(hierarchies[scan.leaf.table])
+        said = frozenset(
+            fact[1:3] + (fact.column.name,) for fact in scan.facts if fact.column.name in keys and fact.source != JOIN
+        )
+        mentions.setdefault((scan.leaf.table, scan.alias, said), []).append(scan)
+    found = []
+    for scans in mentions.values():
+        hierarchy = hierarchies[scans[0].leaf.table]
+        found.append(
+            Reading(
+                hierarchy,
+                hierarchy.table(scans[0].leaf.table),
+                scans[0].alias,
+                frozenset.intersection(*(scan.facts for scan in scans)),
+                frozenset(scan.leaf.oid for scan in scans),
+                frozenset(scan.leaf.slice for scan in scans),
+            )
+        )
+    return found
+
+
+def _keys(hierarchy: Hierarchy) -> tuple[str, ...]:
+    return (hierarchy.policy.range_key, *hierarchy.policy.partition_keys)
 ''','plan.remakable': r'''"""Which tables can be made anew as partitioned ones without losing anything."""
 
 from __future__ import annotations
@@ -15654,6 +19051,62 @@ def comment_statements(structure: Structure) -> list[SQL]:
             named = compose("{} {} ON {}", SQL(comment.kind), Identifier(comment.name), structure.identifier)
         found.append(compose("COMMENT ON {} IS {}", named, Literal(comment.text)))
     return found
+''','plan.retention': r'''"""What becomes of slices that retention detached: exported, then dropped."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation, Step
+from ..sql import Identifier, Literal, compose
+from . import lifecycle
+from .detached import DetachedSlice
+
+EXPORT_LOCKS = 20  # of the owner's function, besides those on the slice itself
+
+
+def export_step(function: Identifier, each: DetachedSlice) -> Step:
+    """Hand a slice to the owner's function. That it was done is remembered with it, or neither of both."""
+    name = Literal(each.identifier.text)
+    statements = (
+        compose("SELECT {}({}::regclass)", function, name),
+        compose("UPDATE dp.detached_slice SET exported_at = clock_timestamp() WHERE slice = {}::regclass", name),
+    )
+    locks = EXPORT_LOCKS + 1 + len(each.leaves)
+    return Step(tuple(Operation(each.identifier, text, ROW_EXCLUSIVE, (), locks) for text in statements), True)
+
+
+def as_detached(
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    leaves: dict[int, tuple[Identifier, ...]],
+    to_schema: str | None,
+) -> list[DetachedSlice]:
+    """A slice as it will be when it is detached, for plans that are only printed."""
+    return [
+        DetachedSlice(
+            table.oid,
+            to_schema or each.schema,
+            each.name,
+            tuple(leaf.name for leaf in leaves.get(each.oid, ())),
+            "",
+            "",
+            *span,
+        )
+        for table, each in lifecycle.siblings(hierarchy, span)
+    ]
+
+
+def by_slice(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> list[list[DetachedSlice]]:
+    """What belongs together, oldest first; not what is still attached to a table: its detaching was interrupted."""
+    attached = {each.span for table in hierarchy.tables for each in hierarchy.range_slices(table)}
+    found: dict[tuple[int | None, int | None], list[DetachedSlice]] = {}
+    for each in detached:
+        found.setdefault((each.lower_point, each.upper_point), []).append(each)
+    return [found[span] for span in sorted(found, key=_lower) if span not in attached]
+
+
+def _lower(span: tuple[int | None, int | None]) -> tuple[bool, int]:
+    return span[0] is not None, span[0] or 0
 ''','plan.row_policy': r'''"""Row security policies of partitions: the parent's, with expressions that mean the partition."""
 
 from __future__ import annotations
@@ -15726,6 +19179,174 @@ def policy_statement(policy: RowPolicy, relation: Identifier) -> SQL:
         roles=roles,
         using=compose(" USING ({})", SQL(policy.using)) if policy.using is not None else SQL(""),
         check=compose(" WITH CHECK ({})", SQL(policy.check)) if policy.check is not None else SQL(""),
+    )
+''','plan.schedule': r'''"""Jobs of a hierarchy in pg_cron: what they are called, what they run, and how they come to be what was asked for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Hierarchy
+from ..operation import ROW_EXCLUSIVE, Operation
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+
+MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
+KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
+CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
+
+
+class Job(NamedTuple):
+    """A job as it shall be."""
+
+    kind: str
+    name: str
+    schedule: str
+    command: str
+
+
+class Recorded(NamedTuple):
+    """A job as dp.job_config knows it."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_elsewhere: bool
+    connection: str | None
+
+
+class Elsewhere(NamedTuple):
+    """How a statement reaches pg_cron in another database: by extension dblink."""
+
+    schema: str  # of dblink
+    connect: str  # the function that connects
+    connection: str
+    database: str  # where the jobs shall run
+
+
+class Options(NamedTuple):
+    """What commands are made with."""
+
+    connection: str | None  # of second sessions
+    vacuums_itself: bool  # whether dp.cluster has a second session for VACUUM
+    analyze_only: bool  # whether the server knows ANALYZE ONLY
+
+
+def job_name(database: str, root: str, kind: str) -> str:
+    """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
+    ending = f" {kind}"
+    return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
+    """The jobs that shall be there, by the schedules of their kinds."""
+    root = f"{hierarchy.root.schema}.{hierarchy.root.name}"
+    return [
+        Job(kind, job_name(database, root, kind), schedules[kind], command(hierarchy, kind, options).text)
+        for kind in KINDS
+        if kind in schedules
+    ]
+
+
+def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
+    """What a job runs: one statement, for pg_cron runs several in one transaction, and these commit or refuse one."""
+    root = Literal(hierarchy.root.identifier.text)
+    connection = SQL("")
+    if options.connection is not None:
+        connection = compose(", connection => {}", Literal(options.connection))
+    if kind == MAINTENANCE:
+        return compose("CALL dp.run_maintenance({})", root)
+    if kind == CLUSTER:
+        vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
+        return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
+    if kind == PREWARM:
+        return compose("SELECT count(*) FROM dp.prewarm({})", root)
+    only = SQL("ONLY " if kind == STATISTICS and options.analyze_only else "")
+    tables = comma_list([compose("{}{}", only, table.identifier) for table in hierarchy.tables])
+    others = [table.identifier for table in hierarchy.references]
+    everything = comma_list([tables, *(SQL(each.text) for each in others)])
+    return compose("{} {}", SQL("ANALYZE" if kind == STATISTICS else "VACUUM (ANALYZE)"), everything)
+
+
+def operations(
+    root: Identifier,
+    wanted: list[Job],
+    found: dict[str, tuple[str, str]],
+    recorded: list[Recorded],
+    elsewhere: Elsewhere | None,
+    stored_connection: str | None,
+) -> list[Operation]:
+    """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
+    names = {job.name for job in wanted}
+    kinds = {job.kind for job in wanted}
+    statements = [_unschedule(name, elsewhere) for name in found if name not in names]
+    statements += [_schedule(job, elsewhere) for job in wanted if found.get(job.name) != (job.schedule, job.command)]
+    if statements and elsewhere is not None:
+        statements = [_connect(elsewhere), *statements, _call(elsewhere, "dblink_disconnect", Literal(CONNECTION))]
+    known = {each.kind: each for each in recorded}
+    for kind in known:
+        if kind not in kinds:
+            statements.append(
+                compose(
+                    "DELETE FROM dp.job_config WHERE root = {}::regclass AND kind = {}",
+                    Literal(root.text),
+                    Literal(kind),
+                )
+            )
+    for job in wanted:
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        if known.get(job.kind) != record:
+            statements.append(_record(root, record))
+    return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
+
+
+def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
+    values = [Literal(job.name), Literal(job.schedule), Literal(job.command)]
+    if elsewhere is None:
+        return compose("SELECT cron.schedule({})", comma_list(values))
+    values.append(Literal(elsewhere.database))
+    return _there(compose("SELECT cron.schedule_in_database({})", comma_list(values)), elsewhere)
+
+
+def _unschedule(name: str, elsewhere: Elsewhere | None) -> SQL:
+    statement = compose("SELECT cron.unschedule({})", Literal(name))
+    return statement if elsewhere is None else _there(statement, elsewhere)
+
+
+def _there(statement: SQL, elsewhere: Elsewhere) -> SQL:
+    """A statement that runs in the database of pg_cron."""
+    function = Identifier(elsewhere.schema, "dblink")
+    return compose(
+        "SELECT result FROM {}({}, {}) AS answer (result text)", function, Literal(CONNECTION), Literal(statement.text)
+    )
+
+
+def _connect(elsewhere: Elsewhere) -> SQL:
+    return compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, elsewhere.connect),
+        Literal(CONNECTION),
+        Literal(elsewhere.connection),
+    )
+
+
+def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
+    return compose("SELECT {}({})", Identifier(elsewhere.schema, function), argument)
+
+
+def _record(root: Identifier, record: Recorded) -> SQL:
+    return compose(
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
+        " cron_connection = excluded.cron_connection",
+        Literal(root.text),
+        Literal(record.kind),
+        Literal(record.name),
+        Literal(record.schedule),
+        Literal(record.is_elsewhere),
+        Literal(record.connection),
     )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
 
@@ -15917,7 +19538,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                     )
                 ]
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
-                operations += replica_identity_operations(table, properties[table.oid], leaves)
+                operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
@@ -15987,7 +19608,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
             operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
-    operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
+    operations += used_index_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -16058,14 +19679,17 @@ def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
     return [Operation(target, statement, ACCESS_EXCLUSIVE, (), 1) for statement in statements]
 
 
-def replica_identity_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
-    """The replica identity of new leaves, given when their indexes exist."""
+def used_index_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
+    """The replica identity and the order of new leaves, given when their indexes exist."""
     found = []
     for leaf in leaves:
         identifier = Identifier(table.schema, leaf)
-        statement = leaf_properties.replica_identity_statement(properties, identifier)
-        if statement is not None:
-            found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
+        for statement in (
+            leaf_properties.replica_identity_statement(properties, identifier),
+            leaf_properties.cluster_mark_statement(properties, identifier),
+        ):
+            if statement is not None:
+                found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
     return found
 
 
@@ -16467,14 +20091,12 @@ def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple
 def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
     """A foreign key without the partition keys that it got, and as it was besides."""
     was = record.foreign_keys.get(key.name)
-    if was is None:
+    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
         return key
-    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in was.keys]
-    columns = tuple(own for own, _ in pairs)
-    delete_columns = () if set(key.delete_columns) == set(columns) else key.delete_columns
+    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
     return key._replace(
-        columns=columns,
-        parent_columns=tuple(theirs for _, theirs in pairs),
+        columns=was.columns,
+        parent_columns=was.parent_columns,
         on_update=was.on_update,
         delete_columns=delete_columns,
         is_deferrable=was.is_deferrable,
@@ -16821,6 +20443,199 @@ def not_null(target: Target, parts: tuple[Part, ...], column: str, name: str, is
     drop = compose("DROP CONSTRAINT {}", Identifier(name))
     operations = [on_parent(target, alter(target.identifier, action)) for action in (*actions, drop)]
     return [*steps, Step(tuple(operations), is_atomic=len(operations) > 1)]
+''','plan.writable_view': r'''"""Writable views: a view of a table in another schema, whose INSERT fills the partition keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import naming
+from ..model import Table
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from . import drift_access, filling
+from .difference import Partition
+from .filling import Filling, ViewColumn
+from .properties import Grant, State, grant_statements, grantee_name
+from .properties import wanted as wanted_properties
+
+FILL, INSERT = "fill_keys", "insert_row"  # triggers fire in the order of their names
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")  # those of a table that mean something for a view
+
+
+class WantedView(NamedTuple):
+    """A writable view that shall be."""
+
+    schema: str
+    table: Table
+    root: Identifier
+    columns: tuple[ViewColumn, ...]
+    filling: Filling
+    access: State  # of the table
+    default_grantees: tuple[str | None, ...]  # who gets privileges on new views by ALTER DEFAULT PRIVILEGES
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return Identifier(self.schema, self.table.name)
+
+    def function(self, purpose: str) -> Identifier:
+        """The name of one of its two trigger functions."""
+        return Identifier(self.schema, naming.derived_name(self.table.name, purpose))
+
+    @property
+    def comment(self) -> str:
+        """What it is, by which its functions are known again."""
+        return f"Writable view of {self.table.identifier}, kept by dialog_partition."
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The bodies of its trigger functions; there may be nothing to fill."""
+        found = {INSERT: filling.insert_body(self.table.identifier, self.columns).text}
+        body = filling.fill_body(self.filling, self.table, self.columns)
+        if body is not None:
+            found[FILL] = body.text
+        return found
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """The defaults of its columns: those of the table, but of what the trigger fills."""
+        filled = (*self.filling.keys, *(each.name for each in self.columns if each.identity or each.is_generated))
+        return {each.name: each.default for each in self.columns if each.default and each.name not in filled}
+
+
+class PresentView(NamedTuple):
+    """A writable view as the catalog has it."""
+
+    oid: int
+    table: int
+    is_invoker: bool
+    columns: tuple[ViewColumn, ...]
+    sources: dict[str, str]  # by trigger, those that are enabled
+    access: State
+    functions: tuple[tuple[str, str, str], ...]  # schema, name and owner of its trigger functions
+
+    @property
+    def identifier(self) -> Identifier:
+        """Its qualified name."""
+        return self.access.identifier
+
+
+def creation(wanted: WantedView) -> list[SQL]:
+    """The view with all that belongs to it."""
+    view = wanted.identifier
+    found = [_create_view(wanted), compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment))]
+    for grantee in wanted.default_grantees:
+        role = grantee_name(grantee)
+        found.append(compose("REVOKE ALL ON TABLE {} FROM {}", view, role))
+    for column, default in wanted.defaults.items():
+        found.append(_set_default(view, column, default))
+    for purpose in wanted.sources:
+        found += _function(wanted, purpose)
+    found += grant_statements(_grants(wanted.access), view)
+    found.append(
+        compose(
+            "INSERT INTO dp.writable_view_config (view, root, tbl) VALUES ({}::regclass, {}::regclass, {}::regclass)",
+            Literal(view.text),
+            Literal(wanted.root.text),
+            Literal(wanted.table.identifier.text),
+        )
+    )
+    return found
+
+
+def changes(wanted: WantedView, present: PresentView) -> list[SQL]:
+    """What brings a view that is there to what it shall be; nothing where it is that."""
+    if not _can_be_replaced(wanted, present):
+        return [*removal(present), *creation(wanted)]
+    view = wanted.identifier
+    found = []
+    if len(wanted.columns) > len(present.columns) or not present.is_invoker:
+        found.append(_create_view(wanted))
+    if present.access.comment != wanted.comment:
+        found.append(compose("COMMENT ON VIEW {} IS {}", view, Literal(wanted.comment)))
+    actual = {each.name: each.default for each in present.columns}
+    for column in wanted.columns:
+        default = wanted.defaults.get(column.name)
+        if default != actual.get(column.name):
+            found.append(_set_default(view, column.name, default))
+    for purpose, source in wanted.sources.items():
+        if present.sources.get(purpose) != source:
+            found += _function(wanted, purpose)
+    if FILL in present.sources and FILL not in wanted.sources:
+        found.append(compose("DROP TRIGGER {} ON {}", Identifier(FILL), view))
+        found.append(compose("DROP FUNCTION {}()", wanted.function(FILL)))
+    return found + _privileges(wanted, present)
+
+
+def removal(present: PresentView) -> list[SQL]:
+    """The view goes, with its functions."""
+    view = present.identifier
+    forget = compose("DELETE FROM dp.writable_view_config WHERE view = {}::regclass", Literal(view.text))
+    functions = [compose("DROP FUNCTION {}()", Identifier(schema, name)) for schema, name, _ in present.functions]
+    return [forget, compose("DROP VIEW {}", view), *functions]
+
+
+def create_call(table: Identifier, schema: str) -> SQL:
+    """The call that makes a view, or brings it up to date."""
+    return compose("SELECT dp.create_writable_view({}, {})", Literal(table.text), Literal(schema))
+
+
+def _create_view(wanted: WantedView) -> SQL:
+    """Replaced it keeps its columns, which stand first, and gets new ones behind them."""
+    listed = comma_list([Identifier("t", each.name) for each in wanted.columns])
+    return compose(
+        "CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS SELECT {} FROM {} AS t",
+        wanted.identifier,
+        listed,
+        wanted.table.identifier,
+    )
+
+
+def _can_be_replaced(wanted: WantedView, present: PresentView) -> bool:
+    """Whether the view has the columns that come first, and its own name still."""
+    kept = [each.kind for each in wanted.columns[: len(present.columns)]]
+    return kept == [each.kind for each in present.columns] and wanted.identifier == present.identifier
+
+
+def _set_default(view: Identifier, column: str, default: str | None) -> SQL:
+    if default is None:
+        return compose("ALTER VIEW {} ALTER COLUMN {} DROP DEFAULT", view, Identifier(column))
+    return compose("ALTER VIEW {} ALTER COLUMN {} SET DEFAULT {}", view, Identifier(column), SQL(default))
+
+
+def _function(wanted: WantedView, purpose: str) -> list[SQL]:
+    """A trigger function and its trigger. What fills keys reads parents as their owner, as foreign keys do."""
+    function = wanted.function(purpose)
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if purpose == FILL else ""
+    return [
+        compose(
+            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql{} AS {}",
+            function,
+            SQL(rights),
+            Literal(wanted.sources[purpose]),
+        ),
+        compose("COMMENT ON FUNCTION {}() IS {}", function, Literal(wanted.comment)),
+        compose("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", function),
+        compose(
+            "CREATE OR REPLACE TRIGGER {} INSTEAD OF INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
+            Identifier(purpose),
+            wanted.identifier,
+            function,
+        ),
+    ]
+
+
+def _grants(access: State) -> tuple[Grant, ...]:
+    """What others may do with a table, as far as it can be done with a view."""
+    found = (each._replace(grantor=None) for each in access.grants if each.privilege in PRIVILEGES)
+    return tuple(dict.fromkeys(found))
+
+
+def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
+    own = wanted_properties(wanted.access._replace(owner_lacks=()), None, None, (), False)
+    partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
+    differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
+    return [statement for each in differing for statement in each.statements]
 ''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
 
 The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
@@ -16889,6 +20704,10 @@ The session is a back end with the methods of ``Dblink``; whatever else can run 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import stat
 import time
 
 from . import database, errors
@@ -16902,11 +20721,11 @@ if TYPE_CHECKING:
 
 NAME = Literal("dialog_partition")  # of the connection in this session
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
 SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
-_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
 
 _HINT = (
     "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
@@ -16932,10 +20751,13 @@ class Dblink:
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
+        self._sockets: list[int] = []
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
+        before = _sockets()
         self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+        self._sockets = sorted(_sockets() - before)
 
     def send(self, statement: str) -> None:
         """Begin a statement without waiting for it."""
@@ -16944,6 +20766,13 @@ class Dblink:
     def is_busy(self) -> bool:
         """Whether the statement still runs."""
         return bool(self._call("dblink_is_busy"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the other session says something, no longer than so many seconds."""
+        if self._sockets:
+            select.select(self._sockets, (), (), seconds)
+        else:
+            time.sleep(min(seconds, FIRST_PAUSE * 10))
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
@@ -16967,6 +20796,17 @@ class Dblink:
     def _call(self, function: str, arguments: str = "") -> object:
         rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
         return rows[0]["value"]
+
+
+def _sockets() -> set[int]:
+    """The sockets of this process: the one that a connection adds tells when there is an answer."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN_FILES):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    found.add(int(name))
+    return found
 
 
 def open_session(context: Context, connection: str | None) -> None:
@@ -16999,7 +20839,7 @@ def open_session(context: Context, connection: str | None) -> None:
         )
     session = Dblink(facts["schema"])
     try:
-        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+        session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
@@ -17012,7 +20852,7 @@ def open_session(context: Context, connection: str | None) -> None:
     _prepare(session, context, facts["owner"])
 
 
-def _connection_string(facts: database.Row, connection: str | None) -> str:
+def connection_string(facts: database.Row, connection: str | None) -> str:
     """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
     if connection is not None and "=" not in connection:
         return connection
@@ -17062,7 +20902,7 @@ def _ask(session: Dblink, query: str) -> str | None:
     """A query that waits for nothing that this session holds."""
     session.send(query)
     while session.is_busy():
-        time.sleep(FIRST_PAUSE)
+        session.wait(LONGEST_PAUSE)
     return session.result()
 
 
@@ -17075,18 +20915,14 @@ def run(statement: str, show: Callable[[], None]) -> None:
     session = _open[-1]
     session.send(statement)
     database.commit()
-    began = time.monotonic()
-    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
-    shown_at: float | None = began + SHOWN_AFTER
-    pause = FIRST_PAUSE
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
+    session.wait(LONGEST_PAUSE)
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
-        time.sleep(pause)
-        pause = min(pause * 1.2, LONGEST_PAUSE)
-    _usual[:] = [time.monotonic() - began]
+        session.wait(LONGEST_PAUSE)
     session.result()
 
 
@@ -17757,8 +21593,8 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_unchanged(regclass, text) IS
 'Internal: refuses when row versions of a plain table are others than when it was compared with its copy.';
 
--- support/replica_identity.sql.j2
-CREATE FUNCTION dp._set_replica_identity(leaf regclass, parent_index name)
+-- support/use_index.sql.j2
+CREATE FUNCTION dp._use_index(leaf regclass, parent_index name, purpose text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -17777,14 +21613,14 @@ BEGIN
         ));
     IF own IS NULL THEN
         RAISE EXCEPTION 'no index of % stems from index "%"', leaf, parent_index
-            USING ERRCODE = 'undefined_object', DETAIL = 'It shall be the replica identity.';
+            USING ERRCODE = 'undefined_object', DETAIL = format('It shall be used for %s.', purpose);
     END IF;
-    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', leaf, own);
+    EXECUTE format('ALTER TABLE %s %s %I', leaf, purpose, own);
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._set_replica_identity(regclass, name) IS
-'Internal: makes the leaf''s own copy of an index of its parent its replica identity.';
+COMMENT ON FUNCTION dp._use_index(regclass, name, text) IS
+'Internal: uses the leaf''s own copy of an index of its parent as its REPLICA IDENTITY USING INDEX, or to CLUSTER ON.';
 
 -- support/share_identity.sql.j2
 CREATE FUNCTION dp._share_identity(slice regclass)
@@ -17874,6 +21710,9 @@ CREATE TABLE dp.hierarchy_config (
     retention text,
     retention_action text NOT NULL CHECK (retention_action IN ('detach', 'drop', 'move')),
     retention_schema name,
+    retention_grace text,
+    retention_export text,  -- as regprocedure writes it: pg_upgrade refuses the type itself in tables
+    retention_protect text,
     time_zone text NOT NULL,
     default_slice boolean NOT NULL,
     lock_timeout interval NOT NULL DEFAULT '500 ms' CHECK (lock_timeout BETWEEN '1 ms' AND '24 days'),
@@ -17890,10 +21729,11 @@ CREATE TABLE dp.table_config (
     tbl regclass NOT NULL,
     role text NOT NULL CHECK (role IN ('root', 'child', 'reference')),
     template regclass,
+    cluster_index name,
     PRIMARY KEY (root, tbl)
 );
 CREATE UNIQUE INDEX table_config_tbl ON dp.table_config (tbl) WHERE role <> 'reference';
-COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy, and the template of each that is partitioned.';
+COMMENT ON TABLE dp.table_config IS 'The tables of each hierarchy; the template of each that is partitioned, and the index that its leaves are ordered by.';
 
 CREATE TABLE dp.pending_foreign_key (
     child regclass NOT NULL,
@@ -17916,9 +21756,11 @@ CREATE TABLE dp.detached_slice (
     tbl regclass NOT NULL,
     lower_bound text NOT NULL,
     upper_bound text NOT NULL,
-    detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    detached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at timestamptz,
+    exported_at timestamptz
 );
-COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets.';
+COMMENT ON TABLE dp.detached_slice IS 'Slices that were detached and may be attached again: their bounds, which the catalog forgets, and when retention detached those that it is going to drop.';
 
 CREATE TABLE dp.global_index_config (
     side regclass PRIMARY KEY,
@@ -17933,6 +21775,26 @@ CREATE TABLE dp.global_index_config (
 CREATE INDEX global_index_config_root ON dp.global_index_config (root);
 COMMENT ON TABLE dp.global_index_config IS
 'Global indexes: the side table of each, what it indexes, and whether it holds all rows yet.';
+
+CREATE TABLE dp.writable_view_config (
+    view regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    tbl regclass NOT NULL
+);
+CREATE INDEX writable_view_config_root ON dp.writable_view_config (root);
+COMMENT ON TABLE dp.writable_view_config IS 'Writable views, which fill partition keys: the table of each.';
+
+CREATE TABLE dp.job_config (
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    kind text NOT NULL,
+    name text NOT NULL,
+    schedule text NOT NULL,
+    is_elsewhere boolean NOT NULL,
+    cron_connection text,
+    PRIMARY KEY (root, kind)
+);
+COMMENT ON TABLE dp.job_config IS
+'The jobs that dp.schedule made in pg_cron, and where that is; read it through dp.job.';
 
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -18011,15 +21873,16 @@ SELECT pg_extension_config_dump('dp.table_config', '');
 SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
+SELECT pg_extension_config_dump('dp.writable_view_config', '');
+SELECT pg_extension_config_dump('dp.job_config', '');
 SELECT pg_extension_config_dump('dp.conversion_config', '');
 SELECT pg_extension_config_dump('dp.conversion_table', '');
 SELECT pg_extension_config_dump('dp.conversion_step', '');
 SELECT pg_extension_config_dump('dp.conversion_record', '');
 
-GRANT SELECT ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.log_entry,
-dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
-GRANT INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice,
-dp.global_index_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.global_index_config,
+dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
+GRANT SELECT ON dp.log_entry TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
 
@@ -18036,7 +21899,7 @@ DECLARE
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
-    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table');
+    WHERE d.classid = 'pg_class'::regclass AND d.object_type IN ('table', 'foreign table', 'view');
     -- roles that may not look into dp have no hierarchies
     IF gone IS NULL OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
         RETURN;
@@ -18065,6 +21928,7 @@ BEGIN
         END IF;
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
+    DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
@@ -18078,7 +21942,7 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -18154,6 +22018,10 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
@@ -18234,6 +22102,12 @@ BEGIN
                 )
             FROM managed AS m
             UNION ALL
+            SELECT m.oid, 'cluster mark', '', x.oid::text
+            FROM managed AS m
+            JOIN dp.table_config AS t ON t.tbl = m.oid AND t.role <> 'reference'
+            JOIN pg_index AS i ON i.indrelid = m.oid
+            JOIN pg_class AS x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+            UNION ALL
             SELECT
                 given.oid,
                 'privileges',
@@ -18268,6 +22142,10 @@ BEGIN
             SELECT a.attrelid, split_part(o.option, '=', 1), a.attname, split_part(o.option, '=', 2)
             FROM attribute AS a CROSS JOIN LATERAL unnest(a.attoptions) AS o (option)
             WHERE starts_with(o.option, 'n_distinct')
+            UNION ALL  -- what writable views copy, and partitions have by themselves
+            SELECT d.adrelid, 'default of a writable view', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE EXISTS (SELECT FROM dp.writable_view_config AS v WHERE v.tbl = a.attrelid)
             -- what the hierarchy rests on: without it nothing holds its tables together
             UNION ALL
             SELECT a.attrelid, 'key', a.attname, format_type(a.atttypid, a.atttypmod)
@@ -18451,10 +22329,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -18479,7 +22357,7 @@ AS $plpgsql$
 DECLARE
     width text;
 BEGIN
-    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention] LOOP
+    FOREACH width IN ARRAY ARRAY[NEW.slice, NEW.bucket, NEW.retention, NEW.retention_grace] LOOP
         IF width !~ '^[1-9][0-9]{0,18}$' AND width !~ '^[1-9][0-9]{0,6} (day|week|month|year)s?$' THEN
             RAISE EXCEPTION '"%" is not a width', width USING
                 ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
@@ -18491,6 +22369,10 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    IF NEW.retention_grace !~ '[a-z]' THEN
+        RAISE EXCEPTION '"%" is not a grace period', NEW.retention_grace USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Use dp.configure(...).';
+    END IF;
     PERFORM now() AT TIME ZONE NEW.time_zone;
     RETURN NEW;
 END
@@ -18541,6 +22423,7 @@ SELECT
     t.tbl,
     t.role,
     t.template,
+    t.cluster_index,
     h.key_form,
     CASE WHEN t.role <> 'reference' THEN coalesce(h.slice_key, h.range_key) END AS partition_column,
     CASE WHEN t.role <> 'reference' THEN h.hash_key END AS hash_key
@@ -18624,6 +22507,9 @@ SELECT
     h.retention,
     h.retention_action,
     h.retention_schema,
+    h.retention_grace,
+    h.retention_export,
+    h.retention_protect,
     h.time_zone,
     h.default_slice,
     h.lock_timeout,
@@ -18721,10 +22607,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -18743,10 +22629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -18772,10 +22658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -18797,10 +22683,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -18818,10 +22704,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -18839,16 +22725,50 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
 'Attaches a slice that was detached to every table again, referenced tables first; foreign keys are checked for all its rows.
 One that was detached by hand is found by its name; upper_bound says where it ends if it is not as wide as new slices.
 Locks every table SHARE UPDATE EXCLUSIVE, and the referenced ones SHARE ROW EXCLUSIVE. Errors: 42704 no such detached slice, 42804 its columns are not those of its table, 23503, 42501, 53200, 55P03.';
+
+-- functions/audit_queries.sql.j2
+CREATE FUNCTION dp.audit_queries(
+    root regclass DEFAULT NULL,
+    max_queries integer DEFAULT 100,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    queryid bigint,
+    role name,
+    calls bigint,
+    total_ms double precision,
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer,
+    query text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.audit_queries IS
+'What the statements lack that pg_stat_statements has counted, as dp.explain says it: those on managed tables, the most expensive first, max_queries of them at most. They are planned and never run.
+Locks what planning one of them locks. Errors: 22023, 42704 no hierarchy, 55000 no extension pg_stat_statements.';
 
 -- functions/check.sql.j2
 CREATE FUNCTION dp."check"(
@@ -18858,10 +22778,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -18886,10 +22806,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -18907,6 +22827,9 @@ CREATE FUNCTION dp.configure(
     retention text DEFAULT NULL,
     retention_action text DEFAULT NULL,
     retention_schema name DEFAULT NULL,
+    retention_grace text DEFAULT NULL,
+    retention_export regprocedure DEFAULT NULL,
+    retention_protect text DEFAULT NULL,
     default_slice boolean DEFAULT NULL,
     lock_timeout interval DEFAULT NULL,
     analyze_interval interval DEFAULT NULL,
@@ -18918,15 +22841,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('configure', ('root',), ('dry_run',), False, arguments)
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
 'Changes the policies of a hierarchy for slices to come; NULL leaves a policy as it is, ''infinity'' ends retention or a start.
-Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55000 the default slice is there.';
+Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42883 no such export function, 42704 no hierarchy, 55000 the default slice is there.';
 
 -- functions/create_global_index.sql.j2
 CREATE FUNCTION dp.create_global_index(
@@ -18943,10 +22866,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -18978,10 +22901,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -19002,10 +22925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -19022,15 +22945,56 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
 'Creates the function that finds the rows of a root or child by columns whose partition keys a global index holds: that of the table, or of the one it refers to by them.
 dp.create_global_index makes them for all tables that are registered; this is for one that was registered later. Errors: 42704 no such index, 42501, 55006.';
+
+-- functions/create_writable_view.sql.j2
+CREATE FUNCTION dp.create_writable_view(
+    tbl regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_view IS
+'Makes a view of a root or child, with its name, in another schema; an INSERT into it fills the partition keys: a child''s from its parent, a root''s slice key from the range key.
+Brings a view that is there up to date with its table.
+Locks the table ACCESS SHARE, a view that is there ACCESS EXCLUSIVE. Nothing when the view is what it shall be. Errors: 22023 the table''s own schema, or one that is not there, 42704, 42710 a function has the name of one of the view''s, 42P07 a relation has its name, 42501, 55006, 55P03; 2BP01 from the server where something depends on a view that must be made anew.';
+
+-- functions/create_writable_views.sql.j2
+CREATE FUNCTION dp.create_writable_views(
+    root regclass,
+    schema name,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_writable_views IS
+'dp.create_writable_view for the root and all children of a hierarchy.
+Locks the tables ACCESS SHARE, views that are there ACCESS EXCLUSIVE. Nothing when all views are what they shall be. Errors: those of dp.create_writable_view: 22023, 42704, 42710, 42P07, 42501, 53200, 55006, 55P03, 2BP01.';
 
 -- functions/detach_slice.sql.j2
 CREATE FUNCTION dp.detach_slice(
@@ -19043,10 +23007,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -19070,10 +23034,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -19091,10 +23055,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -19111,10 +23075,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -19130,10 +23094,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -19150,10 +23114,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -19169,10 +23133,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -19189,10 +23153,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -19209,10 +23173,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -19229,15 +23193,82 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
 'Drops the slice that begins at lower_bound, attached or detached, with all its rows in every table, children first.
 Locks every table of the hierarchy ACCESS EXCLUSIVE. Errors: 22023 no slice begins there, 42501, 53200, 55P03.';
+
+-- functions/drop_writable_view.sql.j2
+CREATE FUNCTION dp.drop_writable_view(
+    view regclass,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'view': view, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_view IS
+'Drops a writable view with its trigger functions.
+Locks the view ACCESS EXCLUSIVE. Errors: 42704 no writable view, 42501, 55006, 55P03; 2BP01 from the server where something depends on it.';
+
+-- functions/drop_writable_views.sql.j2
+CREATE FUNCTION dp.drop_writable_views(
+    root regclass,
+    schema name DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_writable_views IS
+'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
+Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/explain.sql.j2
+CREATE FUNCTION dp.explain(
+    query text,
+    search_path text DEFAULT current_setting('search_path')
+)
+RETURNS TABLE (
+    tbl text,
+    alias text,
+    finding text,
+    detail text,
+    advice text,
+    leaves_scanned integer,
+    leaves integer
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'query': query, 'search_path': search_path}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('explain', (), ('query', 'search_path'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.explain IS
+'What one statement reads of each managed table, what it lacks and what to add; parameters ($1) are accepted. It is planned with the caller''s rights and never run.
+Locks what planning locks, until it returns. Errors: 22023 not one plannable statement, 53200 the lock table is full, and those of the statement.';
 
 -- functions/forget.sql.j2
 CREATE FUNCTION dp.forget(
@@ -19248,15 +23279,71 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
 'Drops the configuration of a hierarchy and its templates; the tables and their partitions stay as they are.
 Locks the templates ACCESS EXCLUSIVE. Errors: 42501 not the owner, 55000 it has global indexes.';
+
+-- functions/job.sql.j2
+CREATE FUNCTION dp._job()
+RETURNS TABLE (
+    root oid,
+    kind text,
+    name text,
+    schedule text,
+    command text,
+    is_scheduled boolean,
+    is_active boolean,
+    last_run timestamptz,
+    duration interval,
+    status text,
+    message text,
+    next_run timestamptz
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('job', (), (), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
+
+CREATE VIEW dp.job AS
+SELECT
+    j.root::regclass AS root,
+    j.kind,
+    j.name,
+    j.schedule,
+    j.command,
+    j.is_scheduled,
+    j.is_active,
+    j.last_run,
+    j.duration,
+    j.status,
+    j.message,
+    j.next_run,
+    g.logged_success,
+    g.logged_failure
+FROM dp._job() AS j
+CROSS JOIN LATERAL (
+    SELECT
+        max(l.at) FILTER (WHERE l.status = 'done') AS logged_success,
+        max(l.at) FILTER (WHERE l.status = 'failed') AS logged_failure
+    FROM dp.log_entry AS l
+    WHERE l.root = j.root AND l.call = CASE j.kind WHEN 'maintenance' THEN 'run_maintenance' ELSE j.kind END
+) AS g;
+
+COMMENT ON VIEW dp.job IS
+'The jobs that dp.schedule made: whether pg_cron still has them, how their last run ended, when the next one comes, and what dp.log knows.';
+GRANT SELECT ON dp.job TO PUBLIC;
 
 -- functions/keys_of.sql.j2
 CREATE FUNCTION dp.keys_of(tbl regclass, id anyelement)
@@ -19301,10 +23388,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -19337,10 +23424,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -19365,10 +23452,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -19390,10 +23477,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -19411,10 +23498,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -19432,10 +23519,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -19456,16 +23543,73 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.residency IS
 'How many bytes of each leaf, index and reference are in the cache.
 Locks nothing. Errors: 42501 not a member of pg_monitor, 42704 no hierarchy, 55000 no extension pg_buffercache.';
+
+-- functions/retention.sql.j2
+CREATE FUNCTION dp.retention(
+    root regclass
+)
+RETURNS TABLE (
+    slice text,
+    lower_bound text,
+    is_attached boolean,
+    tables integer,
+    bytes bigint,
+    action text,
+    due timestamptz,
+    is_due boolean,
+    drop_due timestamptz,
+    protected_by text
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('retention', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.retention IS
+'What maintenance will retire and when: a row for each slice, first those that were detached and wait to be dropped, then those that are attached, oldest first.
+Locks nothing; reads the slices that are due where rows may protect them. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
+
+-- functions/schedule.sql.j2
+CREATE FUNCTION dp.schedule(
+    root regclass,
+    maintenance text DEFAULT '17 * * * *',
+    cluster text DEFAULT '20 2 * * *',
+    prewarm text DEFAULT '@reboot',
+    statistics text DEFAULT 'none',
+    vacuum text DEFAULT 'none',
+    connection text DEFAULT NULL,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.schedule IS
+'Has pg_cron run dp.run_maintenance, dp.cluster and dp.prewarm on a hierarchy, as its owner; ANALYZE and VACUUM of all its tables on request. Schedules are cron expressions, ''none'': no such job.
+Called again it makes the jobs what is asked for. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -19477,15 +23621,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
-'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), and moves no row.
-Locks the leaves ACCESS EXCLUSIVE, for a moment. Errors: 42501, 42704 no such index or no managed table, 53200, 55000 no leaf, 55006, 55P03.';
+'Chooses the index that dp.cluster orders the leaves of a table by: marks every leaf (CLUSTER ON), new ones too, and moves no row.
+Locks the leaves SHARE UPDATE EXCLUSIVE. Errors: 42501, 42704 no such index or no managed table, 53200, 55006, 55P03.';
 
 -- functions/set_default.sql.j2
 CREATE FUNCTION dp.set_default(
@@ -19499,10 +23643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -19519,10 +23663,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -19539,15 +23683,35 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
 'Sets storage parameters of the template and all leaves of a root or child, such as fillfactor and autovacuum_enabled, "toast." ones too; null resets one.
 Locks all leaves SHARE UPDATE EXCLUSIVE (for user_catalog_table ACCESS EXCLUSIVE). Errors: 22023, 42704, 53200, 55006, 55P03.';
+
+-- functions/unschedule.sql.j2
+CREATE FUNCTION dp.unschedule(
+    root regclass,
+    cron_connection text DEFAULT NULL,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.unschedule IS
+'Takes the jobs of a hierarchy out of pg_cron.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/verify_global_index.sql.j2
 CREATE FUNCTION dp._owner_of(relation oid)
@@ -19690,10 +23854,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -19708,10 +23872,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -19731,10 +23895,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -19763,10 +23927,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -19788,10 +23952,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -19810,10 +23974,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -19833,10 +23997,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -19854,10 +24018,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -19874,10 +24038,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -19894,10 +24058,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -19912,10 +24076,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -19931,10 +24095,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -19950,10 +24114,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -19969,10 +24133,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_dd9b53c092f5' not in GD:
+if 'dialog_partition_0_1_0_abbed3c3dcbd' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_dd9b53c092f5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abbed3c3dcbd'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

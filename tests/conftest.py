@@ -37,13 +37,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 
-def make_server(version: int) -> Server:
+def make_server(version: int, settings: dict[str, str] | None = None) -> Server:
     """A server of this version: of the programs that are installed here, else in a container."""
     if version in installed_versions():
-        return Server(version)
+        return Server(version, settings)
     from tests.support.container import ContainerServer
 
-    return ContainerServer(version)
+    return ContainerServer(version, settings)
 
 
 @pytest.fixture(scope="session")

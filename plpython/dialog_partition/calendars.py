@@ -143,6 +143,15 @@ def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
 
 
+def add(moment: datetime.datetime, width: Width) -> datetime.datetime:
+    """The first moment from which ``subtract`` reaches back no further than a given one."""
+    if not width.in_months:
+        return advance(moment, width)
+    month = Width(1, "month")
+    first = advance(align(moment, month), Width(width.in_months, "month"))
+    return min(first + (moment - align(moment, month)), advance(first, month))
+
+
 def _month(months: int) -> datetime.datetime:
     if months < 12:  # the year 0 does not exist: the first slice is cut short
         return FIRST_DAY

@@ -17,6 +17,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
+ROWS_A_FETCH = 1000
+
 _prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
@@ -32,6 +34,18 @@ def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) 
 def query_once(text: str) -> list[Row]:
     """Rows of a reading statement that is composed, and not worth keeping a plan for."""
     return list(plpy.execute(text))
+
+
+def query_alone(text: str) -> list[Row]:
+    """Rows of one statement; a cursor is refused for several (42P11), before any of them is run."""
+    cursor = plpy.cursor(text)
+    found: list[Row] = []
+    while True:
+        rows = cursor.fetch(ROWS_A_FETCH)
+        found += rows
+        if len(rows) < ROWS_A_FETCH:
+            cursor.close()
+            return found
 
 
 def run(statements: str) -> None:

@@ -49,6 +49,10 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_writable_view": "writable_view",
+    "create_writable_views": "writable_view",
+    "drop_writable_view": "writable_view",
+    "drop_writable_views": "writable_view",
     "check": "check",
     "drift": "drift",
     "sync": "drift",
@@ -58,7 +62,13 @@ MODULES = {
     "set_cluster_order": "physical_order",
     "prewarm": "cache",
     "residency": "cache",
+    "retention": "retention",
+    "schedule": "schedule",
+    "unschedule": "schedule",
+    "job": "schedule",
     "propagate": "propagation",
+    "explain": "queries",
+    "audit_queries": "queries",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
@@ -70,8 +80,12 @@ READING = (
     "clustering",
     "prewarm",
     "residency",
+    "retention",
+    "job",
     "drift",
     "last_plan",
+    "explain",
+    "audit_queries",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 
@@ -106,7 +120,7 @@ def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: 
         if isinstance(given, list):
             arguments[relation] = [server.resolve_relation(each) for each in given]
         elif given is not None:
-            arguments[relation] = server.resolve_relation(given)
+            arguments[relation] = server.resolve_relation(given, is_view=relation == "view")
     function = getattr(importlib.import_module(f".api.{MODULES[name]}", __package__), name)
     if name not in READING:
         execute.reset_plan()

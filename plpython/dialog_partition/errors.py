@@ -43,6 +43,12 @@ class UndefinedObject(PartitionError):
     sqlstate = "42704"
 
 
+class UndefinedFunction(PartitionError):
+    """A function that the owner named does not exist (42883)."""
+
+    sqlstate = "42883"
+
+
 class UndefinedColumn(PartitionError):
     """A key column does not exist (42703)."""
 

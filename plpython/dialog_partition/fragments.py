@@ -65,7 +65,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
         if depth == 0 and character in ",)":
             return position + 1, character
         if character in "\"'$":
-            position = _constant_end(text, position) or len(text)
+            position = constant_end(text, position) or len(text)
             continue
         depth += (character in _OPENING) - (character in _CLOSING)
         position += 1
@@ -80,7 +80,7 @@ def _problem(text: str) -> str | None:
     while position < len(text):
         character = text[position]
         if character in "\"'$":
-            end = _constant_end(text, position)
+            end = constant_end(text, position)
             if end is None:
                 return f"A {character} in it is not closed."
             position = end
@@ -108,7 +108,7 @@ def _bracket_problem(character: str, open_brackets: list[str]) -> str | None:
     return None
 
 
-def _constant_end(text: str, start: int) -> int | None:
+def constant_end(text: str, start: int) -> int | None:
     """Where a quoted name or constant ends; None where it does not. A lone $ is an operator's or a name's."""
     if text[start] == "$":
         tag_end = text.find("$", start + 1)

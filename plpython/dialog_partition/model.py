@@ -176,6 +176,9 @@ class Policy(NamedTuple):
     lock_timeout_ms: int
     analyze_interval_ms: int
     log_retention_ms: int
+    retention_grace: Width | None = None
+    retention_export: str | None = None  # as regprocedure writes it
+    retention_protect: str | None = None
 
     @property
     def partition_column(self) -> str:
@@ -186,6 +189,12 @@ class Policy(NamedTuple):
     def partition_keys(self) -> tuple[str, ...]:
         """The columns that every table carries and every key contains."""
         return (self.partition_column, self.hash_key) if self.hash_key else (self.partition_column,)
+
+    @property
+    def detaches_before_dropping(self) -> bool:
+        """Whether retention drops what it has detached before, and has looked at, or handed to the owner's function."""
+        hooks = (self.retention_grace, self.retention_export, self.retention_protect)
+        return self.retention_action == DROP and any(each is not None for each in hooks)
 
 
 class Hierarchy(NamedTuple):

@@ -7,6 +7,10 @@ The session is a back end with the methods of ``Dblink``; whatever else can run 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import stat
 import time
 
 from . import database, errors
@@ -20,11 +24,11 @@ if TYPE_CHECKING:
 
 NAME = Literal("dialog_partition")  # of the connection in this session
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
+OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
 SHOWN_AFTER = 0.1  # seconds
 SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
 
 _open: list[Dblink] = []
-_usual: list[float] = []  # how long the last statement took: the next one is not looked at before most of that
 
 _HINT = (
     "Either a superuser runs CREATE EXTENSION dblink, and the connection parameter says how to connect (a foreign"
@@ -50,10 +54,13 @@ class Dblink:
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
+        self._sockets: list[int] = []
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
+        before = _sockets()
         self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+        self._sockets = sorted(_sockets() - before)
 
     def send(self, statement: str) -> None:
         """Begin a statement without waiting for it."""
@@ -62,6 +69,13 @@ class Dblink:
     def is_busy(self) -> bool:
         """Whether the statement still runs."""
         return bool(self._call("dblink_is_busy"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the other session says something, no longer than so many seconds."""
+        if self._sockets:
+            select.select(self._sockets, (), (), seconds)
+        else:
+            time.sleep(min(seconds, FIRST_PAUSE * 10))
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
@@ -85,6 +99,17 @@ class Dblink:
     def _call(self, function: str, arguments: str = "") -> object:
         rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
         return rows[0]["value"]
+
+
+def _sockets() -> set[int]:
+    """The sockets of this process: the one that a connection adds tells when there is an answer."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN_FILES):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    found.add(int(name))
+    return found
 
 
 def open_session(context: Context, connection: str | None) -> None:
@@ -117,7 +142,7 @@ def open_session(context: Context, connection: str | None) -> None:
         )
     session = Dblink(facts["schema"])
     try:
-        session.connect(_connection_string(facts, connection), bool(facts["may_skip_password"]))
+        session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
@@ -130,7 +155,7 @@ def open_session(context: Context, connection: str | None) -> None:
     _prepare(session, context, facts["owner"])
 
 
-def _connection_string(facts: database.Row, connection: str | None) -> str:
+def connection_string(facts: database.Row, connection: str | None) -> str:
     """The default, a local socket, with what the caller says of it; or a foreign server, which stands alone."""
     if connection is not None and "=" not in connection:
         return connection
@@ -180,7 +205,7 @@ def _ask(session: Dblink, query: str) -> str | None:
     """A query that waits for nothing that this session holds."""
     session.send(query)
     while session.is_busy():
-        time.sleep(FIRST_PAUSE)
+        session.wait(LONGEST_PAUSE)
     return session.result()
 
 
@@ -193,18 +218,14 @@ def run(statement: str, show: Callable[[], None]) -> None:
     session = _open[-1]
     session.send(statement)
     database.commit()
-    began = time.monotonic()
-    time.sleep(min(_usual[-1] * 0.8, LONGEST_PAUSE) if _usual else 0)
-    shown_at: float | None = began + SHOWN_AFTER
-    pause = FIRST_PAUSE
+    shown_at: float | None = time.monotonic() + SHOWN_AFTER
+    session.wait(LONGEST_PAUSE)
     while session.is_busy():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
-        time.sleep(pause)
-        pause = min(pause * 1.2, LONGEST_PAUSE)
-    _usual[:] = [time.monotonic() - began]
+        session.wait(LONGEST_PAUSE)
     session.result()
 
 

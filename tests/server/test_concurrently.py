@@ -86,6 +86,27 @@ def test_definitions(owner: Connection, connection: str, definition: str) -> Non
     check_whole(owner)
 
 
+def test_it_is_built_in_the_tablespace_that_the_definition_names(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    admin = db.connect("postgres")
+    admin.execute("SET allow_in_place_tablespaces = on")
+    admin.execute("CREATE TABLESPACE \"Fa st\" LOCATION ''")
+    try:
+        admin.execute('GRANT CREATE ON TABLESPACE "Fa st" TO owner')
+        create(owner, connection, "event_body", "(body) TABLESPACE \"Fa st\" WHERE body <> ' WHERE id > 1'")
+        check_whole(owner)
+        found = owner.execute(
+            "SELECT DISTINCT t.spcname FROM pg_partition_tree('event_body') p JOIN pg_class c ON c.oid = p.relid"
+            " LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace"
+        )
+        assert found.fetchall() == [("Fa st",)]
+    finally:
+        db.drop()
+        with db.server.connect() as other:
+            other.execute('DROP TABLESPACE "Fa st"')
+
+
 def test_a_unique_index(owner: Connection, connection: str) -> None:
     with pytest.raises(psycopg.errors.InvalidTableDefinition):
         create(owner, connection, definition="(body)", is_unique=True)

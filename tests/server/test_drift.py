@@ -19,6 +19,7 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;
 CREATE TRIGGER nothing BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION nothing();
 SELECT dp.create_hierarchy('event', 'at', 'party', hash_partitions => 2, key_form => '{form}');
 SELECT dp.register_child('item', 'event');
+SELECT dp.set_cluster_order('event', 'event_kind');
 """
 
 # What is changed on parent or template when slices exist, and how drift names it.
@@ -47,9 +48,10 @@ CHANGES = {
     "CREATE UNIQUE INDEX ident ON event (id, party, {key}); ALTER TABLE event REPLICA IDENTITY USING INDEX ident": (
         "replica identity"
     ),
+    "UPDATE dp.table_config SET cluster_index = 'event_pkey' WHERE tbl = 'event'::regclass": "cluster mark",
     'ALTER TABLE event ADD COLUMN note varchar(20) COLLATE "C"': "column",
     "ALTER TABLE event DROP COLUMN body": "column",
-    "ALTER TABLE event ALTER COLUMN kind TYPE bigint": "column",
+    "ALTER TABLE event ALTER COLUMN body TYPE varchar": "column",
 }
 # What somebody changed on one leaf.
 LEAF_CHANGES = {
@@ -63,6 +65,8 @@ LEAF_CHANGES = {
     "ALTER TABLE event_2025_01_h01 ALTER COLUMN body SET NOT NULL": "not null",
     "ALTER TABLE event_2025_01_h01 ALTER COLUMN body SET STATISTICS 5": "statistics target",
     "ALTER TABLE event_2025_01_h01 REPLICA IDENTITY NOTHING": "replica identity",
+    "ALTER TABLE event_2025_01_h01 SET WITHOUT CLUSTER": "cluster mark",
+    "ALTER TABLE event_2025_01_h01 CLUSTER ON event_2025_01_h01_pkey": "cluster mark",
     "COMMENT ON TABLE event_2025_01 IS 'mine'": "comment",
     "COMMENT ON COLUMN event_2025_01_h01.body IS 'mine'": "comment",
     "CREATE POLICY mine ON event_2025_01_h01 USING (false)": "policy",

@@ -134,9 +134,24 @@ def test_another_order(db: Database, owner: Connection) -> None:
     create_slices(owner, "2025-05-01", "2025-06-01")
     used = owner.execute("SELECT DISTINCT index_name FROM dp.clustering('event') WHERE tbl ~ 'event'").fetchall()
     assert used == [("event_id_only",)]
+    marks = (
+        "SELECT count(*) FROM pg_partition_tree('event_id_only') p JOIN pg_index i ON i.indexrelid = p.relid"
+        " WHERE isleaf AND indisclustered"
+    )
+    assert db.value(marks) == db.value("SELECT count(*) FROM dp.leaf WHERE tbl = 'event'::regclass"), "new ones, too"
     call(owner, "CALL dp.cluster", "event", threshold=1, vacuum=False)
     ids = [row[0] for row in owner.execute("SELECT id FROM event_2025_02_h00 ORDER BY ctid").fetchall()]
     assert ids == sorted(ids)
+
+
+@one_form
+def test_leaves_keep_their_mark_when_another_type_makes_the_index_anew(owner: Connection) -> None:
+    call(owner, "SELECT dp.create_index", "event", "event_of_body", "(body)")
+    call(owner, "SELECT dp.set_cluster_order", "event", "event_of_body")
+    call(owner, "SELECT dp.alter_column_type", "event", "body", "varchar(9999)")
+    assert call(owner, "SELECT dp.drift", "event") == []
+    owner.execute("ALTER TABLE event ALTER COLUMN body TYPE char(999)")
+    assert call(owner, "SELECT dp.drift", "event") == []
 
 
 @one_form

@@ -53,6 +53,7 @@ QUERIES = {
     "publications": "SELECT pubname, schemaname, tablename, attnames, rowfilter FROM pg_publication_tables",
     "hierarchies": "SELECT h::text FROM dp.hierarchy_config h",
     "tables": "SELECT t::text FROM dp.table_config t",
+    "writable views": "SELECT v::text FROM dp.writable_view_config v",
     "pending": "SELECT p::text FROM dp.pending_foreign_key p",
     "detached": "SELECT slice, root, tbl, lower_bound, upper_bound FROM dp.detached_slice",
     "sequences": "SELECT schemaname, sequencename, sequenceowner, data_type, start_value, last_value FROM pg_sequences"

@@ -34,6 +34,7 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         pending_keys=(),
         inexact_entries={},
         unguarded={},
+        outdated_views=(),
         last_failure=None,
         lock_table=lock_table,
         lock_budget=lock_table,

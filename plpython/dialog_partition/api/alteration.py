@@ -10,10 +10,11 @@ from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..operation import Operation, Step
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,12 +129,27 @@ class Alteration:
                 "SELECT dp.drop_global_index(...) first, and create it anew afterwards.",
             )
 
-    def run(self, operations: list[Operation], kind: str | None = None, name: str = "") -> list[PlanRow]:
-        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed."""
+    def run(
+        self, operations: list[Operation], kind: str | None = None, name: str = "", *, drops_views: bool = False
+    ) -> list[PlanRow]:
+        """Run or print; then the table's partitions must agree with it in what was changed, or nothing is changed.
+
+        Writable views follow; ``drops_views``: they would stand in the way, and are made anew.
+        """
+        views = catalog_view.of_root(self.context.root)
+        gone = [each for each in views if each.table == self.target.table.oid] if drops_views else []
         first = operations[0]
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
-        rows = calls.run_in_function([Step(tuple(counted))], self.context)
-        if kind is None or self.context.mode == execute.DRY_RUN:
+        counted = [*view_upkeep.drop_operations(gone), *counted]
+        if self.context.mode == execute.DRY_RUN:
+            counted += view_upkeep.printed(self.target.hierarchy, views)
+        rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
+        if self.context.mode == execute.DRY_RUN:
+            return rows
+        if views:
+            view_upkeep.run_refresh(self.context, tuple(gone))
+            rows = execute.last_plan()
+        if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
         if others:

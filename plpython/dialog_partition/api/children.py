@@ -14,7 +14,7 @@ from ..plan import coverage, foreign_keys, remake, slice_form
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
-from . import calls, requirements
+from . import calls, requirements, view_upkeep
 from .declare import tell_pending
 
 TYPE_CHECKING = False
@@ -63,7 +63,18 @@ def register_child(
         steps += _slice_steps(extended, table, properties, call)
     if not any(step.operations for step in steps):
         return calls.nothing_to_do(f"{structure.identifier} is registered under {parent_structure.identifier} already")
-    return calls.run_in_function(steps, call)
+    rows = calls.run_in_function([*steps, *_view_steps(hierarchy, child, call)], call)
+    if call.mode == execute.DRY_RUN:
+        return rows
+    view_upkeep.run_refresh(call)
+    return execute.last_plan()
+
+
+def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
+    """What a dry run prints for the writable views of a child that gets a further parent."""
+    if call.mode != execute.DRY_RUN:
+        return []
+    return [Step(tuple(view_upkeep.printed(hierarchy, view_upkeep.of_table(hierarchy.root.oid, child))))]
 
 
 def _form(

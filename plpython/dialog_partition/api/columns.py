@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
+from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
+from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -135,7 +137,7 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -219,7 +221,18 @@ def alter_column_type(
         writes_anew=change.writes_anew,
         dependents=present.dependents,
     )
-    return change.run(operations, "column", column_name)
+    if of_table:
+        operations += _lost_marks(tbl, column_name)
+    return change.run(operations, "column", column_name, drops_views=of_table)
+
+
+def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
+    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
+    found: list[Operation] = []
+    for index in catalog_order.indexes(tbl):
+        if index.is_chosen and column_name in index.columns:
+            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
+    return found
 
 
 def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:

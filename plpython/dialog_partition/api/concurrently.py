@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, progress, remote
+from .. import errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -13,13 +13,10 @@ from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index
+from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 PROBE = "dp_probe"
-
-
-class Rolled(Exception):
-    """Carries a result out of a subtransaction that is to be rolled back."""
 
 
 def create_index_concurrently(
@@ -73,20 +70,20 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     """
     if index is not None:
         change.context = change.context._replace(search_path=None)
-        return given._replace(definition=catalog_online.definition(index.identifier.text), is_unique=index.is_unique)
+        return catalog_online.like(index.identifier.text, given.name)
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
     unique = SQL("UNIQUE " if given.is_unique else "")
     statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            raise Rolled(catalog_online.definition(Identifier(template_schema(change), PROBE).text))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> Wanted:
+        execute.probe(statement.text, change.context)
+        return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
+
+    wanted = rolled_back(made)
     change.context = change.context._replace(search_path=None)
-    return given._replace(definition=text)
+    return wanted
 
 
 def template_schema(change: Alteration) -> str:
@@ -127,7 +124,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
-    wanted = Wanted(index_name, catalog_online.definition(index.identifier.text), index.is_unique)
+    wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
 

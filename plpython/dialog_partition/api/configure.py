@@ -6,7 +6,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy
+from . import calls, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         if wanted.get(name) == ENDLESS:
             wanted[name] = None
     current = _current(root)
+    retention.check_options(hierarchy, current, wanted)
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -42,7 +43,7 @@ def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl"
+        " propagate_ddl, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -55,7 +56,7 @@ def _current(root: int) -> dict[str, Any]:
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What differs, in the form in which it is stored."""
     stored = dict(wanted)
-    for name in ("slice", "retention"):
+    for name in ("slice", "retention", "retention_grace"):
         if stored.get(name) is not None:
             stored[name] = str(calendars.parse_width(stored[name], name))
     return {

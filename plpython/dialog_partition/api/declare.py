@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from .. import database, errors, execute
+from ..catalog import cron as catalog_cron
 from ..catalog import detached as catalog_detached
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_view
 from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
 from ..plan.structure import Structure
-from ..sql import Identifier
+from ..sql import Identifier, Literal
 from . import calls, policy, requirements
 
 TYPE_CHECKING = False
@@ -64,12 +66,25 @@ def forget(root: int, dry_run: bool) -> list[PlanRow]:
         return calls.nothing_to_do(f"{known['name']} is not the root of a hierarchy")
     hierarchy = catalog_hierarchy.load(root)
     call = calls.hierarchy_context("forget", hierarchy, execute.mode_of(dry_run, False))
+    views = [view.identifier.text for view in catalog_view.of_root(root)]
+    if views:
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has writable views",
+            f"They are {', '.join(views)}; nobody would keep them true to their tables.",
+            "SELECT dp.drop_writable_views(...) first.",
+        )
     indexes = [index.identifier.text for table in hierarchy.tables for index in table.global_indexes]
     if indexes:
         raise errors.NotInPrerequisiteState(
             f"{hierarchy.root.identifier} has global indexes",
             f"They are {', '.join(indexes)}; nobody would take along what slices hold that are detached or dropped.",
             "SELECT dp.drop_global_index(...) of each first.",
+        )
+    if catalog_cron.recorded(root):
+        raise errors.NotInPrerequisiteState(
+            f"{hierarchy.root.identifier} has jobs in pg_cron",
+            "They would go on, and fail.",
+            f"SELECT dp.unschedule({Literal(hierarchy.root.identifier.text)}) first.",
         )
     for each in catalog_detached.remembered(hierarchy):
         database.notice(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
 from ..catalog import server as catalog_server
+from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
 from ..plan import global_index as plan
@@ -14,7 +15,7 @@ from ..plan.detached import INDEX_LOCKS
 from ..plan.lookup import Lookup
 from ..plan.structure import Column
 from ..sql import SQL, Identifier, compose, names
-from . import calls, probing
+from . import calls, probing, view_upkeep
 from .alteration import LOCKS_OF_CALL, Alteration
 from .concurrently import run_counted
 
@@ -50,7 +51,18 @@ def create_global_index(
     operations = _created(change, wanted, is_filled=True)
     operations += _lookups(change.target.hierarchy, change.target.table, wanted.side)
     change.context = change.context._replace(search_path=None)  # the predicate is deparsed by now
-    return calls.run_in_function([Step(tuple(operations), is_atomic=True)], change.context)
+    return _run_with_views(change, operations, is_atomic=True)
+
+
+def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomic: bool = False) -> list[PlanRow]:
+    """Run or print; writable views take keys from the global indexes that there are then."""
+    if change.context.mode == execute.DRY_RUN:
+        views = catalog_view.of_root(change.context.root)
+        operations = [*operations, *view_upkeep.printed(change.target.hierarchy, views)]
+    calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
+    if change.context.mode != execute.DRY_RUN:
+        view_upkeep.run_refresh(change.context)
+    return execute.last_plan()
 
 
 def create_global_index_online(
@@ -82,7 +94,12 @@ def create_global_index_online(
     last = Operation(side.identifier, plan.declare_valid(side))
     steps.append(Step((last, *_lookups(change.target.hierarchy, change.target.table, side))))
     change.context = change.context._replace(search_path=None)
+    if dry_run:
+        views = catalog_view.of_root(change.context.root)
+        steps.append(Step(tuple(view_upkeep.printed(change.target.hierarchy, views))))
     run_counted(change, steps, side.name)
+    if not dry_run:
+        calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
 
 
 def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
@@ -106,7 +123,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
-    return calls.run_in_function([Step(tuple(operations))], change.context)
+    return _run_with_views(change, operations)
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:

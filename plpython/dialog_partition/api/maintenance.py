@@ -8,7 +8,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, upkeep, window
+from . import calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def has_work(hierarchy: Hierarchy, due: set[int]) -> bool:
         or lacks_siblings(hierarchy)
         or default_has_work(hierarchy)
         or bool(window.expired(hierarchy) or window.gaps(hierarchy))
+        or retention.has_due(hierarchy)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database, errors, execute, fragments, naming
+from .. import errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -10,7 +10,8 @@ from ..plan import validate as plan
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
-from .concurrently import Rolled, run_counted
+from .concurrently import run_counted
+from .probing import rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -58,14 +59,12 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     name = "dp_probe"
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
-    referenced = 0
-    try:
-        with database.subtransaction():
-            execute.probe(statement.text, change.context)
-            referenced = catalog_online.referenced_table(oid, name)
-            raise Rolled(catalog_online.constraint_definition(oid, name))
-    except Rolled as found:
-        text = str(found)
+
+    def made() -> tuple[str, int]:
+        execute.probe(statement.text, change.context)
+        return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
+
+    text, referenced = rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",

@@ -120,15 +120,9 @@ def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]
             "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
         )
     leaves = catalog.leaves(index.oid, None)
-    if not leaves:
-        raise errors.NotInPrerequisiteState(
-            f"{change.target.identifier} has no leaf that could be marked",
-            "The leaves say themselves which index they are ordered by.",
-            "Create slices first: CALL dp.create_slices(...).",
-        )
-    if index.marked == len(leaves):
-        return change.nothing(f"the leaves of {change.target.identifier} are marked with this index already")
-    return change.run(plan.mark_steps(leaves))
+    if index.is_chosen and index.marked == len(leaves):
+        return change.nothing(f"{change.target.identifier} is ordered by this index already")
+    return change.run(plan.order_operations(change.target.identifier, index, leaves))
 
 
 def _check_sample(sample_pages: int) -> None:

@@ -26,19 +26,29 @@ class Rolled(Exception):
     """Ends a subtransaction that is to be rolled back."""
 
 
+def rolled_back(work: Callable[[], T]) -> T:
+    """What some work finds whose effect goes again."""
+    found: list[T] = []
+    try:
+        with database.subtransaction():
+            found.append(work())
+            raise Rolled
+    except Rolled:
+        return found[0]
+
+
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
     copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
-            oid = catalog_server.resolve_relation(copy.text)
-            file = catalog_alter.file_of(oid)
-            execute.probe(build(copy).text, change.context)
-            found.append(read(oid))
-            change.writes_anew = catalog_alter.file_of(oid) != file
-            raise Rolled
-    except Rolled:
-        return found[0]
+
+    def on_copy() -> T:
+        execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
+        oid = catalog_server.resolve_relation(copy.text)
+        file = catalog_alter.file_of(oid)
+        execute.probe(build(copy).text, change.context)
+        result = read(oid)
+        change.writes_anew = catalog_alter.file_of(oid) != file
+        return result
+
+    return rolled_back(on_copy)

@@ -14,7 +14,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls
+from . import calls, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:

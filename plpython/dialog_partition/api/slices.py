@@ -108,7 +108,9 @@ def nothing_there(hierarchy: Hierarchy, lower_bound: str, why: str = "does not e
     return calls.nothing_to_do(f"the slice of {hierarchy.root.identifier} that begins at {lower_bound} {why}")
 
 
-def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None) -> list[Step]:
+def detach(
+    hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema: str | None, is_retired: bool = False
+) -> list[Step]:
     """The steps, one a table, that detach one slice."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return lifecycle.detach_steps(
@@ -118,6 +120,7 @@ def detach(hierarchy: Hierarchy, span: tuple[int | None, int | None], to_schema:
         catalog_slices.leaves(found),
         to_schema,
         forced(hierarchy, span),
+        is_retired,
     )
 
 

@@ -7,10 +7,9 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
-from ..model import DROP, MOVE, Hierarchy
-from ..operation import merged
+from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, slices, window
+from . import calls, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..model import SliceSpec, Table
     from ..operation import Step
+    from ..plan.detached import DetachedSlice
 
 ANALYZE_ONLY_SINCE = 180000
 
@@ -34,7 +34,14 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
     upkeep = Upkeep(hierarchy, call)
-    for part in (upkeep.finish_detaches, upkeep.drain, upkeep.create, upkeep.retire, upkeep.analyze):
+    for part in (
+        upkeep.finish_detaches,
+        upkeep.drain,
+        upkeep.create,
+        upkeep.retire,
+        upkeep.drop_retired,
+        upkeep.analyze,
+    ):
         upkeep.attempt(part)
     upkeep.end_log()
     if upkeep.failures:
@@ -49,6 +56,7 @@ class Upkeep:
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
+        self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
     def attempt(self, part: Callable[[], None]) -> None:
         """Do one part. A failure is recorded and kept for the end."""
@@ -64,10 +72,14 @@ class Upkeep:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
         hierarchy = self.hierarchy
         steps: list[Step] = []
+        old = {each.span for each in window.expired(hierarchy)} if hierarchy.policy.detaches_before_dropping else set()
         for table in reversed(hierarchy.tables):
             pending = [each for each in hierarchy.slices[table.oid] if each.detach_pending]
             keys = catalog_slices.inside_foreign_keys(hierarchy, pending)
-            steps += [lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ())) for each in pending]
+            steps += [
+                lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
+                for each in pending
+            ]
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -91,20 +103,16 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires, oldest first, one slice of the whole hierarchy at a time."""
-        policy = self.hierarchy.policy
-        expired = window.expired(self.hierarchy)
-        for each in expired:
-            if policy.retention_action == DROP:
-                steps = lifecycle.drop_steps(self.hierarchy, each.span, slices.forced(self.hierarchy, each.span))
-            else:
-                schema = policy.retention_schema if policy.retention_action == MOVE else None
-                steps = slices.detach(self.hierarchy, each.span, schema)
-            calls.run_in_procedure(merged(steps, self.call.lock_budget), self.call)
+        """Detach, drop or move what retention retires."""
+        retired, self.waiting = retention.retire(self.hierarchy, self.call)
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, expired)
-        elif expired:
+            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+        elif retired:
             self._read_again()
+
+    def drop_retired(self) -> None:
+        """Drop what was detached before, when its grace period is over."""
+        retention.drop_due(self.hierarchy, self.waiting, self.call)
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""

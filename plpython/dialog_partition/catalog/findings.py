@@ -9,13 +9,16 @@ if TYPE_CHECKING:
 from .. import database
 from ..model import Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
+from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
+from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
+from . import writable_view as catalog_view
 
 _TREE = "SELECT p.relid, t.oid AS top FROM unnest($1) AS t (oid), LATERAL pg_partition_tree(t.oid) AS p"
 
@@ -81,6 +84,7 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
+        outdated_views=_outdated_views(hierarchy),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -115,4 +119,16 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_views(hierarchy: Hierarchy) -> tuple[tuple[Identifier, Identifier, str, int], ...]:
+    """Writable views that are not what their tables say."""
+    found = []
+    for view in catalog_view.of_root(hierarchy.root.oid):
+        table = hierarchy.table(view.table)
+        differing = len(plan_view.changes(catalog_view.wanted(hierarchy, table, view.access.schema), view))
+        differing += len({owner for *_, owner in view.functions} | {view.access.owner, table.owner}) - 1
+        if differing:
+            found.append((table.identifier, view.identifier, view.access.schema, differing))
     return tuple(found)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
-           hash_partitions, premake, start, retention, retention_action, retention_schema, time_zone, default_slice,
+           hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
+           retention_export, retention_protect, time_zone, default_slice,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -194,6 +195,9 @@ def policy(row: Row) -> Policy:
         row["lock_timeout"],
         row["analyze_interval"],
         row["log_retention"],
+        parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
+        row["retention_export"],
+        row["retention_protect"],
     )
 
 

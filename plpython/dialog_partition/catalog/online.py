@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import database
-from ..plan.online import Index, Part
+from ..plan.online import Index, Part, Wanted
 from ..plan.validate import Part as Rulable
 from ..plan.validate import Rule
 from ..sql import Identifier
@@ -38,7 +38,14 @@ _BUILT = """
       AND l.call = p.operation AND l.status = 'done' AND l.at >= p.started
 """
 
-_DEFINITION = "SELECT dp._index_definition(indexrelid) AS definition FROM pg_index WHERE indexrelid = $1::regclass"
+_DEFINITION = """
+    SELECT dp._index_definition(i.indexrelid) AS definition, i.indisunique AS is_unique,
+           pg_get_expr(i.indpred, i.indrelid) AS predicate, t.spcname AS tablespace
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN pg_tablespace t ON t.oid = x.reltablespace
+    WHERE i.indexrelid = $1::regclass
+"""
 
 
 def parts(table: int) -> tuple[Part, ...]:
@@ -71,9 +78,10 @@ def parts(table: int) -> tuple[Part, ...]:
     )
 
 
-def definition(index: str) -> str:
-    """What an index says behind the name of its table; its own name is qualified and quoted."""
-    return str(database.query(_DEFINITION, ("text",), (index,))[0]["definition"])
+def like(index: str, name: str) -> Wanted:
+    """What an index of this name would be that is defined as another one, whose own is qualified and quoted."""
+    row = database.query(_DEFINITION, ("text",), (index,))[0]
+    return Wanted(name, row["definition"], row["is_unique"], row["predicate"], row["tablespace"])
 
 
 def built_since(root: int, call: str, table: int, about: str) -> frozenset[str]:

@@ -21,7 +21,9 @@ _INDEXES = """
                      || CASE WHEN i.indoption[place] & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END
                  FROM generate_series(0, i.indnkeyatts - 1) AS place ORDER BY place) AS directions,
            (SELECT count(*) FROM pg_partition_tree(x.oid) AS tree JOIN pg_index l ON l.indexrelid = tree.relid
-            WHERE l.indisclustered) AS marked
+            WHERE l.indisclustered) AS marked,
+           EXISTS (SELECT FROM dp.table_config t WHERE t.tbl = $1 AND t.role <> 'reference'
+                   AND t.cluster_index = x.relname) AS is_chosen
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -58,7 +60,13 @@ def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
         OrderIndex(
-            row["oid"], row["schema"], row["name"], tuple(row["columns"]), tuple(row["directions"]), row["marked"]
+            row["oid"],
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            tuple(row["directions"]),
+            row["marked"],
+            row["is_chosen"],
         )
         for row in database.query(_INDEXES, ("oid",), (table,))
     ]

@@ -30,12 +30,21 @@ _RELATIONS = """
 """
 
 # Of a partition's own copy of an index the topmost one's name.
-_REPLICA_INDEXES = """
-    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name
+_USED_INDEXES = """
+    SELECT i.indrelid AS relation, coalesce(top.relname, x.relname) AS name, i.indisreplident AS is_identity,
+           i.indisclustered AS is_order
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     LEFT JOIN LATERAL (SELECT t.relname FROM pg_partition_ancestors(x.oid) AS a (relid)
                        JOIN pg_class t ON t.oid = a.relid WHERE NOT t.relispartition) AS top ON x.relispartition
-    WHERE i.indisreplident AND i.indrelid = ANY ($1)
+    WHERE (i.indisreplident OR i.indisclustered) AND i.indrelid = ANY ($1)
+"""
+
+# By name: an index is restored after the configuration.
+_CLUSTER_INDEX = """
+    SELECT t.cluster_index AS name FROM dp.table_config t
+    JOIN pg_index i ON i.indrelid = t.tbl
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = t.cluster_index
+    WHERE t.tbl = $1 AND t.role <> 'reference'
 """
 
 _COLUMN_TARGETS = """
@@ -119,9 +128,11 @@ def read(table: int, template: int | None) -> Properties:
         raise errors.UndefinedObject(
             f"relation {table} or its template does not exist any more", "It was dropped meanwhile.", "Call again."
         )
+    orders = database.query(_CLUSTER_INDEX, ("oid",), (table,))
     return wanted(
         found[table],
         found[template] if template else None,
+        orders[0]["name"] if orders else None,
         tuple(row["grantee"] for row in database.query(_DEFAULT_GRANTEES, ("oid",), (table,))),
         bool(database.query(_NAMES_NEED_HELP, ("oid",), (table,))[0]["help"]),
     )
@@ -144,10 +155,15 @@ def states(relations: list[int]) -> dict[int, State]:
     indexes = _grouped(
         _INDEXES, relations, lambda row: LeafIndex(row["name"], row["is_unique"], row["definition"], row["is_valid"])
     )
-    replica_indexes = _grouped(_REPLICA_INDEXES, relations, lambda row: row["name"])
+    used = _grouped(
+        _USED_INDEXES,
+        relations,
+        lambda row: (row["name"] if row["is_identity"] else None, row["name"] if row["is_order"] else None),
+    )
     found = {}
     for row in _about(_RELATIONS, relations):
         oid = row["relation"]
+        identities, orders = zip((None, None), *used.get(oid, ()))
         found[oid] = State(
             row["schema"],
             row["name"],
@@ -156,7 +172,8 @@ def states(relations: list[int]) -> dict[int, State]:
             row["is_unlogged"],
             _options(row["options"], "") + _options(row["toast_options"], "toast."),
             row["replica_identity"],
-            next(iter(replica_indexes.get(oid, ())), None),
+            next(filter(None, identities), None),
+            next(filter(None, orders), None),
             row["row_security"],
             row["force"],
             row["comment"],

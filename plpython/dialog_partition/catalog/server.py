@@ -112,9 +112,19 @@ def _signed(oid: int) -> int:
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
-def resolve_relation(text: str) -> int:
-    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned."""
-    return int(database.query("SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid", ("text",), (text,))[0]["oid"])
+def resolve_relation(text: str, *, is_view: bool = False) -> int:
+    """The oid of a regclass argument, by the caller's search_path: ask before it is pinned.
+
+    A writable view stands for its table, which it may hide in that search_path; but where views are named.
+    """
+    row = database.query(
+        "SELECT r.oid, (SELECT v.tbl::pg_catalog.oid FROM dp.writable_view_config v"
+        "               WHERE v.view OPERATOR(pg_catalog.=) r.oid) AS tbl"
+        " FROM (SELECT $1::pg_catalog.regclass::pg_catalog.oid AS oid) AS r",
+        ("text",),
+        (text,),
+    )[0]
+    return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
 
 
 def relation_name(oid: int) -> str:

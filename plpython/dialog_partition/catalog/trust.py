@@ -51,9 +51,14 @@ def tables_of(root: int) -> list[int]:
     return [row["oid"] for row in database.query(_TABLES, ("oid",), (root,))]
 
 
+def others_code(tables: list[int]) -> list[str]:
+    """The code of others than the caller that tables need."""
+    return [str(row["name"]) for row in database.query(_CODE, ("oid[]",), (tables,))]
+
+
 def refuse_code(tables: list[int], name: object, owner: str) -> None:
     """Refuse tables with code of others than the caller; for callers who are not the owner."""
-    found = [row["name"] for row in database.query(_CODE, ("oid[]",), (tables,))]
+    found = others_code(tables)
     if found:
         told = ", ".join(found[:MAX_TOLD]) + (", ..." if len(found) > MAX_TOLD else "")
         raise errors.InsufficientPrivilege(

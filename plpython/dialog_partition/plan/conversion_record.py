@@ -13,7 +13,8 @@ from .unique import lacking
 class Key(NamedTuple):
     """What a foreign key said before it got the partition keys."""
 
-    keys: tuple[str, ...]  # those it got
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
     on_update: str
     is_deferrable: bool
     is_deferred: bool
@@ -55,7 +56,8 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         {
             key.name: Key(
-                tuple(name for name in keys if name not in key.columns),
+                key.columns,
+                key.parent_columns,
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
@@ -87,7 +89,7 @@ def read(text: str | None) -> Record:
         altered,
         tuple(nullable),
         {name: tuple(keys) for name, keys in indexes.items()},
-        {name: Key(tuple(key[0]), *key[1:]) for name, key in foreign_keys.items()},
+        {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
     )

@@ -191,7 +191,7 @@ def _attach(
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
-    operations += plan_slices.replica_identity_operations(table, properties, leaves)
+    operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)
     return operations + plan_slices.guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 

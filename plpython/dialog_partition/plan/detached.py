@@ -45,19 +45,21 @@ class DetachedSlice(NamedTuple):
         return begins and (self.upper_point is None or span[0].point < self.upper_point)
 
 
-def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice) -> SQL:
-    """Keep the bounds of a detached slice, which the catalog forgets."""
+def remember_statement(hierarchy: Hierarchy, table: Table, each: Slice, is_retired: bool) -> SQL:
+    """Keep the bounds of a detached slice, which the catalog forgets; and since when it waits to be dropped."""
     spec = coverage.spec_of(each)
     lower = keys.literal(spec.lower.point, str(table.partition_type)) if spec and spec.lower else SQL("MINVALUE")
     upper = keys.literal(spec.upper.point, str(table.partition_type)) if spec and spec.upper else SQL("MAXVALUE")
     return compose(
-        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass, {}::regclass,"
-        " {}::regclass, {}, {})",
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound{}) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {}{})",
+        SQL(", retired_at" if is_retired else ""),
         Literal(each.identifier.text),
         Literal(hierarchy.root.identifier.text),
         Literal(table.identifier.text),
         Literal(lower.text),
         Literal(upper.text),
+        SQL(", dp._clock()" if is_retired else ""),
     )
 
 

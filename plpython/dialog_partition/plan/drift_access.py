@@ -12,7 +12,7 @@ def differences(partition: Partition, wanted: Properties) -> list[Difference]:
     """Owner, privileges, comments, row security."""
     return [
         *_ownership(partition, wanted),
-        *_privileges(partition, wanted),
+        *privileges(partition, wanted),
         *_comments(partition, wanted),
         *_row_security(partition, wanted),
     ]
@@ -27,7 +27,7 @@ def _ownership(partition: Partition, wanted: Properties) -> list[Difference]:
     return [Difference(state.identifier, OWNER, "", wanted.owner, state.owner, (statement,), HAND)]
 
 
-def _privileges(partition: Partition, wanted: Properties) -> list[Difference]:
+def privileges(partition: Partition, wanted: Properties) -> list[Difference]:
     """Privileges, one difference a grantee: what one has too much or too little is given anew as a whole."""
     state = partition.state
     found = []

@@ -5,19 +5,28 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .difference import REWRITE, Difference, Partition, unequal
-from .properties import Properties, State, StatisticsObject, option_name, replica_identity_statement, storage_clause
+from .properties import (
+    Properties,
+    State,
+    StatisticsObject,
+    cluster_mark_statement,
+    option_name,
+    replica_identity_statement,
+    storage_clause,
+)
 
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
 def differences(partition: Partition, wanted: Properties) -> list[Difference]:
-    """Storage parameters, column statistics, statistics objects, placement, replica identity."""
+    """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
+        *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
     ]
 
 
@@ -132,3 +141,12 @@ def _replica_identity(state: State, wanted: Properties) -> list[Difference]:
 
     shown = (told(*expected), told(state.replica_identity, state.replica_index))
     return [Difference(state.identifier, "replica identity", "", *shown, (statement,))]
+
+
+def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
+    """Where an order was chosen; else leaves may say it themselves."""
+    statement = cluster_mark_statement(wanted, state.identifier)
+    if statement is None or state.cluster_index == wanted.cluster_index:
+        return []
+    expected, actual = wanted.cluster_index, state.cluster_index
+    return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]

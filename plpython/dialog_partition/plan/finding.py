@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import SliceSpec, Table
+from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
 
@@ -58,6 +59,7 @@ class Facts(NamedTuple):
     pending_keys: tuple[tuple[str, str], ...]  # child, constraint
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
+    outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
     last_failure: str | None
     lock_table: int
     lock_budget: int

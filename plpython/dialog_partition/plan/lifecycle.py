@@ -63,14 +63,15 @@ def detach_steps(
     leaves: dict[int, tuple[Identifier, ...]],
     to_schema: str | None,
     forced: frozenset[int],
+    is_retired: bool = False,
 ) -> list[Step]:
-    """Detach a slice from every table, children first, a step a table."""
+    """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -142,7 +143,9 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+def _detached(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
+) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
     found = [
         Operation(
@@ -154,7 +157,8 @@ def _detached(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tup
         )
         for name in foreign_keys
     ]
-    return found + [Operation(each.identifier, detached.remember_statement(hierarchy, table, each), locks=2)]
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -165,10 +169,12 @@ def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
     return Step((Operation(table.identifier, statement, SHARE_UPDATE_EXCLUSIVE, (), locks),))
 
 
-def finalize_step(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> Step:
+def finalize_step(
+    hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool = False
+) -> Step:
     """Finish a DETACH CONCURRENTLY that was interrupted, and leave the table as dp.detach_slice does."""
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys)
+    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))

@@ -65,6 +65,17 @@ class Wanted(NamedTuple):
     name: str
     definition: str  # as PostgreSQL deparses it, where it could be asked
     is_unique: bool
+    predicate: str | None = None
+    tablespace: str | None = None  # where that is not the database's own
+
+    @property
+    def clauses(self) -> SQL:
+        """What is written behind the name of the table. A deparsed definition says nothing of a tablespace."""
+        if self.tablespace is None:
+            return SQL(self.definition)
+        where = f" WHERE {self.predicate}" if self.predicate is not None else ""
+        keys = self.definition[: len(self.definition) - len(where)]
+        return SQL(f"{keys} TABLESPACE {Identifier(self.tablespace)}{where}")
 
     def is_equal(self, index: Index) -> bool:
         """Whether an index that is not attached does the same."""
@@ -113,7 +124,7 @@ def _upper_index(
             unique,
             Identifier(name.name),
             part.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
@@ -147,7 +158,7 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
             unique,
             Identifier(name.name),
             leaf.identifier,
-            SQL(wanted.definition),
+            wanted.clauses,
         )
         yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))

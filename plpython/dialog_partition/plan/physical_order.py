@@ -1,16 +1,18 @@
 """The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
-The order of a table is an index of it. Which one, the leaves themselves say (CLUSTER ON); where none does, the index
-that its readers use is taken: the owner's newest rows first in the root, the rows of one parent together in a child.
+The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
+marked with (CLUSTER ON), else the one that its readers use: the owner's newest rows first in the root, the rows of one
+parent together in a child.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..model import REFERENCE, Hierarchy, Table
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
+from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
@@ -27,6 +29,7 @@ class OrderIndex(NamedTuple):
     columns: tuple[str, ...]
     directions: tuple[str, ...]  # behind each column in ORDER BY
     marked: int  # how many leaves are marked with it
+    is_chosen: bool  # by dp.set_cluster_order
 
     @property
     def identifier(self) -> Identifier:
@@ -65,14 +68,14 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
-    """The index that most leaves are marked with; else the shortest one that begins with the wanted columns.
+    """The index that was chosen or that most leaves are marked with; else the shortest that begins as it should.
 
     In a child one that the owner's column leads is better still: it keeps the rows of one parent together, and beside
     them those of the owner's others.
     """
-    marked = [index for index in indexes if index.marked]
+    marked = [index for index in indexes if index.marked or index.is_chosen]
     if marked:
-        return max(marked, key=lambda index: (index.marked, index.name))
+        return max(marked, key=lambda index: (index.is_chosen, index.marked, index.name))
     wanted = wanted_columns(hierarchy, table)
     owner = hierarchy.policy.hash_key
     preferred = [(owner, *wanted)] if owner is not None and table.oid != hierarchy.root.oid else []
@@ -148,13 +151,24 @@ def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[St
     return steps
 
 
-def mark_steps(leaves: list[Leaf]) -> list[Operation]:
-    """Say of leaves which index their order is, without ordering them."""
+def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Choose the index of a table's order, and mark its leaves, without ordering them."""
+    choice = compose(
+        "UPDATE dp.table_config SET cluster_index = {} WHERE tbl = {}::regclass AND role <> {}",
+        Literal(index.name),
+        Literal(table.text),
+        Literal(REFERENCE),
+    )
+    return [Operation(table, choice, ROW_EXCLUSIVE), *mark_operations(index, leaves)]
+
+
+def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
+    """Mark leaves with an index, whatever their own is called by then."""
     return [
         Operation(
             leaf.identifier,
-            compose("ALTER TABLE {} CLUSTER ON {}", leaf.identifier, Identifier(leaf.index_name)),
-            ACCESS_EXCLUSIVE,
+            use_index(leaf.identifier, index.name, CLUSTER_ON),
+            SHARE_UPDATE_EXCLUSIVE,
             (leaf.oid,),
             leaf.relations,
         )

@@ -13,6 +13,8 @@ from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 from .row_policy import RowPolicy, policy_statement, requalified
 
+CLUSTER_ON = "CLUSTER ON"
+
 
 class Grant(NamedTuple):
     """One privilege of one grantee (None: PUBLIC) on the table or on a column."""
@@ -57,6 +59,7 @@ class State(NamedTuple):
     options: tuple[tuple[str, str], ...]  # storage parameters, "toast." ones too
     replica_identity: str  # d n f i
     replica_index: str | None  # the index that serves as replica identity; of a partition's the parent's
+    cluster_index: str | None  # the index that its rows are ordered by; of a partition's the parent's
     row_security: bool
     force_row_security: bool
     comment: str | None
@@ -88,6 +91,7 @@ class Properties(NamedTuple):
     column_options: tuple[tuple[str, str], ...]
     replica_identity: str
     replica_index: str | None  # the parent's index, or the template's, that serves as replica identity
+    cluster_index: str | None  # the parent's index that leaves are ordered by, where one was chosen
     comment: str | None
     column_comments: tuple[tuple[str, str], ...]
     row_security: bool
@@ -103,7 +107,11 @@ class Properties(NamedTuple):
 
 
 def wanted(
-    parent: State, template: State | None, default_grantees: tuple[str | None, ...], renamed_indexes: bool
+    parent: State,
+    template: State | None,
+    cluster_index: str | None,
+    default_grantees: tuple[str | None, ...],
+    renamed_indexes: bool,
 ) -> Properties:
     """Which of its properties come from the parent and which from the template: the one place that says so."""
     model = template or parent
@@ -119,6 +127,7 @@ def wanted(
         model.column_options,
         identity.replica_identity,
         identity.replica_index,
+        cluster_index,
         parent.comment,
         parent.column_comments,
         parent.row_security,
@@ -213,10 +222,21 @@ def replica_identity_statement(properties: Properties, relation: Identifier) -> 
         own = Identifier(naming.unique_derived_name(relation.name, str(properties.replica_index)))
         return compose("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", relation, own)
     if properties.replica_identity == "i" and properties.replica_index:
-        return compose(
-            "SELECT dp._set_replica_identity({}, {})", Literal(relation.text), Literal(properties.replica_index)
-        )
+        return use_index(relation, properties.replica_index, "REPLICA IDENTITY USING INDEX")
     return None
+
+
+def cluster_mark_statement(properties: Properties, relation: Identifier) -> SQL | None:
+    """The mark of the index that a leaf is ordered by, where one was chosen."""
+    if properties.cluster_index is None:
+        return None
+    return use_index(relation, properties.cluster_index, CLUSTER_ON)
+
+
+def use_index(relation: Identifier, parent_index: str, purpose: str) -> SQL:
+    """ALTER TABLE leaf ... its own copy of an index of its parent."""
+    arguments = (Literal(relation.text), Literal(parent_index), Literal(purpose))
+    return compose("SELECT dp._use_index({}, {}, {})", *arguments)
 
 
 def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:

@@ -29,7 +29,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                     )
                 ]
                 leaves = [naming.leaf_name(each.name, each.modulus, lost) for lost in each.missing_remainders]
-                operations += replica_identity_operations(table, properties[table.oid], leaves)
+                operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
                 steps.append(Step(tuple(operations)))
@@ -99,7 +99,7 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
                 operations += leaf_operations(table, properties, identifier, name, spec.modulus, remainder)
         else:
             operations += _given(identifier, leaf_properties.leaf_statements(properties, table.schema, name))
-    operations += replica_identity_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
+    operations += used_index_operations(table, properties, naming.leaf_names(name, spec.modulus) or [name])
     operations += index_name_operations(properties, identifier)
     return operations + guard_operations(table, name, naming.leaf_names(name, spec.modulus))
 
@@ -170,14 +170,17 @@ def _given(target: Identifier, statements: list[SQL]) -> list[Operation]:
     return [Operation(target, statement, ACCESS_EXCLUSIVE, (), 1) for statement in statements]
 
 
-def replica_identity_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
-    """The replica identity of new leaves, given when their indexes exist."""
+def used_index_operations(table: Table, properties: Properties, leaves: list[str]) -> list[Operation]:
+    """The replica identity and the order of new leaves, given when their indexes exist."""
     found = []
     for leaf in leaves:
         identifier = Identifier(table.schema, leaf)
-        statement = leaf_properties.replica_identity_statement(properties, identifier)
-        if statement is not None:
-            found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
+        for statement in (
+            leaf_properties.replica_identity_statement(properties, identifier),
+            leaf_properties.cluster_mark_statement(properties, identifier),
+        ):
+            if statement is not None:
+                found.append(Operation(identifier, statement, ACCESS_EXCLUSIVE, (), 1))
     return found
 
 

@@ -91,14 +91,12 @@ def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple
 def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
     """A foreign key without the partition keys that it got, and as it was besides."""
     was = record.foreign_keys.get(key.name)
-    if was is None:
+    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
         return key
-    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in was.keys]
-    columns = tuple(own for own, _ in pairs)
-    delete_columns = () if set(key.delete_columns) == set(columns) else key.delete_columns
+    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
     return key._replace(
-        columns=columns,
-        parent_columns=tuple(theirs for _, theirs in pairs),
+        columns=was.columns,
+        parent_columns=was.parent_columns,
         on_update=was.on_update,
         delete_columns=delete_columns,
         is_deferrable=was.is_deferrable,

@@ -1,0 +1,269 @@
+"""Retention: slices that are old enough are detached, moved, exported, dropped, unless their rows still matter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import calendars, database, errors, execute, fragments
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import retention as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..model import DETACH, DROP, MOVE, Hierarchy, Slice
+from ..operation import merged
+from ..plan import detached as plan_detached
+from ..plan import lifecycle
+from ..plan import retention as plan
+from ..sql import Identifier
+from . import calls, policy, slices, window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..catalog.retention import Function
+    from ..execute import Context
+    from ..plan.detached import DetachedSlice
+
+NONE = "none"  # of retention_grace: there is none
+NO_FUNCTION = "-"  # as regprocedure writes it
+NOTHING = "false"  # of retention_protect: no row
+KEEP = "keep"  # what happens to a slice that waited to be dropped, and need not any more
+
+
+def check_options(hierarchy: Hierarchy, current: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """The parameters of dp.configure that say how carefully slices are dropped; brings them into their stored form."""
+    for name, nothing in (("grace", NONE), ("export", NO_FUNCTION), ("protect", NOTHING)):
+        if wanted.get(f"retention_{name}") == nothing:
+            wanted[f"retention_{name}"] = None
+    result = {**current, **wanted}
+    for name, nothing in (("retention_grace", NONE), ("retention_export", NO_FUNCTION)):
+        if result[name] is not None and result["retention_action"] != DROP:
+            raise errors.InvalidParameter.of(
+                "retention_action",
+                result["retention_action"],
+                f"{name} belongs to retention that drops, and is {result[name]}.",
+                f"Give retention_action => 'drop', or end it with {name} => '{nothing}'.",
+            )
+    if wanted.get("retention_grace") is not None:
+        width = calendars.parse_width(wanted["retention_grace"], "retention_grace")
+        policy.check_width("retention_grace", width, "date", None)
+    if wanted.get("retention_export") is not None:
+        _export_function(hierarchy, wanted["retention_export"])
+    if wanted.get("retention_protect") is not None:
+        _check_predicate(hierarchy, wanted["retention_protect"])
+
+
+def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
+    """Try it where no row is read."""
+    fragments.check("retention_protect", predicate)
+    root = hierarchy.root
+    query = catalog.condition_query(root.identifier, root.name, f"false AND ({predicate})")
+    try:
+        with database.subtransaction():
+            database.query_once(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidParameter.of(
+            "retention_protect",
+            predicate,
+            f"It is a condition on rows of {root.identifier}; {database.describe(error)}.",
+            "Write it as behind WHERE; other tables and functions with their schema.",
+        ) from None
+
+
+def _export_function(hierarchy: Hierarchy, name: str) -> Function:
+    """The function that slices are handed to; only one that the owner, or a superuser, has made."""
+    found = catalog.function(name)
+    if found is None or not found.fits:
+        raise errors.UndefinedFunction(
+            f"retention_export names {name}, which is no function of one regclass",
+            "Before a slice is dropped, each of its tables is handed to it.",
+            "Create it, and name it with SELECT dp.configure(..., retention_export => 'my_export(regclass)').",
+        )
+    if found.owner != hierarchy.root.owner and not found.is_superusers:
+        raise errors.InsufficientPrivilege(
+            f"function {found.identifier} belongs to {found.owner}",
+            f"It would run with the rights of {hierarchy.root.owner}, who owns {hierarchy.root.identifier}.",
+            f"Let {hierarchy.root.owner} own it.",
+        )
+    return found
+
+
+def _refuse_hooks(hierarchy: Hierarchy) -> None:
+    """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
+    named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
+    owner = hierarchy.root.owner
+    if named is not None and owner != catalog_server.server().user:
+        raise errors.InsufficientPrivilege(
+            f"retention of {hierarchy.root.identifier} would run code of {owner} with your rights",
+            f"Its policies name {named}.",
+            f"Call in a session of {owner}; or, if you trust that code, SET ROLE {Identifier(owner)} first.",
+        )
+
+
+def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
+    """What protects a slice of the root from retention."""
+    predicate = hierarchy.policy.retention_protect
+    if predicate is None:
+        return None
+    _refuse_hooks(hierarchy)
+    fragments.check("retention_protect", predicate)
+    is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
+    return f"rows where {predicate}" if is_protected else None
+
+
+def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+
+    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    """
+    settings = hierarchy.policy
+    done: list[Slice] = []
+    waiting: list[list[DetachedSlice]] = []
+    for each in window.expired(hierarchy):
+        if protection(hierarchy, each.identifier) is not None:
+            continue
+        if settings.retention_action == DROP and not settings.detaches_before_dropping:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        else:
+            schema = settings.retention_schema if _moves(hierarchy) else None
+            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        done.append(each)
+    return done, waiting if settings.detaches_before_dropping else []
+
+
+def _moves(hierarchy: Hierarchy) -> bool:
+    return hierarchy.policy.retention_action == MOVE or hierarchy.policy.detaches_before_dropping
+
+
+def has_due(hierarchy: Hierarchy) -> bool:
+    """Whether slices were detached that are now to be dropped."""
+    return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
+
+
+def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
+    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+    settings = hierarchy.policy
+    if settings.retention_action != DROP:
+        return
+    retired = catalog.retired(hierarchy)
+    exported = {each.slice.identifier for each in retired if each.is_exported}
+    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+    if call.mode == execute.DRY_RUN and settings.retention_grace is None:
+        due += waiting
+    if not due:
+        return
+    _refuse_hooks(hierarchy)
+    function = None
+    if settings.retention_export is not None:
+        function = _export_function(hierarchy, settings.retention_export).identifier
+    for group in due:
+        if group not in waiting and _protection_of(hierarchy, group) is not None:
+            continue
+        steps = (
+            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
+        )
+        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+
+
+def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
+    """What was no reason when the slice was detached may be one by now."""
+    of_root = [each for each in group if each.table == hierarchy.root.oid]
+    return protection(hierarchy, of_root[0].identifier) if of_root else None
+
+
+class RetentionRow(NamedTuple):
+    """One row of dp.retention."""
+
+    slice: str
+    lower_bound: str | None
+    is_attached: bool
+    tables: int
+    bytes: int
+    action: str
+    due: str | None
+    is_due: bool
+    drop_due: str | None
+    protected_by: str | None
+
+
+def retention(root: int) -> list[RetentionRow]:
+    """What retention will do, and when; see sql/functions/retention.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
+
+
+def _waiting_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    """What was detached and waits to be dropped."""
+    settings = hierarchy.policy
+    retired = {each.slice.identifier: each for each in catalog.retired(hierarchy)}
+    found = []
+    for group in plan.by_slice(hierarchy, [each.slice for each in retired.values()]):
+        first = retired[group[0].identifier]
+        drops = settings.retention_action == DROP
+        protected = _protection_of(hierarchy, group) if drops and first.is_due else None
+        found.append(
+            RetentionRow(
+                group[0].identifier.text,
+                group[0].lower_name,
+                False,
+                len(group),
+                sum(catalog.bytes_of(catalog.oids([each.identifier for each in group])).values()),
+                DROP if drops else KEEP,
+                first.due if drops else None,
+                drops and first.is_due and protected is None,
+                first.due if drops else None,
+                protected,
+            )
+        )
+    return found
+
+
+def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
+    settings = hierarchy.policy
+    attached = hierarchy.range_slices(hierarchy.root)
+    expired = {each.oid for each in window.expired(hierarchy)}
+    grace = str(settings.retention_grace) if settings.retention_grace is not None else None
+    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
+    sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
+    rows = []
+    for each, (due, dropped) in zip(attached, instants):
+        protected = protection(hierarchy, each.identifier) if each.oid in expired else None
+        if each is attached[-1]:
+            protected = "it is the last slice"
+        lower = (
+            each.lower.local.isoformat(sep=" ") if each.lower and each.lower.local else each.lower and each.lower.point
+        )
+        rows.append(
+            RetentionRow(
+                each.identifier.text,
+                None if lower is None else str(lower).replace(" 00:00:00", ""),
+                True,
+                len(parts[each.oid]),
+                sum(sizes.get(oid, 0) for oid in parts[each.oid]),
+                DETACH if settings.detaches_before_dropping else settings.retention_action,
+                due,
+                each.oid in expired and protected is None,
+                dropped if settings.retention_action == DROP else None,
+                protected,
+            )
+        )
+    return rows
+
+
+def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
+    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    width = hierarchy.policy.retention
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None

@@ -1,0 +1,179 @@
+"""schedule, unschedule: jobs of a hierarchy in pg_cron; and the view that shows them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from .. import cron, database, errors
+from ..catalog import cache as catalog_cache
+from ..catalog import cron as catalog
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..operation import Step
+from ..plan import schedule as plan
+from . import calls
+from .upkeep import ANALYZE_ONLY_SINCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.cron import Cron, FoundJob
+    from ..execute import Context, PlanRow
+
+NONE = "none"  # instead of a schedule: no such job
+UNKNOWN = "unknown"  # of a job that the caller cannot see
+
+
+def schedule(
+    root: int,
+    maintenance: str,
+    cluster: str,
+    prewarm: str,
+    statistics: str,
+    vacuum: str,
+    connection: str | None,
+    cron_connection: str | None,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
+    given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
+    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    hierarchy, call = calls.open_function("schedule", root, dry_run)
+    found = catalog.find(hierarchy.root.owner, cron_connection)
+    for kind, each in parsed.items():
+        if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
+            raise errors.InvalidParameter.of(
+                kind, schedules[kind], f"pg_cron {'.'.join(map(str, found.version))} knows the five fields only."
+            )
+    options = _options(hierarchy, schedules, connection)
+    wanted = plan.jobs(hierarchy, found.database, schedules, options)
+    return _make(hierarchy, call, found, wanted, cron_connection)
+
+
+def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
+    """How commands are made; a job that could not work is left out, and that is said."""
+    if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
+        del schedules[plan.PREWARM]
+        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+    vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
+    if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
+        database.notice(
+            "dp.cluster has no second session (extension dblink, and the parameter connection): it orders leaves"
+            " without VACUUM; schedule vacuum, too, or leave that to autovacuum"
+        )
+    only = catalog_server.server().version >= ANALYZE_ONLY_SINCE
+    return plan.Options(connection, vacuums_itself, only)
+
+
+def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[PlanRow]:
+    """Take the jobs out of pg_cron; see sql/functions/unschedule.sql.j2."""
+    hierarchy, call = calls.open_function("unschedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    if not recorded:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
+    if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        return calls.run_in_function([Step(tuple(operations))], call)
+    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+
+
+def _make(
+    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+) -> list[PlanRow]:
+    recorded = catalog.recorded(hierarchy.root.oid)
+    names = {job.name for job in wanted} | {each.name for each in recorded}
+    there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    operations = plan.operations(
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+    )
+    if not operations:
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
+    return calls.run_in_function([Step(tuple(operations))], call)
+
+
+def _storable(connection: str | None) -> str | None:
+    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
+    return connection if connection is not None and "pass" not in connection.lower() else None
+
+
+class JobRow(NamedTuple):
+    """One row of dp.job."""
+
+    root: int
+    kind: str
+    name: str
+    schedule: str
+    command: str | None
+    is_scheduled: bool | None
+    is_active: bool | None
+    last_run: str | None
+    duration: str | None
+    status: str | None
+    message: str | None
+    next_run: str | None
+
+
+def job() -> list[JobRow]:
+    """The jobs of all hierarchies; see sql/functions/job.sql.j2."""
+    rows = database.query(
+        "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
+        " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
+    )
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+
+
+def _jobs_of(root: int, owner: str) -> list[JobRow]:
+    recorded = catalog.recorded(root)
+    facts = catalog_server.server()
+    may_see = facts.is_superuser or facts.user == owner
+    found: dict[str, FoundJob] = {}
+    why = None
+    try:
+        with database.subtransaction():
+            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
+            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+    except (errors.PartitionError, database.ServerError) as error:
+        if database.is_cancel(error):
+            raise
+        may_see, why = False, calls.describe(error)
+    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+
+
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+    if job is None:
+        is_scheduled = False if may_see else None
+        status = None if may_see else UNKNOWN
+        return JobRow(
+            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
+        )
+    return JobRow(
+        root,
+        each.kind,
+        each.name,
+        job.schedule,
+        job.command,
+        True,
+        job.is_active,
+        job.started,
+        job.duration,
+        job.status,
+        job.message,
+        _next_run(job.schedule) if job.is_active else None,
+    )
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+    try:
+        parsed = cron.parse(text, "schedule")
+    except errors.InvalidParameter:
+        return None
+    zone = catalog.time_zone()
+    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
+    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+    if following is None:
+        return None
+    query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
+    return str(database.query(query, ("text", "text"), (following.isoformat(sep=" "), zone))[0]["at"])

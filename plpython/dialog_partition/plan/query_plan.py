@@ -1,0 +1,164 @@
+"""What a plan, as EXPLAIN (VERBOSE, FORMAT JSON) gives it, does with managed tables: scans of leaves, joins, orders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import query_conditions as conditions
+from .query_conditions import Column, Fact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Node = dict[str, Any]
+
+_SCAN_CONDITIONS = ("Index Cond", "Recheck Cond", "Filter", "TID Cond")
+_JOIN_CONDITIONS = ("Hash Cond", "Merge Cond", "Join Filter")
+_JOINS = ("Nested Loop", "Hash Join", "Merge Join")
+_OUTSIDE = ("InitPlan", "SubPlan")  # a child of these relationships is no part of the rows that a node joins
+# What makes one side of a join a whole that cannot be joined leaf by leaf.
+_BARRIERS = {"Limit": "LIMIT", "Aggregate": "an aggregate", "WindowAgg": "a window function", "Unique": "DISTINCT"}
+_DIRECTIONS = (" NULLS FIRST", " NULLS LAST", " DESC")
+
+
+class Leaf(NamedTuple):
+    """A leaf that a plan names; its slice is the leaf itself where there is no hash level."""
+
+    table: int
+    slice: int
+    oid: int
+
+
+class Scan(NamedTuple):
+    """A scan of one leaf."""
+
+    leaf: Leaf
+    alias: str  # as the query calls the table
+    facts: frozenset[Fact]
+    barrier: str | None = None  # what stands between the scan and the join that is looked at
+
+
+class Join(NamedTuple):
+    """A join of two sides, and what its own conditions say."""
+
+    kind: str
+    left: tuple[Scan, ...]
+    right: tuple[Scan, ...]
+    facts: frozenset[Fact]
+
+
+class Order(NamedTuple):
+    """Rows that are sorted, or merged in order, for a LIMIT."""
+
+    columns: tuple[Column | None, ...]
+    scans: tuple[Scan, ...]
+
+
+class QueryPlan(NamedTuple):
+    """All of it."""
+
+    scans: tuple[Scan, ...]
+    joins: tuple[Join, ...]
+    orders: tuple[Order, ...]
+    removed: int  # subplans that were removed when the plan was begun with
+    is_refuted: bool  # some part was found to give no row at all
+
+
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
+    reader = _Reader(leaves, names)
+    reader.read(root, is_limited=False)
+    return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
+
+
+def relations(root: Node) -> set[tuple[str, str]]:
+    """Schema and name of every relation that a plan reads."""
+    found = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if "Relation Name" in node:
+            found.add((node["Schema"], node["Relation Name"]))
+        waiting += node.get("Plans", ())
+    return found
+
+
+class _Reader:
+    """Walks a plan once, from the top down, and gathers on the way back."""
+
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+        self.leaves = leaves
+        self.names = names
+        self.known: dict[str, frozenset[Fact]] = {}
+        self.scans: list[Scan] = []
+        self.joins: list[Join] = []
+        self.orders: list[Order] = []
+        self.removed = 0
+        self.is_refuted = False
+
+    def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
+        """The scans whose rows a node gives."""
+        kind = node["Node Type"]
+        is_limited = kind == "Limit" or (is_limited and kind not in _BARRIERS)
+        self.removed += node.get("Subplans Removed", 0)
+        self.is_refuted = self.is_refuted or node.get("One-Time Filter") == "false"
+        sides = []
+        for child in node.get("Plans", ()):
+            found = self.read(child, is_limited=is_limited)
+            if child.get("Parent Relationship") not in _OUTSIDE:
+                sides.append(found)
+        own = self._scan(node)
+        scans = [*own, *(scan for side in sides for scan in side)]
+        self.scans += own
+        if kind in _JOINS and len(sides) == 2:
+            facts = self._facts(node, _JOIN_CONDITIONS)
+            self.joins.append(Join(kind, tuple(sides[0]), tuple(sides[1]), facts))
+        if is_limited and "Sort Key" in node:
+            self.orders.append(Order(tuple(map(self._ordered, node["Sort Key"])), tuple(scans)))
+        if kind in _BARRIERS:
+            scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
+        return scans
+
+    def _scan(self, node: Node) -> list[Scan]:
+        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+        if leaf is None or node["Node Type"] == "ModifyTable":
+            return []
+        alias = self._base(node["Alias"])
+        return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
+
+    def _facts(self, node: Node, names: tuple[str, ...]) -> frozenset[Fact]:
+        found: set[Fact] = set()
+        for name in names:
+            if name in node:
+                found |= self._said(node[name], node.get("Alias"))
+        return frozenset(found)
+
+    def _said(self, condition: str, alias: str | None) -> frozenset[Fact]:
+        """What a condition says; most leaves of a table repeat it, each with an alias of its own."""
+        if alias is not None:
+            base = self._base(alias)
+            condition = condition.replace(f"{alias}.", f"{base}.").replace(f'"{alias}".', f'"{base}".')
+        if condition not in self.known:
+            self.known[condition] = frozenset(map(self._renamed, conditions.facts(condition)))
+        return self.known[condition]
+
+    def _renamed(self, fact: Fact) -> Fact:
+        other = fact.other
+        return fact._replace(
+            column=fact.column._replace(alias=self._base(fact.column.alias)),
+            other=None if other is None else other._replace(alias=self._base(other.alias)),
+        )
+
+    def _ordered(self, key: str) -> Column | None:
+        for direction in _DIRECTIONS:
+            key = key[: -len(direction)] if key.endswith(direction) else key
+        column = conditions.plain_column(key)
+        return None if column is None else column._replace(alias=self._base(column.alias))
+
+    def _base(self, alias: str) -> str:
+        """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
+        if alias in self.names:
+            return alias
+        base, _, number = alias.rpartition("_")
+        return base if base and number.isdigit() else alias

@@ -1,0 +1,135 @@
+"""Jobs that pg_cron runs: months of them, failures that are seen, and runs that make up for them.
+
+They are run by restarting the server, which every version of pg_cron knows (@reboot): by the clock, the oldest one runs
+jobs once a minute at most.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psycopg
+
+from tests.server.test_schedule import ROOT, call
+from tests.support import family
+from tests.support.database import Database
+
+Connection = psycopg.Connection[Any]
+PATIENCE = 30.0
+
+
+def restart(home: Database) -> Connection:
+    """Run the @reboot jobs, wait for their ends; a new session of the owner."""
+    known = home.value("SELECT count(*) FROM cron.job_run_details")
+    jobs = home.value("SELECT count(*) FROM cron.job WHERE active")
+    home.server.stop("fast")
+    home.server.start()
+    deadline = time.monotonic() + PATIENCE
+    ended = "SELECT count(*) FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
+    while home.value(ended) < known + jobs:
+        assert time.monotonic() < deadline, home.rows("SELECT * FROM cron.job_run_details")
+        time.sleep(0.1)
+    return home.connect()
+
+
+def moved_to(home: Database, day: str) -> None:
+    """Jobs find another day when they look at the clock."""
+    home.connect("postgres").execute(f"ALTER ROLE owner IN DATABASE cron_home SET dp.now = '{day} 12:00+00'")  # type: ignore[arg-type]
+
+
+def statuses(owner: Connection) -> dict[str, str]:
+    return dict(owner.execute("SELECT kind, status FROM dp.job").fetchall())
+
+
+def test_months_of_jobs(home: Database) -> None:
+    home.connect("postgres").execute("CREATE EXTENSION pg_prewarm")
+    owner = home.connect(**{"dp.now": "2025-01-15 12:00+00"})
+    family.declare(owner, premake=1, retention="2 months", retention_action="drop")
+    owner.execute(f"SELECT dp.configure({ROOT}, retention_grace => '1 month')")
+    owner.execute("CALL dp.run_maintenance()")
+    family.fill(owner, "2025-01-10 12:00+00", 1, 20)
+    moved_to(home, "2025-01-15")
+    call(owner, maintenance="@reboot", cluster="none")
+    for month, slices in (
+        (3, ["2025_01", "2025_02", "2025_03", "2025_04"]),
+        (4, ["2025_02", "2025_03", "2025_04", "2025_05"]),
+        (5, ["2025_03", "2025_04", "2025_05", "2025_06"]),
+    ):
+        moved_to(home, f"2025-{month:02d}-15")
+        owner = restart(home)
+        assert statuses(owner)["maintenance"] == "succeeded"
+        assert family.slices(owner) == slices
+        family.fill(owner, f"2025-{month:02d}-10 12:00+00", month * 100, 10)
+    assert family.counts(owner) == {"Dialog": 30, "Activity": 60, "Actor": 90}
+    assert owner.execute("SELECT to_regclass('\"Dialog_2025_01\"')").fetchone() == (None,), "its grace period is over"
+    shown = owner.execute("SELECT last_run < now(), duration > interval '0', logged_success < now() FROM dp.job")
+    assert shown.fetchall() == [(True, True, True), (True, True, None)], "prewarm is at each start, and logs nothing"
+    call(owner, maintenance="none", cluster="@reboot", statistics="@reboot", vacuum="@reboot")
+    owner = restart(home)
+    assert statuses(owner) == dict.fromkeys(("cluster", "prewarm", "statistics", "vacuum"), "succeeded")
+    assert owner.execute("SELECT count(*) FROM cron.job_run_details WHERE status <> 'succeeded'").fetchone() == (0,)
+
+
+def test_a_job_that_fails_is_seen_and_made_up_for(home: Database) -> None:
+    moved_to(home, "2025-01-15")
+    owner = home.connect(**{"dp.now": "2025-01-15 12:00+00"})
+    family.declare(owner, premake=1, lock_timeout="1 ms", retention="1 month")
+    owner.execute("CALL dp.run_maintenance()")
+    call(owner, maintenance="@reboot", cluster="none")
+
+    admin = home.connect("postgres")
+    admin.execute("ALTER SCHEMA public OWNER TO postgres")  # a privilege is missing
+    admin.execute("GRANT USAGE ON SCHEMA public TO owner")
+    moved_to(home, "2025-02-15")
+    owner = restart(home)
+    row = owner.execute("SELECT status, message, logged_failure IS NOT NULL FROM dp.job").fetchone()
+    assert row is not None and row[0] == "failed" and row[2]
+    assert family.slices(owner) == ["2025_01", "2025_02"]
+
+    home.connect("postgres").execute("ALTER SCHEMA public OWNER TO owner")
+    moved_to(home, "2025-03-15")
+    owner.autocommit = False  # a lock is held, by a transaction that outlives the server
+    owner.execute('SELECT count(*) FROM "Actor"')
+    owner.execute("PREPARE TRANSACTION 'reader'")
+    owner = restart(home)
+    assert statuses(owner) == {"maintenance": "failed"}
+    reason = owner.execute("SELECT message FROM dp.log WHERE status = 'failed' ORDER BY id DESC LIMIT 1").fetchone()
+    assert reason is not None and "could not lock" in reason[0]
+
+    owner.execute("ROLLBACK PREPARED 'reader'")
+    owner = restart(home)
+    assert statuses(owner) == {"maintenance": "succeeded"}
+    assert family.slices(owner) == ["2025_02", "2025_03", "2025_04"]
+    errors = owner.execute(f"SELECT finding FROM dp.check({ROOT}) WHERE severity = 'error'").fetchall()
+    assert errors == []
+
+
+def test_a_job_that_is_killed_is_made_up_for(home: Database) -> None:
+    moved_to(home, "2025-01-15")
+    owner = home.connect(**{"dp.now": "2025-01-15 12:00+00"})
+    family.declare(owner, premake=1, lock_timeout="10 s")
+    owner.execute("CALL dp.run_maintenance()")
+    call(owner, maintenance="@reboot", cluster="none")
+    moved_to(home, "2025-03-15")
+    owner.autocommit = False
+    owner.execute('SELECT count(*) FROM "Actor"')
+    owner.execute("PREPARE TRANSACTION 'reader'")
+    home.server.stop("fast")
+    home.server.start()
+    deadline = time.monotonic() + PATIENCE
+    waiting = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'owner'"
+    )
+    while not home.rows(waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    owner = home.connect()
+    while statuses(owner) != {"maintenance": "failed"}:
+        assert time.monotonic() < deadline, owner.execute("SELECT * FROM dp.job").fetchall()
+        time.sleep(0.1)
+    assert len(family.slices(owner, "Actor")) < 4
+    owner.execute("ROLLBACK PREPARED 'reader'")
+    owner = restart(home)
+    assert statuses(owner) == {"maintenance": "succeeded"}
+    assert [len(family.slices(owner, table)) for table in family.TABLES] == [4] * 3
