@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " (default: all that are installed here)",
     )
     parser.addoption(
-        "--dialogs", type=int, default=200, help="how many dialogs the acceptance test of conversion has (default: 200)"
+        "--dialogs", type=int, default=100, help="how many dialogs the acceptance test of conversion has (default: 100)"
     )
     parser.addoption(
         "--write-expected",

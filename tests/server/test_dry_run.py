@@ -83,8 +83,7 @@ CASES = {
         "SELECT {columns} FROM dp.drop_converted('event'{dry})",
     ),
     "unconvert": (
-        TABLES
-        + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
+        TABLES + "INSERT INTO event (at, party) SELECT '2025-01-01'::timestamptz + n * interval '9 days', 'p'"
         " FROM generate_series(1, 9) AS n; INSERT INTO item (id, event_id) SELECT id, id FROM event;"
         " CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => '1 year', key_form => '{form}');"
         " SELECT dp.drop_converted('event');",
