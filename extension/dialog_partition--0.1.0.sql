@@ -16,17 +16,11 @@ COMMENT ON SCHEMA dp IS 'dialog_partition: hierarchies of tables partitioned ali
 GRANT USAGE ON SCHEMA dp TO PUBLIC;
 
 -- support/load_python.sql.j2
-CREATE FUNCTION dp._load_python()
-RETURNS void
-LANGUAGE plpython3u VOLATILE
+CREATE FUNCTION dp._python_sources()
+RETURNS TABLE (module text, source text)
+LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-import importlib
-import importlib.abc
-import importlib.util
-import sys
-
-PACKAGE = 'dialog_partition_0_1_0_bc5bc46f27e3'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -21874,34 +21868,106 @@ def with_search_path(statements: str, path: str) -> str:
         Literal(PINNED_PATH),
     ).text
 ''',}
+# PL/Python indents what it compiles, text in strings too
+return [(module, source.replace('\n\t', '\n')) for module, source in SOURCES.items()]
+$python$;
+
+COMMENT ON FUNCTION dp._python_sources() IS
+'Internal: the modules of the Python package of dialog_partition, by dotted name; a package''s own is NAME.__init__.';
+
+CREATE TABLE dp.python_code (
+    package text NOT NULL,
+    magic bytea NOT NULL,
+    module text NOT NULL,
+    code bytea NOT NULL,
+    PRIMARY KEY (package, magic, module)
+);
+COMMENT ON TABLE dp.python_code IS
+'Internal: the modules as the Python of the server compiles them, which takes a session longer than to read them; magic says by which Python.';
+GRANT SELECT ON dp.python_code TO PUBLIC;
+
+CREATE FUNCTION dp._compile_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib.util
+import marshal
+
+statement = (
+    'INSERT INTO dp.python_code (package, magic, module, code) VALUES ($1, $2, $3, $4)'
+    ' ON CONFLICT (package, magic, module) DO UPDATE SET code = EXCLUDED.code'
+)
+insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
+for row in plpy.execute('SELECT * FROM dp._python_sources()'):
+    path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
+    code = compile(row['source'], path, 'exec', dont_inherit=True)
+    plpy.execute(insert, ['dialog_partition_0_1_0_bc5bc46f27e3', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+$python$;
+
+COMMENT ON FUNCTION dp._compile_python() IS
+'Internal: compiles the Python package for dp.python_code. For a superuser, when the server has got another Python.';
+REVOKE ALL ON FUNCTION dp._compile_python() FROM PUBLIC;
+SELECT dp._compile_python();
+
+CREATE FUNCTION dp._load_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib
+import importlib.abc
+import importlib.util
+import marshal
+import sys
+
+PACKAGE = 'dialog_partition_0_1_0_bc5bc46f27e3'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+COMPILED = plpy.prepare(
+    'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
+    ' AND module OPERATOR(pg_catalog.=) $3',
+    ['text', 'bytea', 'text'],
+)
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds the package's modules in SOURCES; with get_source, so that tracebacks show lines."""
+    """Finds the package's modules: compiled ones, else their sources; these for tracebacks, too."""
+
+    package = PACKAGE
+
+    def __init__(self):
+        self.sources = {}
 
     def find_spec(self, name, path, target=None):
         if name != PACKAGE and not name.startswith(PACKAGE + '.'):
             return None
-        module = name[len(PACKAGE) + 1:]
-        if module in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=False, origin=name)
-        if module + '.__init__' in SOURCES or not module:
-            return importlib.util.spec_from_loader(name, self, is_package=True, origin=name)
-        return None
+        if self.module(name) not in MODULES:
+            return None
+        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name), origin=name)
+
+    def module(self, name):
+        short = name[len(PACKAGE) + 1:]
+        return short if short in MODULES else (short + '.__init__').lstrip('.')
 
     def is_package(self, name):
-        return name[len(PACKAGE) + 1:] not in SOURCES
+        return self.module(name).endswith('__init__')
+
+    def get_code(self, name):
+        module = self.module(name)
+        rows = plpy.execute(COMPILED, [PACKAGE, importlib.util.MAGIC_NUMBER, module])
+        if rows:
+            return marshal.loads(rows[0]['code'])
+        return self.source_to_code(self.get_source(name), 'dialog_partition/' + module.replace('.', '/') + '.py')
 
     def get_source(self, name):
-        module = name[len(PACKAGE) + 1:]
-        source = SOURCES.get(module) or SOURCES[(module + '.__init__').lstrip('.')]
-        return source.replace('\n\t', '\n')  # PL/Python indents what it compiles, text in strings too
+        if not self.sources:
+            for row in plpy.execute('SELECT module, source FROM dp._python_sources()'):
+                self.sources[row['module']] = row['source']
+        return self.sources[self.module(name)]
 
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, 'package', None) != PACKAGE]
-finder = Loader()
-finder.package = PACKAGE
-sys.meta_path.append(finder)
+sys.meta_path.append(Loader())
 GD[PACKAGE] = importlib.import_module(PACKAGE + '.entry')
 $python$;
 
