@@ -983,8 +983,15 @@ def reading_blocked(error: Exception) -> errors.LockNotAvailable:
     )
 
 
+def explained(error: Exception) -> Exception:
+    """What kept a hierarchy from being read, with those who hold the lock where it was one."""
+    return reading_blocked(error) if database.is_lock_timeout(error) else error
+
+
 def describe(error: Exception) -> str:
     """One line about a failure."""
+    if isinstance(error, errors.LockNotAvailable):  # what it waited for is what one asks next
+        return f"{error.message} ({error.sqlstate}): {(error.detail or '').rstrip('.')}"
     if isinstance(error, errors.PartitionError):
         return f"{error.message} ({error.sqlstate})"
     return database.describe(error)
@@ -1022,7 +1029,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import creation, window
+from . import calls, creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1039,7 +1046,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], calls.explained(error)) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -1047,7 +1054,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan_finding.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, calls.explained(error))
             )  # the others are looked at all the same
     return found
 
@@ -1074,6 +1081,7 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         tuple(catalog_detached.by_hand(hierarchy, pairs)),
         kept,
         drain_locks(hierarchy, kept),
+        window.beyond_gap(hierarchy),
     )
 
 
@@ -3646,7 +3654,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     for each in own:
         if each.oid in unreadable:
             call = _log_context(each.oid, each.name, each.owner, dry_run)
-            note_failure(unreadable[each.oid], call, failures)
+            note_failure(calls.explained(unreadable[each.oid]), call, failures)
     return found
 
 
@@ -3673,7 +3681,9 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
+        note_failure(
+            calls.explained(error), _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures
+        )
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner
@@ -4844,7 +4854,7 @@ def _export_function(hierarchy: Hierarchy, name: str) -> Function:
     return found
 
 
-def _refuse_hooks(hierarchy: Hierarchy) -> None:
+def refuse_hooks(hierarchy: Hierarchy) -> None:
     """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
     named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
     owner = hierarchy.root.owner
@@ -4861,42 +4871,37 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     predicate = hierarchy.policy.retention_protect
     if predicate is None:
         return None
-    _refuse_hooks(hierarchy)
+    refuse_hooks(hierarchy)
     fragments.check("retention_protect", predicate)
     is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(
-    hierarchy: Hierarchy, call: Context, connection: str | None
-) -> tuple[list[Slice], list[list[DetachedSlice]]]:
-    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | None) -> list[DetachedSlice] | None:
+    """Detach, drop or move a slice of the whole hierarchy that is old enough; None: its rows protect it.
 
-    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
-    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
+    What is detached of all tables and waits to be dropped.
+    ``connection``: a second session detaches it CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
+    if protection(hierarchy, each.identifier) is not None:
+        return None
     settings = hierarchy.policy
     drops = settings.retention_action == DROP
     waits = drops and (settings.detaches_before_dropping or connection is not None)
     schema = settings.retention_schema if _moves(hierarchy) else None
-    done: list[Slice] = []
-    waiting: list[list[DetachedSlice]] = []
-    for each in window.expired(hierarchy):
-        if protection(hierarchy, each.identifier) is not None:
-            continue
-        if waits:
-            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
-            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        if connection is not None:
-            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
-        elif drops and not waits:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        else:
-            steps = slices.detach(hierarchy, each.span, schema, waits)
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        done.append(each)
-    return done, waiting
+    waiting: list[DetachedSlice] = []
+    if waits:
+        leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+        waiting = plan.as_detached(hierarchy, each.span, leaves, schema)
+    if connection is not None:
+        concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+    elif drops and not waits:
+        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    else:
+        steps = slices.detach(hierarchy, each.span, schema, waits)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    return waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4908,29 +4913,29 @@ def has_due(hierarchy: Hierarchy) -> bool:
     return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
 
 
-def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
-    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+def due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> list[list[DetachedSlice]]:
+    """The slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
     settings = hierarchy.policy
     if settings.retention_action != DROP:
-        return
-    retired = catalog.retired(hierarchy)
-    exported = {each.slice.identifier for each in retired if each.is_exported}
-    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+        return []
+    found = plan.by_slice(hierarchy, [each.slice for each in catalog.retired(hierarchy) if each.is_due])
     if call.mode == execute.DRY_RUN and settings.retention_grace is None:
-        due += waiting
-    if not due:
+        found += waiting
+    if found:
+        refuse_hooks(hierarchy)
+    return found
+
+
+def drop(hierarchy: Hierarchy, group: list[DetachedSlice], is_there: bool, call: Context) -> None:
+    """Export and drop one of these in all tables; ``is_there``: not in a dry run that would have detached it."""
+    if is_there and _protection_of(hierarchy, group) is not None:
         return
-    _refuse_hooks(hierarchy)
-    function = None
-    if settings.retention_export is not None:
-        function = _export_function(hierarchy, settings.retention_export).identifier
-    for group in due:
-        if group not in waiting and _protection_of(hierarchy, group) is not None:
-            continue
-        steps = (
-            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
-        )
-        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+    steps = []
+    if hierarchy.policy.retention_export is not None:
+        function = _export_function(hierarchy, hierarchy.policy.retention_export).identifier
+        exported = {each.slice.identifier for each in catalog.retired(hierarchy) if each.is_exported}
+        steps = [plan.export_step(function, each) for each in group if each.identifier not in exported]
+    calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
 
 
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
@@ -5517,6 +5522,8 @@ def _print(root: int) -> None:
 
 from __future__ import annotations
 
+import functools
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -5531,7 +5538,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..model import SliceSpec, Table
+    from ..model import Slice, SliceSpec, Table
     from ..operation import Step
     from ..plan.detached import DetachedSlice
 
@@ -5574,15 +5581,20 @@ class Upkeep:
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
-    def attempt(self, part: Callable[[], None]) -> None:
-        """Do one part. A failure is recorded and kept for the end."""
+    def attempt(self, part: Callable[[], None], about: str | None = None) -> bool:
+        """Do one part, or what is ``about`` one slice. A failure is recorded and kept for the end.
+
+        Whether the next slice is worth an attempt: where locks are held, or too many needed, it would wait as long.
+        """
         try:
             part()
         except (errors.PartitionError, database.ServerError) as error:
             if database.is_cancel(error):
                 raise
-            self._keep(error)
+            self._keep(error, about)
             self._read_again()
+            return not isinstance(error, (errors.LockNotAvailable, errors.OutOfLocks))
+        return True
 
     def finish_detaches(self) -> None:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
@@ -5620,16 +5632,35 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
+        """Detach, drop or move what retention retires; one slice that cannot be retired does not keep the others."""
+        hierarchy = self.hierarchy
+        retired: list[Slice] = []
+
+        def one(each: Slice) -> None:
+            waiting = retention.retire(hierarchy, each, self.call, self.connection)
+            if waiting is not None:
+                retired.append(each)
+            if waiting:
+                self.waiting.append(waiting)
+
+        expired = window.expired(hierarchy)
+        if expired and hierarchy.policy.retention_protect is not None:
+            retention.refuse_hooks(hierarchy)  # told once, not of every slice
+        for each in expired:
+            if not self.attempt(functools.partial(one, each), each.identifier.text):
+                break
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+            self.hierarchy = lifecycle.without(hierarchy, retired)
         elif retired:
             self._read_again()
 
     def drop_retired(self) -> None:
-        """Drop what was detached before, when its grace period is over."""
-        retention.drop_due(self.hierarchy, self.waiting, self.call)
+        """Drop what was detached before, when its grace period is over, as far as it can be dropped."""
+        hierarchy = self.hierarchy
+        for group in retention.due(hierarchy, self.waiting, self.call):
+            one = functools.partial(retention.drop, hierarchy, group, group not in self.waiting, self.call)
+            if not self.attempt(one, group[0].identifier.text):
+                break
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -5661,9 +5692,10 @@ class Upkeep:
         """Whether draining has created a slice, or would have: a dry run still finds it missing."""
         return spec.span in {each.span for each in self.filled}
 
-    def _keep(self, error: Exception) -> None:
+    def _keep(self, error: Exception, about: str | None = None) -> None:
         """Record a failure, and go on as if a transaction began."""
-        self.failures.append(calls.describe(error))
+        told = calls.describe(error)
+        self.failures.append(told if about is None else f"{about}: {told}")
         if self.call.mode != execute.DRY_RUN:
             calls.record_failure(error, self.call)
             execute.begin(self.call)
@@ -5834,10 +5866,10 @@ def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
 
-    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at, and none beyond a gap
+    that is wider than maintenance would leave ahead of itself.
     """
     policy = hierarchy.policy
-    slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
     oldest = _first_edge(hierarchy) if policy.start is None else None
@@ -5845,20 +5877,53 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))
-    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    highest = max((each.upper.point for each in _reached_slices(hierarchy) if each.upper), default=upper)
     limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
-    if policy.retention is not None and highest_used is not None:
-        cutoff = highest_used - policy.retention.number
-        lower = max(lower, cutoff - cutoff % step)
+    point = cutoff(hierarchy)
+    if point is not None:
+        lower = max(lower, point - point % step)
     return lower, min(max(upper, highest), limit)
 
 
-def highest_point(hierarchy: Hierarchy) -> int | None:
+def _reached_slices(hierarchy: Hierarchy, is_without_gaps: bool = False) -> tuple[Slice, ...]:
+    """The root's slices of integers from the oldest on, or from the configured start, up to a gap.
+
+    Gaps no wider than what is kept ahead are filled, and stand in nobody's way, unless they must not be there at all.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    if policy.start is not None:
+        start = int(policy.start)
+        slices = tuple(each for each in slices if each.upper is None or each.upper.point > start)
+    remembered = catalog_detached.remembered(hierarchy)
+    detached = [(each.lower_point, each.upper_point) for each in remembered if each.table == hierarchy.root.oid]
+    reach = 0 if is_without_gaps else policy.width.number * max(policy.premake, 1)
+    return coverage.neighbours(slices, detached, reach)
+
+
+def highest_point(hierarchy: Hierarchy, is_without_gaps: bool = False) -> int | None:
     """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+    for each in reversed(_reached_slices(hierarchy, is_without_gaps)):
+        if each.upper is not None and _holds_rows(each):
             return each.upper.point
     return None
+
+
+def _holds_rows(each: Slice) -> bool:
+    """Whether a slice holds rows; one that only a printed plan has does not."""
+    return bool(each.oid) and not catalog_slices.is_empty(each.identifier)
+
+
+def beyond_gap(hierarchy: Hierarchy) -> Slice | None:
+    """The first slice of integers that holds rows and lies so far away that neither premake nor retention heeds it."""
+    if not keys.is_integer(hierarchy.range_type):
+        return None
+    reached = _reached_slices(hierarchy)
+    last = reached[-1].upper if reached else None
+    if last is None:
+        return None
+    beyond = (each for each in hierarchy.range_slices(hierarchy.root) if each.lower and each.lower.point > last.point)
+    return next((each for each in beyond if _holds_rows(each)), None)
 
 
 def local_now(hierarchy: Hierarchy) -> datetime.datetime:
@@ -5872,7 +5937,7 @@ def cutoff(hierarchy: Hierarchy) -> int | None:
     if retention is None:
         return None
     if keys.is_integer(hierarchy.range_type):
-        highest = highest_point(hierarchy)
+        highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
         return highest - retention.number if highest is not None else None
     moment = calendars.subtract(local_now(hierarchy), retention)
     return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
@@ -7729,7 +7794,7 @@ _REMEMBERED = f"""
     FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
          LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
                          dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
-    WHERE d.root = $1
+    WHERE d.root = $1 AND d.tbl = ANY ($2)
 """
 
 # A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
@@ -7750,7 +7815,7 @@ _BY_HAND = f"""
 
 
 def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that calls detached and that are still there, in the order of the tables."""
+    """The slices that calls detached and that are still there, as their tables are, in the order of the tables."""
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
@@ -7760,8 +7825,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
         for row in rows
     ]
-    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+    return sorted(found, key=lambda each: _tables(hierarchy).index(each.table))
 
 
 def of_table(table: Table) -> tuple[Follower, ...]:
@@ -9386,11 +9450,13 @@ def oids(identifiers: list[Identifier]) -> list[int]:
 
 
 def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
-    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    """Moments of a time zone as timestamptz in text, and when a grace period is over that begins then, or now."""
     rows = database.query(
-        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
-        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
-        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        "SELECT i.due::text, CASE WHEN i.due IS NOT NULL THEN"
+        " ((greatest(i.due, dp._clock()) AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2)::text"
+        " END AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place), LATERAL (SELECT m::timestamp AT TIME ZONE $2 AS due) AS i"
+        " ORDER BY place",
         ("text[]", "text", "text"),
         (moments, time_zone, grace),
     )
@@ -11573,6 +11639,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+from . import errors
 from .calendars import Width
 from .sql import Identifier
 
@@ -11782,7 +11849,14 @@ class Hierarchy(NamedTuple):
 
     def table(self, oid: int) -> Table:
         """The managed table with an oid."""
-        return next(table for table in self.tables if table.oid == oid)
+        for table in self.tables:
+            if table.oid == oid:
+                return table
+        raise errors.UndefinedObject(
+            f"a table with oid {oid} does not belong to the hierarchy of {self.root.identifier}",
+            "The configuration names it, and it was dropped.",
+            "See SELECT * FROM dp.check(...).",
+        )
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""
@@ -14724,6 +14798,26 @@ def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]
     return found
 
 
+def neighbours(
+    slices: tuple[Slice, ...], detached: list[tuple[int | None, int | None]], reach: int
+) -> tuple[Slice, ...]:
+    """The slices from the oldest on, up to the first gap that is wider than ``reach``.
+
+    Slices that were detached leave no gap: their rows were there.
+    """
+    found: list[Slice] = []
+    for each in slices:
+        if found and each.lower is not None and found[-1].upper is not None:
+            position = found[-1].upper.point
+            for lower, upper in sorted(detached, key=lambda span: (span[0] is not None, span[0] or 0)):
+                if upper is not None and (lower is None or lower - position <= reach):
+                    position = max(position, upper)
+            if each.lower.point - position > reach:
+                break
+        found.append(each)
+    return tuple(found)
+
+
 def suffix(lower: Edge, upper: Edge) -> str:
     """What the names of a slice end with."""
     if lower.local is None or upper.local is None:
@@ -16446,7 +16540,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import SliceSpec, Table
+from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
@@ -16479,6 +16573,7 @@ class Expected(NamedTuple):
     by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+    beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
         """The table that stands where a table lacks a slice."""
@@ -16573,6 +16668,13 @@ def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         when = _when(facts, each.lower_point, each.upper_point)
         what = f"{each.identifier} was detached"
         found.append(_missing(hierarchy, when, what, attach_call(root, each)))
+    far = facts.expected.beyond_gap
+    if far is not None:
+        text = (
+            "Rows are in a slice beyond a gap: it counts neither for the slices that are kept ahead nor for retention."
+            " Move wild values away, or fill the gap with dp.create_slices."
+        )
+        found.append(Finding(WARNING, "rows beyond a gap", far.identifier.text, text, None))
     return found
 
 
@@ -21902,7 +22004,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_bc5bc46f27e3', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_aa4eddd329c5', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -21921,7 +22023,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_bc5bc46f27e3'
+PACKAGE = 'dialog_partition_0_1_0_aa4eddd329c5'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -22772,7 +22874,7 @@ BEGIN
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
-    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
+    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone) OR s.tbl::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
@@ -23172,10 +23274,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23450,10 +23552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23472,10 +23574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23501,10 +23603,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23526,10 +23628,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23547,10 +23649,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23568,10 +23670,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23602,10 +23704,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23621,10 +23723,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23649,10 +23751,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23684,10 +23786,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23709,10 +23811,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23745,10 +23847,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23769,10 +23871,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23789,10 +23891,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23809,10 +23911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23830,10 +23932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23851,10 +23953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23878,10 +23980,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23899,10 +24001,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23919,10 +24021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23938,10 +24040,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23958,10 +24060,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23977,10 +24079,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23997,10 +24099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24017,10 +24119,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24037,10 +24139,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24056,10 +24158,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24076,10 +24178,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24111,10 +24213,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24140,10 +24242,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24160,10 +24262,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24189,10 +24291,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24269,10 +24371,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24305,10 +24407,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24333,10 +24435,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24358,10 +24460,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24379,10 +24481,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24400,10 +24502,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24424,10 +24526,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24454,10 +24556,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24481,10 +24583,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24502,10 +24604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24524,10 +24626,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24544,10 +24646,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24564,10 +24666,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24584,10 +24686,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24735,10 +24837,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24753,10 +24855,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24776,10 +24878,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24808,10 +24910,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24833,10 +24935,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24855,10 +24957,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24878,10 +24980,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24899,10 +25001,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24919,10 +25021,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -24939,10 +25041,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24958,10 +25060,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -24978,10 +25080,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24997,10 +25099,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25016,10 +25118,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_bc5bc46f27e3' not in GD:
+if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_bc5bc46f27e3'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_aa4eddd329c5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
