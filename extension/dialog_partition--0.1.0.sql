@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_86b454d1c8ca'
+PACKAGE = 'dialog_partition_0_1_0_29a1efdf3768'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -165,6 +165,7 @@ import json
 from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import guard as catalog_guard
 from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
@@ -178,6 +179,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 # What has a function of its own that knows more, by the first word; the second may be left out.
@@ -248,7 +250,9 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
         before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        state = catalog_guard.state(change.context.root)
         change.run(operations)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
         rest = _brought_along(change, before)
         operations = []
     if operations or rest:
@@ -276,10 +280,12 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
     if catalog_server.server().is_standby:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    state = catalog_guard.state(change.context.root)
     rest: list[Operation] = []
     try:
         with database.subtransaction():
             execute.probe(Step(tuple(operations)).text, change.context)
+            catalog_guard.refuse_broken(change.context.root, state, CALL)
             rest = _brought_along(change, before)
             raise probing.Rolled
     except probing.Rolled:
@@ -1753,7 +1759,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index
+from .constraints import check_unique, refuse_constraint_index, refuse_needed_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1865,6 +1871,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
@@ -1975,6 +1982,7 @@ from __future__ import annotations
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
+from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
@@ -2127,6 +2135,7 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
     return change.run([plan.on_parent(change.target, statement, 2)])
 
@@ -2139,6 +2148,11 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+
+
+def refuse_needed_index(change: Alteration, name: str) -> None:
+    """An index that is the only one by which a cascade finds rows stays."""
+    catalog_guard.refuse_needed_index(change.context.root, change.target.table.oid, name, f"dp.{change.context.call}")
 ''','api.conversion': r'''"""plan_conversion, and what dp.convert begins with: examining plain tables."""
 
 from __future__ import annotations
@@ -8347,6 +8361,41 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+''','catalog.guard': r'''"""What a hierarchy must not lose: the rule of the event trigger for plain DDL, asked by calls."""
+
+from __future__ import annotations
+
+from .. import database
+
+
+def state(root: int) -> str:
+    """What the tables of a hierarchy say, as dp._ddl_state tells it."""
+    return str(database.query("SELECT dp._ddl_state($1)::text AS state", ("oid",), (root,))[0]["state"])
+
+
+def refuse_broken(root: int, before: str, call: str) -> None:
+    """Raise what plain DDL would meet, had it lost the same since ``before``."""
+    database.query(
+        "SELECT dp._refuse_broken(dp._ddl_changes($1::jsonb, dp._ddl_state($2)), $3, false)",
+        ("text", "oid", "text"),
+        (before, root, call),
+    )
+
+
+def refuse_needed_index(root: int, table: int, index: str, call: str) -> None:
+    """Raise the same for an index that is about to go, where it is the only one that a cascade finds rows by."""
+    database.query(
+        "SELECT dp._refuse_broken(jsonb_agg(jsonb_build_object("
+        "'tbl', $2::bigint, 'aspect', s.aspect, 'part', k.conname, 'before', e.value)), $4, false)"
+        " FROM jsonb_each_text(dp._ddl_state($1)) AS e"
+        " CROSS JOIN (SELECT 'index of foreign key' AS aspect) AS s"
+        " JOIN pg_constraint AS k ON k.conrelid = $2 AND e.key = concat_ws(': ', $2, s.aspect, k.conname)"
+        " JOIN pg_class AS t ON t.oid = $2"
+        " JOIN pg_class AS x ON x.relname = $3 AND x.relnamespace = t.relnamespace"
+        " WHERE e.value = x.oid::regclass::text",
+        ("oid", "oid", "name", "text"),
+        (root, table, index, call),
+    )
 ''','catalog.hierarchy': r'''"""Reading hierarchies: configuration, tables in the order of their foreign keys, slices."""
 
 from __future__ import annotations
@@ -22606,8 +22655,8 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
+-- of every command: a view goes with a column, a table with a type
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -22720,7 +22769,7 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._follows_ddl() IS 'Internal: whether plain DDL is watched in this session.';
 
-CREATE FUNCTION dp._ddl_state()
+CREATE FUNCTION dp._ddl_state(only_root oid DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -22731,9 +22780,10 @@ BEGIN
     END IF;
     RETURN (
         WITH managed AS MATERIALIZED (
-            SELECT c.*, t.root, t.role, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
+            SELECT c.*, t.root, t.role, t.template, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
             FROM dp.table_config AS t
-            JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
+            JOIN dp.hierarchy_config AS h ON h.root = t.root
+                AND CASE WHEN only_root IS NULL THEN h.propagate_ddl ELSE h.root = only_root END
             JOIN pg_class AS c ON c.oid = t.tbl
             WHERE t.role <> 'reference' AND pg_has_role(c.relowner, 'USAGE')
         ),
@@ -22817,6 +22867,30 @@ BEGIN
             FROM attribute AS a
             WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END)
             UNION ALL
+            SELECT a.attrelid, 'NOT NULL of a key', a.attname, 'NOT NULL'
+            FROM attribute AS a
+            WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END) AND a.attnotnull
+            UNION ALL
+            SELECT a.attrelid, 'default of the slice key', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE a.role = 'root' AND a.attname = a.slice_key
+            UNION ALL  -- by its number: it may have another name
+            SELECT DISTINCT a.attrelid, 'column of a foreign key', a.attnum::text, format_type(a.atttypid, a.atttypmod)
+            FROM attribute AS a
+            JOIN inside AS k ON k.conrelid = a.attrelid AND a.attnum = ANY (k.conkey)
+                OR k.confrelid = a.attrelid AND a.attnum = ANY (k.confkey)
+            UNION ALL
+            SELECT m.oid, 'template', '', m.template::text FROM managed AS m WHERE m.template IS NOT NULL
+            UNION ALL
+            SELECT m.oid, 'side table of a global index', g.side::oid::text, g.side::text
+            FROM managed AS m JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            UNION ALL
+            SELECT m.oid, 'unique rule of a global index', g.side::oid::text, min(g.side::text)
+            FROM managed AS m
+            JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            JOIN pg_index AS i ON i.indrelid = g.side AND i.indisunique AND i.indisvalid
+            GROUP BY m.oid, g.side
+            UNION ALL
             SELECT a.attrelid, 'column of a global index', a.attname, format_type(a.atttypid, a.atttypmod)
             FROM attribute AS a
             WHERE EXISTS (
@@ -22843,7 +22917,7 @@ BEGIN
             FROM inside AS k
             GROUP BY k.conrelid, k.confrelid, k.conkey, k.confkey, k.confupdtype, k.confdeltype
             UNION ALL
-            SELECT k.conrelid, 'index of foreign key', k.conname, min(i.indexrelid::regclass::text)
+            SELECT k.conrelid, 'index of foreign key', k.conname, string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid)
             FROM inside AS k
             JOIN pg_index AS i ON i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = k.conkey[1]
             GROUP BY k.conrelid, k.conname
@@ -22865,8 +22939,100 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._ddl_state() IS
-'Internal: what the managed tables of the caller say, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+COMMENT ON FUNCTION dp._ddl_state(oid) IS
+'Internal: what the managed tables of the caller say, or those of one hierarchy, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+
+CREATE FUNCTION dp._ddl_changes(before jsonb, after jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT
+        jsonb_agg(
+            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
+            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
+        )
+    FROM jsonb_each_text(before) AS old
+    FULL JOIN jsonb_each_text(after) AS new USING (key)
+    WHERE old.value IS DISTINCT FROM new.value
+);
+
+COMMENT ON FUNCTION dp._ddl_changes(jsonb, jsonb) IS
+'Internal: in what two answers of dp._ddl_state differ; NULL where they agree.';
+
+CREATE FUNCTION dp._refuse_broken(changes jsonb, command text, is_plain boolean)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    lost record;
+BEGIN
+    FOR lost IN
+        SELECT c.*
+        FROM jsonb_to_recordset(changes) AS c (tbl oid, aspect text, part text, before text, after text)
+        JOIN pg_class AS r ON r.oid = c.tbl
+        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
+        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain)
+        WHERE c.before IS NOT NULL AND (
+            c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
+            -- a key that goes is another aspect's loss
+            OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
+            OR c.after IS NULL AND c.aspect IN (
+                'foreign key', 'CHECK of the slice key', 'trigger of the slice key', 'trigger of a global index',
+                'unique rule of a global index', 'NOT NULL of a key', 'template'
+            )
+            OR c.after IS NULL AND c.aspect = 'index of foreign key' AND EXISTS (
+                SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
+            )
+        )
+        ORDER BY c.tbl, c.aspect <> 'key', c.aspect <> 'side table of a global index', c.aspect = 'trigger of a global index', c.aspect, c.part
+        LIMIT 1
+    LOOP
+        RAISE EXCEPTION '% would break the hierarchy of %', command, (
+            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
+        ) USING
+            ERRCODE = 'invalid_table_definition',
+            DETAIL = CASE lost.aspect
+                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
+                WHEN 'NOT NULL of a key' THEN format('Column "%s" of %s is a key: a row without it has no place, and is no row of its parent.', lost.part, lost.tbl::regclass)
+                WHEN 'default of the slice key' THEN format('Column "%s" of %s is the slice key: its default is the current bucket.', lost.part, lost.tbl::regclass)
+                WHEN 'column of a foreign key' THEN format(
+                    'Column "%s" of %s is part of a foreign key inside the hierarchy, and %s in the other table.',
+                    (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = lost.tbl AND a.attnum = lost.part::smallint),
+                    lost.tbl::regclass,
+                    lost.before
+                )
+                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
+                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
+                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
+                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
+                WHEN 'side table of a global index' THEN format('%s is a global index: the triggers of %s write to it.', lost.before, lost.tbl::regclass)
+                WHEN 'unique rule of a global index' THEN format('Global index %s of %s finds its entries by its key, and keeps them unique.', lost.before, lost.tbl::regclass)
+                WHEN 'template' THEN format('New partitions of %s are made like its template.', lost.tbl::regclass)
+                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
+            END,
+            HINT = CASE
+                WHEN lost.aspect = 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
+                WHEN lost.aspect = 'index of foreign key' THEN 'Create the index that replaces it first.'
+                WHEN lost.aspect = 'column of a global index'
+                    THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN lost.aspect LIKE '% of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
+                WHEN command LIKE 'DROP%' AND lost.aspect = 'foreign key'
+                    THEN 'dp.drop_slice(...) and dp.detach_slice(...) take slices away without CASCADE.'
+                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
+            END || CASE
+                WHEN is_plain THEN ' To do it all the same, SET dp.propagate_ddl = off for this command.'
+                ELSE ' To do it all the same, use the plain command after SET dp.propagate_ddl = off.'
+            END;
+    END LOOP;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._refuse_broken(jsonb, text, boolean) IS
+'Internal: the one rule of what a hierarchy must not lose, for plain DDL and for calls; of the answer of dp._ddl_changes.
+Errors: 42P16 the command would break the hierarchy.';
 
 CREATE FUNCTION dp._before_ddl()
 RETURNS event_trigger
@@ -22874,10 +23040,15 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    -- roles that may not look into dp have no hierarchies; a command inside another one belongs to it
-    IF has_schema_privilege(to_regnamespace('dp'), 'USAGE') AND coalesce(current_setting('dp.ddl_state', true), '') = '' THEN
+    -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
+    IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
+        PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
+    -- roles that may not look into dp have no hierarchies
+    ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
             PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+            PERFORM set_config('dp.ddl_depth', '1', true);
+            PERFORM set_config('dp.ddl_inner', '', true);
         END IF;
     END IF;
 END
@@ -22896,6 +23067,7 @@ BEGIN
         SELECT bool_and(
             c.classid = 'pg_class'::regclass
             AND NOT EXISTS (SELECT FROM dp.table_config AS t WHERE c.objid IN (t.tbl::oid, t.template::oid))
+            AND NOT EXISTS (SELECT FROM dp.global_index_config AS g WHERE c.objid = g.side::oid)
             AND NOT (SELECT r.relispartition FROM pg_class AS r WHERE r.oid = c.objid)
         )
         FROM pg_event_trigger_ddl_commands() AS c
@@ -22912,61 +23084,28 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
     before jsonb := nullif(current_setting('dp.ddl_state', true), '')::jsonb;
+    depth integer;
     changed jsonb;
-    lost record;
     partition record;
 BEGIN
     IF before IS NULL THEN
         RETURN;
     END IF;
-    PERFORM set_config('dp.ddl_state', '', true);
-    IF before = '{}' OR NOT dp._follows_ddl() OR dp._is_of_others() THEN
+    depth := current_setting('dp.ddl_depth')::integer - 1;
+    PERFORM set_config('dp.ddl_depth', depth::text, true);
+    IF depth > 0 THEN  -- the outermost command compares
+        PERFORM set_config('dp.ddl_inner', 'on', true);
         RETURN;
     END IF;
-    SELECT
-        jsonb_agg(
-            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
-            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
-        )
-    INTO changed
-    FROM jsonb_each_text(before) AS old
-    FULL JOIN jsonb_each_text(dp._ddl_state()) AS new USING (key)
-    WHERE old.value IS DISTINCT FROM new.value;
-    FOR lost IN
-        SELECT c.*
-        FROM jsonb_to_recordset(changed) AS c (tbl oid, aspect text, part text, before text, after text)
-        JOIN pg_class AS r ON r.oid = c.tbl
-        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
-        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
-        JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
-        WHERE c.before IS NOT NULL
-            AND (c.aspect IN ('key', 'column of a global index') OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
-                OR c.aspect = 'index of foreign key' AND EXISTS (
-                    SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
-                )))
-        ORDER BY c.tbl, c.aspect <> 'key', c.aspect, c.part
-        LIMIT 1
-    LOOP
-        RAISE EXCEPTION '% would break the hierarchy of %', tg_tag, (
-            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
-        ) USING
-            ERRCODE = 'invalid_table_definition',
-            DETAIL = CASE lost.aspect
-                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
-                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
-                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
-                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
-                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
-                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
-            END,
-            HINT = CASE lost.aspect
-                WHEN 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
-                WHEN 'index of foreign key' THEN 'Create the index that replaces it first.'
-                WHEN 'column of a global index' THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
-                WHEN 'trigger of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
-                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
-            END || ' To do it all the same, SET dp.propagate_ddl = off for this command.';
-    END LOOP;
+    PERFORM set_config('dp.ddl_state', '', true);
+    IF before = '{}' OR NOT dp._follows_ddl() THEN
+        RETURN;
+    END IF;
+    IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
+        RETURN;
+    END IF;
+    changed := dp._ddl_changes(before, dp._ddl_state());
+    PERFORM dp._refuse_broken(changed, tg_tag, true);
     FOR partition IN
         SELECT DISTINCT c.objid::regclass AS name, t.root
         FROM pg_event_trigger_ddl_commands() AS c
@@ -22994,10 +23133,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23006,11 +23145,13 @@ Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55
 
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
@@ -23272,10 +23413,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23294,10 +23435,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23323,10 +23464,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23348,10 +23489,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23369,15 +23510,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
 'Any other ALTER TABLE of a root or child: the action on the parent (on the template, where a partitioned table refuses it), then what it changed on all slices and leaves.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or breaks the hierarchy, 42704, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or parts the table from the hierarchy, 42704, 42P16 what plain ALTER TABLE is refused, 53200, 55006, 55P03.';
 
 -- functions/attach_slice.sql.j2
 CREATE FUNCTION dp.attach_slice(
@@ -23390,10 +23531,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23424,10 +23565,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23443,10 +23584,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23471,10 +23612,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23506,10 +23647,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23531,10 +23672,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23567,10 +23708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23591,10 +23732,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23611,10 +23752,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23631,10 +23772,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23652,10 +23793,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23673,10 +23814,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23700,10 +23841,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23721,10 +23862,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23741,10 +23882,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23760,10 +23901,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23780,10 +23921,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23799,10 +23940,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23819,15 +23960,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
 'Drops an index of a root or child and all partitions. Nothing when it is gone.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- functions/drop_not_null.sql.j2
 CREATE FUNCTION dp.drop_not_null(
@@ -23839,10 +23980,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -23859,10 +24000,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -23878,10 +24019,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -23898,10 +24039,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -23933,10 +24074,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -23962,10 +24103,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23982,10 +24123,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24011,10 +24152,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24091,10 +24232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24127,10 +24268,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24155,10 +24296,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24180,10 +24321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24201,10 +24342,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24222,10 +24363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24246,10 +24387,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24276,10 +24417,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24303,10 +24444,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24324,10 +24465,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24346,10 +24487,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24366,10 +24507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24386,10 +24527,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24406,10 +24547,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_86b454d1c8ca'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_29a1efdf3768'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24557,10 +24698,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24575,10 +24716,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24598,10 +24739,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24630,10 +24771,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24655,10 +24796,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24677,10 +24818,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24700,10 +24841,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24721,10 +24862,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24741,16 +24882,16 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
 'Drops an index of a root or child and all partitions: what a stopped build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction.
 Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step.
-Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- procedures/reindex_concurrently.sql.j2
 CREATE PROCEDURE dp.reindex_concurrently(
@@ -24761,10 +24902,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24780,10 +24921,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -24800,10 +24941,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24819,10 +24960,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -24838,10 +24979,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_86b454d1c8ca' not in GD:
+if 'dialog_partition_0_1_0_29a1efdf3768' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_86b454d1c8ca'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_29a1efdf3768'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
