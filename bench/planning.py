@@ -20,7 +20,7 @@ SLOW = {"no key, three tables joined": {15: 400, 16: 400, 17: 900}}  # more leav
 INDEXES = 2  # of each leaf: the primary key and another
 ARRAY = 1000  # values in a large array
 PATIENCE = 4.0  # seconds for one query
-LEAST, MOST = 3, 40  # times that it is planned
+LEAST, MOST = 5, 40  # times that it is planned
 MEMORY_SINCE = 170000  # EXPLAIN (MEMORY)
 
 _JOINED = """
