@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_862feae80067'
+PACKAGE = 'dialog_partition_0_1_0_c22228720d53'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -609,6 +609,57 @@ def _nothing_to_attach(
         f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
         "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
     )
+''','api.budget': r'''"""Whether a layout fits the server: refused before anything is changed, with the layouts that would fit."""
+
+from __future__ import annotations
+
+from .. import calendars, errors, keys
+from ..catalog import server as catalog_server
+from ..plan import estimate as plan
+from ..plan.estimate import Layout
+from ..sql import Identifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.declare import Settings
+
+
+def check(table: Identifier, layout: Layout) -> None:
+    """Refuse a layout in which a statement that binds no key could not even lock one table."""
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    needed = plan.locks_without_key(layout, version)
+    if needed <= facts.lock_table:
+        return
+    smaller = plan.largest_fitting(layout, version, facts.lock_table)
+    fewer = f"Take hash_partitions => {smaller.hash_partitions}, or wider slices" if smaller else "Take wider slices"
+    enough = -(-needed // facts.lock_slots)
+    raise errors.OutOfLocks(
+        f"the layout of {table} is larger than the lock table has room for",
+        f"{layout.slices} slices of {max(layout.hash_partitions, 1)} leaves, of which each has {1 + layout.indexes}"
+        f" relations with its indexes: a statement that binds no key takes {needed} locks on one table, and all"
+        f" sessions together have {facts.lock_table}.",
+        f"{fewer}, or raise max_locks_per_transaction to {enough} at least; see dp.estimate. With"
+        " allow_large_layout => true it is declared all the same.",
+    )
+
+
+def slices_of(settings: Settings) -> int:
+    """How many slices maintenance will make from the start; integers have no clock, and begin with those ahead."""
+    if keys.is_integer(settings.range_type):
+        return settings.premake + 1
+    width = settings.width
+    now = catalog_server.local_now(settings.time_zone)
+    lower = upper = calendars.align(now, width)
+    upper = calendars.advance(upper, width, settings.premake + 1)
+    if settings.start is not None:
+        lower = calendars.align(calendars.parse_moment(settings.start, "start"), width)
+    if settings.retention is not None:
+        oldest = calendars.subtract(now, calendars.parse_width(settings.retention, "retention"))
+        lower = max(lower, calendars.align(oldest, width))
+    if width.in_months:
+        return max((upper.year - lower.year) * 12 + upper.month - lower.month, 0) // width.in_months
+    return max((upper - lower).days, 0) // width.in_days
 ''','api.cache': r'''"""prewarm, residency: which pages of a hierarchy are in the server's cache."""
 
 from __future__ import annotations
@@ -1578,6 +1629,116 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         "is nullable already",
         of_template=change.template_has(column_name),
     )
+''','api.concurrent_detach': r'''"""Detaching slices while readers and writers go on: by a second session, and never waiting longer than a lock may."""
+
+from __future__ import annotations
+
+from .. import database, execute, remote
+from ..catalog import detached as catalog_detached
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, Slice
+from ..operation import Operation, Step
+from ..plan import concurrent_detach as plan
+from ..plan import coverage, lifecycle
+from ..plan import detached as plan_detached
+from . import calls, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+Span = tuple["int | None", "int | None"]
+
+
+def detach(
+    hierarchy: Hierarchy, span: Span, to_schema: str | None, is_retired: bool, connection: str, call: Context
+) -> None:
+    """Detach one slice from every table, children first; as far as PostgreSQL can, CONCURRENTLY."""
+    parts = _parts(hierarchy, span)
+    plain = slices.detach(hierarchy, span, to_schema, is_retired)
+    for part, step in zip(parts, plain):
+        if call.mode == execute.DRY_RUN:
+            calls.run_in_procedure(plan.dry_steps(hierarchy, part, step, to_schema, is_retired), call)
+        elif not plan.is_possible(hierarchy, part.table, part.slice):
+            calls.run_in_procedure([step], call)
+        else:
+            _detach_one(hierarchy, part, step, to_schema, is_retired, connection, call)
+
+
+def _parts(hierarchy: Hierarchy, span: Span) -> list[plan.Part]:
+    """What there is of a slice, children first."""
+    siblings = lifecycle.siblings(hierarchy, span)
+    found = [each for _, each in siblings]
+    keys = catalog_slices.inside_foreign_keys(hierarchy, found)
+    leaves = catalog_slices.leaves(found)
+    bounds = catalog_slices.bound_checks(found)
+    return [
+        plan.Part(table, each, keys.get(each.oid, ()), leaves.get(each.oid, ()), bounds.get(each.oid))
+        for table, each in reversed(siblings)
+    ]
+
+
+def _detach_one(
+    hierarchy: Hierarchy,
+    part: plan.Part,
+    plain: Step,
+    to_schema: str | None,
+    is_retired: bool,
+    connection: str,
+    call: Context,
+) -> None:
+    """One table. The second session waits no longer than ours would; then it is brought to its end from here.
+
+    By then the slice is out of the table for all who begin a transaction; or it is not, and the usual way is taken.
+    """
+    remote.open_session(call, connection)
+    remote.set_parameter("lock_timeout", f"{call.lock_timeout_ms}ms")
+    execute.commit(call)
+    try:
+        calls.run_in_procedure([plan.detach_step(part)], call)
+    except database.ServerError as error:
+        if not database.is_worth_a_retry(error):
+            raise
+        execute.forget_step()
+    execute.begin(call)
+    now = _state(hierarchy, part.slice)
+    if now is not None and not now.detach_pending:
+        calls.run_in_procedure([plain], call)
+        return
+    calls.run_in_procedure([plan.finish_step(hierarchy, part, now is not None, to_schema, is_retired)], call)
+
+
+def _state(hierarchy: Hierarchy, each: Slice) -> Slice | None:
+    """A slice as it is now; None where it is detached."""
+    now = catalog_hierarchy.load(hierarchy.root.oid)
+    return next((found for own in now.slices.values() for found in own if found.oid == each.oid), None)
+
+
+def interrupted_steps(hierarchy: Hierarchy, retired: list[Slice]) -> list[Step]:
+    """What a session left that was killed behind the detach: the slice stands alone, with its foreign keys.
+
+    It is remembered, so that dp.attach_slice finds it, and never dropped: somebody may have detached it by hand.
+    """
+    spans = {each.span for each in retired}
+    remembered = {(each.table, each.lower_point, each.upper_point) for each in catalog_detached.remembered(hierarchy)}
+    wanted = [spec for spec in coverage.wanted(hierarchy, []) if spec.span in spans]
+    lacking = [
+        (table, spec)
+        for table in hierarchy.tables
+        for spec in coverage.missing_in(hierarchy, table, wanted)
+        if (table.oid, *spec.span) not in remembered
+    ]
+    return [_remember_step(hierarchy, each) for each in reversed(catalog_detached.by_hand(hierarchy, lacking))]
+
+
+def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> Step:
+    table = hierarchy.table(each.table)
+    statement = plan.found_alone_statement(
+        hierarchy.root.identifier, table, each.identifier, each.lower_bound, each.upper_bound
+    )
+    operations = plan_detached.let_go_operations(hierarchy, table, each)
+    return Step((*operations, Operation(each.identifier, statement, locks=2)))
 ''','api.concurrently': r'''"""create_index_concurrently, drop_index_concurrently, reindex_concurrently: indexes of whole tables."""
 
 from __future__ import annotations
@@ -2147,10 +2308,11 @@ import time
 
 from .. import database, errors, execute, progress
 from ..catalog import conversion_state as catalog
+from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
-from ..plan import conversion_copy
+from ..plan import conversion_copy, unconversion
 from ..plan.conversion import working_schema
-from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import drift, global_index, slices
 
@@ -2172,7 +2334,14 @@ class Work:
     def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
         """``root`` is the plain one."""
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        state = catalog.find(root)
+        self.is_back = state is not None and state.is_back
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    @property
+    def hierarchy(self) -> int:
+        """The root of the hierarchy that is made, or unmade."""
+        return self.root if self.is_back else self.converted[self.root]
 
     def read_again(self) -> None:
         """Tables were made, or have changed places."""
@@ -2181,9 +2350,12 @@ class Work:
     def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
         """Run statements in one transaction, in which the step is noted as done."""
         found = [Operation(step.target, each, locks=0) for each in statements]
+        context = self.call
         if is_last:
             found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
-        execute.execute([Step(tuple(found))], self.call)
+        if self.is_back and step.phase == "afterwards":  # the partitioned root may go, and nothing is logged of it
+            context = context._replace(root=self.converted[self.root])
+        execute.execute([Step(tuple(found))], context)
 
 
 def run(root: int, call: Context, batch_blocks: int) -> None:
@@ -2192,16 +2364,19 @@ def run(root: int, call: Context, batch_blocks: int) -> None:
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
+        if work.is_back and step.phase == "afterwards":
+            progress.forget()  # its row goes with the partitioned root
         KINDS[step.kind](work, step)
         step = catalog.next_step(root)
+    name = catalog.relation(work.converted[root])["name"]
+    if work.is_back:
+        database.notice(f"{name} is a plain table again")
+        return
     catalog.set_state(root, "converted")
     database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
-    progress.clear(work.converted[root])
+    progress.clear(work.hierarchy)
     execute.commit(call)
-    database.notice(
-        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
-        " dp.drop_converted"
-    )
+    database.notice(f"{name} is converted; the plain tables are kept until dp.drop_converted")
 
 
 def _enter_phase(work: Work, step: Stored) -> None:
@@ -2216,7 +2391,7 @@ def _enter_phase(work: Work, step: Stored) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = 4 * LOCKS_OF_TABLE
+    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
         locks += 3 * catalog.tree_size(own) if own is not None else 0
@@ -2239,13 +2414,13 @@ def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
     batches = -(-(total - step.next_block) // work.batch_blocks)
-    about = work.call._replace(root=work.converted[work.root])
-    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    table = work.converted.get(step.table, step.table)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
     first = step.next_block
-    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    locks = catalog.tree_size(table) + 2 * LOCKS_OF_TABLE
     while first < total:
         last = min(first + work.batch_blocks, total)
         statements = (
@@ -2297,6 +2472,8 @@ def _switch(work: Work, step: Stored) -> None:
     switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
     statements = (step.statements[0], *checks, *step.statements[1:], switched)
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    if work.is_back:
+        locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -2352,6 +2529,13 @@ def _sync(work: Work, step: Stored) -> None:
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
+def _drop_index(work: Work, step: Stored) -> None:
+    side = json.loads(step.arguments)["side"]
+    if catalog.exists(side):
+        global_index.drop_global_index(side, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
 KINDS: dict[str, Callable[[Work, Stored], None]] = {
     RUN: _run,
     SLICES: _slices,
@@ -2361,6 +2545,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     MOVE: _move,
     GLOBAL_INDEX: _global_index,
     SYNC: _sync,
+    DROP_INDEX: _drop_index,
 }
 
 
@@ -2426,13 +2611,19 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
     if batch_blocks < 1:
         raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
     state = catalog.find(root)
+    if state is not None and state.is_back:
+        raise errors.NotInPrerequisiteState(
+            f"{state.name} is being made plain tables",
+            f"Its conversion back is in the state {state.state}.",
+            "CALL dp.unconvert(...) goes on; CALL dp.cancel_conversion(...) gives it up before the exchange.",
+        )
     if state is not None and state.state == CONVERTED:
         calls.nothing_to_do(f"{state.hierarchy_name} was converted already")
         return
     if dry_run:
         _print(root, options)
         return
-    call = _open("convert", state.root if state is not None else root)
+    call = open_plain("convert", state.root if state is not None else root)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
         conversion_running.discard(state.root, call)
@@ -2452,11 +2643,11 @@ def cancel_conversion(root: int, dry_run: bool) -> None:
         return
     if state.state in (SWITCHED, CONVERTED):
         raise errors.NotInPrerequisiteState(
-            f"{state.hierarchy_name} took the place of the plain tables already",
+            f"{state.hierarchy_name} took the place of the tables already",
             "Rows may have been written to it.",
-            "CALL dp.convert(...) brings it to its end; the plain tables are kept until dp.drop_converted(...).",
+            "CALL dp.convert(...), or dp.unconvert(...), brings it to its end.",
         )
-    call = _open("cancel_conversion", state.root, dry_run)
+    call = open_plain("cancel_conversion", state.root, dry_run)
     conversion_running.discard(state.root, call)
 
 
@@ -2482,7 +2673,7 @@ def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
     return calls.run_in_function([Step(tuple(operations), is_atomic=True)], call)
 
 
-def _open(name: str, root: int, dry_run: bool = False) -> Context:
+def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     """Begin a procedure on plain tables: their lock is the session's until the call ends."""
     row = catalog.relation(root)
     _check_owner(row["name"], row["owner"])
@@ -2505,12 +2696,13 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     """Examine the tables, refuse what cannot be done, and store the steps."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     catalog.begin(found, parts(found))
     execute.commit(call)
 
 
-def _check_schemas(found: Conversion) -> None:
+def check_schemas(found: Conversion) -> None:
+    """The schemas that a conversion makes are not there."""
     schemas = dict.fromkeys(member.structure.schema for member in found.members)
     wanted = [name for schema in schemas for name in (working_schema(schema), kept_schema(schema))]
     taken = catalog.existing_schemas(wanted)
@@ -2526,7 +2718,7 @@ def _print(root: int, options: dict[str, Any]) -> None:
     """What a call would do."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     structure = found.root.structure
     call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
     call = call._replace(is_schema_change=True)
@@ -2693,9 +2885,10 @@ from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
+from ..plan.estimate import Layout
 from ..plan.structure import Structure
 from ..sql import Identifier, Literal
-from . import calls, policy, requirements
+from . import budget, calls, policy, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2704,7 +2897,9 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 
-def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **options: Any) -> list[PlanRow]:
+def create_hierarchy(
+    root: int, dry_run: bool, allow_weaker_unique: bool, allow_large_layout: bool, **options: Any
+) -> list[PlanRow]:
     """Declare a root; see sql/functions/create_hierarchy.sql.j2."""
     structure = catalog_structure.read(root)
     settings = policy.check_settings(structure, options)
@@ -2714,6 +2909,9 @@ def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **opti
             " dp.configure)"
         )
     _check_root(structure)
+    if not allow_large_layout:
+        layout = Layout(budget.slices_of(settings), settings.hash_partitions, 1, len(structure.indexes))
+        budget.check(structure.identifier, layout)
     call = calls.context(
         "create_hierarchy", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False)
     )
@@ -3018,6 +3216,73 @@ def _with_template(table: Table, call: Context) -> Table:
     statements.append(plan_declare.new_template_statement(structure))
     calls.run_in_procedure([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
     return table._replace(template_oid=leaf)
+''','api.estimate': r'''"""estimate: what a layout costs before it is built."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import calibration
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..plan import estimate as plan
+from ..plan.estimate import Estimate, Layout
+from . import policy
+
+MAX_SLICES, MAX_TABLES, MAX_INDEXES, MAX_ARRAY = 100_000, 1000, 1000, 10_000_000
+DEFAULT_TABLES, DEFAULT_INDEXES = 3, 2
+
+
+def estimate(
+    root: int | None,
+    slices: int | None,
+    hash_partitions: int | None,
+    tables: int | None,
+    indexes: int | None,
+    array_values: int,
+    calibrate: bool,
+) -> list[Estimate]:
+    """What the layout of a hierarchy, or another one, costs; see sql/functions/estimate.sql.j2."""
+    given = (("slices", slices), ("hash_partitions", hash_partitions), ("tables", tables), ("indexes", indexes))
+    limits = {"slices": (1, MAX_SLICES), "hash_partitions": (0, policy.MAX_HASH_PARTITIONS)}
+    limits |= {"tables": (1, MAX_TABLES), "indexes": (0, MAX_INDEXES)}
+    for name, value in (*given, ("array_values", array_values)):
+        low, high = limits.get(name, (1, MAX_ARRAY))
+        if value is not None and not low <= value <= high:
+            raise errors.InvalidParameter.of(name, str(value), f"It is {low} to {high}.")
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    present = None if root is None else present_layout(catalog_hierarchy.load(root))
+    layout = _wanted(present, slices, hash_partitions, tables, indexes)
+    factor = calibration.factor(version) if calibrate else 1.0
+    return plan.estimates(layout, version, facts.lock_table, array_values, factor)
+
+
+def _wanted(
+    present: Layout | None, slices: int | None, hash_partitions: int | None, tables: int | None, indexes: int | None
+) -> Layout:
+    """The layout that is asked for: that of a hierarchy, but for what is given."""
+    if present is None:
+        for name, value in (("slices", slices), ("hash_partitions", hash_partitions)):
+            if value is None:
+                raise errors.InvalidParameter.of(name, None, "Without a root it must be given.")
+        present = Layout(0, 0, DEFAULT_TABLES, DEFAULT_INDEXES)
+    return Layout(
+        present.slices if slices is None else slices,
+        present.hash_partitions if hash_partitions is None else hash_partitions,
+        present.tables if tables is None else tables,
+        present.indexes if indexes is None else indexes,
+    )
+
+
+def present_layout(hierarchy: Hierarchy) -> Layout:
+    """The layout that a hierarchy has: slices of several moduli count as so many of their mean."""
+    slices = hierarchy.slices[hierarchy.root.oid]
+    leaves = sum(max(len(each.remainders), 1) for each in slices)
+    hash_partitions = round(leaves / len(slices)) if slices else hierarchy.policy.hash_partitions
+    most = max(table.indexes for table in hierarchy.tables)
+    no_hash_level = hierarchy.policy.hash_key is None
+    return Layout(max(len(slices), 1), 0 if no_hash_level else hash_partitions, len(hierarchy.tables), most)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
@@ -3136,8 +3401,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     side = next(each for each in target.table.global_indexes if each.oid == index)
     operations = [
         Operation(each.identifier, plan_lookup.drop(each))
-        for each in _all_lookups(target.hierarchy, target.table, side)
-        if catalog.existing_functions(each.table.schema, each.comment)
+        for each in existing_lookups(target.hierarchy, target.table, side)
     ]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
@@ -3289,6 +3553,15 @@ def _lookup_operations(lookup: Lookup) -> list[Operation]:
     return [Operation(lookup.identifier, each, locks=3) for each in plan_lookup.create(lookup)]
 
 
+def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """Those that are there."""
+    return [
+        each
+        for each in _all_lookups(hierarchy, table, side)
+        if catalog.existing_functions(each.table.schema, each.comment)
+    ]
+
+
 def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
     """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
     keys = hierarchy.policy.partition_keys
@@ -3335,7 +3608,7 @@ CALL = "run_maintenance"
 Failure = tuple[str, str]
 
 
-def run_maintenance(root: int | None, dry_run: bool) -> None:
+def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy or all; see sql/procedures/run_maintenance.sql.j2."""
     if catalog_server.server().is_standby:
         database.notice("the server is a standby: nothing to do")
@@ -3350,7 +3623,7 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         hierarchies = load_own(dry_run, failures)
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, dry_run, failures)
+        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -3373,14 +3646,19 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
 
 
 def maintain_one(
-    hierarchy: Hierarchy, due: set[int], is_one_of_many: bool, dry_run: bool, failures: list[Failure]
+    hierarchy: Hierarchy,
+    due: set[int],
+    is_one_of_many: bool,
+    connection: str | None,
+    dry_run: bool,
+    failures: list[Failure],
 ) -> None:
     """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
         if not has_work(hierarchy, due):
             return
-        upkeep.maintain(CALL, root.oid, dry_run)
+        upkeep.maintain(CALL, root.oid, connection, dry_run)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:
@@ -4476,7 +4754,7 @@ from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from ..plan import retention as plan
 from ..sql import Identifier
-from . import calls, policy, slices, window
+from . import calls, concurrent_detach, policy, slices, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4575,27 +4853,36 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+def retire(
+    hierarchy: Hierarchy, call: Context, connection: str | None
+) -> tuple[list[Slice], list[list[DetachedSlice]]]:
     """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
 
     The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
     settings = hierarchy.policy
+    drops = settings.retention_action == DROP
+    waits = drops and (settings.detaches_before_dropping or connection is not None)
+    schema = settings.retention_schema if _moves(hierarchy) else None
     done: list[Slice] = []
     waiting: list[list[DetachedSlice]] = []
     for each in window.expired(hierarchy):
         if protection(hierarchy, each.identifier) is not None:
             continue
-        if settings.retention_action == DROP and not settings.detaches_before_dropping:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-        else:
-            schema = settings.retention_schema if _moves(hierarchy) else None
-            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+        if waits:
             leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
             waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        if connection is not None:
+            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+        elif drops and not waits:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        else:
+            steps = slices.detach(hierarchy, each.span, schema, waits)
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
         done.append(each)
-    return done, waiting if settings.detaches_before_dropping else []
+    return done, waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4635,6 +4922,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 
@@ -5037,6 +5326,179 @@ def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozens
     """The parts of a slice, one a table, on whose owner row security is forced."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
     return frozenset(each.oid for each in found if catalog_slices.forces_row_security(each))
+''','api.unconvert': r'''"""unconvert: a hierarchy becomes plain tables again, with the rows as they are."""
+
+from __future__ import annotations
+
+from .. import errors, execute
+from ..catalog import conversion as catalog_conversion
+from ..catalog import conversion_state as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import detached as catalog_detached
+from ..catalog import foreign_keys as catalog_keys
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..catalog import structure as catalog_structure
+from ..model import Hierarchy
+from ..operation import Operation, Step
+from ..plan import lookup as plan_lookup
+from ..plan import unconversion as plan
+from ..plan.conversion import REFUSE, Conversion, Member
+from ..plan.conversion_steps import SWITCH, Part
+from ..plan.declare import Settings
+from . import calls, conversion_running, global_index
+from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..catalog.conversion_state import State
+    from ..execute import Context
+
+
+def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
+    """Make plain tables of a hierarchy; see sql/procedures/unconvert.sql.j2."""
+    if batch_blocks < 1:
+        raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
+    state = catalog.find(root)
+    _check_state(state)
+    if state is None and catalog_hierarchy.root_of(root) is None:
+        calls.nothing_to_do(f"{catalog_server.relation_name(root)} is in no hierarchy")
+        return
+    source = state.root if state is not None else root
+    if dry_run:
+        _print(source)
+        return
+    call = open_plain("unconvert", source)
+    state = catalog.find(root)  # under the lock
+    if state is not None and state.state in (STRUCTURE, CHANGED):
+        conversion_running.discard(state.root, call)
+        state = None
+    if state is None:
+        hierarchy = catalog_hierarchy.load(source)
+        found = examine(hierarchy)
+        catalog.begin(found, _parts(found, hierarchy))
+        execute.commit(call)
+    conversion_running.run(source, call, batch_blocks)
+
+
+def _check_state(state: State | None) -> None:
+    if state is None or state.is_back:
+        return
+    raise errors.NotInPrerequisiteState(
+        f"plain tables of {state.hierarchy_name or state.name} are there already",
+        f"dp.convert keeps them; its conversion is in the state {state.state}.",
+        "SELECT dp.drop_converted(...) first, or CALL dp.convert(...) until it is at its end.",
+    )
+
+
+def examine(hierarchy: Hierarchy) -> Conversion:
+    """Read the tables of a hierarchy, and refuse what cannot be made plain."""
+    _check_hierarchy(hierarchy)
+    oids = [table.oid for table in hierarchy.tables]
+    records = catalog.records(oids)
+    members = tuple(
+        plan.narrowed(_member(table.oid, table.template_oid), records[table.oid], hierarchy)
+        for table in hierarchy.tables
+    )
+    dependents, blocked = catalog_dependents.read(oids)
+    if blocked:
+        raise errors.DependentObjects(
+            f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
+            blocked[0][1],
+            "Drop it first, and create it again afterwards.",
+        )
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
+    found = Conversion(
+        members,
+        _settings(hierarchy, members[0]),
+        {},
+        (),
+        (),
+        outside,
+        tuple(dependents),
+        (),
+        (),
+        REFUSE,
+        False,
+        catalog_server.server().version,
+        is_back=True,
+    )
+    check_schemas(found)
+    return found
+
+
+def _member(oid: int, template: int | None) -> Member:
+    return catalog_conversion.member(catalog_structure.read(oid), template)
+
+
+def _check_hierarchy(hierarchy: Hierarchy) -> None:
+    root = hierarchy.root.identifier
+    detached = catalog_detached.remembered(hierarchy)
+    if detached:
+        raise errors.NotInPrerequisiteState(
+            f"{root} has slices that are detached",
+            f"Among them is {detached[0].identifier}; its rows would not be among those of the plain table.",
+            "Attach them with SELECT dp.attach_slice(...), or drop them with SELECT dp.drop_slice(...).",
+        )
+    needed, budget = plan.reading_locks(hierarchy), catalog_server.server().lock_budget
+    if needed > budget:
+        raise errors.OutOfLocks(
+            f"comparing all rows of {root} at the end needs about {needed} locks, more than the budget of {budget}",
+            "The tables are exchanged in one transaction, which looks into every leaf.",
+            "Raise max_locks_per_transaction.",
+        )
+
+
+def _settings(hierarchy: Hierarchy, root: Member) -> Settings:
+    """The keys that the tables have now; nothing else of it is asked for."""
+    policy = hierarchy.policy
+    columns = {column.name: column for column in catalog_structure.columns(root.oid)}
+    return Settings(
+        columns[policy.range_key],
+        hierarchy.range_type,
+        columns[policy.hash_key] if policy.hash_key is not None else None,
+        policy.key_form,
+        policy.slice_key,
+        policy.bucket,
+        policy.width,
+        policy.hash_partitions,
+        policy.premake,
+        policy.start,
+        None,
+        policy.retention_action,
+        policy.retention_schema,
+        policy.time_zone,
+        policy.default_slice,
+        f"{policy.lock_timeout_ms} ms",
+    )
+
+
+def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
+    oids = [member.oid for member in found.members]
+    return plan.parts(
+        found,
+        catalog.records(oids),
+        hierarchy,
+        {oid: catalog.leaves_of(oid) for oid in oids},
+        {oid: catalog.slices_of(oid) for oid in oids},
+        [
+            plan_lookup.drop(each)
+            for table in hierarchy.tables
+            for index in table.global_indexes
+            for each in global_index.existing_lookups(hierarchy, table, index)
+        ],
+    )
+
+
+def _print(root: int) -> None:
+    """What a call would do."""
+    hierarchy = catalog_hierarchy.load(root)
+    found = examine(hierarchy)
+    call: Context = calls.hierarchy_context("unconvert", hierarchy, execute.DRY_RUN)._replace(is_schema_change=True)
+    for part in _parts(found, hierarchy):
+        operations = tuple(Operation(part.target, statement) for statement in part.statements)
+        execute.execute([Step(operations, part.kind == SWITCH)], call)
 ''','api.upkeep': r'''"""The maintenance of one hierarchy."""
 
 from __future__ import annotations
@@ -5048,7 +5510,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, retention, window
+from . import calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5066,13 +5528,13 @@ class Failed(Exception):
     """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
 
 
-def maintain(name: str, root: int, dry_run: bool) -> None:
+def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
 
     What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
-    upkeep = Upkeep(hierarchy, call)
+    upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
         upkeep.drain,
@@ -5090,8 +5552,9 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
 class Upkeep:
     """The parts of maintenance, the hierarchy as it is between them, and what failed."""
 
-    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+    def __init__(self, hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
         self.hierarchy = hierarchy
+        self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
@@ -5119,6 +5582,7 @@ class Upkeep:
                 lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
                 for each in pending
             ]
+        steps += concurrent_detach.interrupted_steps(hierarchy, window.expired(hierarchy))
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -5143,7 +5607,7 @@ class Upkeep:
 
     def retire(self) -> None:
         """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call)
+        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
         if self.call.mode == execute.DRY_RUN:
             self.hierarchy = lifecycle.without(self.hierarchy, retired)
         elif retired:
@@ -6234,6 +6698,60 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.calibration': r'''"""How fast a server plans, by a table that is made for it and gone again."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database
+from ..plan import estimate as plan
+from ..plan.planning_times import BY_ID, MEASURED_INDEXES
+
+SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
+_TABLE = "pg_temp.dialog_partition_calibration"
+
+
+class _Measured(Exception):
+    """Ends a subtransaction, so that nothing stays of the table."""
+
+
+def factor(version: int) -> float:
+    """How many times as long as by the model this server takes for planning."""
+    taken: list[float] = []
+    try:
+        with database.subtransaction():
+            database.set_local("client_min_messages", "warning")
+            database.run(";\n".join(_statements()))
+            for _ in range(TIMES):
+                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
+                rows = database.query_once(query)
+                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+            raise _Measured
+    except _Measured:
+        pass
+    expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
+    return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _statements() -> list[str]:
+    """The table, its slices and their leaves."""
+    found = [
+        "CREATE TEMPORARY TABLE dialog_partition_calibration (id bigint, at integer, party text,"
+        " PRIMARY KEY (id, at, party)) PARTITION BY RANGE (at)",
+        f"CREATE INDEX ON {_TABLE} (party, at)",
+    ]
+    for number in range(SLICES):
+        found.append(
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number} PARTITION OF {_TABLE}"
+            f" FOR VALUES FROM ({number}) TO ({number + 1}) PARTITION BY HASH (party)"
+        )
+        found += [
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number}_{remainder}"
+            f" PARTITION OF {_TABLE}_{number} FOR VALUES WITH (MODULUS {LEAVES}, REMAINDER {remainder})"
+            for remainder in range(LEAVES)
+        ]
+    return found
 ''','catalog.conversion': r'''"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
 
 from __future__ import annotations
@@ -6243,6 +6761,7 @@ import datetime
 from .. import database, errors
 from ..model import ForeignKey
 from ..plan.conversion import Facts, Member, choose_owners
+from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
@@ -6262,7 +6781,8 @@ _REFERRING = """
 """
 
 _REFERRED = """
-    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    SELECT DISTINCT n.nspname AS schema, c.relname AS name, pg_has_role(c.relowner, 'USAGE') AS is_own
+    FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
     ORDER BY n.nspname, c.relname
@@ -6283,10 +6803,15 @@ _STORED = """
 """
 
 _INDEXES = """
-    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate, i.indisclustered AS is_clustered,
            i.indisunique AND i.indexprs IS NULL AND i.indimmediate
            AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_NOT_VALID = """
+    SELECT conname AS name, contype AS type, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+    WHERE conrelid = $1 AND contype IN ('c', 'f') AND NOT convalidated ORDER BY conname
 """
 
 _ROW_TYPES = """
@@ -6355,7 +6880,13 @@ def _why_not(relation: database.Row, owner: str) -> str | None:
 
 
 def _member(oid: int) -> Member:
-    structure = catalog_structure.read(oid)
+    return member(catalog_structure.read(oid), None)
+
+
+def member(structure: Structure, template: int | None) -> Member:
+    """A table with what only a conversion asks of it."""
+    oid = structure.oid
+    not_valid = database.query(_NOT_VALID, ("oid",), (oid,))
     stored = database.query(_STORED, ("oid",), (oid,))
     indexes = database.query(_INDEXES, ("oid",), (oid,))
     relation = _relations([oid])[oid]
@@ -6367,8 +6898,11 @@ def _member(oid: int) -> Member:
         tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
         relation["is_forced"],
         relation["text"],
+        tuple((row["name"], row["definition"]) for row in not_valid if row["type"] == "c"),
+        tuple(row["name"] for row in not_valid if row["type"] == "f"),
+        next((row["name"] for row in indexes if row["is_clustered"]), None),
     )
-    return Member(structure, catalog_properties.read(oid, None), facts)
+    return Member(structure, catalog_properties.read(oid, template), facts)
 
 
 def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
@@ -6409,10 +6943,10 @@ def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[st
         )
 
 
-def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+def references(members: list[Member]) -> list[tuple[Identifier, bool]]:
     """The tables beside the hierarchy that it refers to."""
     rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
-    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+    return [(Identifier(row["schema"], row["name"]), row["is_own"]) for row in rows]
 
 
 def outside_keys(members: list[Member]) -> list[ForeignKey]:
@@ -6441,6 +6975,8 @@ from typing import NamedTuple
 
 from .. import database, errors
 from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_record import Record
+from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -6454,6 +6990,7 @@ class State(NamedTuple):
     owner: str
     name: str
     hierarchy_name: str | None
+    is_back: bool
 
 
 class Stored(NamedTuple):
@@ -6474,7 +7011,7 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -6485,7 +7022,11 @@ def find(root: int) -> State | None:
 def begin(conversion: Conversion, parts: list[Part]) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
-    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    database.query(
+        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
+        ("oid", "bool"),
+        (root, conversion.is_back),
+    )
     for position, member in enumerate(conversion.members):
         database.query(
             "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
@@ -6692,6 +7233,34 @@ def relation(oid: int) -> database.Row:
 def oid_of(name: str) -> int:
     """The oid of a relation, by its qualified name."""
     return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])
+
+
+def records(tables_: list[int]) -> dict[int, Record]:
+    """What conversions changed of some tables."""
+    rows = database.query(
+        "SELECT t.oid AS tbl, r.changes::text AS changes FROM unnest($1) AS t (oid)"
+        " LEFT JOIN dp.conversion_record r ON r.tbl = t.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+    return {row["tbl"]: read_record(row["changes"]) for row in rows}
+
+
+def leaves_of(table: int) -> list[tuple[int, Identifier]]:
+    """The leaves of a table."""
+    rows = database.query(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def exists(oid: int) -> bool:
+    """Whether a relation is there."""
+    return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
 from __future__ import annotations
@@ -6988,7 +7557,8 @@ _ABOVE = """
         LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
         WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass) AND above.level < 100
           AND coalesce(r.ev_class, y.polrelid, 0) <> ALL ($1)
-          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class = above.oid)
+          AND NOT EXISTS (SELECT FROM pg_class p WHERE p.oid = coalesce(r.ev_class, y.polrelid) AND p.relispartition)
+          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class IS NOT DISTINCT FROM above.oid)
     )
     SELECT class::regclass::text AS class, oid, max(level) AS level FROM above
     WHERE level > 0 GROUP BY class, oid ORDER BY 3, 1, 2
@@ -9126,6 +9696,16 @@ def leaves(slices: list[Slice]) -> dict[int, tuple[Identifier, ...]]:
     return found
 
 
+def bound_checks(slices: list[Slice]) -> dict[int, str]:
+    """The bounds of some slices as PostgreSQL would write a CHECK that says the same, by slice."""
+    rows = database.query(
+        "SELECT oid, format('CHECK (%s)', pg_get_partition_constraintdef(oid)) AS bound FROM unnest($1) AS oid",
+        ("oid[]",),
+        ([each.oid for each in slices],),
+    )
+    return {row["oid"]: row["bound"] for row in rows}
+
+
 def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, tuple[str, ...]]:
     """The names that the hierarchy's foreign keys have on some slices, by slice."""
     rows = database.query(
@@ -10152,10 +10732,12 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
     "drop_converted": "convert",
+    "unconvert": "unconvert",
 }
 READING = (
     "check",
@@ -10168,6 +10750,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 
@@ -10649,6 +11232,11 @@ def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
     _log(context, "failed", message, _running[0] if _running else None)
+    _running.clear()
+
+
+def forget_step() -> None:
+    """The step at work has failed, and that is no failure of the call."""
     _running.clear()
 
 
@@ -12277,6 +12865,96 @@ def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bo
             left = {kind: rest - each.size for kind, rest in left.items()}
         found.append((each, fits))
     return found
+''','plan.concurrent_detach': r'''"""DETACH PARTITION ... CONCURRENTLY of a slice, table by table, and what then makes it as dp.detach_slice does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy, Slice, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import lifecycle, self_reference, trees
+
+
+class Part(NamedTuple):
+    """What is known of a slice of one table."""
+
+    table: Table
+    slice: Slice
+    foreign_keys: tuple[str, ...]  # to tables of the hierarchy, which it keeps when it is detached
+    leaves: tuple[Identifier, ...]
+    bound: str | None  # its bound as a CHECK, which PostgreSQL adds to a slice that is detached in this way
+
+
+def is_possible(hierarchy: Hierarchy, table: Table, each: Slice) -> bool:
+    """PostgreSQL refuses it beside a default slice; and nothing else could be done in the same transaction."""
+    return (
+        hierarchy.default_slice(table) is None
+        and not table.global_indexes
+        and not self_reference.let_go_operations(hierarchy, table, each, True, False)
+    )
+
+
+def detach_step(part: Part) -> Step:
+    """The statement itself, which another session runs."""
+    statement = compose("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY", part.table.identifier, part.slice.identifier)
+    relations = (part.table.oid, part.slice.oid)
+    return Step((Operation(part.slice.identifier, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),))
+
+
+def finish_step(hierarchy: Hierarchy, part: Part, is_pending: bool, to_schema: str | None, is_retired: bool) -> Step:
+    """What follows; where the statement gave up waiting, it is brought to its end first."""
+    table, each = part.table, part.slice
+    operations = []
+    if is_pending:
+        statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+        locks, locked = trees.detaching(hierarchy, table, each)
+        operations.append(Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked))
+    operations += lifecycle.after_detach(hierarchy, table, each, part.foreign_keys, is_retired)
+    operations += drop_bound(part)
+    if to_schema is not None:
+        for relation in (each.identifier, *part.leaves):
+            move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
+            operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+    return Step(tuple(operations))
+
+
+def drop_bound(part: Part) -> list[Operation]:
+    """Drop the CHECK that says what the bound said: under which name PostgreSQL made it is known afterwards only."""
+    if part.bound is None:
+        return []
+    each = part.slice.identifier
+    body = compose(
+        "DECLARE rule name; BEGIN FOR rule IN SELECT conname FROM pg_catalog.pg_constraint"
+        " WHERE conrelid = {}::regclass AND contype = 'c' AND coninhcount = 0"
+        " AND pg_catalog.pg_get_constraintdef(oid) = {} LOOP"
+        " EXECUTE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', {}, rule); END LOOP; END",
+        Literal(each.text),
+        Literal(part.bound),
+        Literal(each.text),
+    )
+    return [Operation(each, compose("DO {}", Literal(body.text)), locks=trees.parts(part.slice))]
+
+
+def dry_steps(hierarchy: Hierarchy, part: Part, plain: Step, to_schema: str | None, is_retired: bool) -> list[Step]:
+    """What is printed for one table."""
+    if not is_possible(hierarchy, part.table, part.slice):
+        return [plain]
+    return [detach_step(part), finish_step(hierarchy, part, False, to_schema, is_retired)]
+
+
+def found_alone_statement(root: Identifier, table: Table, slice_name: Identifier, lower: str, upper: str) -> SQL:
+    """Remember a slice whose detach was not followed by what belongs to it: its session was killed."""
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {})",
+        Literal(slice_name.text),
+        Literal(root.text),
+        Literal(table.identifier.text),
+        Literal(lower),
+        Literal(upper),
+    )
 ''','plan.conversion': r'''"""Converting plain tables: what was found of them, and how their rows come to the root.
 
 A conversion is a value: the members of the hierarchy in the order of their foreign keys, what stands beside them, and
@@ -12309,6 +12987,9 @@ class Facts(NamedTuple):
     row_types: tuple[str, ...]  # what uses the table's row type: it cannot be made to mean another table
     is_forced: bool  # row security also for the owner
     text: str  # its name as PostgreSQL writes it
+    unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
+    unproven: tuple[str, ...]  # foreign keys that are NOT VALID
+    clustered: str | None  # the index that CLUSTER goes by
 
 
 class Member(NamedTuple):
@@ -12356,6 +13037,7 @@ class Figures(NamedTuple):
     conflicts: int = 0  # rows whose parents belong to different keys
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
+    broken: int = 0  # rows that break a foreign key which is NOT VALID
 
 
 class Dependent(NamedTuple):
@@ -12384,7 +13066,7 @@ class Conversion(NamedTuple):
     settings: Settings
     figures: dict[int, Figures]
     ranges: tuple[Range, ...]
-    references: tuple[tuple[int, Identifier], ...]
+    references: tuple[tuple[Identifier, bool], ...]  # shared tables, and whether the caller may register them
     outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
     dependents: tuple[Dependent, ...]
     blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why
@@ -12392,7 +13074,7 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
-    excluded: tuple[str, ...] = ()
+    is_back: bool = False  # from partitioned tables to plain ones
 
     @property
     def root(self) -> Member:
@@ -12405,8 +13087,8 @@ class Conversion(NamedTuple):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The partition keys."""
-        return self.settings.partition_keys
+        """The partition keys that the new tables have; plain ones have none."""
+        return () if self.is_back else self.settings.partition_keys
 
     def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
         """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
@@ -12641,14 +13323,30 @@ def counting(conversion: Conversion, member: Member) -> SQL:
     alias = Identifier("t")
     return compose(
         "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, {differing} AS differing FROM {table} AS t",
+        " {conflicts} AS conflicts, {differing} AS differing, {broken} AS broken FROM {table} AS t",
         without_keys=_filtered(_without_keys(conversion, member, alias)),
         orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
         several=_filtered(_several(member, alias)),
         conflicts=_filtered(_conflict(conversion, member, alias)),
         differing=_filtered(_differing(conversion, member, alias)),
+        broken=_filtered(_broken(member, alias)),
         table=member.identifier,
     )
+
+
+def _broken(member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row breaks a foreign key that is NOT VALID, as those of partitioned tables cannot be."""
+    conditions = [
+        compose(
+            "(NOT {} AND NOT EXISTS (SELECT FROM {} AS b WHERE {}))",
+            _is_null(key, alias),
+            SQL(key.parent_text),
+            _parent_of(key, alias, Identifier("b")),
+        )
+        for key in member.structure.foreign_keys
+        if key.name in member.facts.unproven
+    ]
+    return SQL("(" + " OR ".join(each.text for each in conditions) + ")") if conditions else None
 
 
 def _filtered(condition: SQL | None) -> SQL:
@@ -12810,7 +13508,7 @@ from typing import NamedTuple
 
 from .. import errors
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, compose, names
+from ..sql import Identifier, Literal, compose, names
 from . import conversion_form, conversion_layout
 from .conversion import (
     CHILD,
@@ -12849,9 +13547,10 @@ def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: i
     found = _layout(conversion, lock_budget)
     for member in conversion.members:
         found += _member(conversion, member)
-    for _, name in conversion.references:
-        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
-        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+    for name, is_own in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is"
+        detail += ", and is registered as a reference." if is_own else "; its owner is another role."
+        register = compose("SELECT dp.register_reference({}::regclass)", Literal(name.text))
         found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
     for name_text, why in left:
         detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
@@ -12892,7 +13591,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
-            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+            *(Literal(text) for text in (name, each.lower, each.upper, each.width)),
         )
         found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
     slices = conversion_layout.slices(list(conversion.ranges))
@@ -13036,6 +13735,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
             add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.broken:
+        detail = (
+            f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+        )
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
     if figures.conflicts:
         detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
         add(ERROR, "parents disagree", detail)
@@ -13123,8 +13827,8 @@ from __future__ import annotations
 from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import declare, foreign_keys
-from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from . import conversion_record, declare, foreign_keys
+from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -13152,7 +13856,8 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
             )
         if not present.is_not_null:
             found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", working.identifier, name))
-    found += _access(member)
+    found += unchecked_statements(member)
+    found += access_statements(member)
     if member.is_root:
         if settings.slice_key is not None and settings.bucket is not None:
             found += declare.slice_key_statements(working, settings, settings.slice_key, settings.bucket)
@@ -13161,7 +13866,15 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
     else:
         found += declare.template_statements(working, member.properties)
         found.append(declare.table_statement(working, conversion.root.working.identifier, CHILD))
-    return found
+    return [*found, conversion_record.statement(conversion, member)]
+
+
+def unchecked_statements(member: Member) -> list[SQL]:
+    """CHECKs that rows may break which are there come behind the rows."""
+    return [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", member.working.identifier, Identifier(name))
+        for name, _ in member.facts.unchecked
+    ]
 
 
 def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) -> SQL:
@@ -13182,7 +13895,7 @@ def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) 
     )
 
 
-def _access(member: Member) -> list[SQL]:
+def access_statements(member: Member) -> list[SQL]:
     """Privileges and the comment; row security comes when the table has its name, for policies may look at others."""
     properties, relation = member.properties, member.working.identifier
     found = [
@@ -13202,12 +13915,28 @@ def _access(member: Member) -> list[SQL]:
     return found
 
 
+def reference_statements(conversion: Conversion) -> list[SQL]:
+    """The shared tables are registered as such."""
+    return [
+        compose(
+            "INSERT INTO dp.table_config (tbl, root, role) VALUES ({}::regclass, {}::regclass, {})",
+            Literal(name.text),
+            Literal(conversion.root.working.identifier.text),
+            Literal(REFERENCE),
+        )
+        for name, is_own in conversion.references
+        if is_own
+    ]
+
+
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
     """The indexes and unique rules of a new table, widened by the keys; one a step."""
     working = member.working
     found = []
     for index in member.structure.indexes:
         found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+    for name, definition in member.facts.unchecked:
+        found.append([add_constraint(working.identifier, name, SQL(definition))])
     identity = replica_identity_statement(member.properties, working.identifier)
     if identity is not None:
         found.append([identity])
@@ -13375,6 +14104,101 @@ def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
 def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
     count = moment.year * 12 + moment.month - 1 + months
     return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_record': r'''"""What a conversion changed of a table, noted with the new one: dp.unconvert takes back just that."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from ..sql import SQL, Literal, compose
+from .conversion import Conversion, Member, key_columns, root_columns
+from .unique import lacking
+
+
+class Key(NamedTuple):
+    """What a foreign key said before it got the partition keys."""
+
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+    on_update: str
+    is_deferrable: bool
+    is_deferred: bool
+
+
+class Record(NamedTuple):
+    """What was changed of one table."""
+
+    added: tuple[str, ...]  # columns
+    altered: dict[str, str]  # columns of another type or collation, and what they were
+    nullable: tuple[str, ...]  # columns that became NOT NULL
+    indexes: dict[str, tuple[str, ...]]  # unique rules that got keys
+    foreign_keys: dict[str, Key]
+    publications: dict[str, tuple[str, ...]]  # column lists
+    clustered: str | None
+
+
+NOTHING = Record((), {}, (), {}, {}, {}, None)
+
+
+def made(conversion: Conversion, member: Member) -> Record:
+    """What a conversion changes of a table."""
+    wanted = root_columns(conversion.settings) if member.is_root else key_columns(conversion)
+    present = {column.name: column for column in member.structure.columns}
+    there = [column for column in wanted if column.name in present]
+    keys = conversion.keys
+    return Record(
+        tuple(column.name for column in wanted if column.name not in present),
+        {
+            column.name: present[column.name].declaration.text
+            for column in there
+            if not present[column.name].is_alike(column)
+        },
+        tuple(column.name for column in there if not present[column.name].is_not_null),
+        {
+            index.name: lacking(index, keys)
+            for index in member.structure.indexes
+            if index.is_unique and index.constraint_type != "x"
+        },
+        {
+            key.name: Key(
+                key.columns,
+                key.parent_columns,
+                key.on_update,
+                key.is_deferrable,
+                key.is_deferred,
+            )
+            for key in (*member.owners, *member.others)
+        },
+        {each.name: each.columns for each in member.structure.publications if each.columns},
+        member.facts.clustered,
+    )
+
+
+def statement(conversion: Conversion, member: Member) -> SQL:
+    """The row that notes it."""
+    return compose(
+        "INSERT INTO dp.conversion_record (tbl, root, changes) VALUES ({}::regclass, {}::regclass, {})",
+        Literal(member.working.identifier.text),
+        Literal(conversion.root.working.identifier.text),
+        Literal(json.dumps(made(conversion, member))),
+    )
+
+
+def read(text: str | None) -> Record:
+    """A noted row; nothing of a table that was declared."""
+    if text is None:
+        return NOTHING
+    added, altered, nullable, indexes, foreign_keys, publications, clustered = json.loads(text)
+    return Record(
+        tuple(added),
+        altered,
+        tuple(nullable),
+        {name: tuple(keys) for name, keys in indexes.items()},
+        {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
+        {name: tuple(columns) for name, columns in publications.items()},
+        clustered,
+    )
 ''','plan.conversion_steps': r'''"""A conversion as a list of steps that are stored, and done one after the other."""
 
 from __future__ import annotations
@@ -13391,7 +14215,7 @@ from .foreign_keys import ACTIONS
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
-RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC, DROP_INDEX = (
     "run",
     "slices",
     "copy",
@@ -13400,6 +14224,7 @@ RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
     "global index",
     "move",
     "sync",
+    "drop index",
 )
 
 
@@ -13426,7 +14251,7 @@ def parts(conversion: Conversion) -> list[Part]:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
     found += _indexes(conversion) + _foreign_keys(conversion)
     for member in conversion.members:
-        found.append(_verification(conversion, member))
+        found.append(verification(conversion, member))
     root = conversion.root
     switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
@@ -13440,6 +14265,9 @@ def _structure(conversion: Conversion) -> list[Part]:
     for member in conversion.members:
         made = conversion_form.table_statements(conversion, member)
         found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    registered = conversion_form.reference_statements(conversion)
+    if registered:
+        found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -13478,7 +14306,8 @@ def _foreign_keys(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _verification(conversion: Conversion, member: Member) -> Part:
+def verification(conversion: Conversion, member: Member) -> Part:
+    """Compare a table with its copy."""
     statements = (
         conversion_copy.content(conversion, member, member.identifier),
         conversion_copy.content(conversion, member, member.working.identifier),
@@ -13500,7 +14329,7 @@ def _afterwards(conversion: Conversion) -> list[Part]:
     for key in conversion.outside:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
-            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -13528,6 +14357,8 @@ def _move_statement(member: Member) -> SQL:
 
 def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
     """The unique rules that hold over all partitions through global indexes."""
+    if conversion.is_back:
+        return []
     if conversion.allow_weaker_unique:
         return _needed_outside(conversion)
     return [
@@ -13579,7 +14410,8 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
     return None
 
 
-def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+def outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    """A foreign key of another table, made again to what holds its columns."""
     action = SQL(ACTIONS[key.on_delete])
     if key.delete_columns:
         action = compose("{} ({})", action, names(key.delete_columns))
@@ -13637,7 +14469,8 @@ from .structure import ENABLED_WORDS, Sequence
 
 def lock_statement(conversion: Conversion) -> SQL:
     """Nobody reads or writes the plain tables while they are exchanged."""
-    listed = ", ".join(member.identifier.text for member in conversion.members)
+    only = "ONLY " if conversion.is_back else ""  # partitions are reached by their tables alone
+    listed = ", ".join(f"{only}{member.identifier}" for member in conversion.members)
     return compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", SQL(listed))
 
 
@@ -13683,13 +14516,11 @@ def _put_away(member: Member) -> list[SQL]:
 def _put_in_place(conversion: Conversion, member: Member) -> list[SQL]:
     structure, working, settings = member.structure, member.working, conversion.settings
     schema = Identifier(structure.schema)
-    found = [
-        compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema),
-        compose(
-            "ALTER TABLE {} SET SCHEMA {}", Identifier(working.schema, naming.template_name(structure.name)), schema
-        ),
-    ]
-    if member.is_root and settings.slice_key is not None:
+    found = [compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema)]
+    if not conversion.is_back:
+        template = Identifier(working.schema, naming.template_name(structure.name))
+        found.append(compose("ALTER TABLE {} SET SCHEMA {}", template, schema))
+    if member.is_root and settings.slice_key is not None and not conversion.is_back:
         function = Identifier(working.schema, naming.derived_name(structure.name, "set_slice_key"))
         found.append(compose("ALTER FUNCTION {}() SET SCHEMA {}", function, schema))
     for each in structure.statistics:
@@ -14523,7 +15354,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each is None:
             continue
         identifier = Identifier(table.schema, each.name)
-        operations += _let_go_operations(hierarchy, table, each)
+        operations += let_go_operations(hierarchy, table, each)
         if each.schema != table.schema:
             for name in (each.name, *each.leaves):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
@@ -14554,7 +15385,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
-def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
     """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
     locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
     return [
@@ -15118,6 +15949,184 @@ def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
         return []
     expected, actual = wanted.cluster_index, state.cluster_index
     return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.estimate': r'''"""What a layout costs: relations, locks, memory, and the time of planning, before any of it is built."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .planning_times import (
+    ARRAY_BYTES,
+    ARRAY_SLICES,
+    BOTH_KEYS,
+    BY_ID,
+    CACHE_BYTES,
+    HASH_KEY,
+    JOIN_BY_HASH_KEY,
+    JOIN_WITHOUT_KEY,
+    LARGE_ARRAY,
+    MEASURED_ARRAY,
+    MEASURED_INDEXES,
+    MILLISECONDS,
+    OPENING_MS,
+    PLANNER_BYTES,
+)
+
+LAYOUT = "layout"
+GOOD, SLOW, TOO_MANY_LOCKS = "good", "slow to plan", "beyond the lock table"
+SLOW_MS = 100.0  # of planning: more than most queries take to run
+_JOINED = {JOIN_WITHOUT_KEY: 3, JOIN_BY_HASH_KEY: 3}  # tables
+_BY_SLICE = (HASH_KEY, JOIN_BY_HASH_KEY)  # a leaf of each slice is planned; by the other kinds all or one
+LOCKS_INDEXES_OF_PARENTS_SINCE = 16
+
+
+class Layout(NamedTuple):
+    """Tables that are partitioned alike."""
+
+    slices: int
+    hash_partitions: int  # 0: no hash level
+    tables: int
+    indexes: int  # of each table
+
+    @property
+    def leaves(self) -> int:
+        """Of one table."""
+        return self.slices * max(self.hash_partitions, 1)
+
+    @property
+    def inner(self) -> int:
+        """The partitioned relations of one table: itself, and its slices where they are partitioned in turn."""
+        return 1 + (self.slices if self.hash_partitions else 0)
+
+
+class Estimate(NamedTuple):
+    """One row of dp.estimate."""
+
+    query: str
+    leaves: int
+    relations: int  # with indexes
+    locks: int | None
+    sessions: int | None  # that may do it at the same time
+    planning_ms: float | None
+    first_planning_ms: float | None
+    planner_bytes: int | None
+    cache_bytes: int
+    verdict: str
+
+
+def estimates(layout: Layout, version: int, lock_table: int, array: int, factor: float) -> list[Estimate]:
+    """The whole layout, then each kind of query that its tables can be asked; ``factor``: how slow the server is."""
+    kinds = [kind for kind in MILLISECONDS[_measured(version)] if layout.tables >= _JOINED.get(kind, 1)]
+    found = [_of_query(kind, layout, version, lock_table, array, factor) for kind in kinds]
+    relations = layout.tables * (layout.leaves + layout.inner)
+    worst = max((each.locks or 0) for each in found)
+    whole = Estimate(
+        LAYOUT,
+        layout.tables * layout.leaves,
+        relations * (1 + layout.indexes),
+        None,
+        None,
+        None,
+        None,
+        None,
+        relations * (1 + layout.indexes) * CACHE_BYTES,
+        GOOD if worst <= lock_table else TOO_MANY_LOCKS,
+    )
+    return [whole, *found]
+
+
+def _of_query(kind: str, layout: Layout, version: int, lock_table: int, array: int, factor: float) -> Estimate:
+    joined = _JOINED.get(kind, 1)
+    leaves, inner = _planned(kind, layout)
+    relations, indexes = (joined * number for number in _locked(leaves, inner, layout.indexes, version))
+    locks = relations + indexes
+    milliseconds = planning_ms(kind, layout, version, array) * factor
+    memory = _interpolated(PLANNER_BYTES[kind], _size(kind, layout)) * _by_indexes(layout)
+    if kind == LARGE_ARRAY:
+        memory += ARRAY_BYTES * _size(kind, layout) * (array - MEASURED_ARRAY)
+        memory = max(memory, _interpolated(PLANNER_BYTES[BY_ID], layout.leaves))
+    verdict = SLOW if milliseconds > SLOW_MS else GOOD
+    return Estimate(
+        kind,
+        joined * leaves,
+        relations + indexes,
+        locks,
+        max(lock_table // locks, 0),
+        round(milliseconds, 2),
+        round(milliseconds + locks * OPENING_MS * factor, 2),
+        max(int(memory), 0),
+        locks * CACHE_BYTES,
+        TOO_MANY_LOCKS if locks > lock_table else verdict,
+    )
+
+
+def _planned(kind: str, layout: Layout) -> tuple[int, int]:
+    """How many leaves and partitioned relations of each table are locked by planning a query."""
+    if kind == BOTH_KEYS:
+        return 1, min(layout.inner, 2)
+    return (layout.slices if kind in _BY_SLICE else layout.leaves), layout.inner
+
+
+def _size(kind: str, layout: Layout) -> int:
+    """What the cost of a kind of query goes by."""
+    if kind == BOTH_KEYS:
+        return 1
+    if kind == LARGE_ARRAY:
+        return layout.leaves + ARRAY_SLICES * layout.slices
+    return layout.slices if kind in _BY_SLICE else layout.leaves
+
+
+def planning_ms(kind: str, layout: Layout, version: int, array: int = MEASURED_ARRAY) -> float:
+    """How long planning takes in a session that has done it before."""
+    measured = MILLISECONDS[_measured(version)]
+    found = _interpolated(measured[kind], _size(kind, layout))
+    if kind == LARGE_ARRAY:  # each leaf has its own copy of the array
+        plain = min(found, _interpolated(measured[BY_ID], layout.leaves))
+        found = plain + (found - plain) * array / MEASURED_ARRAY
+    return found * _by_indexes(layout)
+
+
+def _by_indexes(layout: Layout) -> float:
+    """An index costs about half as much as the leaf itself."""
+    return (2 + layout.indexes) / (2 + MEASURED_INDEXES)
+
+
+def _measured(version: int) -> int:
+    """The measured version whose planner a server has: the newest that is not newer."""
+    return max((each for each in MILLISECONDS if each <= version), default=min(MILLISECONDS))
+
+
+def _interpolated(points: tuple[tuple[int, float], ...], size: int) -> float:
+    """Straight on logarithmic axes from one measurement to the next, and beyond the last as before it."""
+    if len(points) == 1:
+        return points[0][1]
+    at = next((number for number, point in enumerate(points[1:-1], start=1) if point[0] >= size), len(points) - 1)
+    (left, low), (right, high) = points[at - 1], points[at]
+    share = math.log(max(size, 1) / left) / math.log(right / left)
+    return float(low * (high / low) ** share)
+
+
+def locks_without_key(layout: Layout, version: int) -> int:
+    """What a statement that binds no key locks of one table."""
+    return sum(_locked(layout.leaves, layout.inner, layout.indexes, version))
+
+
+def _locked(leaves: int, inner: int, indexes: int, version: int) -> tuple[int, int]:
+    """Relations and indexes that are locked with so many leaves and partitioned relations."""
+    indexed = leaves + (inner if version >= LOCKS_INDEXES_OF_PARENTS_SINCE else 0)
+    return leaves + inner, indexed * indexes
+
+
+def largest_fitting(layout: Layout, version: int, lock_table: int) -> Layout | None:
+    """The same slices with as many leaves as the lock table has room for; None where not even one has."""
+    number = layout.hash_partitions
+    while number > 1:
+        number //= 2
+        smaller = layout._replace(hash_partitions=number)
+        if locks_without_key(smaller, version) <= lock_table:
+            return smaller
+    return None
 ''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
 
 The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
@@ -16631,7 +17640,7 @@ def detach_steps(
         operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations += _detach(hierarchy, table, each)
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
+        operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -16703,7 +17712,7 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(
+def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
@@ -16736,7 +17745,7 @@ def finalize_step(
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
+    afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -17256,6 +18265,59 @@ def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
         )
         for leaf in leaves
     ]
+''','plan.planning_times': r'''"""What planning was measured to cost, by major version and kind of query.
+
+``make bench ARGS='planning --server 18'`` measures it: three tables with two indexes each, and
+enable_partitionwise_join on.
+
+A pair is the number of leaves of each table, or of slices where the hash key is bound to one value, and what planning
+took: by the server's own count of processor time, the least of several runs. The memory is what EXPLAIN (MEMORY) says.
+"""
+
+from __future__ import annotations
+
+BY_ID = "by Id"
+JOIN_WITHOUT_KEY = "no key, three tables joined"
+HASH_KEY = "hash key"
+JOIN_BY_HASH_KEY = "hash key, three tables joined"
+BOTH_KEYS = "both keys"
+LARGE_ARRAY = "hash key in a large array"
+
+MEASURED_INDEXES = 2  # of each leaf
+MEASURED_ARRAY = 1000  # values
+OPENING_MS = 0.04  # for each relation, the first time in a session
+CACHE_BYTES = 8192  # that a session keeps of each relation
+ARRAY_SLICES = 10  # a slice costs a large array as much as so many leaves: each value is hashed for it
+ARRAY_BYTES = 236  # for each value and leaf, slices counted so
+
+Points = tuple[tuple[int, float], ...]
+
+MILLISECONDS: dict[int, dict[str, Points]] = {
+    15: {
+        BY_ID: ((24, 0.186), (192, 2.92), (384, 10.2), (768, 25.6), (1600, 67.3)),
+        JOIN_WITHOUT_KEY: ((24, 8.95), (192, 166.0), (384, 839.0)),
+        HASH_KEY: ((6, 0.083), (12, 0.144), (24, 0.278), (48, 0.898), (100, 2.59)),
+        JOIN_BY_HASH_KEY: ((6, 1.38), (12, 2.97), (24, 7.42), (48, 21.5), (100, 70.2)),
+        BOTH_KEYS: ((1, 0.034),),
+        LARGE_ARRAY: ((84, 6.44), (312, 29.4), (624, 64.0), (1248, 137.0), (2600, 345.0)),
+    },
+    18: {
+        BY_ID: ((24, 0.202), (192, 2.99), (384, 13.5), (768, 35.2), (1600, 80.4)),
+        JOIN_WITHOUT_KEY: ((24, 5.38), (192, 72.0), (384, 154.0), (768, 331.0), (1600, 773.0)),
+        HASH_KEY: ((6, 0.092), (12, 0.195), (24, 0.308), (48, 0.751), (100, 2.93)),
+        JOIN_BY_HASH_KEY: ((6, 1.07), (12, 2.5), (24, 5.09), (48, 12.4), (100, 31.4)),
+        BOTH_KEYS: ((1, 0.042),),
+        LARGE_ARRAY: ((84, 5.88), (312, 27.5), (624, 65.0), (1248, 135.0), (2600, 297.0)),
+    },
+}
+PLANNER_BYTES: dict[str, Points] = {
+    BY_ID: ((24, 362496), (192, 2357248), (384, 4718592), (768, 9537536), (1600, 20361216)),
+    JOIN_WITHOUT_KEY: ((24, 6130688), (192, 47494144), (384, 103469056), (768, 238798848), (1600, 641134592)),
+    HASH_KEY: ((6, 176128), (12, 329728), (24, 637952), (48, 1255424), (100, 2597888)),
+    JOIN_BY_HASH_KEY: ((6, 1334272), (12, 2565120), (24, 5052416), (48, 10208256), (100, 21936128)),
+    BOTH_KEYS: ((1, 52224),),
+    LARGE_ARRAY: ((84, 17754112), (312, 69582848), (624, 139164672), (1248, 278397952), (2600, 580355072)),
+}
 ''','plan.propagation': r'''"""What a plain DDL command changed of a managed table, and what carries it to template and partitions."""
 
 from __future__ import annotations
@@ -18855,7 +19917,7 @@ def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
     if options.connection is not None:
         connection = compose(", connection => {}", Literal(options.connection))
     if kind == MAINTENANCE:
-        return compose("CALL dp.run_maintenance({})", root)
+        return compose("CALL dp.run_maintenance({}{})", root, connection)
     if kind == CLUSTER:
         vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
         return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
@@ -19085,13 +20147,13 @@ def _with_slice_key(index: Index, range_key: str, slice_key: str) -> Index:
 
 def _renamed(definition: str, position: int, name: str) -> str:
     """The text of an index with another name for the column at a position of its key."""
-    start, end = _spans(definition)[position]
+    start, end = spans(definition)[position]
     item = definition[start:end]
     rest = item[item.index('"', 1) + 1 :] if item.startswith('"') else item[len(item.split(" ")[0]) :]
     return definition[:start] + Identifier(name).text + rest + definition[end:]
 
 
-def _spans(definition: str) -> list[tuple[int, int]]:
+def spans(definition: str) -> list[tuple[int, int]]:
     """Where the items of the first list in parentheses are."""
     found, depth, quote, start = [], 0, "", 0
     for position in range(list_end(definition) + 1):
@@ -19597,6 +20659,269 @@ def _keys(hierarchy: Hierarchy, table: Table) -> tuple[list[ForeignKey], list[Fo
 
 def _own_keys(hierarchy: Hierarchy, table: Table) -> list[ForeignKey]:
     return [key for key in hierarchy.foreign_keys if key.child == table.oid == key.parent]
+''','plan.unconversion': r'''"""Making a hierarchy plain tables again: what a conversion added is taken away, everything else stays."""
+
+from __future__ import annotations
+
+import json
+
+from .. import errors, naming
+from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, names
+from . import conversion_form, conversion_switch, keeping, trees
+from .conversion import Conversion, Member, kept_schema, working_schema
+from .conversion_record import Record
+from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
+from .foreign_keys import ACTIONS, SETTING_ACTIONS
+from .properties import column_statements, storage_clause
+from .slice_form import spans
+from .structure import Index, Structure, add_constraint
+
+LOCKS_OF_TABLE = 12
+
+
+def narrowed(member: Member, record: Record, hierarchy: Hierarchy) -> Member:
+    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
+    structure = member.structure
+    table = hierarchy.table(member.oid)
+    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    internal = _internal_triggers(hierarchy, table, record)
+    foreign_keys = tuple(_narrowed_key(key, record) if key.name in inside else key for key in structure.foreign_keys)
+    publications = tuple(
+        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
+        for each in structure.publications
+    )
+    kept = structure._replace(
+        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
+        foreign_keys=foreign_keys,
+        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
+        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
+        publications=publications,
+    )
+    stored = tuple(column for column in member.facts.stored if column not in record.added)
+    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
+    statistics = tuple(each for each in member.properties.statistics if each.name in own)
+    return member._replace(
+        structure=kept,
+        properties=member.properties._replace(statistics=statistics),
+        facts=member.facts._replace(stored=stored),
+        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
+        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
+    )
+
+
+def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in dropped)
+
+
+def _internal_triggers(hierarchy: Hierarchy, table: Table, record: Record) -> set[str]:
+    """The triggers that keep the slice key and global indexes."""
+    found = {
+        name
+        for index in table.global_indexes
+        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
+    }
+    if hierarchy.policy.slice_key in record.added:
+        found.add(naming.derived_name(table.name, "set_slice_key"))
+    return found
+
+
+def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
+    """An index without the columns that go."""
+    gone = record.indexes.get(index.name, ())
+    left = [column for column in index.columns if column in record.added and column not in gone]
+    if left:
+        raise errors.DependentObjects(
+            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
+            "It was made after the conversion, which had added the column.",
+            "Drop the index first: SELECT dp.drop_index(...).",
+        )
+    cut = [position for position, column in enumerate(index.columns) if column in gone]
+    if not cut:
+        return index
+    found = spans(index.definition)
+    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
+    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
+    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
+
+
+def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
+    return tuple(column for position, column in enumerate(columns) if position not in cut)
+
+
+def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
+    """A foreign key without the partition keys that it got, and as it was besides."""
+    was = record.foreign_keys.get(key.name)
+    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
+        return key
+    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
+    return key._replace(
+        columns=was.columns,
+        parent_columns=was.parent_columns,
+        on_update=was.on_update,
+        delete_columns=delete_columns,
+        is_deferrable=was.is_deferrable,
+        is_deferred=was.is_deferred,
+    )
+
+
+def _clause(key: ForeignKey, parent: Composable) -> SQL:
+    action = SQL(ACTIONS[key.on_delete])
+    if key.on_delete in SETTING_ACTIONS and key.delete_columns:
+        action = compose("{} ({})", action, names(key.delete_columns))
+    deferral = " DEFERRABLE" if key.is_deferrable else ""
+    return compose(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
+        names(key.columns),
+        parent,
+        names(key.parent_columns),
+        SQL(ACTIONS[key.on_update]),
+        action,
+        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
+    )
+
+
+def parts(
+    conversion: Conversion,
+    records: dict[int, Record],
+    hierarchy: Hierarchy,
+    leaves: dict[int, list[tuple[int, Identifier]]],
+    slices: dict[int, list[Identifier]],
+    lookups: list[SQL],
+) -> list[Part]:
+    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
+    root = conversion.root
+    found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
+    for member in conversion.members:
+        made = tuple(_table_statements(member, records[member.oid]))
+        found.append(Part("structure", RUN, member.working.identifier, made, member.oid))
+    for member in conversion.members:
+        for oid, leaf in leaves[member.oid]:
+            found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
+    found += _rules(conversion, records)
+    found += [verification(conversion, member) for member in conversion.members]
+    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
+    found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
+    return found + _afterwards(conversion, hierarchy, slices)
+
+
+def _table_statements(member: Member, record: Record) -> list[SQL]:
+    working, properties = member.working.identifier, member.properties
+    found = [
+        compose(
+            "CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS){}",
+            SQL("UNLOGGED " if properties.is_unlogged else ""),
+            working,
+            member.identifier,
+            compose(" TABLESPACE {}", Identifier(properties.tablespace)) if properties.tablespace else SQL(""),
+        )
+    ]
+    found += [compose("ALTER TABLE {} DROP COLUMN {}", working, Identifier(column)) for column in record.added]
+    for column, declaration in record.altered.items():
+        found.append(compose("ALTER TABLE {} ALTER COLUMN {} TYPE {}", working, Identifier(column), SQL(declaration)))
+    for column in record.nullable:
+        found.append(compose("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", working, Identifier(column)))
+    if properties.options:
+        found.append(compose("ALTER TABLE {} SET ({})", working, storage_clause(properties.options)))
+    found += column_statements(properties, working)
+    return found + conversion_form.unchecked_statements(member) + conversion_form.access_statements(member)
+
+
+def _copy(member: Member, leaf: Identifier) -> SQL:
+    columns = list(member.facts.stored)
+    return compose(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS t",
+        member.working.identifier,
+        names(columns),
+        comma_list(conversion_form.identifiers("t", columns)),
+        leaf,
+    )
+
+
+def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
+    """Indexes, then foreign keys and triggers."""
+    found = []
+    for member in conversion.members:
+        working = member.working.identifier
+        for statements in conversion_form.index_steps(conversion, member):
+            found.append(Part("indexes", RUN, working, tuple(statements), member.oid))
+        clustered = records[member.oid].clustered
+        if clustered is not None and any(index.name == clustered for index in member.structure.indexes):
+            mark = compose("ALTER TABLE {} CLUSTER ON {}", working, Identifier(clustered))
+            found.append(Part("indexes", RUN, working, (mark,), member.oid))
+        found.append(Part("indexes", RUN, working, (compose("ANALYZE {}", working),), member.oid))
+    inside = {member.oid: member.working.identifier for member in conversion.members}
+    for member in conversion.members:
+        working = member.working.identifier
+        for key in member.structure.foreign_keys:
+            parent = inside.get(key.parent, SQL(key.parent_text))
+            statement = add_constraint(working, key.name, _clause(key, parent))
+            found.append(Part("foreign keys", RUN, working, (statement,), member.oid))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("foreign keys", RUN, working, tuple(triggers), member.oid))
+    return found
+
+
+def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+    root = conversion.root
+    found = [
+        Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid)
+        for each in conversion.dependents
+        for statement in each.afterwards
+    ]
+    tables = {index.oid: table for table in hierarchy.tables for index in table.global_indexes}
+    for key in conversion.outside:
+        statement = outside_key(key, tables[key.parent].identifier)
+        found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+    for table in hierarchy.tables:
+        for index in table.global_indexes:
+            found.append(_drop_index(table, index))
+    return found + _dropping(conversion, hierarchy, slices)
+
+
+def _drop_index(table: Table, index: GlobalIndex) -> Part:
+    call = compose("SELECT dp.drop_global_index({}::regclass)", Literal(index.identifier.text))
+    arguments = json.dumps({"side": index.oid})
+    return Part("afterwards", DROP_INDEX, index.identifier, (call,), table.oid, arguments=arguments)
+
+
+def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+    """The partitioned tables go, in transactions that the lock table bears; the root with the last traces."""
+    root = conversion.root
+    found = []
+    for member in reversed(conversion.members):
+        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
+        for key in [key for key in hierarchy.foreign_keys if key.child == member.oid]:
+            locks = 3 * (trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)) + LOCKS_OF_TABLE
+            drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
+            found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
+    for member in reversed(conversion.members):
+        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
+        for each in slices[member.oid]:
+            found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
+        drop = compose("DROP TABLE {}", table)
+        if not member.is_root:
+            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
+    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
+
+
+def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
+    root = conversion.root.structure
+    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
+    if hierarchy.policy.slice_key is not None:
+        function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
+        found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
+    schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
+    for schema in schemas:
+        found.append(compose("DROP SCHEMA {}", Identifier(working_schema(schema))))
+        found.append(compose("DROP SCHEMA {}", Identifier(kept_schema(schema))))
+    return found
+
+
+def reading_locks(hierarchy: Hierarchy) -> int:
+    """What comparing all row versions in one transaction takes."""
+    return sum(trees.planned(hierarchy, table) for table in hierarchy.tables) + LOCKS_OF_TABLE
 ''','plan.unique': r'''"""Unique rules of a table that is partitioned: what they become, and which cannot be kept."""
 
 from __future__ import annotations
@@ -20228,6 +21553,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         )
     for name, value in (*_SETTINGS, ("role", owner), ("search_path", context.search_path or "pg_catalog, pg_temp")):
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
+def set_parameter(name: str, value: str) -> None:
+    """Set a parameter of the other session."""
+    _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
 def _signed(oid: int) -> int:
@@ -21164,11 +22494,12 @@ COMMENT ON TABLE dp.progress_entry IS
 CREATE TABLE dp.conversion_config (
     root regclass PRIMARY KEY,
     hierarchy regclass,
+    is_back boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
     started timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dp.conversion_config IS
-'Conversions of plain tables: the plain root, the root of the hierarchy that takes its place, and how far they are.';
+'Conversions: the root, that which takes its place (of a hierarchy, or back: a plain one), and how far they are.';
 
 CREATE TABLE dp.conversion_table (
     root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
@@ -21178,6 +22509,14 @@ CREATE TABLE dp.conversion_table (
     PRIMARY KEY (root, plain)
 );
 COMMENT ON TABLE dp.conversion_table IS 'The plain tables of a conversion, parents before children, and what takes their place.';
+
+CREATE TABLE dp.conversion_record (
+    tbl regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    changes jsonb NOT NULL
+);
+CREATE INDEX conversion_record_root ON dp.conversion_record (root);
+COMMENT ON TABLE dp.conversion_record IS 'What a conversion changed of each table, for dp.unconvert to take back.';
 
 CREATE TABLE dp.conversion_step (
     root regclass NOT NULL REFERENCES dp.conversion_config ON DELETE CASCADE,
@@ -21205,9 +22544,10 @@ SELECT pg_extension_config_dump('dp.job_config', '');
 SELECT pg_extension_config_dump('dp.conversion_config', '');
 SELECT pg_extension_config_dump('dp.conversion_table', '');
 SELECT pg_extension_config_dump('dp.conversion_step', '');
+SELECT pg_extension_config_dump('dp.conversion_record', '');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.global_index_config,
-dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step TO PUBLIC;
+dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
 GRANT SELECT ON dp.log_entry TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
@@ -21258,6 +22598,7 @@ BEGIN
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
+    DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
     DELETE FROM dp.table_config AS t WHERE t.tbl::oid = ANY (gone);
     DELETE FROM dp.hierarchy_config AS h WHERE h.root::oid = ANY (gone);
     DELETE FROM dp.conversion_config AS c WHERE c.root::oid = ANY (gone);
@@ -21357,6 +22698,8 @@ CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversio
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
 FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_record
+FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -21652,10 +22995,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_862feae80067'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -21930,10 +23273,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -21952,10 +23295,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -21981,10 +23324,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -22006,10 +23349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -22027,10 +23370,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -22048,10 +23391,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -22082,10 +23425,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_862feae80067'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22101,10 +23444,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_862feae80067'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22129,10 +23472,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_862feae80067'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -22164,10 +23507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -22189,10 +23532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -22218,22 +23561,23 @@ CREATE FUNCTION dp.create_hierarchy(
     bucket text DEFAULT NULL,
     lock_timeout interval DEFAULT '500 ms',
     allow_weaker_unique boolean DEFAULT false,
+    allow_large_layout boolean DEFAULT false,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
 'Declares the root of a hierarchy: partitioned by RANGE of range_key (or of the slice key), then by HASH of hash_key.
 A plain empty table is made anew as a partitioned one. Creates no slices: register the children first, then CALL dp.run_maintenance.
-Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys.';
+Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys, 53200 more leaves than the lock table has room for.';
 
 -- functions/create_index.sql.j2
 CREATE FUNCTION dp.create_index(
@@ -22248,10 +23592,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -22268,10 +23612,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -22288,10 +23632,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -22309,10 +23653,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -22330,10 +23674,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -22357,10 +23701,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22378,10 +23722,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -22398,10 +23742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -22417,10 +23761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -22437,10 +23781,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -22456,10 +23800,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -22476,10 +23820,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -22496,10 +23840,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -22516,10 +23860,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -22535,10 +23879,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -22555,15 +23899,52 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
 'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
 Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/estimate.sql.j2
+CREATE FUNCTION dp.estimate(
+    root regclass DEFAULT NULL,
+    slices integer DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    tables integer DEFAULT NULL,
+    indexes integer DEFAULT NULL,
+    array_values integer DEFAULT 1000,
+    calibrate boolean DEFAULT false
+)
+RETURNS TABLE (
+    query text,
+    leaves bigint,
+    relations bigint,
+    locks bigint,
+    sessions bigint,
+    planning_ms double precision,
+    first_planning_ms double precision,
+    planner_bytes bigint,
+    cache_bytes bigint,
+    verdict text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
+return GD['dialog_partition_0_1_0_c22228720d53'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.estimate IS
+'What a layout costs, that of a hierarchy or another: relations, and for each kind of query the locks, time and memory of planning, from measurements of the running major version.
+Locks nothing; calibrate measures on this server with a temporary table that is gone afterwards.
+Errors: 22023, 42501 calibrate without the right to create temporary tables, 42704 no hierarchy.';
 
 -- functions/explain.sql.j2
 CREATE FUNCTION dp.explain(
@@ -22582,10 +23963,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_862feae80067'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22602,10 +23983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -22631,10 +24012,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_862feae80067'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -22711,10 +24092,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_862feae80067'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -22747,10 +24128,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_862feae80067'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -22775,10 +24156,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_862feae80067'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22800,10 +24181,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -22821,10 +24202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -22842,10 +24223,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -22866,10 +24247,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_862feae80067'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22896,10 +24277,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_862feae80067'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22923,10 +24304,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -22944,10 +24325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -22966,10 +24347,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -22986,10 +24367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -23006,10 +24387,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -23026,10 +24407,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_862feae80067'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c22228720d53'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -23177,10 +24558,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -23195,10 +24576,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -23218,10 +24599,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -23250,10 +24631,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -23275,10 +24656,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -23297,10 +24678,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -23320,10 +24701,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -23341,10 +24722,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -23361,10 +24742,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -23381,10 +24762,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -23395,20 +24776,22 @@ Locks a leaf SHARE UPDATE EXCLUSIVE. Commits each step. Errors: 08001 no second 
 -- procedures/run_maintenance.sql.j2
 CREATE PROCEDURE dp.run_maintenance(
     root regclass DEFAULT NULL,
+    connection text DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_c22228720d53'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: default draining, slices ahead of the clock, gaps, missing leaves, retention, ANALYZE of parents, old log rows.
-Commits step by step; called again after a kill it goes on. A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
-Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+Commits step by step; called again after a kill it goes on. connection: slices that retention retires are detached CONCURRENTLY, in a second session by dblink.
+A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
+Errors: P0001 naming those that failed (08001 no second session among the reasons), 2D000 in a transaction block, 42704, 55006 another run.';
 
 -- procedures/set_not_null_online.sql.j2
 CREATE PROCEDURE dp.set_not_null_online(
@@ -23418,10 +24801,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -23437,13 +24820,33 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_862feae80067' not in GD:
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_862feae80067'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c22228720d53'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
 'Gives slices, leaves and templates what parent and template say: runs the statements of dp.drift, those that write all rows of a leaf anew only with rewrite.
 A template that is lost is made anew as the newest leaf is.
 Locks each partition ACCESS EXCLUSIVE, a few in a transaction. Commits step by step. Errors: 2D000 in a transaction block, 42501 owner, 42704, 55006, 55P03.';
+
+-- procedures/unconvert.sql.j2
+CREATE PROCEDURE dp.unconvert(
+    root regclass,
+    batch_blocks integer DEFAULT 4096,
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpython3u
+AS $python$
+if 'dialog_partition_0_1_0_c22228720d53' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_c22228720d53'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+$python$;
+
+COMMENT ON PROCEDURE dp.unconvert IS
+'Makes plain tables of a hierarchy, with the rows as they are, the application stopped: what dp.convert added to the tables
+is taken away again, everything else stays. A hierarchy that was declared keeps its key columns.
+Locks: a leaf SHARE while rows are copied from it, all tables ACCESS EXCLUSIVE while they are exchanged. Commits each step.
+Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 2D000, 53200, 55006, 55P03.';

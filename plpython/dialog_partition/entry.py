@@ -69,10 +69,12 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
     "drop_converted": "convert",
+    "unconvert": "unconvert",
 }
 READING = (
     "check",
@@ -85,6 +87,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 

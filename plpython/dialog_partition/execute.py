@@ -270,6 +270,11 @@ def log_failure(context: Context, message: str) -> None:
     _running.clear()
 
 
+def forget_step() -> None:
+    """The step at work has failed, and that is no failure of the call."""
+    _running.clear()
+
+
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
     _log(context, "done", message, _running[0] if _running else None)

@@ -197,6 +197,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
+def set_parameter(name: str, value: str) -> None:
+    """Set a parameter of the other session."""
+    _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
 def _signed(oid: int) -> int:
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 

@@ -28,6 +28,7 @@ COMMITTING_PROCEDURES = {
     "run_maintenance",
     "set_not_null_online",
     "sync",
+    "unconvert",
 }
 
 # Everything that belongs to the extension, a line an object: functions with parameters and result, relations with

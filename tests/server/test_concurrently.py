@@ -38,6 +38,12 @@ def connection(db: Database) -> str:
 
 @pytest.fixture
 def owner(db: Database) -> Connection:
+    db.begin_with(prepare)
+    return db.connect()
+
+
+def prepare(db: Database) -> None:
+    """The hierarchy with three slices and some rows."""
     owner = db.connect()
     declare(owner, key_form="slice", premake=0)
     create_slices(owner, "2025-01-01", "2025-04-01")
@@ -45,7 +51,6 @@ def owner(db: Database) -> Connection:
         "INSERT INTO event (id, at, party, at_slice, body) SELECT n, '2025-01-05 00:00+00', 'p' || n, '2025-01-01',"
         " 'text ' || n FROM generate_series(1, 200) AS n"
     )
-    return owner
 
 
 def create(owner: Connection, connection: str, name: str = INDEX, definition: str = "(body)", **named: object) -> None:

@@ -1,11 +1,15 @@
-"""dp.convert: plain tables that hold rows become a hierarchy, with everything they had."""
+"""dp.convert: plain tables that hold rows become a hierarchy, with everything they had, and back."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.support.database import Database
+
+Connection = psycopg.Connection[Any]
 
 PLAIN = """
 CREATE TABLE kind (id int PRIMARY KEY, name text);
@@ -43,6 +47,8 @@ COLUMNS = {
     "item": "id, event_id, message_id, name",
     "word": "item_id, language",
 }
+CONVERT = "CALL dp.convert('event', 'at', 'party', slice => '10 years', hash_partitions => 2"
+STATE = "SELECT state FROM dp.conversion_config"
 
 
 @pytest.fixture
@@ -52,26 +58,243 @@ def plain(db: Database) -> Database:
     return db
 
 
-def contents(database: Database, tables: tuple[str, ...] = TABLES) -> dict[str, list[tuple[object, ...]]]:
+def contents(database: Database, columns: dict[str, str] = COLUMNS) -> dict[str, list[tuple[object, ...]]]:
     """All rows of the tables, by the columns that they had."""
     owner = database.connect()
     return {
-        table: owner.execute(f"SELECT {COLUMNS[table]} FROM {table} ORDER BY {COLUMNS[table]}").fetchall()
-        for table in tables
+        table: owner.execute(f"SELECT {names} FROM {table} ORDER BY {names}").fetchall()
+        for table, names in columns.items()
     }
 
 
-@pytest.mark.parametrize("key_form", ["exact", "slice"])
-def test_all_rows_arrive_and_the_rules_hold(plain: Database, key_form: str) -> None:
-    before = contents(plain)
-    owner = plain.connect()
-    owner.execute("CALL dp.convert('event', 'at', 'party', key_form => %s)", [key_form])
-    assert contents(plain) == before
-    kinds = plain.rows(
-        "SELECT relname, relkind FROM pg_class WHERE relname = ANY (%s) AND relnamespace = 'public'::regnamespace",
+def kinds(database: Database) -> dict[str, str]:
+    """Whether each table is a plain or a partitioned one."""
+    rows = database.rows(
+        "SELECT relname, relkind::text FROM pg_class"
+        " WHERE relname = ANY (%s) AND relnamespace = 'public'::regnamespace",
         list(TABLES),
     )
-    assert {row["relname"]: row["relkind"] for row in kinds} == dict.fromkeys(TABLES, "p")
+    return {row["relname"]: row["relkind"] for row in rows}
+
+
+def definitions(database: Database) -> list[tuple[object, ...]]:
+    """Columns, indexes and constraints of the tables."""
+    rows = database.rows(
+        "SELECT attrelid::regclass::text AS tbl, attname AS name, format_type(atttypid, atttypmod)"
+        " || attnotnull::text AS definition FROM pg_attribute WHERE attrelid = ANY (%s::regclass[]) AND attnum > 0"
+        " AND NOT attisdropped UNION ALL SELECT indrelid::regclass::text, indexrelid::regclass::text,"
+        " pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = ANY (%s::regclass[])"
+        " UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = ANY (%s::regclass[]) ORDER BY 1, 2, 3",
+        *[list(TABLES)] * 3,
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+@pytest.mark.parametrize("key_form", ["exact", "slice"])
+def test_all_rows_arrive_the_rules_hold_and_all_is_as_before_when_they_go_back(plain: Database, key_form: str) -> None:
+    before, described = contents(plain), definitions(plain)
+    owner = plain.connect()
+    owner.execute(f"{CONVERT}, key_form => %s)", [key_form])
+    assert contents(plain) == before
+    assert kinds(plain) == dict.fromkeys(TABLES, "p")
     assert plain.rows("SELECT * FROM dp.drift() LIMIT 5") == []
+    assert plain.rows("SELECT * FROM dp.check() WHERE severity = 'error'") == []
+    key = ("at_slice, ", "'2001-01-01', ") if key_form == "slice" else ("", "")
     with pytest.raises(psycopg.errors.UniqueViolation):
-        owner.execute("INSERT INTO event (id, party, at, kind_id, org) VALUES (1, 'new', now(), 1, 'x')")
+        owner.execute(
+            f"INSERT INTO event ({key[0]}id, party, at, kind_id, org) VALUES ({key[1]}1, 'new', '2001-01-20', 1, 'x')"
+        )
+    column = "at_slice" if key_form == "slice" else "at"
+    owner.execute("UPDATE event SET at = '2023-05-06' WHERE id = 7")
+    apart = plain.value(
+        f"SELECT count(*) FROM word w JOIN item i ON i.id = w.item_id LEFT JOIN message m ON m.id = i.message_id"
+        f" JOIN event e ON e.id = coalesce(i.event_id, m.event_id) WHERE e.{column} <> w.{column}"
+    )
+    assert apart == 0, "a change of the range key reaches the great-grandchildren"
+    owner.execute("UPDATE event SET at = '2007-03-01'::timestamptz + id * interval '17 days' WHERE id = 7")
+
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"plain tables of public\.event are there"):
+        owner.execute("CALL dp.unconvert('event')")
+    assert plain.value("SELECT count(*) FROM public_converted.event") == 400
+    owner.execute("SELECT dp.drop_converted('event')")
+    owner.execute("CALL dp.unconvert('event')")
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    assert contents(plain) == before
+    assert definitions(plain) == described
+    leftovers = plain.rows(
+        "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'public%%_con%%' UNION ALL SELECT relname FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> ALL (%s)"
+        " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " UNION ALL SELECT root::text FROM dp.hierarchy_config",
+        [*TABLES, "kind"],
+    )
+    assert leftovers == []
+
+
+def test_called_twice_it_does_nothing_and_afterwards_neither(plain: Database) -> None:
+    owner = plain.connect()
+    owner.execute(CONVERT + ")")
+    leaves = plain.value("SELECT count(*) FROM dp.leaf")
+    owner.execute(CONVERT + ")")
+    owner.execute("CALL dp.cancel_conversion('kind')")
+    assert plain.value("SELECT count(*) FROM dp.leaf") == leaves
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="took the place"):
+        owner.execute("CALL dp.cancel_conversion('event')")
+    assert len(owner.execute("SELECT * FROM dp.drop_converted('event')").fetchall()) > 1
+    assert owner.execute("SELECT * FROM dp.drop_converted('event')").fetchall() == []
+
+
+def test_rows_without_a_parent_are_refused_or_kept(plain: Database) -> None:
+    owner = plain.connect()
+    owner.execute("INSERT INTO item VALUES (5001, NULL, NULL, 'lost'), (5002, NULL, NULL, 'too')")
+    owner.execute("INSERT INTO word VALUES (5001, 'xx')")
+    before = contents(plain)
+    found = owner.execute(
+        "SELECT tbl::text, detail FROM dp.plan_conversion('event', 'at', 'party') WHERE severity = 'error'"
+    ).fetchall()
+    assert [(table, detail.split(" have ")[0]) for table, detail in found] == [("item", "2 rows"), ("word", "1 rows")]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="rows without a parent"):
+        owner.execute(CONVERT + ")")
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    owner.execute(CONVERT + ", orphans => 'keep')")
+    assert contents(plain) == before
+    assert plain.value("SELECT count(DISTINCT (at, party)) FROM item WHERE id > 5000") == 1
+
+
+def test_rows_whose_parents_disagree_are_refused(plain: Database) -> None:
+    owner = plain.connect()
+    owner.execute("UPDATE item SET message_id = (SELECT max(id) FROM message WHERE event_id = 9) WHERE id = 2")
+    owner.execute("UPDATE message SET answers = 2 WHERE id = 8")
+    found = owner.execute(
+        "SELECT tbl::text, finding FROM dp.plan_conversion('event', 'at', 'party') WHERE severity = 'error'"
+    ).fetchall()
+    assert found == [("message", "parents disagree"), ("item", "parents disagree")]
+
+
+def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) -> None:
+    owner = plain.connect()
+    owner.execute(
+        "CREATE TABLE bookmark (id int PRIMARY KEY, event_id bigint NOT NULL CONSTRAINT marked REFERENCES event"
+        " ON DELETE CASCADE); INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) AS i"
+    )
+    owner.execute(CONVERT + ", exclude => '{bookmark}')")
+    definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
+    assert definition == "FOREIGN KEY (event_id) REFERENCES event_id_global(id) ON DELETE CASCADE"
+    owner.execute("DELETE FROM event WHERE id = 3")
+    assert plain.value("SELECT count(*) FROM bookmark") == 49
+    owner.execute("SELECT dp.drop_converted('event')")
+    owner.execute("CALL dp.unconvert('event')")
+    definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
+    assert definition == "FOREIGN KEY (event_id) REFERENCES event(id) ON DELETE CASCADE"
+
+
+DEPENDING = """
+CREATE VIEW open_events WITH (security_barrier = true) AS SELECT id, party FROM event WHERE mask = 0;
+CREATE VIEW parties AS SELECT DISTINCT party FROM open_events;
+GRANT SELECT ON parties TO reader;
+COMMENT ON VIEW parties IS 'who';
+CREATE MATERIALIZED VIEW totals AS
+    SELECT party, count(*) AS n FROM open_events JOIN message ON event_id = open_events.id GROUP BY party;
+CREATE UNIQUE INDEX totals_party ON totals (party);
+GRANT SELECT ON totals TO reader;
+CREATE VIEW many AS SELECT party FROM totals WHERE n > 100;
+COMMENT ON COLUMN many.party IS 'busy';
+CREATE FUNCTION messages_of(event bigint) RETURNS bigint LANGUAGE sql STABLE
+    BEGIN ATOMIC SELECT count(*) FROM message WHERE event_id = event; END;
+CREATE TABLE log (id bigint);
+CREATE RULE written AS ON INSERT TO log DO ALSO UPDATE event SET mask = 1 WHERE event.id = new.id;
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO public.log SELECT -count(*) FROM gone; RETURN NULL; END';
+CREATE TRIGGER counted AFTER DELETE ON message REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+ALTER TABLE message ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON message TO reader USING (EXISTS (SELECT FROM event WHERE event.id = message.event_id));
+"""
+
+
+def test_what_depends_on_the_tables_means_the_new_ones(plain: Database) -> None:
+    owner = plain.connect()
+    owner.execute(DEPENDING)
+    views = {"open_events": "id, party", "parties": "party", "totals": "party, n", "many": "party"}
+    before = contents(plain, views)
+    owner.execute(CONVERT + ")")
+    assert contents(plain, views) == before
+    owner.execute("SELECT dp.drop_converted('event')")  # nothing means the plain tables any more
+    assert plain.value("SELECT messages_of(7)") == 3
+    assert plain.value("SELECT obj_description('parties'::regclass)") == "who"
+    assert plain.value("SELECT col_description('many'::regclass, 1)") == "busy"
+    assert (
+        plain.value("SELECT reloptions::text FROM pg_class WHERE relname = 'open_events'") == "{security_barrier=true}"
+    )
+    for view in ("parties", "totals"):
+        assert plain.value("SELECT has_table_privilege('reader', %s, 'SELECT')", view)
+    owner.execute("INSERT INTO log VALUES (7)")
+    assert plain.value("SELECT mask FROM event WHERE id = 7") == 1
+    owner.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY totals")
+    owner.execute("DELETE FROM message WHERE event_id = 7")
+    assert plain.value("SELECT min(id) FROM log") == -3
+    policies = plain.rows("SELECT polrelid::regclass::text AS tbl FROM pg_policy WHERE polname = 'own' ORDER BY 1")
+    assert len(policies) == 1 + plain.value("SELECT count(*) * 3 FROM dp.slice WHERE tbl = 'message'::regclass")
+
+
+def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
+    owner = plain.connect()
+    _stop_before_the_exchange(plain, owner)
+    assert plain.value(STATE) == "copying"
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    owner.execute("UPDATE event SET mask = 5 WHERE id = 9")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="were changed after they had been copied"):
+        owner.execute(CONVERT + ")")
+    assert plain.value(STATE) == "changed"
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    before = contents(plain)
+    owner.execute(CONVERT + ")")
+    assert contents(plain) == before
+    assert plain.value("SELECT mask FROM event WHERE id = 9") == 5
+
+
+def _stop_before_the_exchange(plain: Database, owner: Connection) -> None:
+    """A schema that the exchange makes is there when it comes to that."""
+    with plain.server.connect(plain.name) as admin:
+        admin.execute(
+            "CREATE FUNCTION make_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+            " 'BEGIN CREATE SCHEMA public_converted; RETURN NULL; END'"
+        )
+        admin.execute(
+            "CREATE TRIGGER make_it AFTER UPDATE ON dp.conversion_config FOR EACH ROW"
+            " WHEN (new.state = 'copying') EXECUTE FUNCTION make_it()"
+        )
+    with pytest.raises(psycopg.errors.DuplicateSchema):
+        owner.execute(CONVERT + ")")
+    with plain.server.connect(plain.name) as admin:
+        admin.execute("DROP TRIGGER make_it ON dp.conversion_config")
+        admin.execute("DROP SCHEMA public_converted")
+
+
+def test_given_up_nothing_is_left(plain: Database) -> None:
+    owner = plain.connect()
+    before, described = contents(plain), definitions(plain)
+    _stop_before_the_exchange(plain, owner)
+    owner.execute("CALL dp.cancel_conversion('event')")
+    assert contents(plain) == before
+    assert definitions(plain) == described
+    for table in ("hierarchy_config", "table_config", "conversion_config", "conversion_table", "conversion_step"):
+        assert plain.value(f"SELECT count(*) FROM dp.{table}") == 0
+    assert plain.value("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'public%%_con%%'") == 0
+
+
+def test_a_superuser_converts_what_belongs_to_another(plain: Database) -> None:
+    before = contents(plain)
+    admin = plain.connect("postgres")
+    admin.execute(CONVERT + ")")
+    assert contents(plain) == before
+    owners = plain.rows(
+        "SELECT DISTINCT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    )
+    assert owners == [{"owner": "owner"}]
+
+
+def test_a_stranger_may_not(plain: Database) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        plain.connect("stranger").execute(CONVERT + ")")

@@ -19,13 +19,18 @@ SIDE = '"Dialog_Id_global"'
 @pytest.fixture(params=["exact", "slice"])
 def owner(db: Database, request: pytest.FixtureRequest) -> psycopg.Connection[Any]:
     """A family with three months, rows in two of them, and a global index on the root's Id."""
+    db.begin_with(prepare, request.param)
+    return db.connect(**{"dp.now": "2025-06-15 00:00+00"})
+
+
+def prepare(db: Database, form: str) -> None:
+    """Make that family."""
     owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
-    family.declare(owner, request.param)
+    family.declare(owner, form)
     owner.execute(f"CALL dp.create_slices({ROOT}, '2025-05-01', '2025-08-01')")
     family.fill(owner, "2025-05-10 12:00+00", 1, 10)
     family.fill(owner, "2025-06-10 12:00+00", 11, 10)
     owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
-    return owner
 
 
 def is_exact(connection: psycopg.Connection[Any], side: str = SIDE) -> bool:

@@ -24,12 +24,21 @@ CREATE INDEX item_parent ON {CHILD} (parent);
 
 def declare(db: Database, form: str = "exact", **options: object) -> Connection:
     """The hierarchy with slices of two months, in a session whose search_path, time zone and DateStyle are unusual."""
-    owner = db.connect(search_path="pg_catalog", timezone="Asia/Kathmandu", datestyle="German")
+    db.begin_with(prepare, form, *options.items())
+    return connect(db)
+
+
+def connect(db: Database) -> Connection:
+    return db.connect(search_path="pg_catalog", timezone="Asia/Kathmandu", datestyle="German")
+
+
+def prepare(db: Database, form: str, *options: tuple[str, object]) -> None:
+    """Make that hierarchy."""
+    owner = connect(db)
     owner.execute(TABLES)
-    call(owner, "SELECT dp.create_hierarchy", ROOT, "at", "party", hash_partitions=2, key_form=form, **options)
+    call(owner, "SELECT dp.create_hierarchy", ROOT, "at", "party", hash_partitions=2, key_form=form, **dict(options))
     call(owner, "SELECT dp.register_child", CHILD, ROOT)
     create_slices(owner, "2025-01-01", "2025-03-01", ROOT)
-    return owner
 
 
 def relations(owner: Connection, table: str = ROOT) -> dict[str, str]:

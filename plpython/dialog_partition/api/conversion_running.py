@@ -7,10 +7,11 @@ import time
 
 from .. import database, errors, execute, progress
 from ..catalog import conversion_state as catalog
+from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
-from ..plan import conversion_copy
+from ..plan import conversion_copy, unconversion
 from ..plan.conversion import working_schema
-from ..plan.conversion_steps import COPY, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
+from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import drift, global_index, slices
 
@@ -32,7 +33,14 @@ class Work:
     def __init__(self, root: int, call: Context, batch_blocks: int) -> None:
         """``root`` is the plain one."""
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
+        state = catalog.find(root)
+        self.is_back = state is not None and state.is_back
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
+
+    @property
+    def hierarchy(self) -> int:
+        """The root of the hierarchy that is made, or unmade."""
+        return self.root if self.is_back else self.converted[self.root]
 
     def read_again(self) -> None:
         """Tables were made, or have changed places."""
@@ -41,9 +49,12 @@ class Work:
     def execute(self, step: Stored, statements: tuple[SQL, ...], locks: int, *, is_last: bool = True) -> None:
         """Run statements in one transaction, in which the step is noted as done."""
         found = [Operation(step.target, each, locks=0) for each in statements]
+        context = self.call
         if is_last:
             found.append(Operation(step.target, catalog.done_statement(self.root, step), locks=locks))
-        execute.execute([Step(tuple(found))], self.call)
+        if self.is_back and step.phase == "afterwards":  # the partitioned root may go, and nothing is logged of it
+            context = context._replace(root=self.converted[self.root])
+        execute.execute([Step(tuple(found))], context)
 
 
 def run(root: int, call: Context, batch_blocks: int) -> None:
@@ -52,16 +63,19 @@ def run(root: int, call: Context, batch_blocks: int) -> None:
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
+        if work.is_back and step.phase == "afterwards":
+            progress.forget()  # its row goes with the partitioned root
         KINDS[step.kind](work, step)
         step = catalog.next_step(root)
+    name = catalog.relation(work.converted[root])["name"]
+    if work.is_back:
+        database.notice(f"{name} is a plain table again")
+        return
     catalog.set_state(root, "converted")
     database.query("DELETE FROM dp.conversion_step WHERE root = $1", ("oid",), (root,))
-    progress.clear(work.converted[root])
+    progress.clear(work.hierarchy)
     execute.commit(call)
-    database.notice(
-        f"{catalog.relation(work.converted[root])['name']} is converted; the plain tables are kept until"
-        " dp.drop_converted"
-    )
+    database.notice(f"{name} is converted; the plain tables are kept until dp.drop_converted")
 
 
 def _enter_phase(work: Work, step: Stored) -> None:
@@ -76,7 +90,7 @@ def _enter_phase(work: Work, step: Stored) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = 4 * LOCKS_OF_TABLE
+    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
         locks += 3 * catalog.tree_size(own) if own is not None else 0
@@ -99,13 +113,13 @@ def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
     batches = -(-(total - step.next_block) // work.batch_blocks)
-    about = work.call._replace(root=work.converted[work.root])
-    progress.begin(about, work.converted[step.table], "copy", max(batches, 0))
+    table = work.converted.get(step.table, step.table)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
     first = step.next_block
-    locks = catalog.tree_size(work.converted[step.table]) + LOCKS_OF_TABLE
+    locks = catalog.tree_size(table) + 2 * LOCKS_OF_TABLE
     while first < total:
         last = min(first + work.batch_blocks, total)
         statements = (
@@ -157,6 +171,8 @@ def _switch(work: Work, step: Stored) -> None:
     switched = compose("UPDATE dp.conversion_config SET state = 'switched' WHERE root = {}::oid", Literal(work.root))
     statements = (step.statements[0], *checks, *step.statements[1:], switched)
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
+    if work.is_back:
+        locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -212,6 +228,13 @@ def _sync(work: Work, step: Stored) -> None:
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
+def _drop_index(work: Work, step: Stored) -> None:
+    side = json.loads(step.arguments)["side"]
+    if catalog.exists(side):
+        global_index.drop_global_index(side, dry_run=False)
+    work.execute(step, (), LOCKS_OF_TABLE)
+
+
 KINDS: dict[str, Callable[[Work, Stored], None]] = {
     RUN: _run,
     SLICES: _slices,
@@ -221,6 +244,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     MOVE: _move,
     GLOBAL_INDEX: _global_index,
     SYNC: _sync,
+    DROP_INDEX: _drop_index,
 }
 
 

@@ -31,13 +31,19 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
     if batch_blocks < 1:
         raise errors.InvalidParameter.of("batch_blocks", batch_blocks, "It is at least 1.")
     state = catalog.find(root)
+    if state is not None and state.is_back:
+        raise errors.NotInPrerequisiteState(
+            f"{state.name} is being made plain tables",
+            f"Its conversion back is in the state {state.state}.",
+            "CALL dp.unconvert(...) goes on; CALL dp.cancel_conversion(...) gives it up before the exchange.",
+        )
     if state is not None and state.state == CONVERTED:
         calls.nothing_to_do(f"{state.hierarchy_name} was converted already")
         return
     if dry_run:
         _print(root, options)
         return
-    call = _open("convert", state.root if state is not None else root)
+    call = open_plain("convert", state.root if state is not None else root)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
         conversion_running.discard(state.root, call)
@@ -57,11 +63,11 @@ def cancel_conversion(root: int, dry_run: bool) -> None:
         return
     if state.state in (SWITCHED, CONVERTED):
         raise errors.NotInPrerequisiteState(
-            f"{state.hierarchy_name} took the place of the plain tables already",
+            f"{state.hierarchy_name} took the place of the tables already",
             "Rows may have been written to it.",
-            "CALL dp.convert(...) brings it to its end; the plain tables are kept until dp.drop_converted(...).",
+            "CALL dp.convert(...), or dp.unconvert(...), brings it to its end.",
         )
-    call = _open("cancel_conversion", state.root, dry_run)
+    call = open_plain("cancel_conversion", state.root, dry_run)
     conversion_running.discard(state.root, call)
 
 
@@ -87,7 +93,7 @@ def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
     return calls.run_in_function([Step(tuple(operations), is_atomic=True)], call)
 
 
-def _open(name: str, root: int, dry_run: bool = False) -> Context:
+def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     """Begin a procedure on plain tables: their lock is the session's until the call ends."""
     row = catalog.relation(root)
     _check_owner(row["name"], row["owner"])
@@ -110,12 +116,13 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     """Examine the tables, refuse what cannot be done, and store the steps."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     catalog.begin(found, parts(found))
     execute.commit(call)
 
 
-def _check_schemas(found: Conversion) -> None:
+def check_schemas(found: Conversion) -> None:
+    """The schemas that a conversion makes are not there."""
     schemas = dict.fromkeys(member.structure.schema for member in found.members)
     wanted = [name for schema in schemas for name in (working_schema(schema), kept_schema(schema))]
     taken = catalog.existing_schemas(wanted)
@@ -131,7 +138,7 @@ def _print(root: int, options: dict[str, Any]) -> None:
     """What a call would do."""
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
-    _check_schemas(found)
+    check_schemas(found)
     structure = found.root.structure
     call = calls.context("convert", root, found.root.identifier.text, structure.owner, execute.DRY_RUN)
     call = call._replace(is_schema_change=True)

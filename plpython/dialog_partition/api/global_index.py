@@ -116,8 +116,7 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     side = next(each for each in target.table.global_indexes if each.oid == index)
     operations = [
         Operation(each.identifier, plan_lookup.drop(each))
-        for each in _all_lookups(target.hierarchy, target.table, side)
-        if catalog.existing_functions(each.table.schema, each.comment)
+        for each in existing_lookups(target.hierarchy, target.table, side)
     ]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
@@ -267,6 +266,15 @@ def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Oper
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
     return [Operation(lookup.identifier, each, locks=3) for each in plan_lookup.create(lookup)]
+
+
+def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """Those that are there."""
+    return [
+        each
+        for each in _all_lookups(hierarchy, table, side)
+        if catalog.existing_functions(each.table.schema, each.comment)
+    ]
 
 
 def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:

@@ -7,6 +7,7 @@ import datetime
 from .. import database, errors
 from ..model import ForeignKey
 from ..plan.conversion import Facts, Member, choose_owners
+from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
@@ -26,7 +27,8 @@ _REFERRING = """
 """
 
 _REFERRED = """
-    SELECT DISTINCT c.oid, n.nspname AS schema, c.relname AS name FROM pg_constraint k
+    SELECT DISTINCT n.nspname AS schema, c.relname AS name, pg_has_role(c.relowner, 'USAGE') AS is_own
+    FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1) AND k.confrelid <> ALL ($1)
     ORDER BY n.nspname, c.relname
@@ -47,10 +49,15 @@ _STORED = """
 """
 
 _INDEXES = """
-    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+    SELECT c.relname AS name, pg_get_expr(i.indpred, i.indrelid) AS predicate, i.indisclustered AS is_clustered,
            i.indisunique AND i.indexprs IS NULL AND i.indimmediate
            AND NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS is_plain
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
+"""
+
+_NOT_VALID = """
+    SELECT conname AS name, contype AS type, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+    WHERE conrelid = $1 AND contype IN ('c', 'f') AND NOT convalidated ORDER BY conname
 """
 
 _ROW_TYPES = """
@@ -119,7 +126,13 @@ def _why_not(relation: database.Row, owner: str) -> str | None:
 
 
 def _member(oid: int) -> Member:
-    structure = catalog_structure.read(oid)
+    return member(catalog_structure.read(oid), None)
+
+
+def member(structure: Structure, template: int | None) -> Member:
+    """A table with what only a conversion asks of it."""
+    oid = structure.oid
+    not_valid = database.query(_NOT_VALID, ("oid",), (oid,))
     stored = database.query(_STORED, ("oid",), (oid,))
     indexes = database.query(_INDEXES, ("oid",), (oid,))
     relation = _relations([oid])[oid]
@@ -131,8 +144,11 @@ def _member(oid: int) -> Member:
         tuple(row["name"] for row in database.query(_ROW_TYPES, ("oid",), (oid,))),
         relation["is_forced"],
         relation["text"],
+        tuple((row["name"], row["definition"]) for row in not_valid if row["type"] == "c"),
+        tuple(row["name"] for row in not_valid if row["type"] == "f"),
+        next((row["name"] for row in indexes if row["is_clustered"]), None),
     )
-    return Member(structure, catalog_properties.read(oid, None), facts)
+    return Member(structure, catalog_properties.read(oid, template), facts)
 
 
 def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list[str]]) -> list[Member]:
@@ -173,10 +189,10 @@ def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[st
         )
 
 
-def references(members: list[Member]) -> list[tuple[int, Identifier]]:
+def references(members: list[Member]) -> list[tuple[Identifier, bool]]:
     """The tables beside the hierarchy that it refers to."""
     rows = database.query(_REFERRED, ("oid[]",), ([member.oid for member in members],))
-    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+    return [(Identifier(row["schema"], row["name"]), row["is_own"]) for row in rows]
 
 
 def outside_keys(members: list[Member]) -> list[ForeignKey]:

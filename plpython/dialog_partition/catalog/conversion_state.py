@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from .. import database, errors
 from ..plan.conversion import Conversion, working_schema
+from ..plan.conversion_record import Record
+from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -19,6 +21,7 @@ class State(NamedTuple):
     owner: str
     name: str
     hierarchy_name: str | None
+    is_back: bool
 
 
 class Stored(NamedTuple):
@@ -39,7 +42,7 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -50,7 +53,11 @@ def find(root: int) -> State | None:
 def begin(conversion: Conversion, parts: list[Part]) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
-    database.query("INSERT INTO dp.conversion_config (root, state) VALUES ($1, 'structure')", ("oid",), (root,))
+    database.query(
+        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
+        ("oid", "bool"),
+        (root, conversion.is_back),
+    )
     for position, member in enumerate(conversion.members):
         database.query(
             "INSERT INTO dp.conversion_table (root, plain, position) VALUES ($1, $2, $3)",
@@ -257,3 +264,31 @@ def relation(oid: int) -> database.Row:
 def oid_of(name: str) -> int:
     """The oid of a relation, by its qualified name."""
     return int(database.query("SELECT $1::regclass::oid AS oid", ("text",), (name,))[0]["oid"])
+
+
+def records(tables_: list[int]) -> dict[int, Record]:
+    """What conversions changed of some tables."""
+    rows = database.query(
+        "SELECT t.oid AS tbl, r.changes::text AS changes FROM unnest($1) AS t (oid)"
+        " LEFT JOIN dp.conversion_record r ON r.tbl = t.oid",
+        ("oid[]",),
+        (tables_,),
+    )
+    return {row["tbl"]: read_record(row["changes"]) for row in rows}
+
+
+def leaves_of(table: int) -> list[tuple[int, Identifier]]:
+    """The leaves of a table."""
+    rows = database.query(
+        "SELECT c.oid, n.nspname AS schema, c.relname AS name FROM pg_partition_tree($1::regclass) t"
+        " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE t.isleaf AND c.relkind = 'r' ORDER BY c.relname",
+        ("oid",),
+        (table,),
+    )
+    return [(row["oid"], Identifier(row["schema"], row["name"])) for row in rows]
+
+
+def exists(oid: int) -> bool:
+    """Whether a relation is there."""
+    return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))

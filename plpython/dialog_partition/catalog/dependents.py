@@ -22,7 +22,8 @@ _ABOVE = """
         LEFT JOIN pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid
         WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass) AND above.level < 100
           AND coalesce(r.ev_class, y.polrelid, 0) <> ALL ($1)
-          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class = above.oid)
+          AND NOT EXISTS (SELECT FROM pg_class p WHERE p.oid = coalesce(r.ev_class, y.polrelid) AND p.relispartition)
+          AND NOT (above.class = 'pg_class'::regclass AND r.ev_class IS NOT DISTINCT FROM above.oid)
     )
     SELECT class::regclass::text AS class, oid, max(level) AS level FROM above
     WHERE level > 0 GROUP BY class, oid ORDER BY 3, 1, 2

@@ -30,6 +30,9 @@ class Facts(NamedTuple):
     row_types: tuple[str, ...]  # what uses the table's row type: it cannot be made to mean another table
     is_forced: bool  # row security also for the owner
     text: str  # its name as PostgreSQL writes it
+    unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
+    unproven: tuple[str, ...]  # foreign keys that are NOT VALID
+    clustered: str | None  # the index that CLUSTER goes by
 
 
 class Member(NamedTuple):
@@ -77,6 +80,7 @@ class Figures(NamedTuple):
     conflicts: int = 0  # rows whose parents belong to different keys
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
+    broken: int = 0  # rows that break a foreign key which is NOT VALID
 
 
 class Dependent(NamedTuple):
@@ -105,7 +109,7 @@ class Conversion(NamedTuple):
     settings: Settings
     figures: dict[int, Figures]
     ranges: tuple[Range, ...]
-    references: tuple[tuple[int, Identifier], ...]
+    references: tuple[tuple[Identifier, bool], ...]  # shared tables, and whether the caller may register them
     outside: tuple[ForeignKey, ...]  # foreign keys of other tables that point into the hierarchy
     dependents: tuple[Dependent, ...]
     blocked: tuple[tuple[str, str], ...]  # dependents that cannot be made again: name, why
@@ -113,7 +117,7 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
-    excluded: tuple[str, ...] = ()
+    is_back: bool = False  # from partitioned tables to plain ones
 
     @property
     def root(self) -> Member:
@@ -126,8 +130,8 @@ class Conversion(NamedTuple):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The partition keys."""
-        return self.settings.partition_keys
+        """The partition keys that the new tables have; plain ones have none."""
+        return () if self.is_back else self.settings.partition_keys
 
     def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
         """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""

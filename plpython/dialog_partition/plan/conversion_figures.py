@@ -22,14 +22,30 @@ def counting(conversion: Conversion, member: Member) -> SQL:
     alias = Identifier("t")
     return compose(
         "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, {differing} AS differing FROM {table} AS t",
+        " {conflicts} AS conflicts, {differing} AS differing, {broken} AS broken FROM {table} AS t",
         without_keys=_filtered(_without_keys(conversion, member, alias)),
         orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
         several=_filtered(_several(member, alias)),
         conflicts=_filtered(_conflict(conversion, member, alias)),
         differing=_filtered(_differing(conversion, member, alias)),
+        broken=_filtered(_broken(member, alias)),
         table=member.identifier,
     )
+
+
+def _broken(member: Member, alias: Identifier) -> SQL | None:
+    """Whether a row breaks a foreign key that is NOT VALID, as those of partitioned tables cannot be."""
+    conditions = [
+        compose(
+            "(NOT {} AND NOT EXISTS (SELECT FROM {} AS b WHERE {}))",
+            _is_null(key, alias),
+            SQL(key.parent_text),
+            _parent_of(key, alias, Identifier("b")),
+        )
+        for key in member.structure.foreign_keys
+        if key.name in member.facts.unproven
+    ]
+    return SQL("(" + " OR ".join(each.text for each in conditions) + ")") if conditions else None
 
 
 def _filtered(condition: SQL | None) -> SQL:

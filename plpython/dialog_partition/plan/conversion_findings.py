@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import errors
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, compose, names
+from ..sql import Identifier, Literal, compose, names
 from . import conversion_form, conversion_layout
 from .conversion import (
     CHILD,
@@ -45,9 +45,10 @@ def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: i
     found = _layout(conversion, lock_budget)
     for member in conversion.members:
         found += _member(conversion, member)
-    for _, name in conversion.references:
-        detail = "Rows of the hierarchy refer to it. It stays as it is; keep it in the cache."
-        register = compose("SELECT dp.register_reference({}::regclass)", SQL("'" + name.text.replace("'", "''") + "'"))
+    for name, is_own in conversion.references:
+        detail = "Rows of the hierarchy refer to it. It stays as it is"
+        detail += ", and is registered as a reference." if is_own else "; its owner is another role."
+        register = compose("SELECT dp.register_reference({}::regclass)", Literal(name.text))
         found.append(Finding(name.text, REFERENCE, NOTICE, "reference", detail, register.text))
     for name_text, why in left:
         detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
@@ -88,7 +89,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
-            *(SQL("'" + text.replace("'", "''") + "'") for text in (name, each.lower, each.upper, each.width)),
+            *(Literal(text) for text in (name, each.lower, each.upper, each.width)),
         )
         found.append(Finding(name, ROOT, NOTICE, "slices", detail, call.text))
     slices = conversion_layout.slices(list(conversion.ranges))
@@ -232,6 +233,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
             add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+    if figures.broken:
+        detail = (
+            f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+        )
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
     if figures.conflicts:
         detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
         add(ERROR, "parents disagree", detail)

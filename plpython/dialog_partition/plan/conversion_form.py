@@ -5,8 +5,8 @@ from __future__ import annotations
 from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import declare, foreign_keys
-from .conversion import ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from . import conversion_record, declare, foreign_keys
+from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -34,7 +34,8 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
             )
         if not present.is_not_null:
             found.append(compose("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", working.identifier, name))
-    found += _access(member)
+    found += unchecked_statements(member)
+    found += access_statements(member)
     if member.is_root:
         if settings.slice_key is not None and settings.bucket is not None:
             found += declare.slice_key_statements(working, settings, settings.slice_key, settings.bucket)
@@ -43,7 +44,15 @@ def table_statements(conversion: Conversion, member: Member) -> list[SQL]:
     else:
         found += declare.template_statements(working, member.properties)
         found.append(declare.table_statement(working, conversion.root.working.identifier, CHILD))
-    return found
+    return [*found, conversion_record.statement(conversion, member)]
+
+
+def unchecked_statements(member: Member) -> list[SQL]:
+    """CHECKs that rows may break which are there come behind the rows."""
+    return [
+        compose("ALTER TABLE {} DROP CONSTRAINT {}", member.working.identifier, Identifier(name))
+        for name, _ in member.facts.unchecked
+    ]
 
 
 def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) -> SQL:
@@ -64,7 +73,7 @@ def _create(conversion: Conversion, member: Member, wanted: tuple[Column, ...]) 
     )
 
 
-def _access(member: Member) -> list[SQL]:
+def access_statements(member: Member) -> list[SQL]:
     """Privileges and the comment; row security comes when the table has its name, for policies may look at others."""
     properties, relation = member.properties, member.working.identifier
     found = [
@@ -84,12 +93,28 @@ def _access(member: Member) -> list[SQL]:
     return found
 
 
+def reference_statements(conversion: Conversion) -> list[SQL]:
+    """The shared tables are registered as such."""
+    return [
+        compose(
+            "INSERT INTO dp.table_config (tbl, root, role) VALUES ({}::regclass, {}::regclass, {})",
+            Literal(name.text),
+            Literal(conversion.root.working.identifier.text),
+            Literal(REFERENCE),
+        )
+        for name, is_own in conversion.references
+        if is_own
+    ]
+
+
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
     """The indexes and unique rules of a new table, widened by the keys; one a step."""
     working = member.working
     found = []
     for index in member.structure.indexes:
         found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+    for name, definition in member.facts.unchecked:
+        found.append([add_constraint(working.identifier, name, SQL(definition))])
     identity = replica_identity_statement(member.properties, working.identifier)
     if identity is not None:
         found.append([identity])

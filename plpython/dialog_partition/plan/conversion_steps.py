@@ -14,7 +14,7 @@ from .foreign_keys import ACTIONS
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
-RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
+RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC, DROP_INDEX = (
     "run",
     "slices",
     "copy",
@@ -23,6 +23,7 @@ RUN, SLICES, COPY, VERIFY, SWITCH, GLOBAL_INDEX, MOVE, SYNC = (
     "global index",
     "move",
     "sync",
+    "drop index",
 )
 
 
@@ -49,7 +50,7 @@ def parts(conversion: Conversion) -> list[Part]:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
     found += _indexes(conversion) + _foreign_keys(conversion)
     for member in conversion.members:
-        found.append(_verification(conversion, member))
+        found.append(verification(conversion, member))
     root = conversion.root
     switch = (conversion_switch.lock_statement(conversion), *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
@@ -63,6 +64,9 @@ def _structure(conversion: Conversion) -> list[Part]:
     for member in conversion.members:
         made = conversion_form.table_statements(conversion, member)
         found.append(Part("structure", RUN, member.working.identifier, tuple(made), member.oid))
+    registered = conversion_form.reference_statements(conversion)
+    if registered:
+        found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -101,7 +105,8 @@ def _foreign_keys(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _verification(conversion: Conversion, member: Member) -> Part:
+def verification(conversion: Conversion, member: Member) -> Part:
+    """Compare a table with its copy."""
     statements = (
         conversion_copy.content(conversion, member, member.identifier),
         conversion_copy.content(conversion, member, member.working.identifier),
@@ -123,7 +128,7 @@ def _afterwards(conversion: Conversion) -> list[Part]:
     for key in conversion.outside:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
-            found.append(Part("afterwards", RUN, SQL(key.child_text), (_outside_key(key, side),), key.parent))
+            found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -151,6 +156,8 @@ def _move_statement(member: Member) -> SQL:
 
 def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
     """The unique rules that hold over all partitions through global indexes."""
+    if conversion.is_back:
+        return []
     if conversion.allow_weaker_unique:
         return _needed_outside(conversion)
     return [
@@ -202,7 +209,8 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
     return None
 
 
-def _outside_key(key: ForeignKey, side: Identifier) -> SQL:
+def outside_key(key: ForeignKey, side: Identifier) -> SQL:
+    """A foreign key of another table, made again to what holds its columns."""
     action = SQL(ACTIONS[key.on_delete])
     if key.delete_columns:
         action = compose("{} ({})", action, names(key.delete_columns))

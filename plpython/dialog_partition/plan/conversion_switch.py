@@ -12,7 +12,8 @@ from .structure import ENABLED_WORDS, Sequence
 
 def lock_statement(conversion: Conversion) -> SQL:
     """Nobody reads or writes the plain tables while they are exchanged."""
-    listed = ", ".join(member.identifier.text for member in conversion.members)
+    only = "ONLY " if conversion.is_back else ""  # partitions are reached by their tables alone
+    listed = ", ".join(f"{only}{member.identifier}" for member in conversion.members)
     return compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", SQL(listed))
 
 
@@ -58,13 +59,11 @@ def _put_away(member: Member) -> list[SQL]:
 def _put_in_place(conversion: Conversion, member: Member) -> list[SQL]:
     structure, working, settings = member.structure, member.working, conversion.settings
     schema = Identifier(structure.schema)
-    found = [
-        compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema),
-        compose(
-            "ALTER TABLE {} SET SCHEMA {}", Identifier(working.schema, naming.template_name(structure.name)), schema
-        ),
-    ]
-    if member.is_root and settings.slice_key is not None:
+    found = [compose("ALTER TABLE {} SET SCHEMA {}", working.identifier, schema)]
+    if not conversion.is_back:
+        template = Identifier(working.schema, naming.template_name(structure.name))
+        found.append(compose("ALTER TABLE {} SET SCHEMA {}", template, schema))
+    if member.is_root and settings.slice_key is not None and not conversion.is_back:
         function = Identifier(working.schema, naming.derived_name(structure.name, "set_slice_key"))
         found.append(compose("ALTER FUNCTION {}() SET SCHEMA {}", function, schema))
     for each in structure.statistics:

@@ -88,7 +88,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each is None:
             continue
         identifier = Identifier(table.schema, each.name)
-        operations += _let_go_operations(hierarchy, table, each)
+        operations += let_go_operations(hierarchy, table, each)
         if each.schema != table.schema:
             for name in (each.name, *each.leaves):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
@@ -119,7 +119,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
-def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
     """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
     locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
     return [

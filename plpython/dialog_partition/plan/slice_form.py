@@ -62,13 +62,13 @@ def _with_slice_key(index: Index, range_key: str, slice_key: str) -> Index:
 
 def _renamed(definition: str, position: int, name: str) -> str:
     """The text of an index with another name for the column at a position of its key."""
-    start, end = _spans(definition)[position]
+    start, end = spans(definition)[position]
     item = definition[start:end]
     rest = item[item.index('"', 1) + 1 :] if item.startswith('"') else item[len(item.split(" ")[0]) :]
     return definition[:start] + Identifier(name).text + rest + definition[end:]
 
 
-def _spans(definition: str) -> list[tuple[int, int]]:
+def spans(definition: str) -> list[tuple[int, int]]:
     """Where the items of the first list in parentheses are."""
     found, depth, quote, start = [], 0, "", 0
     for position in range(list_end(definition) + 1):
