@@ -25,7 +25,7 @@ NAMES = (
     "first_call",
     "convert",
 )  # update leaves the family changed
-DIALOGS = [2000, 10000]
+DIALOGS = [5000, 20000]
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_locks_per_transaction": "256",
@@ -43,7 +43,7 @@ def main() -> int:
         "--dialogs",
         type=lambda text: [int(number) for number in text.split(",")],
         default=DIALOGS,
-        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 2000,10000)",
+        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 5000,20000)",
     )
     arguments = parser.parse_args()
     versions = installed_versions()
