@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -14,7 +15,6 @@ from tests.support.server import installed_versions, make_server
 NAMES = (
     "create",
     "alter",
-    "migration",
     "concurrently",
     "maintenance",
     "cluster",
@@ -24,8 +24,10 @@ NAMES = (
     "wait",
     "first_call",
     "estimate",
+    "convert",
 )  # update leaves the family changed
-ON_REQUEST = ("planning",)  # what takes minutes and has no goal
+ON_REQUEST = ("migration", "planning")  # what takes minutes and has no goal
+DIALOGS = [2000, 10000]
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_locks_per_transaction": "256",
@@ -41,13 +43,19 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last",
+        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last two",
     )
     parser.add_argument(
         "--server",
         type=int,
         metavar="VERSION",
         help="major version of the server, in a container where it is not installed; the newest here",
+    )
+    parser.add_argument(
+        "--dialogs",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=DIALOGS,
+        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 2000,10000)",
     )
     arguments = parser.parse_args()
     versions = installed_versions()
@@ -56,9 +64,10 @@ def main() -> int:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if not versions and arguments.server is None:
         parser.error("no PostgreSQL with PL/Python is installed; --server VERSION takes a container")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and removed then, too
     results: list[Result] = []
     with make_server(arguments.server or versions[-1], SETTINGS) as server:
-        bench = Bench(server)
+        bench = Bench(server, arguments.dialogs)
         print(machine(bench.server_version), flush=True)
         for name in (*NAMES, *ON_REQUEST):
             if name not in (arguments.names or NAMES):

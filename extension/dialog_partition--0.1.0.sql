@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_87a04eb6384a'
+PACKAGE = 'dialog_partition_0_1_0_d9be31d8a5b9'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -1753,7 +1753,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index
+from .constraints import check_unique, refuse_constraint_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1775,6 +1775,9 @@ def create_index_concurrently(
     change = Alteration(call, tbl, dry_run, search_path, is_procedure=True)
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None and not catalog_server.server().is_standby:
+        refuse_other_index(change, index_name, present, definition, is_unique=is_unique)
     if index is not None and index.is_valid:
         change.nothing(f'{change.target.identifier} has index "{index_name}" already')
         return
@@ -2095,22 +2098,27 @@ def create_index(
     return change.run(operations, "index", index_name)
 
 
-def _same_index(
-    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
-) -> list[PlanRow]:
-    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+def refuse_other_index(change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool) -> None:
+    """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
         lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
         lambda copy: catalog_alter.index(copy, probing.COLUMN),
     )
-    table = change.target.identifier
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(
-            f'index "{name}" of {table} exists already, and is another',
+            f'index "{name}" of {change.target.identifier} exists already, and is another',
             f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
             "Drop it first, or choose another name.",
         )
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where all partitions have the index that was asked for."""
+    refuse_other_index(change, name, present, definition, is_unique=is_unique)
+    table = change.target.identifier
     if not present.is_valid:
         raise errors.NotInPrerequisiteState(
             f'index "{name}" of {table} is not valid: partitions lack it',
@@ -2306,11 +2314,11 @@ from __future__ import annotations
 import json
 import time
 
-from .. import database, errors, execute, progress
+from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
-from ..plan import conversion_copy, unconversion
+from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
@@ -2398,6 +2406,10 @@ def _run(work: Work, step: Stored) -> None:
         for parent in step.parents:
             referred = work.converted.get(parent)
             locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+    if step.phase == "foreign keys":  # each leaf is checked by a join with all leaves: other plans are in vain
+        for setting in ("enable_nestloop", "enable_mergejoin"):
+            database.set_local(setting, "off")
+        database.set_local("max_parallel_workers_per_gather", "0")
     work.execute(step, step.statements, locks)
 
 
@@ -2509,18 +2521,17 @@ def _move(work: Work, step: Stored) -> None:
 
 
 def _global_index(work: Work, step: Stored) -> None:
+    """Make a global index: in one transaction where the locks suffice, which reads all leaves at once."""
     arguments = json.loads(step.arguments)
-    global_index.create_global_index_online(
-        work.converted[step.table],
-        arguments["columns"],
-        True,
-        arguments["predicate"],
-        arguments["index_name"],
-        0,
-        GLOBAL_INDEX_BLOCKS,
-        "pg_catalog, pg_temp",
-        dry_run=False,
-    )
+    table = work.converted[step.table]
+    asked = (table, arguments["columns"], True, arguments["predicate"], arguments["index_name"], 0)
+    hierarchy = catalog_hierarchy.load(work.hierarchy)
+    locks = trees.planned(hierarchy, hierarchy.table(table)) + 4 * trees.size(hierarchy, table) + 200
+    is_begun = any(index.name == arguments["index_name"] for index in hierarchy.table(table).global_indexes)
+    if locks <= work.call.lock_budget and not is_begun:
+        global_index.create_global_index(*asked, wrapping.PINNED_PATH, dry_run=False)
+    else:
+        global_index.create_global_index_online(*asked, GLOBAL_INDEX_BLOCKS, wrapping.PINNED_PATH, dry_run=False)
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
@@ -4514,11 +4525,20 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
+    late = plan.new_column_operations(target, changes)
+    if late:
+        name = str(table.template)
+        lacking = [each for each in plan_drift.differences(facts) if each.relation.text == name]
+        steps = plan_drift.steps_of(facts, lacking, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], call)
+        _run(late, call)
+        facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
     owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
     for differences, context in ((owners, as_caller), (found, call)):
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
+    _run(plan.statistics_operations(target, found, changes), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)
@@ -10510,6 +10530,7 @@ from . import errors
 ServerError = plpy.SPIError
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
+ROW_HAS_MOVED = "40001"  # while a step that locks rows waited for it
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
 ROWS_A_FETCH = 1000
@@ -10645,7 +10666,7 @@ def client_error_from_server(error: Exception) -> Exception:
 
 def is_worth_a_retry(error: Exception) -> bool:
     """Whether the same statements may succeed when other sessions have let locks go."""
-    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, ROW_HAS_MOVED, OUT_OF_MEMORY)
 
 
 def is_out_of_locks(error: Exception) -> bool:
@@ -10986,7 +11007,7 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "jit", PROPAGATION)
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "standard_conforming_strings", "jit", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
@@ -11047,6 +11068,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
     database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
     database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
@@ -11274,6 +11296,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
 def check(parameter: str, text: str) -> str:
@@ -11379,15 +11402,22 @@ def constant_end(text: str, start: int) -> int | None:
         tag_end = text.find("$", start + 1)
         tag = text[start : tag_end + 1]
         is_tag = tag_end > 0 and all(character.isalnum() or character == "_" for character in tag[1:-1])
-        if not is_tag or text[start - 1 : start].isalnum():
+        if not is_tag or may_stand_in_name(text[start - 1 : start]):
             return start + 1
         end = text.find(tag, tag_end + 1)
         return end + len(tag) if end >= 0 else None
     return _quoted_end(text, start, text[start])
 
 
+def may_stand_in_name(character: str) -> bool:
+    """Whether a name may go on with it; an empty one is the beginning of a text."""
+    return character.isalnum() or character in ("_", "$") or character >= FIRST_HIGH
+
+
 def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    has_escapes = quote == "'" and text[start - 1 : start] in ("e", "E") and not text[start - 2 : start - 1].isalnum()
+    has_escapes = (
+        quote == "'" and text[start - 1 : start] in ("e", "E") and not may_stand_in_name(text[start - 2 : start - 1])
+    )
     position = start + 1
     while position < len(text):
         if has_escapes and text[position] == "\\":
@@ -12297,6 +12327,7 @@ BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
     "join pruned for each row",
     "join not partition-wise",
 )
+Mention = tuple[int, str]  # a table, and what the query calls it there: an alias may stand for two
 _WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
 
 
@@ -12315,25 +12346,25 @@ class Pair(NamedTuple):
     kind: str  # of the node
 
     @property
-    def aliases(self) -> tuple[str, str]:
-        """What the query calls them."""
-        return (self.left[0].alias, self.right[0].alias)
+    def sides(self) -> tuple[Mention, Mention]:
+        """What is joined."""
+        return (_mention(self.left[0]), _mention(self.right[0]))
 
 
 def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
     """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
-    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    verdicts: dict[frozenset[Mention], tuple[str, Pair]] = {}
     for join in plan.joins:
         for pair in _pairs(join, hierarchies):
             verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
-            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            known = verdicts.get(frozenset(pair.sides))  # which is left and which is right may differ by leaf
             if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
-                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+                verdicts[frozenset(pair.sides)] = (verdict, pair)
     equal = _Equal(plan)
-    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    by_mention = {(each.table.oid, each.alias): each for each in readings(plan, hierarchies)}
     found = []
     for verdict, pair in verdicts.values():
-        left, right = (by_alias[alias] for alias in pair.aliases)
+        left, right = (by_mention[side] for side in pair.sides)
         tables = left.hierarchy.tables
         if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
             left, right = right, left  # told about the child, whichever the plan begins with
@@ -12343,24 +12374,28 @@ def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting)
 
 def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
     """The tables of one hierarchy that stand on both sides of a join and are compared there."""
-    left, right = _by_alias(join.left), _by_alias(join.right)
+    left, right = _by_mention(join.left), _by_mention(join.right)
     found = []
     for one, ours in left.items():
         for two, theirs in right.items():
             is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
             said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
             is_compared = any(
-                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one[1], two[1]} for fact in said
             )
             if is_one_hierarchy and is_compared:
                 found.append(Pair(tuple(ours), tuple(theirs), join.kind))
     return found
 
 
-def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
-    found: dict[str, list[Scan]] = {}
+def _mention(scan: Scan) -> Mention:
+    return scan.leaf.table, scan.alias
+
+
+def _by_mention(scans: tuple[Scan, ...]) -> dict[Mention, list[Scan]]:
+    found: dict[Mention, list[Scan]] = {}
     for scan in scans:
-        found.setdefault(scan.alias, []).append(scan)
+        found.setdefault(_mention(scan), []).append(scan)
     return found
 
 
@@ -13691,7 +13726,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         title, detail, severity = "", "", NOTICE
         if present is None:
             title = "column added"
-            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            detail = (
+                f'Column "{column.name}" is added, and filled with the value of the root row. INSERT must give it from'
+                " then on, or go through a writable view."
+            )
             if member.is_root:
                 detail = f'Column "{column.name}" is added: the bucket of the range key.'
         elif not present.is_alike(column):
@@ -13929,12 +13967,34 @@ def reference_statements(conversion: Conversion) -> list[SQL]:
     ]
 
 
+def is_referred(conversion: Conversion, member: Member, index: Index) -> bool:
+    """Whether a foreign key of the hierarchy may need an index of the table that it refers to."""
+    return index.constraint_type == "p" or any(
+        index.is_unique and key.parent == member.oid and set(key.parent_columns) == set(index.columns)
+        for each in conversion.members
+        for key in (*each.owners, *each.others)
+    )
+
+
+def referred_index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
+    """Those of its indexes that foreign keys need; one a step.
+
+    They come first: a foreign key is checked leaf by leaf, and each check is planned with all indexes that are there.
+    """
+    return [
+        index_statements(member.working._replace(indexes=(index,)), conversion.keys)
+        for index in member.structure.indexes
+        if is_referred(conversion, member, index)
+    ]
+
+
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
-    """The indexes and unique rules of a new table, widened by the keys; one a step."""
+    """The other indexes and unique rules of a new table, widened by the keys; one a step."""
     working = member.working
     found = []
     for index in member.structure.indexes:
-        found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+        if not is_referred(conversion, member, index):
+            found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
     for name, definition in member.facts.unchecked:
         found.append([add_constraint(working.identifier, name, SQL(definition))])
     identity = replica_identity_statement(member.properties, working.identifier)
@@ -14032,6 +14092,8 @@ YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of
 LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
 MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
+DAYS = {"day": 1, "week": 7}
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
 LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
 
 Distribution = list[tuple[datetime.datetime, int]]
@@ -14072,8 +14134,11 @@ def _slices(each: Range) -> int:
     if not unit:
         return -(-(int(each.upper) - int(each.lower)) // int(number))
     lower, upper = datetime.date.fromisoformat(each.lower), datetime.date.fromisoformat(each.upper)
-    days = {"day": 1, "week": 7, "month": 30.4, "year": 365.25, "quarter": 91.3}[unit.rstrip("s")]
-    return max(round((upper - lower).days / (days * int(number)) + 0.49), 1)
+    unit = unit.rstrip("s")
+    if unit in DAYS:
+        return max(-(-(upper - lower).days // (DAYS[unit] * int(number))), 1)
+    months = (upper.year - lower.year) * 12 + upper.month - lower.month + (upper.day > lower.day)
+    return max(-(-months // (MONTHS[unit] * int(number))), 1)
 
 
 def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int) -> int:
@@ -14249,7 +14314,7 @@ def parts(conversion: Conversion) -> list[Part]:
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
-    found += _indexes(conversion) + _foreign_keys(conversion)
+    found += _referred_indexes(conversion) + _foreign_keys(conversion) + _indexes(conversion)
     for member in conversion.members:
         found.append(verification(conversion, member))
     root = conversion.root
@@ -14281,11 +14346,22 @@ def _structure(conversion: Conversion) -> list[Part]:
     return found
 
 
+def _referred_indexes(conversion: Conversion) -> list[Part]:
+    return [
+        Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid)
+        for member in conversion.members
+        for statements in conversion_form.referred_index_steps(conversion, member)
+    ]
+
+
 def _indexes(conversion: Conversion) -> list[Part]:
     found = []
     for member in conversion.members:
         for statements in conversion_form.index_steps(conversion, member):
             found.append(Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("indexes", RUN, member.working.identifier, tuple(triggers), member.oid))
         analyze = compose("ANALYZE {}", member.working.identifier)
         found.append(Part("indexes", RUN, member.working.identifier, (analyze,), member.oid))
         dropped = conversion_copy.drop_keys_statement(conversion, member)
@@ -14300,9 +14376,6 @@ def _foreign_keys(conversion: Conversion) -> list[Part]:
         for parent, statement in conversion_form.key_steps(conversion, member):
             target = member.working.identifier
             found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
-        triggers = conversion_switch.trigger_statements(member)
-        if triggers:
-            found.append(Part("foreign keys", RUN, member.working.identifier, tuple(triggers), member.oid))
     return found
 
 
@@ -16658,7 +16731,7 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
-        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        text = f"Index {index} is invalid: an unfinished concurrent build, or a partition lacks its part of it."
         statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:
@@ -17637,8 +17710,9 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
-        operations += _detach(hierarchy, table, each)
+        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
+        operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
@@ -17664,7 +17738,8 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
+            operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
+            steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
@@ -17673,14 +17748,11 @@ def drop_steps(
     return steps
 
 
-def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [
-        *_remove_entries(table, each),
-        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
-    ]
+    return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
@@ -18332,7 +18404,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from .. import naming
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
 from .difference import OWNER, Difference
@@ -18371,10 +18444,38 @@ def template_operations(target: alter.Target, changes: list[Change]) -> list[Ope
         for operation in alter.follow_renamed_column(target, old, new, of_template=target.table.template is not None)
     ]
     moved = {each.part for each in changes if each.aspect == COLUMN and None in (each.before, each.after)}
+    return found + _template_actions(target, [each for each in changes if each.part not in moved])
+
+
+def new_column_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """What the template does not get with a column that the same command added."""
+    renamed = {new for _, new in renamed_columns(changes)}
+    new = {each.part for each in changes if each.aspect == COLUMN and each.before is None} - renamed
+    return _template_actions(target, [each for each in changes if each.part in new])
+
+
+def _template_actions(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    found: list[Operation] = []
     for each in changes:
-        action = None if each.part in moved else _template_action(each)
+        action = _template_action(each)
         if action is not None:
             found += alter.on_template(target, lambda template, action=action: alter.alter(template, action))  # type: ignore[misc]
+    return found
+
+
+def statistics_operations(
+    target: alter.Target, differences: list[Difference], changes: list[Change]
+) -> list[Operation]:
+    """The leaves' own of statistics objects that were dropped on the table; others of theirs are left alone."""
+    dropped = [each.part for each in changes if each.aspect == STATISTICS_OBJECT and each.after is None]
+    found = []
+    for each in differences:
+        leaf = each.relation
+        if each.aspect != STATISTICS_OBJECT or each.expected is not None:
+            continue
+        if each.part in [naming.unique_derived_name(leaf.name, name) for name in dropped]:
+            statement = compose("DROP STATISTICS {}", Identifier(target.table.schema, each.part))
+            found.append(Operation(leaf, statement, SHARE_UPDATE_EXCLUSIVE, (), 2))
     return found
 
 
@@ -19085,7 +19186,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import errors
-from ..fragments import constant_end
+from ..fragments import FIRST_HIGH, constant_end, may_stand_in_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19095,7 +19196,6 @@ SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
     "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
 )  # fmt: skip
 _OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
-FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -19137,9 +19237,8 @@ def _token_end(text: str, start: int) -> tuple[str, int]:
     kind, end = SIGN, start + 1
     if character in _DIGITS:
         kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
-    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
-        kind = NAME
-        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif character.isalpha() or character == "_" or character >= FIRST_HIGH:
+        kind, end = NAME, _run_end(text, start, may_stand_in_name)
     elif pair == "::":
         kind, end = CAST, start + 2
     elif character in _OPERATOR_CHARACTERS:
@@ -19411,7 +19510,8 @@ def check_can_be_remade(structure: Structure, partition_keys: tuple[str, ...], v
         raise errors.NotInPrerequisiteState(
             f"{table} is not partitioned and holds rows",
             "Only an empty table can be made anew as a partitioned one.",
-            "Declare the hierarchy before rows are loaded, or move them aside and insert them again through the root.",
+            "SELECT * FROM dp.plan_conversion(...) says what CALL dp.convert(...) makes of a hierarchy with rows; or"
+            " declare it before rows are loaded.",
         )
     if structure.has_partitions and structure.kind == "p":
         raise errors.InvalidTableDefinition(
@@ -20884,7 +20984,8 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
     found = []
     for member in conversion.members:
         working = member.working.identifier
-        for statements in conversion_form.index_steps(conversion, member):
+        steps = conversion_form.referred_index_steps(conversion, member)
+        for statements in steps + conversion_form.index_steps(conversion, member):
             found.append(Part("indexes", RUN, working, tuple(statements), member.oid))
         clustered = records[member.oid].clustered
         if clustered is not None and any(index.name == clustered for index in member.structure.indexes):
@@ -21472,7 +21573,10 @@ class Dblink:
     def wait(self, seconds: float) -> None:
         """Wait until the other session says something, no longer than so many seconds."""
         if self._sockets:
-            select.select(self._sockets, (), (), seconds)
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
         else:
             time.sleep(min(seconds, FIRST_PAUSE * 10))
 
@@ -23036,10 +23140,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23314,10 +23418,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23336,10 +23440,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23365,10 +23469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23390,10 +23494,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23411,10 +23515,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23432,10 +23536,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23466,10 +23570,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23485,10 +23589,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23513,10 +23617,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23548,10 +23652,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23573,10 +23677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23609,10 +23713,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23633,10 +23737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23653,10 +23757,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23673,10 +23777,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23694,10 +23798,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23715,10 +23819,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23742,10 +23846,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23763,10 +23867,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23783,10 +23887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23802,10 +23906,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23822,10 +23926,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23841,10 +23945,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23861,10 +23965,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -23881,10 +23985,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -23901,10 +24005,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -23920,10 +24024,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -23940,10 +24044,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -23975,10 +24079,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24004,10 +24108,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24024,10 +24128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24053,10 +24157,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24106,7 +24210,7 @@ BEGIN
     FROM dp.global_index_config AS g
     JOIN dp.hierarchy_config AS h ON h.root = g.root
     JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
-    WHERE g.tbl = keys_of.tbl AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+    WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl) AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
         AND a.atttypid = pg_typeof(id)::oid
     ORDER BY g.side::oid
     LIMIT 1;
@@ -24133,10 +24237,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24169,10 +24273,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24197,10 +24301,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24222,10 +24326,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24243,10 +24347,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24264,10 +24368,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24288,10 +24392,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24318,10 +24422,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24345,10 +24449,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24366,10 +24470,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24388,10 +24492,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24408,10 +24512,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24428,10 +24532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24448,10 +24552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_87a04eb6384a'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24599,10 +24703,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24617,10 +24721,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24640,10 +24744,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24672,10 +24776,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24697,10 +24801,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24719,10 +24823,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24742,10 +24846,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24763,10 +24867,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24783,10 +24887,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -24803,10 +24907,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24822,10 +24926,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -24842,10 +24946,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24861,10 +24965,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -24880,10 +24984,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_87a04eb6384a' not in GD:
+if 'dialog_partition_0_1_0_d9be31d8a5b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_87a04eb6384a'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d9be31d8a5b9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " (default: all that are installed here)",
     )
     parser.addoption(
+        "--dialogs", type=int, default=100, help="how many dialogs the acceptance test of conversion has (default: 100)"
+    )
+    parser.addoption(
         "--write-expected",
         action="store_true",
         help="write tests/contents/expected/objects.txt anew, for review with git diff",

@@ -73,7 +73,10 @@ class Dblink:
     def wait(self, seconds: float) -> None:
         """Wait until the other session says something, no longer than so many seconds."""
         if self._sockets:
-            select.select(self._sockets, (), (), seconds)
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
         else:
             time.sleep(min(seconds, FIRST_PAUSE * 10))
 

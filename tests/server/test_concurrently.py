@@ -160,6 +160,13 @@ def test_leaves_that_have_it_already_keep_theirs(owner: Connection, connection: 
     assert owner.execute("SELECT 'mine_body'::regclass::oid").fetchone() == oid
 
 
+def test_an_index_of_that_name_that_is_another_is_refused(owner: Connection, connection: str) -> None:
+    create(owner, connection)
+    for definition in ("(body DESC, id)", "(body) WHERE id > 1"):
+        with pytest.raises(psycopg.errors.DuplicateObject):
+            create(owner, connection, definition=definition)
+
+
 def test_a_name_that_is_taken_is_refused_before_anything_is_changed(owner: Connection, connection: str) -> None:
     owner.execute("CREATE TABLE event_2025_02_h01_event_body ()")
     with pytest.raises(psycopg.errors.DuplicateTable, match="event_2025_02_h01_event_body"):

@@ -275,6 +275,24 @@ def test_a_migration_in_a_do_block_is_carried(db: Database) -> None:
     assert drift(owner) == []
 
 
+def test_a_column_and_its_statistics_target_in_one_command(db: Database) -> None:
+    owner = declare(db)
+    owner.execute(f"ALTER TABLE {ROOT} ADD COLUMN more text, ALTER COLUMN more SET STATISTICS 55")  # type: ignore[call-overload]
+    found = relations(owner)
+    check = attribute("attstattarget = 55", "more")
+    assert {place: holds(owner, check, found[place]) for place in TEMPLATE} == dict.fromkeys(TEMPLATE, True)
+    assert drift(owner) == []
+
+
+def test_statistics_that_are_dropped_are_dropped_on_the_leaves(db: Database) -> None:
+    owner = declare(db)
+    owner.execute(f"CREATE STATISTICS public.pair ON party, kind FROM {ROOT}")  # type: ignore[call-overload]
+    owner.execute(f"CREATE STATISTICS public.own ON body, kind FROM {relations(owner)['leaf']}")  # type: ignore[call-overload]
+    owner.execute("DROP STATISTICS public.pair")
+    names = owner.execute("SELECT stxname FROM pg_statistic_ext").fetchall()
+    assert names == [("own",)], "a leaf's own stays"
+
+
 def test_a_renamed_column_takes_its_statistics_target_along_in_the_template(db: Database) -> None:
     owner = declare(db)
     owner.execute(f"ALTER TABLE {ROOT} ALTER COLUMN body SET STATISTICS 99, ALTER COLUMN body SET (n_distinct = 5)")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 
-from .. import database, errors, execute, progress
+from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
-from ..plan import conversion_copy, unconversion
+from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
@@ -97,6 +97,10 @@ def _run(work: Work, step: Stored) -> None:
         for parent in step.parents:
             referred = work.converted.get(parent)
             locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+    if step.phase == "foreign keys":  # each leaf is checked by a join with all leaves: other plans are in vain
+        for setting in ("enable_nestloop", "enable_mergejoin"):
+            database.set_local(setting, "off")
+        database.set_local("max_parallel_workers_per_gather", "0")
     work.execute(step, step.statements, locks)
 
 
@@ -208,18 +212,17 @@ def _move(work: Work, step: Stored) -> None:
 
 
 def _global_index(work: Work, step: Stored) -> None:
+    """Make a global index: in one transaction where the locks suffice, which reads all leaves at once."""
     arguments = json.loads(step.arguments)
-    global_index.create_global_index_online(
-        work.converted[step.table],
-        arguments["columns"],
-        True,
-        arguments["predicate"],
-        arguments["index_name"],
-        0,
-        GLOBAL_INDEX_BLOCKS,
-        "pg_catalog, pg_temp",
-        dry_run=False,
-    )
+    table = work.converted[step.table]
+    asked = (table, arguments["columns"], True, arguments["predicate"], arguments["index_name"], 0)
+    hierarchy = catalog_hierarchy.load(work.hierarchy)
+    locks = trees.planned(hierarchy, hierarchy.table(table)) + 4 * trees.size(hierarchy, table) + 200
+    is_begun = any(index.name == arguments["index_name"] for index in hierarchy.table(table).global_indexes)
+    if locks <= work.call.lock_budget and not is_begun:
+        global_index.create_global_index(*asked, wrapping.PINNED_PATH, dry_run=False)
+    else:
+        global_index.create_global_index_online(*asked, GLOBAL_INDEX_BLOCKS, wrapping.PINNED_PATH, dry_run=False)
     work.execute(step, (), LOCKS_OF_TABLE)
 
 

@@ -107,12 +107,34 @@ def reference_statements(conversion: Conversion) -> list[SQL]:
     ]
 
 
+def is_referred(conversion: Conversion, member: Member, index: Index) -> bool:
+    """Whether a foreign key of the hierarchy may need an index of the table that it refers to."""
+    return index.constraint_type == "p" or any(
+        index.is_unique and key.parent == member.oid and set(key.parent_columns) == set(index.columns)
+        for each in conversion.members
+        for key in (*each.owners, *each.others)
+    )
+
+
+def referred_index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
+    """Those of its indexes that foreign keys need; one a step.
+
+    They come first: a foreign key is checked leaf by leaf, and each check is planned with all indexes that are there.
+    """
+    return [
+        index_statements(member.working._replace(indexes=(index,)), conversion.keys)
+        for index in member.structure.indexes
+        if is_referred(conversion, member, index)
+    ]
+
+
 def index_steps(conversion: Conversion, member: Member) -> list[list[SQL]]:
-    """The indexes and unique rules of a new table, widened by the keys; one a step."""
+    """The other indexes and unique rules of a new table, widened by the keys; one a step."""
     working = member.working
     found = []
     for index in member.structure.indexes:
-        found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
+        if not is_referred(conversion, member, index):
+            found.append(index_statements(working._replace(indexes=(index,)), conversion.keys))
     for name, definition in member.facts.unchecked:
         found.append([add_constraint(working.identifier, name, SQL(definition))])
     identity = replica_identity_statement(member.properties, working.identifier)

@@ -10,6 +10,8 @@ YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of
 LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
 MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
+DAYS = {"day": 1, "week": 7}
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
 LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
 
 Distribution = list[tuple[datetime.datetime, int]]
@@ -50,8 +52,11 @@ def _slices(each: Range) -> int:
     if not unit:
         return -(-(int(each.upper) - int(each.lower)) // int(number))
     lower, upper = datetime.date.fromisoformat(each.lower), datetime.date.fromisoformat(each.upper)
-    days = {"day": 1, "week": 7, "month": 30.4, "year": 365.25, "quarter": 91.3}[unit.rstrip("s")]
-    return max(round((upper - lower).days / (days * int(number)) + 0.49), 1)
+    unit = unit.rstrip("s")
+    if unit in DAYS:
+        return max(-(-(upper - lower).days // (DAYS[unit] * int(number))), 1)
+    months = (upper.year - lower.year) * 12 + upper.month - lower.month + (upper.day > lower.day)
+    return max(-(-months // (MONTHS[unit] * int(number))), 1)
 
 
 def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int) -> int:

@@ -48,7 +48,7 @@ def parts(conversion: Conversion) -> list[Part]:
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
-    found += _indexes(conversion) + _foreign_keys(conversion)
+    found += _referred_indexes(conversion) + _foreign_keys(conversion) + _indexes(conversion)
     for member in conversion.members:
         found.append(verification(conversion, member))
     root = conversion.root
@@ -80,11 +80,22 @@ def _structure(conversion: Conversion) -> list[Part]:
     return found
 
 
+def _referred_indexes(conversion: Conversion) -> list[Part]:
+    return [
+        Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid)
+        for member in conversion.members
+        for statements in conversion_form.referred_index_steps(conversion, member)
+    ]
+
+
 def _indexes(conversion: Conversion) -> list[Part]:
     found = []
     for member in conversion.members:
         for statements in conversion_form.index_steps(conversion, member):
             found.append(Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid))
+        triggers = conversion_switch.trigger_statements(member)
+        if triggers:
+            found.append(Part("indexes", RUN, member.working.identifier, tuple(triggers), member.oid))
         analyze = compose("ANALYZE {}", member.working.identifier)
         found.append(Part("indexes", RUN, member.working.identifier, (analyze,), member.oid))
         dropped = conversion_copy.drop_keys_statement(conversion, member)
@@ -99,9 +110,6 @@ def _foreign_keys(conversion: Conversion) -> list[Part]:
         for parent, statement in conversion_form.key_steps(conversion, member):
             target = member.working.identifier
             found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
-        triggers = conversion_switch.trigger_statements(member)
-        if triggers:
-            found.append(Part("foreign keys", RUN, member.working.identifier, tuple(triggers), member.oid))
     return found
 
 

@@ -182,7 +182,8 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
     found = []
     for member in conversion.members:
         working = member.working.identifier
-        for statements in conversion_form.index_steps(conversion, member):
+        steps = conversion_form.referred_index_steps(conversion, member)
+        for statements in steps + conversion_form.index_steps(conversion, member):
             found.append(Part("indexes", RUN, working, tuple(statements), member.oid))
         clustered = records[member.oid].clustered
         if clustered is not None and any(index.name == clustered for index in member.structure.indexes):

@@ -1,0 +1,139 @@
+"""dp.plan_conversion: what a DBA reads before anything is done."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.server.test_convert import PLAIN
+from tests.support.database import Database
+from tests.support.hierarchies import Connection
+
+PLAN = "SELECT tbl::text, role, severity, finding, detail FROM dp.plan_conversion('event', 'at', 'party'"
+
+
+@pytest.fixture
+def owner(db: Database) -> Connection:
+    connection = db.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    connection.execute(PLAIN)
+    return connection
+
+
+def plan(owner: Connection, options: str = "") -> list[tuple[str, ...]]:
+    return owner.execute(f"{PLAN}{options})").fetchall()
+
+
+def details(owner: Connection, finding: str, options: str = "") -> dict[str, str]:
+    return {row[0]: row[4] for row in plan(owner, options) if row[3] == finding}
+
+
+def test_every_table_has_its_role_and_its_way_to_the_root(owner: Connection) -> None:
+    roles = {row[0]: row[1] for row in plan(owner)}
+    assert roles == {"event": "root", "message": "child", "item": "child", "word": "child", "kind": "reference"}
+    found = details(owner, "child")
+    assert found["message"] == "1200 rows, each with exactly one owner. To the root by message(event_id) > event."
+    assert found["item"] == (
+        "2000 rows, each with one of 2 alternative owners. To the root by item(event_id) > event;"
+        " item(message_id) > message(event_id) > event."
+    )
+    assert found["word"].endswith(
+        "word(item_id) > item(event_id) > event; word(item_id) > item(message_id) > message(event_id) > event."
+    )
+
+
+def test_the_layout_follows_the_rows(owner: Connection) -> None:
+    found = [row[4] for row in plan(owner) if row[3] == "slices"]
+    assert found == [
+        "From 2007-01-01 to 2024-01-01 slices of 1 year with 2 leaves each: 361 rows of the root lie there.",
+        "From 2024-01-01 to 2025-11-01 slices of 1 month with 2 leaves each: 39 rows of the root lie there.",
+    ]
+    assert details(owner, "leaves")["event"] == "39 slices in 4 tables are 312 leaves."
+    assert "A root row has 18.0 rows below it" in details(owner, "key form")["event"]
+
+
+def test_what_becomes_of_the_unique_rules(owner: Connection) -> None:
+    kept = [(row[0], row[3]) for row in plan(owner) if "global index keeps it" in row[4]]
+    assert kept == [
+        ("event", "primary key kept"),
+        ("event", "unique rule kept"),
+        ("message", "primary key kept"),
+        ("item", "primary key kept"),
+    ]
+    widened = {(row[0], row[3]) for row in plan(owner) if "refuses the same rows" in row[4]}
+    assert widened == {("message", "unique rule widened"), ("word", "primary key widened")}
+    owner.execute("CREATE UNIQUE INDEX tricky ON event (lower(org), key)")
+    assert details(owner, "unique rule lost")["event"].startswith('unique rule "tricky" cannot be kept')
+    assert [row for row in plan(owner, ", allow_weaker_unique => true") if row[2] == "error"] == []
+
+
+def test_it_changes_nothing(owner: Connection, db: Database) -> None:
+    owner.execute("SET default_transaction_read_only = on")
+    assert len(plan(owner)) > 20
+    assert db.value("SELECT count(*) FROM dp.hierarchy_config") == 0
+
+
+OBSTACLES = {
+    "a row trigger with a transition table": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER t AFTER INSERT ON item REFERENCING NEW TABLE AS n FOR EACH ROW EXECUTE FUNCTION f()",
+        'trigger "t" of "public"."item" cannot exist on a partitioned table',
+    ),
+    "forced row security": ("ALTER TABLE item FORCE ROW LEVEL SECURITY", "forced row security"),
+    "a function that returns its rows": (
+        "CREATE FUNCTION f() RETURNS SETOF item LANGUAGE sql AS 'SELECT * FROM item'",
+        "row type in use",
+    ),
+    "a key that is NULL": ("ALTER TABLE event ALTER party DROP NOT NULL; UPDATE event SET party = NULL WHERE id = 1",
+                           "rows without keys"),
+    "rows that break a key": (
+        "ALTER TABLE item DROP CONSTRAINT item_message_id_fkey; UPDATE item SET message_id = -1 WHERE id = 1;"
+        " ALTER TABLE item ADD CONSTRAINT item_message_id_fkey FOREIGN KEY (message_id) REFERENCES message NOT VALID",
+        "broken foreign keys",
+    ),
+    "a partitioned child": (
+        "CREATE TABLE other (id int, event_id bigint REFERENCES event) PARTITION BY RANGE (id)",
+        "cannot belong",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OBSTACLES)
+def test_obstacles_are_named_and_refused(owner: Connection, case: str) -> None:
+    statements, expected = OBSTACLES[case]
+    owner.execute(statements)
+    assert [row[3] for row in plan(owner) if row[2] == "error"] == [expected]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot be converted"):
+        owner.execute("CALL dp.convert('event', 'at', 'party')")
+
+
+def test_tables_are_left_out_and_owners_named(owner: Connection) -> None:
+    left_out = {row[0]: row[1] for row in plan(owner, ", exclude => '{item}'")}
+    assert left_out["item"] == "outside"
+    assert "word" not in left_out
+    named = details(
+        owner, "child", """, owner_paths => '{"public.item": ["item_message_id_fkey"]}', orphans => 'keep'"""
+    )
+    assert "exactly one owner" in named["item"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("orphans => 'drop'", "orphans"),
+        ("include => '{kind}'", "include"),
+        ("""owner_paths => '{"public.item": ["none"]}'""", "owner_paths"),
+        ("owner_paths => '[1]'", "owner_paths"),
+        ("key_form => 'other'", "key_form"),
+        ("slice => 'x'", "slice"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused(owner: Connection, options: str, message: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
+        plan(owner, f", {options}")
+
+
+def test_what_is_in_a_hierarchy_is_not_converted(owner: Connection) -> None:
+    owner.execute("CREATE TABLE plain (id int PRIMARY KEY, at date NOT NULL)")
+    owner.execute("SELECT dp.create_hierarchy('plain', 'at')")
+    with pytest.raises(psycopg.errors.DuplicateObject):
+        owner.execute("SELECT * FROM dp.plan_conversion('plain', 'at')")
