@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
 from bench.report import Result, machine, table
 from bench.support import Bench
-from tests.support.server import Server, installed_versions
+from tests.support.server import installed_versions, make_server
 
 NAMES = (
     "create",
@@ -22,7 +23,11 @@ NAMES = (
     "update",
     "wait",
     "first_call",
+    "estimate",
+    "convert",
 )  # update leaves the family changed
+ON_REQUEST = ("migration", "planning")  # what takes minutes and has no goal
+DIALOGS = [2000, 10000]
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_locks_per_transaction": "256",
@@ -34,21 +39,38 @@ SETTINGS = {
 def main() -> int:
     """Run and print; 1 when a goal is missed, 0 when all that were measured are met."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; all when left out")
-    parser.add_argument("--server", type=int, metavar="VERSION", help="major version of the server; the newest here")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last two",
+    )
+    parser.add_argument(
+        "--server",
+        type=int,
+        metavar="VERSION",
+        help="major version of the server, in a container where it is not installed; the newest here",
+    )
+    parser.add_argument(
+        "--dialogs",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=DIALOGS,
+        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 2000,10000)",
+    )
     arguments = parser.parse_args()
     versions = installed_versions()
-    unknown = set(arguments.names) - set(NAMES)
+    unknown = set(arguments.names) - {*NAMES, *ON_REQUEST}
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    if not versions or arguments.server not in (None, *versions):
-        parser.error(f"no such PostgreSQL with PL/Python is installed (there are: {versions or 'none'})")
+    if not versions and arguments.server is None:
+        parser.error("no PostgreSQL with PL/Python is installed; --server VERSION takes a container")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and removed then, too
     results: list[Result] = []
-    with Server(arguments.server or versions[-1], SETTINGS) as server:
-        bench = Bench(server)
+    with make_server(arguments.server or versions[-1], SETTINGS) as server:
+        bench = Bench(server, arguments.dialogs)
         print(machine(bench.server_version), flush=True)
-        for name in NAMES:
-            if arguments.names and name not in arguments.names:
+        for name in (*NAMES, *ON_REQUEST):
+            if name not in (arguments.names or NAMES):
                 continue
             started = time.monotonic()
             found = importlib.import_module(f"bench.{name}").measure(bench)

@@ -22,6 +22,7 @@ class Result(NamedTuple):
     baseline_value: float | None = None
     at_most: float | None = None  # goal for the ratio value / baseline
     faster: float | None = None  # goal for the ratio baseline / value
+    within: float | None = None  # goal for the ratio value / baseline, and for its inverse
 
     @property
     def ratio(self) -> float | None:
@@ -33,10 +34,12 @@ class Result(NamedTuple):
     @property
     def verdict(self) -> str:
         """met, missed, not measured, or information where there is no goal."""
-        if self.at_most is None and self.faster is None:
+        if self.at_most is None and self.faster is None and self.within is None:
             return "information"
         if self.ratio is None:
             return "not measured"
+        if self.within is not None:
+            return "met" if 1 / self.within <= self.ratio <= self.within else "missed"
         good = self.ratio <= self.at_most if self.at_most is not None else self.ratio >= (self.faster or 0)
         return "met" if good else "missed"
 
@@ -48,6 +51,8 @@ class Result(NamedTuple):
             goal = f"at most {self.at_most:g}"
         elif self.faster is not None:
             goal = f"at least {self.faster:g} times faster"
+        elif self.within is not None:
+            goal = f"within a factor of {self.within:g}"
         return (
             self.benchmark,
             self.measured,

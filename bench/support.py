@@ -20,9 +20,10 @@ Connection = psycopg.Connection[Any]
 class Bench:
     """A server with the extension in a template database."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, dialogs: list[int]) -> None:
         prepare_template(server)
         self.server = server
+        self.dialogs = dialogs
         self._numbers = itertools.count(1)
         with server.connect() as admin:
             self.server_version = str(admin.info.parameter_status("server_version")).split()[0]

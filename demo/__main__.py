@@ -8,6 +8,7 @@ import sys
 import time
 
 from demo import page
+from demo.converting import show_conversion
 from demo.keeping import show_declaring, show_maintenance, show_slices
 from demo.moving import show_moves
 from demo.reading import show_joins
@@ -38,7 +39,7 @@ def main() -> int:
             an ordinary role that owns its tables; in the end all of it is removed."""
         )
         stage = open_stage(server, arguments.dialogs)
-        for scene in (show_declaring, show_slices, show_joins, show_moves, show_maintenance):
+        for scene in (show_declaring, show_slices, show_joins, show_moves, show_maintenance, show_conversion):
             scene(stage)
         for connection in (stage.plain, stage.exact, stage.slice):
             connection.close()

@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_8e7bdade1600'
+PACKAGE = 'dialog_partition_0_1_0_11e6eaeeed5b'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -609,6 +609,57 @@ def _nothing_to_attach(
         f"No row of dp.detached_slice names one, and no table named as the slice {spec.suffix} stands by itself.",
         "See dp.slice where is_attached is false; give upper_bound if the slice has not the width of new slices.",
     )
+''','api.budget': r'''"""Whether a layout fits the server: refused before anything is changed, with the layouts that would fit."""
+
+from __future__ import annotations
+
+from .. import calendars, errors, keys
+from ..catalog import server as catalog_server
+from ..plan import estimate as plan
+from ..plan.estimate import Layout
+from ..sql import Identifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.declare import Settings
+
+
+def check(table: Identifier, layout: Layout) -> None:
+    """Refuse a layout in which a statement that binds no key could not even lock one table."""
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    needed = plan.locks_without_key(layout, version)
+    if needed <= facts.lock_table:
+        return
+    smaller = plan.largest_fitting(layout, version, facts.lock_table)
+    fewer = f"Take hash_partitions => {smaller.hash_partitions}, or wider slices" if smaller else "Take wider slices"
+    enough = -(-needed // facts.lock_slots)
+    raise errors.OutOfLocks(
+        f"the layout of {table} is larger than the lock table has room for",
+        f"{layout.slices} slices of {max(layout.hash_partitions, 1)} leaves, of which each has {1 + layout.indexes}"
+        f" relations with its indexes: a statement that binds no key takes {needed} locks on one table, and all"
+        f" sessions together have {facts.lock_table}.",
+        f"{fewer}, or raise max_locks_per_transaction to {enough} at least; see dp.estimate. With"
+        " allow_large_layout => true it is declared all the same.",
+    )
+
+
+def slices_of(settings: Settings) -> int:
+    """How many slices maintenance will make from the start; integers have no clock, and begin with those ahead."""
+    if keys.is_integer(settings.range_type):
+        return settings.premake + 1
+    width = settings.width
+    now = catalog_server.local_now(settings.time_zone)
+    lower = upper = calendars.align(now, width)
+    upper = calendars.advance(upper, width, settings.premake + 1)
+    if settings.start is not None:
+        lower = calendars.align(calendars.parse_moment(settings.start, "start"), width)
+    if settings.retention is not None:
+        oldest = calendars.subtract(now, calendars.parse_width(settings.retention, "retention"))
+        lower = max(lower, calendars.align(oldest, width))
+    if width.in_months:
+        return max((upper.year - lower.year) * 12 + upper.month - lower.month, 0) // width.in_months
+    return max((upper - lower).days, 0) // width.in_days
 ''','api.cache': r'''"""prewarm, residency: which pages of a hierarchy are in the server's cache."""
 
 from __future__ import annotations
@@ -1578,6 +1629,116 @@ def drop_not_null(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         "is nullable already",
         of_template=change.template_has(column_name),
     )
+''','api.concurrent_detach': r'''"""Detaching slices while readers and writers go on: by a second session, and never waiting longer than a lock may."""
+
+from __future__ import annotations
+
+from .. import database, execute, remote
+from ..catalog import detached as catalog_detached
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import slices as catalog_slices
+from ..model import Hierarchy, Slice
+from ..operation import Operation, Step
+from ..plan import concurrent_detach as plan
+from ..plan import coverage, lifecycle
+from ..plan import detached as plan_detached
+from . import calls, slices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+Span = tuple["int | None", "int | None"]
+
+
+def detach(
+    hierarchy: Hierarchy, span: Span, to_schema: str | None, is_retired: bool, connection: str, call: Context
+) -> None:
+    """Detach one slice from every table, children first; as far as PostgreSQL can, CONCURRENTLY."""
+    parts = _parts(hierarchy, span)
+    plain = slices.detach(hierarchy, span, to_schema, is_retired)
+    for part, step in zip(parts, plain):
+        if call.mode == execute.DRY_RUN:
+            calls.run_in_procedure(plan.dry_steps(hierarchy, part, step, to_schema, is_retired), call)
+        elif not plan.is_possible(hierarchy, part.table, part.slice):
+            calls.run_in_procedure([step], call)
+        else:
+            _detach_one(hierarchy, part, step, to_schema, is_retired, connection, call)
+
+
+def _parts(hierarchy: Hierarchy, span: Span) -> list[plan.Part]:
+    """What there is of a slice, children first."""
+    siblings = lifecycle.siblings(hierarchy, span)
+    found = [each for _, each in siblings]
+    keys = catalog_slices.inside_foreign_keys(hierarchy, found)
+    leaves = catalog_slices.leaves(found)
+    bounds = catalog_slices.bound_checks(found)
+    return [
+        plan.Part(table, each, keys.get(each.oid, ()), leaves.get(each.oid, ()), bounds.get(each.oid))
+        for table, each in reversed(siblings)
+    ]
+
+
+def _detach_one(
+    hierarchy: Hierarchy,
+    part: plan.Part,
+    plain: Step,
+    to_schema: str | None,
+    is_retired: bool,
+    connection: str,
+    call: Context,
+) -> None:
+    """One table. The second session waits no longer than ours would; then it is brought to its end from here.
+
+    By then the slice is out of the table for all who begin a transaction; or it is not, and the usual way is taken.
+    """
+    remote.open_session(call, connection)
+    remote.set_parameter("lock_timeout", f"{call.lock_timeout_ms}ms")
+    execute.commit(call)
+    try:
+        calls.run_in_procedure([plan.detach_step(part)], call)
+    except database.ServerError as error:
+        if not database.is_worth_a_retry(error):
+            raise
+        execute.forget_step()
+    execute.begin(call)
+    now = _state(hierarchy, part.slice)
+    if now is not None and not now.detach_pending:
+        calls.run_in_procedure([plain], call)
+        return
+    calls.run_in_procedure([plan.finish_step(hierarchy, part, now is not None, to_schema, is_retired)], call)
+
+
+def _state(hierarchy: Hierarchy, each: Slice) -> Slice | None:
+    """A slice as it is now; None where it is detached."""
+    now = catalog_hierarchy.load(hierarchy.root.oid)
+    return next((found for own in now.slices.values() for found in own if found.oid == each.oid), None)
+
+
+def interrupted_steps(hierarchy: Hierarchy, retired: list[Slice]) -> list[Step]:
+    """What a session left that was killed behind the detach: the slice stands alone, with its foreign keys.
+
+    It is remembered, so that dp.attach_slice finds it, and never dropped: somebody may have detached it by hand.
+    """
+    spans = {each.span for each in retired}
+    remembered = {(each.table, each.lower_point, each.upper_point) for each in catalog_detached.remembered(hierarchy)}
+    wanted = [spec for spec in coverage.wanted(hierarchy, []) if spec.span in spans]
+    lacking = [
+        (table, spec)
+        for table in hierarchy.tables
+        for spec in coverage.missing_in(hierarchy, table, wanted)
+        if (table.oid, *spec.span) not in remembered
+    ]
+    return [_remember_step(hierarchy, each) for each in reversed(catalog_detached.by_hand(hierarchy, lacking))]
+
+
+def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> Step:
+    table = hierarchy.table(each.table)
+    statement = plan.found_alone_statement(
+        hierarchy.root.identifier, table, each.identifier, each.lower_bound, each.upper_bound
+    )
+    operations = plan_detached.let_go_operations(hierarchy, table, each)
+    return Step((*operations, Operation(each.identifier, statement, locks=2)))
 ''','api.concurrently': r'''"""create_index_concurrently, drop_index_concurrently, reindex_concurrently: indexes of whole tables."""
 
 from __future__ import annotations
@@ -1592,7 +1753,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index
+from .constraints import check_unique, refuse_constraint_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1614,6 +1775,9 @@ def create_index_concurrently(
     change = Alteration(call, tbl, dry_run, search_path, is_procedure=True)
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None and not catalog_server.server().is_standby:
+        refuse_other_index(change, index_name, present, definition, is_unique=is_unique)
     if index is not None and index.is_valid:
         change.nothing(f'{change.target.identifier} has index "{index_name}" already')
         return
@@ -1934,22 +2098,27 @@ def create_index(
     return change.run(operations, "index", index_name)
 
 
-def _same_index(
-    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
-) -> list[PlanRow]:
-    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+def refuse_other_index(change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool) -> None:
+    """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
         lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
         lambda copy: catalog_alter.index(copy, probing.COLUMN),
     )
-    table = change.target.identifier
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(
-            f'index "{name}" of {table} exists already, and is another',
+            f'index "{name}" of {change.target.identifier} exists already, and is another',
             f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
             "Drop it first, or choose another name.",
         )
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where all partitions have the index that was asked for."""
+    refuse_other_index(change, name, present, definition, is_unique=is_unique)
+    table = change.target.identifier
     if not present.is_valid:
         raise errors.NotInPrerequisiteState(
             f'index "{name}" of {table} is not valid: partitions lack it',
@@ -2727,9 +2896,10 @@ from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
+from ..plan.estimate import Layout
 from ..plan.structure import Structure
 from ..sql import Identifier, Literal
-from . import calls, policy, requirements
+from . import budget, calls, policy, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2738,7 +2908,9 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 
-def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **options: Any) -> list[PlanRow]:
+def create_hierarchy(
+    root: int, dry_run: bool, allow_weaker_unique: bool, allow_large_layout: bool, **options: Any
+) -> list[PlanRow]:
     """Declare a root; see sql/functions/create_hierarchy.sql.j2."""
     structure = catalog_structure.read(root)
     settings = policy.check_settings(structure, options)
@@ -2748,6 +2920,9 @@ def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **opti
             " dp.configure)"
         )
     _check_root(structure)
+    if not allow_large_layout:
+        layout = Layout(budget.slices_of(settings), settings.hash_partitions, 1, len(structure.indexes))
+        budget.check(structure.identifier, layout)
     call = calls.context(
         "create_hierarchy", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False)
     )
@@ -3052,6 +3227,73 @@ def _with_template(table: Table, call: Context) -> Table:
     statements.append(plan_declare.new_template_statement(structure))
     calls.run_in_procedure([Step(tuple(Operation(structure.identifier, each) for each in statements))], call)
     return table._replace(template_oid=leaf)
+''','api.estimate': r'''"""estimate: what a layout costs before it is built."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..catalog import calibration
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..plan import estimate as plan
+from ..plan.estimate import Estimate, Layout
+from . import policy
+
+MAX_SLICES, MAX_TABLES, MAX_INDEXES, MAX_ARRAY = 100_000, 1000, 1000, 10_000_000
+DEFAULT_TABLES, DEFAULT_INDEXES = 3, 2
+
+
+def estimate(
+    root: int | None,
+    slices: int | None,
+    hash_partitions: int | None,
+    tables: int | None,
+    indexes: int | None,
+    array_values: int,
+    calibrate: bool,
+) -> list[Estimate]:
+    """What the layout of a hierarchy, or another one, costs; see sql/functions/estimate.sql.j2."""
+    given = (("slices", slices), ("hash_partitions", hash_partitions), ("tables", tables), ("indexes", indexes))
+    limits = {"slices": (1, MAX_SLICES), "hash_partitions": (0, policy.MAX_HASH_PARTITIONS)}
+    limits |= {"tables": (1, MAX_TABLES), "indexes": (0, MAX_INDEXES)}
+    for name, value in (*given, ("array_values", array_values)):
+        low, high = limits.get(name, (1, MAX_ARRAY))
+        if value is not None and not low <= value <= high:
+            raise errors.InvalidParameter.of(name, str(value), f"It is {low} to {high}.")
+    facts = catalog_server.server()
+    version = facts.version // 10000
+    present = None if root is None else present_layout(catalog_hierarchy.load(root))
+    layout = _wanted(present, slices, hash_partitions, tables, indexes)
+    factor = calibration.factor(version) if calibrate else 1.0
+    return plan.estimates(layout, version, facts.lock_table, array_values, factor)
+
+
+def _wanted(
+    present: Layout | None, slices: int | None, hash_partitions: int | None, tables: int | None, indexes: int | None
+) -> Layout:
+    """The layout that is asked for: that of a hierarchy, but for what is given."""
+    if present is None:
+        for name, value in (("slices", slices), ("hash_partitions", hash_partitions)):
+            if value is None:
+                raise errors.InvalidParameter.of(name, None, "Without a root it must be given.")
+        present = Layout(0, 0, DEFAULT_TABLES, DEFAULT_INDEXES)
+    return Layout(
+        present.slices if slices is None else slices,
+        present.hash_partitions if hash_partitions is None else hash_partitions,
+        present.tables if tables is None else tables,
+        present.indexes if indexes is None else indexes,
+    )
+
+
+def present_layout(hierarchy: Hierarchy) -> Layout:
+    """The layout that a hierarchy has: slices of several moduli count as so many of their mean."""
+    slices = hierarchy.slices[hierarchy.root.oid]
+    leaves = sum(max(len(each.remainders), 1) for each in slices)
+    hash_partitions = round(leaves / len(slices)) if slices else hierarchy.policy.hash_partitions
+    most = max(table.indexes for table in hierarchy.tables)
+    no_hash_level = hierarchy.policy.hash_key is None
+    return Layout(max(len(slices), 1), 0 if no_hash_level else hash_partitions, len(hierarchy.tables), most)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
@@ -3377,7 +3619,7 @@ CALL = "run_maintenance"
 Failure = tuple[str, str]
 
 
-def run_maintenance(root: int | None, dry_run: bool) -> None:
+def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy or all; see sql/procedures/run_maintenance.sql.j2."""
     if catalog_server.server().is_standby:
         database.notice("the server is a standby: nothing to do")
@@ -3392,7 +3634,7 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         hierarchies = load_own(dry_run, failures)
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, dry_run, failures)
+        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -3415,14 +3657,19 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
 
 
 def maintain_one(
-    hierarchy: Hierarchy, due: set[int], is_one_of_many: bool, dry_run: bool, failures: list[Failure]
+    hierarchy: Hierarchy,
+    due: set[int],
+    is_one_of_many: bool,
+    connection: str | None,
+    dry_run: bool,
+    failures: list[Failure],
 ) -> None:
     """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
         if not has_work(hierarchy, due):
             return
-        upkeep.maintain(CALL, root.oid, dry_run)
+        upkeep.maintain(CALL, root.oid, connection, dry_run)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:
@@ -4278,11 +4525,20 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
+    late = plan.new_column_operations(target, changes)
+    if late:
+        name = str(table.template)
+        lacking = [each for each in plan_drift.differences(facts) if each.relation.text == name]
+        steps = plan_drift.steps_of(facts, lacking, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], call)
+        _run(late, call)
+        facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
     owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
     for differences, context in ((owners, as_caller), (found, call)):
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
+    _run(plan.statistics_operations(target, found, changes), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)
@@ -4518,7 +4774,7 @@ from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from ..plan import retention as plan
 from ..sql import Identifier
-from . import calls, policy, slices, window
+from . import calls, concurrent_detach, policy, slices, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4617,27 +4873,36 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+def retire(
+    hierarchy: Hierarchy, call: Context, connection: str | None
+) -> tuple[list[Slice], list[list[DetachedSlice]]]:
     """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
 
     The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
     settings = hierarchy.policy
+    drops = settings.retention_action == DROP
+    waits = drops and (settings.detaches_before_dropping or connection is not None)
+    schema = settings.retention_schema if _moves(hierarchy) else None
     done: list[Slice] = []
     waiting: list[list[DetachedSlice]] = []
     for each in window.expired(hierarchy):
         if protection(hierarchy, each.identifier) is not None:
             continue
-        if settings.retention_action == DROP and not settings.detaches_before_dropping:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-        else:
-            schema = settings.retention_schema if _moves(hierarchy) else None
-            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+        if waits:
             leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
             waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        if connection is not None:
+            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+        elif drops and not waits:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        else:
+            steps = slices.detach(hierarchy, each.span, schema, waits)
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
         done.append(each)
-    return done, waiting if settings.detaches_before_dropping else []
+    return done, waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4677,6 +4942,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 
@@ -5263,7 +5530,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, retention, window
+from . import calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -5281,13 +5548,13 @@ class Failed(Exception):
     """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
 
 
-def maintain(name: str, root: int, dry_run: bool) -> None:
+def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
 
     What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
-    upkeep = Upkeep(hierarchy, call)
+    upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
         upkeep.drain,
@@ -5305,8 +5572,9 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
 class Upkeep:
     """The parts of maintenance, the hierarchy as it is between them, and what failed."""
 
-    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+    def __init__(self, hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
         self.hierarchy = hierarchy
+        self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
@@ -5334,6 +5602,7 @@ class Upkeep:
                 lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
                 for each in pending
             ]
+        steps += concurrent_detach.interrupted_steps(hierarchy, window.expired(hierarchy))
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -5358,7 +5627,7 @@ class Upkeep:
 
     def retire(self) -> None:
         """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call)
+        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
         if self.call.mode == execute.DRY_RUN:
             self.hierarchy = lifecycle.without(self.hierarchy, retired)
         elif retired:
@@ -6449,6 +6718,60 @@ def buffers() -> int:
     """The size of shared_buffers in bytes."""
     rows = database.query("SELECT pg_size_bytes(current_setting('shared_buffers')) AS bytes")
     return int(rows[0]["bytes"])
+''','catalog.calibration': r'''"""How fast a server plans, by a table that is made for it and gone again."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database
+from ..plan import estimate as plan
+from ..plan.planning_times import BY_ID, MEASURED_INDEXES
+
+SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
+_TABLE = "pg_temp.dialog_partition_calibration"
+
+
+class _Measured(Exception):
+    """Ends a subtransaction, so that nothing stays of the table."""
+
+
+def factor(version: int) -> float:
+    """How many times as long as by the model this server takes for planning."""
+    taken: list[float] = []
+    try:
+        with database.subtransaction():
+            database.set_local("client_min_messages", "warning")
+            database.run(";\n".join(_statements()))
+            for _ in range(TIMES):
+                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
+                rows = database.query_once(query)
+                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+            raise _Measured
+    except _Measured:
+        pass
+    expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
+    return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _statements() -> list[str]:
+    """The table, its slices and their leaves."""
+    found = [
+        "CREATE TEMPORARY TABLE dialog_partition_calibration (id bigint, at integer, party text,"
+        " PRIMARY KEY (id, at, party)) PARTITION BY RANGE (at)",
+        f"CREATE INDEX ON {_TABLE} (party, at)",
+    ]
+    for number in range(SLICES):
+        found.append(
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number} PARTITION OF {_TABLE}"
+            f" FOR VALUES FROM ({number}) TO ({number + 1}) PARTITION BY HASH (party)"
+        )
+        found += [
+            f"CREATE TEMPORARY TABLE dialog_partition_calibration_{number}_{remainder}"
+            f" PARTITION OF {_TABLE}_{number} FOR VALUES WITH (MODULUS {LEAVES}, REMAINDER {remainder})"
+            for remainder in range(LEAVES)
+        ]
+    return found
 ''','catalog.conversion': r'''"""Reading plain tables that are to be converted: which they are, what depends on them, what is in them."""
 
 from __future__ import annotations
@@ -9393,6 +9716,16 @@ def leaves(slices: list[Slice]) -> dict[int, tuple[Identifier, ...]]:
     return found
 
 
+def bound_checks(slices: list[Slice]) -> dict[int, str]:
+    """The bounds of some slices as PostgreSQL would write a CHECK that says the same, by slice."""
+    rows = database.query(
+        "SELECT oid, format('CHECK (%s)', pg_get_partition_constraintdef(oid)) AS bound FROM unnest($1) AS oid",
+        ("oid[]",),
+        ([each.oid for each in slices],),
+    )
+    return {row["oid"]: row["bound"] for row in rows}
+
+
 def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, tuple[str, ...]]:
     """The names that the hierarchy's foreign keys have on some slices, by slice."""
     rows = database.query(
@@ -10196,6 +10529,7 @@ from . import errors
 ServerError = plpy.SPIError
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
+ROW_HAS_MOVED = "40001"  # while a step that locks rows waited for it
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
 ROWS_A_FETCH = 1000
@@ -10331,7 +10665,7 @@ def client_error_from_server(error: Exception) -> Exception:
 
 def is_worth_a_retry(error: Exception) -> bool:
     """Whether the same statements may succeed when other sessions have let locks go."""
-    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, ROW_HAS_MOVED, OUT_OF_MEMORY)
 
 
 def is_out_of_locks(error: Exception) -> bool:
@@ -10418,6 +10752,7 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
@@ -10435,6 +10770,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 
@@ -10670,7 +11006,7 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "jit", PROPAGATION)
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "standard_conforming_strings", "jit", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
@@ -10731,6 +11067,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
     database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
     database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
@@ -10919,6 +11256,11 @@ def log_failure(context: Context, message: str) -> None:
     _running.clear()
 
 
+def forget_step() -> None:
+    """The step at work has failed, and that is no failure of the call."""
+    _running.clear()
+
+
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
     _log(context, "done", message, _running[0] if _running else None)
@@ -10953,6 +11295,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
 def check(parameter: str, text: str) -> str:
@@ -11058,15 +11401,22 @@ def constant_end(text: str, start: int) -> int | None:
         tag_end = text.find("$", start + 1)
         tag = text[start : tag_end + 1]
         is_tag = tag_end > 0 and all(character.isalnum() or character == "_" for character in tag[1:-1])
-        if not is_tag or text[start - 1 : start].isalnum():
+        if not is_tag or may_stand_in_name(text[start - 1 : start]):
             return start + 1
         end = text.find(tag, tag_end + 1)
         return end + len(tag) if end >= 0 else None
     return _quoted_end(text, start, text[start])
 
 
+def may_stand_in_name(character: str) -> bool:
+    """Whether a name may go on with it; an empty one is the beginning of a text."""
+    return character.isalnum() or character in ("_", "$") or character >= FIRST_HIGH
+
+
 def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    has_escapes = quote == "'" and text[start - 1 : start] in ("e", "E") and not text[start - 2 : start - 1].isalnum()
+    has_escapes = (
+        quote == "'" and text[start - 1 : start] in ("e", "E") and not may_stand_in_name(text[start - 2 : start - 1])
+    )
     position = start + 1
     while position < len(text):
         if has_escapes and text[position] == "\\":
@@ -11976,6 +12326,7 @@ BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
     "join pruned for each row",
     "join not partition-wise",
 )
+Mention = tuple[int, str]  # a table, and what the query calls it there: an alias may stand for two
 _WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
 
 
@@ -11994,25 +12345,25 @@ class Pair(NamedTuple):
     kind: str  # of the node
 
     @property
-    def aliases(self) -> tuple[str, str]:
-        """What the query calls them."""
-        return (self.left[0].alias, self.right[0].alias)
+    def sides(self) -> tuple[Mention, Mention]:
+        """What is joined."""
+        return (_mention(self.left[0]), _mention(self.right[0]))
 
 
 def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
     """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
-    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    verdicts: dict[frozenset[Mention], tuple[str, Pair]] = {}
     for join in plan.joins:
         for pair in _pairs(join, hierarchies):
             verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
-            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            known = verdicts.get(frozenset(pair.sides))  # which is left and which is right may differ by leaf
             if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
-                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+                verdicts[frozenset(pair.sides)] = (verdict, pair)
     equal = _Equal(plan)
-    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    by_mention = {(each.table.oid, each.alias): each for each in readings(plan, hierarchies)}
     found = []
     for verdict, pair in verdicts.values():
-        left, right = (by_alias[alias] for alias in pair.aliases)
+        left, right = (by_mention[side] for side in pair.sides)
         tables = left.hierarchy.tables
         if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
             left, right = right, left  # told about the child, whichever the plan begins with
@@ -12022,24 +12373,28 @@ def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting)
 
 def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
     """The tables of one hierarchy that stand on both sides of a join and are compared there."""
-    left, right = _by_alias(join.left), _by_alias(join.right)
+    left, right = _by_mention(join.left), _by_mention(join.right)
     found = []
     for one, ours in left.items():
         for two, theirs in right.items():
             is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
             said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
             is_compared = any(
-                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one[1], two[1]} for fact in said
             )
             if is_one_hierarchy and is_compared:
                 found.append(Pair(tuple(ours), tuple(theirs), join.kind))
     return found
 
 
-def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
-    found: dict[str, list[Scan]] = {}
+def _mention(scan: Scan) -> Mention:
+    return scan.leaf.table, scan.alias
+
+
+def _by_mention(scans: tuple[Scan, ...]) -> dict[Mention, list[Scan]]:
+    found: dict[Mention, list[Scan]] = {}
     for scan in scans:
-        found.setdefault(scan.alias, []).append(scan)
+        found.setdefault(_mention(scan), []).append(scan)
     return found
 
 
@@ -12544,6 +12899,96 @@ def chosen(candidates: list[Candidate], budget: int) -> list[tuple[Candidate, bo
             left = {kind: rest - each.size for kind, rest in left.items()}
         found.append((each, fits))
     return found
+''','plan.concurrent_detach': r'''"""DETACH PARTITION ... CONCURRENTLY of a slice, table by table, and what then makes it as dp.detach_slice does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Hierarchy, Slice, Table
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, compose
+from . import lifecycle, self_reference, trees
+
+
+class Part(NamedTuple):
+    """What is known of a slice of one table."""
+
+    table: Table
+    slice: Slice
+    foreign_keys: tuple[str, ...]  # to tables of the hierarchy, which it keeps when it is detached
+    leaves: tuple[Identifier, ...]
+    bound: str | None  # its bound as a CHECK, which PostgreSQL adds to a slice that is detached in this way
+
+
+def is_possible(hierarchy: Hierarchy, table: Table, each: Slice) -> bool:
+    """PostgreSQL refuses it beside a default slice; and nothing else could be done in the same transaction."""
+    return (
+        hierarchy.default_slice(table) is None
+        and not table.global_indexes
+        and not self_reference.let_go_operations(hierarchy, table, each, True, False)
+    )
+
+
+def detach_step(part: Part) -> Step:
+    """The statement itself, which another session runs."""
+    statement = compose("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY", part.table.identifier, part.slice.identifier)
+    relations = (part.table.oid, part.slice.oid)
+    return Step((Operation(part.slice.identifier, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),))
+
+
+def finish_step(hierarchy: Hierarchy, part: Part, is_pending: bool, to_schema: str | None, is_retired: bool) -> Step:
+    """What follows; where the statement gave up waiting, it is brought to its end first."""
+    table, each = part.table, part.slice
+    operations = []
+    if is_pending:
+        statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
+        locks, locked = trees.detaching(hierarchy, table, each)
+        operations.append(Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked))
+    operations += lifecycle.after_detach(hierarchy, table, each, part.foreign_keys, is_retired)
+    operations += drop_bound(part)
+    if to_schema is not None:
+        for relation in (each.identifier, *part.leaves):
+            move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
+            operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+    return Step(tuple(operations))
+
+
+def drop_bound(part: Part) -> list[Operation]:
+    """Drop the CHECK that says what the bound said: under which name PostgreSQL made it is known afterwards only."""
+    if part.bound is None:
+        return []
+    each = part.slice.identifier
+    body = compose(
+        "DECLARE rule name; BEGIN FOR rule IN SELECT conname FROM pg_catalog.pg_constraint"
+        " WHERE conrelid = {}::regclass AND contype = 'c' AND coninhcount = 0"
+        " AND pg_catalog.pg_get_constraintdef(oid) = {} LOOP"
+        " EXECUTE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', {}, rule); END LOOP; END",
+        Literal(each.text),
+        Literal(part.bound),
+        Literal(each.text),
+    )
+    return [Operation(each, compose("DO {}", Literal(body.text)), locks=trees.parts(part.slice))]
+
+
+def dry_steps(hierarchy: Hierarchy, part: Part, plain: Step, to_schema: str | None, is_retired: bool) -> list[Step]:
+    """What is printed for one table."""
+    if not is_possible(hierarchy, part.table, part.slice):
+        return [plain]
+    return [detach_step(part), finish_step(hierarchy, part, False, to_schema, is_retired)]
+
+
+def found_alone_statement(root: Identifier, table: Table, slice_name: Identifier, lower: str, upper: str) -> SQL:
+    """Remember a slice whose detach was not followed by what belongs to it: its session was killed."""
+    return compose(
+        "INSERT INTO dp.detached_slice (slice, root, tbl, lower_bound, upper_bound) VALUES ({}::regclass,"
+        " {}::regclass, {}::regclass, {}, {})",
+        Literal(slice_name.text),
+        Literal(root.text),
+        Literal(table.identifier.text),
+        Literal(lower),
+        Literal(upper),
+    )
 ''','plan.conversion': r'''"""Converting plain tables: what was found of them, and how their rows come to the root.
 
 A conversion is a value: the members of the hierarchy in the order of their foreign keys, what stands beside them, and
@@ -13280,7 +13725,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         title, detail, severity = "", "", NOTICE
         if present is None:
             title = "column added"
-            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            detail = (
+                f'Column "{column.name}" is added, and filled with the value of the root row. INSERT must give it from'
+                " then on, or go through a writable view."
+            )
             if member.is_root:
                 detail = f'Column "{column.name}" is added: the bucket of the range key.'
         elif not present.is_alike(column):
@@ -14777,6 +15225,20 @@ def _default_step(default: Slice, statement: Composable, lock: str) -> Step:
     return Step((Operation(default.identifier, statement, lock, (default.oid,), locks),))
 
 
+def renewal_operations(default: Slice) -> list[Operation]:
+    """Make every session learn anew, after an attach, which rows the leaves of a default slice may hold.
+
+    PostgreSQL tells them of the default slice alone. A session that has seen its leaves before would leave a row there
+    whose key it changes to one of the new slice, where no query looks for it.
+    """
+    if not default.is_partitioned:
+        return []
+    name = Identifier(EXCLUDES + "nothing")
+    actions = (compose("ADD CONSTRAINT {} CHECK (true) NOT VALID", name), compose("DROP CONSTRAINT {}", name))
+    statements = [compose("ALTER TABLE {} {}", default.identifier, action) for action in actions]
+    return [operation for each in statements for operation in _default_step(default, each, ACCESS_EXCLUSIVE).operations]
+
+
 def drain_step(
     hierarchy: Hierarchy,
     spec: SliceSpec,
@@ -14865,6 +15327,7 @@ def _attach(
     locks, locked = trees.attaching(hierarchy, table, 1 + spec.modulus)
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
+    operations += renewal_operations(default)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)
@@ -14916,7 +15379,7 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, global_index, trees
+from . import coverage, default_slice, global_index, trees
 from . import slices as plan_slices
 
 INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
@@ -14996,7 +15459,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each is None:
             continue
         identifier = Identifier(table.schema, each.name)
-        operations += _let_go_operations(hierarchy, table, each)
+        operations += let_go_operations(hierarchy, table, each)
         if each.schema != table.schema:
             for name in (each.name, *each.leaves):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
@@ -15014,6 +15477,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations.append(
             Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
         )
+        operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         for index in table.global_indexes:
             operations.append(
@@ -15026,7 +15490,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
-def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
     """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
     locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
     return [
@@ -15590,6 +16054,184 @@ def _cluster_mark(state: State, wanted: Properties) -> list[Difference]:
         return []
     expected, actual = wanted.cluster_index, state.cluster_index
     return [Difference(state.identifier, "cluster mark", "", expected, actual, (statement,))]
+''','plan.estimate': r'''"""What a layout costs: relations, locks, memory, and the time of planning, before any of it is built."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .planning_times import (
+    ARRAY_BYTES,
+    ARRAY_SLICES,
+    BOTH_KEYS,
+    BY_ID,
+    CACHE_BYTES,
+    HASH_KEY,
+    JOIN_BY_HASH_KEY,
+    JOIN_WITHOUT_KEY,
+    LARGE_ARRAY,
+    MEASURED_ARRAY,
+    MEASURED_INDEXES,
+    MILLISECONDS,
+    OPENING_MS,
+    PLANNER_BYTES,
+)
+
+LAYOUT = "layout"
+GOOD, SLOW, TOO_MANY_LOCKS = "good", "slow to plan", "beyond the lock table"
+SLOW_MS = 100.0  # of planning: more than most queries take to run
+_JOINED = {JOIN_WITHOUT_KEY: 3, JOIN_BY_HASH_KEY: 3}  # tables
+_BY_SLICE = (HASH_KEY, JOIN_BY_HASH_KEY)  # a leaf of each slice is planned; by the other kinds all or one
+LOCKS_INDEXES_OF_PARENTS_SINCE = 16
+
+
+class Layout(NamedTuple):
+    """Tables that are partitioned alike."""
+
+    slices: int
+    hash_partitions: int  # 0: no hash level
+    tables: int
+    indexes: int  # of each table
+
+    @property
+    def leaves(self) -> int:
+        """Of one table."""
+        return self.slices * max(self.hash_partitions, 1)
+
+    @property
+    def inner(self) -> int:
+        """The partitioned relations of one table: itself, and its slices where they are partitioned in turn."""
+        return 1 + (self.slices if self.hash_partitions else 0)
+
+
+class Estimate(NamedTuple):
+    """One row of dp.estimate."""
+
+    query: str
+    leaves: int
+    relations: int  # with indexes
+    locks: int | None
+    sessions: int | None  # that may do it at the same time
+    planning_ms: float | None
+    first_planning_ms: float | None
+    planner_bytes: int | None
+    cache_bytes: int
+    verdict: str
+
+
+def estimates(layout: Layout, version: int, lock_table: int, array: int, factor: float) -> list[Estimate]:
+    """The whole layout, then each kind of query that its tables can be asked; ``factor``: how slow the server is."""
+    kinds = [kind for kind in MILLISECONDS[_measured(version)] if layout.tables >= _JOINED.get(kind, 1)]
+    found = [_of_query(kind, layout, version, lock_table, array, factor) for kind in kinds]
+    relations = layout.tables * (layout.leaves + layout.inner)
+    worst = max((each.locks or 0) for each in found)
+    whole = Estimate(
+        LAYOUT,
+        layout.tables * layout.leaves,
+        relations * (1 + layout.indexes),
+        None,
+        None,
+        None,
+        None,
+        None,
+        relations * (1 + layout.indexes) * CACHE_BYTES,
+        GOOD if worst <= lock_table else TOO_MANY_LOCKS,
+    )
+    return [whole, *found]
+
+
+def _of_query(kind: str, layout: Layout, version: int, lock_table: int, array: int, factor: float) -> Estimate:
+    joined = _JOINED.get(kind, 1)
+    leaves, inner = _planned(kind, layout)
+    relations, indexes = (joined * number for number in _locked(leaves, inner, layout.indexes, version))
+    locks = relations + indexes
+    milliseconds = planning_ms(kind, layout, version, array) * factor
+    memory = _interpolated(PLANNER_BYTES[kind], _size(kind, layout)) * _by_indexes(layout)
+    if kind == LARGE_ARRAY:
+        memory += ARRAY_BYTES * _size(kind, layout) * (array - MEASURED_ARRAY)
+        memory = max(memory, _interpolated(PLANNER_BYTES[BY_ID], layout.leaves))
+    verdict = SLOW if milliseconds > SLOW_MS else GOOD
+    return Estimate(
+        kind,
+        joined * leaves,
+        relations + indexes,
+        locks,
+        max(lock_table // locks, 0),
+        round(milliseconds, 2),
+        round(milliseconds + locks * OPENING_MS * factor, 2),
+        max(int(memory), 0),
+        locks * CACHE_BYTES,
+        TOO_MANY_LOCKS if locks > lock_table else verdict,
+    )
+
+
+def _planned(kind: str, layout: Layout) -> tuple[int, int]:
+    """How many leaves and partitioned relations of each table are locked by planning a query."""
+    if kind == BOTH_KEYS:
+        return 1, min(layout.inner, 2)
+    return (layout.slices if kind in _BY_SLICE else layout.leaves), layout.inner
+
+
+def _size(kind: str, layout: Layout) -> int:
+    """What the cost of a kind of query goes by."""
+    if kind == BOTH_KEYS:
+        return 1
+    if kind == LARGE_ARRAY:
+        return layout.leaves + ARRAY_SLICES * layout.slices
+    return layout.slices if kind in _BY_SLICE else layout.leaves
+
+
+def planning_ms(kind: str, layout: Layout, version: int, array: int = MEASURED_ARRAY) -> float:
+    """How long planning takes in a session that has done it before."""
+    measured = MILLISECONDS[_measured(version)]
+    found = _interpolated(measured[kind], _size(kind, layout))
+    if kind == LARGE_ARRAY:  # each leaf has its own copy of the array
+        plain = min(found, _interpolated(measured[BY_ID], layout.leaves))
+        found = plain + (found - plain) * array / MEASURED_ARRAY
+    return found * _by_indexes(layout)
+
+
+def _by_indexes(layout: Layout) -> float:
+    """An index costs about half as much as the leaf itself."""
+    return (2 + layout.indexes) / (2 + MEASURED_INDEXES)
+
+
+def _measured(version: int) -> int:
+    """The measured version whose planner a server has: the newest that is not newer."""
+    return max((each for each in MILLISECONDS if each <= version), default=min(MILLISECONDS))
+
+
+def _interpolated(points: tuple[tuple[int, float], ...], size: int) -> float:
+    """Straight on logarithmic axes from one measurement to the next, and beyond the last as before it."""
+    if len(points) == 1:
+        return points[0][1]
+    at = next((number for number, point in enumerate(points[1:-1], start=1) if point[0] >= size), len(points) - 1)
+    (left, low), (right, high) = points[at - 1], points[at]
+    share = math.log(max(size, 1) / left) / math.log(right / left)
+    return float(low * (high / low) ** share)
+
+
+def locks_without_key(layout: Layout, version: int) -> int:
+    """What a statement that binds no key locks of one table."""
+    return sum(_locked(layout.leaves, layout.inner, layout.indexes, version))
+
+
+def _locked(leaves: int, inner: int, indexes: int, version: int) -> tuple[int, int]:
+    """Relations and indexes that are locked with so many leaves and partitioned relations."""
+    indexed = leaves + (inner if version >= LOCKS_INDEXES_OF_PARENTS_SINCE else 0)
+    return leaves + inner, indexed * indexes
+
+
+def largest_fitting(layout: Layout, version: int, lock_table: int) -> Layout | None:
+    """The same slices with as many leaves as the lock table has room for; None where not even one has."""
+    number = layout.hash_partitions
+    while number > 1:
+        number //= 2
+        smaller = layout._replace(hash_partitions=number)
+        if locks_without_key(smaller, version) <= lock_table:
+            return smaller
+    return None
 ''','plan.filling': r'''"""What an INSERT into a writable view runs: generated PL/pgSQL, a function that fills and one that inserts.
 
 The first runs as the tables' owner, as the checks of foreign keys do, and only completes the row. It locks the parent
@@ -16121,7 +16763,7 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
-        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        text = f"Index {index} is invalid: an unfinished concurrent build, or a partition lacks its part of it."
         statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:
@@ -17100,10 +17742,11 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
-        operations += _detach(hierarchy, table, each)
+        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
+        operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
+        operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -17127,7 +17770,8 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
+            operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
+            steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
@@ -17136,14 +17780,11 @@ def drop_steps(
     return steps
 
 
-def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [
-        *_remove_entries(table, each),
-        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
-    ]
+    return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
@@ -17175,7 +17816,7 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(
+def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
@@ -17208,7 +17849,7 @@ def finalize_step(
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
+    afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
 ''','plan.lookup': r'''"""Lookups: functions that find the rows of a table by columns whose partition keys a global index holds."""
 
@@ -17728,13 +18369,75 @@ def mark_operations(index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
         )
         for leaf in leaves
     ]
+''','plan.planning_times': r'''"""What planning was measured to cost, by major version and kind of query.
+
+``make bench ARGS='planning --server 18'`` measures it: three tables with two indexes each, and
+enable_partitionwise_join on.
+
+A pair is the number of leaves of each table, or of slices where the hash key is bound to one value, and what planning
+took: by the server's own count of processor time, the least of several runs. The memory is what EXPLAIN (MEMORY) says.
+"""
+
+from __future__ import annotations
+
+BY_ID = "by Id"
+JOIN_WITHOUT_KEY = "no key, three tables joined"
+HASH_KEY = "hash key"
+JOIN_BY_HASH_KEY = "hash key, three tables joined"
+BOTH_KEYS = "both keys"
+LARGE_ARRAY = "hash key in a large array"
+
+MEASURED_INDEXES = 2  # of each leaf
+MEASURED_ARRAY = 1000  # values
+OPENING_MS = 0.04  # for each relation, the first time in a session
+CACHE_BYTES = 8192  # that a session keeps of each relation
+ARRAY_SLICES = 10  # a slice costs a large array as much as so many leaves: each value is hashed for it
+ARRAY_BYTES = 236  # for each value and leaf, slices counted so
+
+Points = tuple[tuple[int, float], ...]
+
+MILLISECONDS: dict[int, dict[str, Points]] = {
+    15: {
+        BY_ID: ((24, 0.186), (192, 2.92), (384, 10.2), (768, 25.6), (1600, 67.3)),
+        JOIN_WITHOUT_KEY: ((24, 8.95), (192, 166.0), (384, 839.0)),
+        HASH_KEY: ((6, 0.083), (12, 0.144), (24, 0.278), (48, 0.898), (100, 2.59)),
+        JOIN_BY_HASH_KEY: ((6, 1.38), (12, 2.97), (24, 7.42), (48, 21.5), (100, 70.2)),
+        BOTH_KEYS: ((1, 0.034),),
+        LARGE_ARRAY: ((84, 6.44), (312, 29.4), (624, 64.0), (1248, 137.0), (2600, 345.0)),
+    },
+    17: {
+        BY_ID: ((24, 0.252), (192, 3.27), (384, 16.9), (768, 38.5), (1600, 86.2)),
+        JOIN_WITHOUT_KEY: ((24, 6.84), (192, 122.0), (384, 394.0), (768, 2250.0)),
+        HASH_KEY: ((6, 0.157), (12, 0.218), (24, 0.481), (48, 1.27), (100, 2.33)),
+        JOIN_BY_HASH_KEY: ((6, 1.29), (12, 2.54), (24, 6.2), (48, 14.2), (100, 51.3)),
+        BOTH_KEYS: ((1, 0.042),),
+        LARGE_ARRAY: ((84, 6.42), (312, 29.4), (624, 68.7), (1248, 146.0), (2600, 304.0)),
+    },
+    18: {
+        BY_ID: ((24, 0.202), (192, 2.99), (384, 13.5), (768, 35.2), (1600, 80.4)),
+        JOIN_WITHOUT_KEY: ((24, 5.38), (192, 72.0), (384, 154.0), (768, 331.0), (1600, 773.0)),
+        HASH_KEY: ((6, 0.092), (12, 0.195), (24, 0.308), (48, 0.751), (100, 2.93)),
+        JOIN_BY_HASH_KEY: ((6, 1.07), (12, 2.5), (24, 5.09), (48, 12.4), (100, 31.4)),
+        BOTH_KEYS: ((1, 0.042),),
+        LARGE_ARRAY: ((84, 5.88), (312, 27.5), (624, 65.0), (1248, 135.0), (2600, 297.0)),
+    },
+}
+PLANNER_BYTES: dict[str, Points] = {
+    BY_ID: ((24, 362496), (192, 2357248), (384, 4718592), (768, 9537536), (1600, 20361216)),
+    JOIN_WITHOUT_KEY: ((24, 6130688), (192, 47494144), (384, 103469056), (768, 238798848), (1600, 641134592)),
+    HASH_KEY: ((6, 176128), (12, 329728), (24, 637952), (48, 1255424), (100, 2597888)),
+    JOIN_BY_HASH_KEY: ((6, 1334272), (12, 2565120), (24, 5052416), (48, 10208256), (100, 21936128)),
+    BOTH_KEYS: ((1, 52224),),
+    LARGE_ARRAY: ((84, 17754112), (312, 69582848), (624, 139164672), (1248, 278397952), (2600, 580355072)),
+}
 ''','plan.propagation': r'''"""What a plain DDL command changed of a managed table, and what carries it to template and partitions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from .. import naming
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
 from .difference import OWNER, Difference
@@ -17773,10 +18476,38 @@ def template_operations(target: alter.Target, changes: list[Change]) -> list[Ope
         for operation in alter.follow_renamed_column(target, old, new, of_template=target.table.template is not None)
     ]
     moved = {each.part for each in changes if each.aspect == COLUMN and None in (each.before, each.after)}
+    return found + _template_actions(target, [each for each in changes if each.part not in moved])
+
+
+def new_column_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """What the template does not get with a column that the same command added."""
+    renamed = {new for _, new in renamed_columns(changes)}
+    new = {each.part for each in changes if each.aspect == COLUMN and each.before is None} - renamed
+    return _template_actions(target, [each for each in changes if each.part in new])
+
+
+def _template_actions(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    found: list[Operation] = []
     for each in changes:
-        action = None if each.part in moved else _template_action(each)
+        action = _template_action(each)
         if action is not None:
             found += alter.on_template(target, lambda template, action=action: alter.alter(template, action))  # type: ignore[misc]
+    return found
+
+
+def statistics_operations(
+    target: alter.Target, differences: list[Difference], changes: list[Change]
+) -> list[Operation]:
+    """The leaves' own of statistics objects that were dropped on the table; others of theirs are left alone."""
+    dropped = [each.part for each in changes if each.aspect == STATISTICS_OBJECT and each.after is None]
+    found = []
+    for each in differences:
+        leaf = each.relation
+        if each.aspect != STATISTICS_OBJECT or each.expected is not None:
+            continue
+        if each.part in [naming.unique_derived_name(leaf.name, name) for name in dropped]:
+            statement = compose("DROP STATISTICS {}", Identifier(target.table.schema, each.part))
+            found.append(Operation(leaf, statement, SHARE_UPDATE_EXCLUSIVE, (), 2))
     return found
 
 
@@ -18454,7 +19185,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import errors
-from ..fragments import constant_end
+from ..fragments import FIRST_HIGH, constant_end, may_stand_in_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18464,7 +19195,6 @@ SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
     "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
 )  # fmt: skip
 _OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
-FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -18506,9 +19236,8 @@ def _token_end(text: str, start: int) -> tuple[str, int]:
     kind, end = SIGN, start + 1
     if character in _DIGITS:
         kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
-    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
-        kind = NAME
-        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif character.isalpha() or character == "_" or character >= FIRST_HIGH:
+        kind, end = NAME, _run_end(text, start, may_stand_in_name)
     elif pair == "::":
         kind, end = CAST, start + 2
     elif character in _OPERATOR_CHARACTERS:
@@ -18780,7 +19509,8 @@ def check_can_be_remade(structure: Structure, partition_keys: tuple[str, ...], v
         raise errors.NotInPrerequisiteState(
             f"{table} is not partitioned and holds rows",
             "Only an empty table can be made anew as a partitioned one.",
-            "Declare the hierarchy before rows are loaded, or move them aside and insert them again through the root.",
+            "SELECT * FROM dp.plan_conversion(...) says what CALL dp.convert(...) makes of a hierarchy with rows; or"
+            " declare it before rows are loaded.",
         )
     if structure.has_partitions and structure.kind == "p":
         raise errors.InvalidTableDefinition(
@@ -19327,7 +20057,7 @@ def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
     if options.connection is not None:
         connection = compose(", connection => {}", Literal(options.connection))
     if kind == MAINTENANCE:
-        return compose("CALL dp.run_maintenance({})", root)
+        return compose("CALL dp.run_maintenance({}{})", root, connection)
     if kind == CLUSTER:
         vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
         return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)
@@ -20842,7 +21572,10 @@ class Dblink:
     def wait(self, seconds: float) -> None:
         """Wait until the other session says something, no longer than so many seconds."""
         if self._sockets:
-            select.select(self._sockets, (), (), seconds)
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
         else:
             time.sleep(min(seconds, FIRST_PAUSE * 10))
 
@@ -20964,6 +21697,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         )
     for name, value in (*_SETTINGS, ("role", owner), ("search_path", context.search_path or "pg_catalog, pg_temp")):
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
+def set_parameter(name: str, value: str) -> None:
+    """Set a parameter of the other session."""
+    _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
 def _signed(oid: int) -> int:
@@ -22401,10 +23139,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -22679,10 +23417,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -22701,10 +23439,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -22730,10 +23468,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -22755,10 +23493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -22776,10 +23514,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -22797,10 +23535,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -22831,10 +23569,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -22850,10 +23588,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -22878,10 +23616,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -22913,10 +23651,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -22938,10 +23676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -22967,22 +23705,23 @@ CREATE FUNCTION dp.create_hierarchy(
     bucket text DEFAULT NULL,
     lock_timeout interval DEFAULT '500 ms',
     allow_weaker_unique boolean DEFAULT false,
+    allow_large_layout boolean DEFAULT false,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'dry_run'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
 'Declares the root of a hierarchy: partitioned by RANGE of range_key (or of the slice key), then by HASH of hash_key.
 A plain empty table is made anew as a partitioned one. Creates no slices: register the children first, then CALL dp.run_maintenance.
-Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys.';
+Locks root ACCESS EXCLUSIVE. Errors: 22023 parameter, 42703 column, 42804 key type, 42501 not the owner, 55000 rows or partitions, 2BP01 dependent views, 42710 other keys, 53200 more leaves than the lock table has room for.';
 
 -- functions/create_index.sql.j2
 CREATE FUNCTION dp.create_index(
@@ -22997,10 +23736,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23017,10 +23756,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23037,10 +23776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23058,10 +23797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23079,10 +23818,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23106,10 +23845,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23127,10 +23866,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23147,10 +23886,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23166,10 +23905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23186,10 +23925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23205,10 +23944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23225,10 +23964,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -23245,10 +23984,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -23265,10 +24004,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -23284,10 +24023,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -23304,15 +24043,52 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
 'Drops the writable views of a hierarchy, all or those in one schema, with their trigger functions.
 Locks the views ACCESS EXCLUSIVE. Nothing when there is none. Errors: 42704 no hierarchy, 42501, 53200, 55006, 55P03; 2BP01 from the server where something depends on them.';
+
+-- functions/estimate.sql.j2
+CREATE FUNCTION dp.estimate(
+    root regclass DEFAULT NULL,
+    slices integer DEFAULT NULL,
+    hash_partitions integer DEFAULT NULL,
+    tables integer DEFAULT NULL,
+    indexes integer DEFAULT NULL,
+    array_values integer DEFAULT 1000,
+    calibrate boolean DEFAULT false
+)
+RETURNS TABLE (
+    query text,
+    leaves bigint,
+    relations bigint,
+    locks bigint,
+    sessions bigint,
+    planning_ms double precision,
+    first_planning_ms double precision,
+    planner_bytes bigint,
+    cache_bytes bigint,
+    verdict text
+)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.estimate IS
+'What a layout costs, that of a hierarchy or another: relations, and for each kind of query the locks, time and memory of planning, from measurements of the running major version.
+Locks nothing; calibrate measures on this server with a temporary table that is gone afterwards.
+Errors: 22023, 42501 calibrate without the right to create temporary tables, 42704 no hierarchy.';
 
 -- functions/explain.sql.j2
 CREATE FUNCTION dp.explain(
@@ -23331,10 +24107,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23351,10 +24127,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -23380,10 +24156,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -23433,7 +24209,7 @@ BEGIN
     FROM dp.global_index_config AS g
     JOIN dp.hierarchy_config AS h ON h.root = g.root
     JOIN pg_attribute AS a ON a.attrelid = g.side AND a.attname = g.columns[1]
-    WHERE g.tbl = keys_of.tbl AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
+    WHERE g.tbl = coalesce((SELECT v.tbl FROM dp.writable_view_config AS v WHERE v.view = keys_of.tbl), keys_of.tbl) AND g.is_unique AND g.is_valid AND g.predicate IS NULL AND cardinality(g.columns) = 1
         AND a.atttypid = pg_typeof(id)::oid
     ORDER BY g.side::oid
     LIMIT 1;
@@ -23460,10 +24236,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -23496,10 +24272,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -23524,10 +24300,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23549,10 +24325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -23570,10 +24346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -23591,10 +24367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -23615,10 +24391,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23645,10 +24421,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23672,10 +24448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -23693,10 +24469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -23715,10 +24491,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -23735,10 +24511,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -23755,10 +24531,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -23775,10 +24551,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_8e7bdade1600'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -23926,10 +24702,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -23944,10 +24720,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -23967,10 +24743,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -23999,10 +24775,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24024,10 +24800,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24046,10 +24822,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24069,10 +24845,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24090,10 +24866,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24110,10 +24886,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -24130,10 +24906,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24144,20 +24920,22 @@ Locks a leaf SHARE UPDATE EXCLUSIVE. Commits each step. Errors: 08001 no second 
 -- procedures/run_maintenance.sql.j2
 CREATE PROCEDURE dp.run_maintenance(
     root regclass DEFAULT NULL,
+    connection text DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
 'Keeps one hierarchy, or all that the caller owns, in shape: default draining, slices ahead of the clock, gaps, missing leaves, retention, ANALYZE of parents, old log rows.
-Commits step by step; called again after a kill it goes on. A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
-Errors: P0001 naming those that failed, 2D000 in a transaction block, 42704, 55006 another run.';
+Commits step by step; called again after a kill it goes on. connection: slices that retention retires are detached CONCURRENTLY, in a second session by dblink.
+A part or a hierarchy that fails does not stop the others, and the call then fails at the end. Does nothing on a standby.
+Errors: P0001 naming those that failed (08001 no second session among the reasons), 2D000 in a transaction block, 42704, 55006 another run.';
 
 -- procedures/set_not_null_online.sql.j2
 CREATE PROCEDURE dp.set_not_null_online(
@@ -24167,10 +24945,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24186,10 +24964,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -24205,10 +24983,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_8e7bdade1600' not in GD:
+if 'dialog_partition_0_1_0_11e6eaeeed5b' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_8e7bdade1600'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_11e6eaeeed5b'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

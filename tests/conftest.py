@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Database, prepare_template
-from tests.support.server import Server, installed_versions
+from tests.support.server import Server, installed_versions, make_server
 
 _numbers = itertools.count(1)
 
@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " (default: all that are installed here)",
     )
     parser.addoption(
+        "--dialogs", type=int, default=100, help="how many dialogs the acceptance test of conversion has (default: 100)"
+    )
+    parser.addoption(
         "--write-expected",
         action="store_true",
         help="write tests/contents/expected/objects.txt anew, for review with git diff",
@@ -32,15 +35,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         versions = metafunc.config.getoption("--server-versions") or installed_versions() or [None]
         metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
-
-
-def make_server(version: int, settings: dict[str, str] | None = None) -> Server:
-    """A server of this version: of the programs that are installed here, else in a container."""
-    if version in installed_versions():
-        return Server(version, settings)
-    from tests.support.container import ContainerServer
-
-    return ContainerServer(version, settings)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from . import errors
 ServerError = plpy.SPIError
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"
+ROW_HAS_MOVED = "40001"  # while a step that locks rows waited for it
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
 ROWS_A_FETCH = 1000
@@ -150,7 +151,7 @@ def client_error_from_server(error: Exception) -> Exception:
 
 def is_worth_a_retry(error: Exception) -> bool:
     """Whether the same statements may succeed when other sessions have let locks go."""
-    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, OUT_OF_MEMORY)
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, ROW_HAS_MOVED, OUT_OF_MEMORY)
 
 
 def is_out_of_locks(error: Exception) -> bool:

@@ -69,6 +69,7 @@ MODULES = {
     "propagate": "propagation",
     "explain": "queries",
     "audit_queries": "queries",
+    "estimate": "estimate",
     "plan_conversion": "conversion",
     "convert": "convert",
     "cancel_conversion": "convert",
@@ -86,6 +87,7 @@ READING = (
     "last_plan",
     "explain",
     "audit_queries",
+    "estimate",
     "plan_conversion",
 )  # these leave the last call's plan as it is
 

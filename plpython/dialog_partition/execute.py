@@ -21,7 +21,7 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "jit", PROPAGATION)
+PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "standard_conforming_strings", "jit", PROPAGATION)
 
 PlanRow = tuple[int, str, str]
 
@@ -82,6 +82,7 @@ def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
     database.set_local("search_path", wrapping.PINNED_PATH)
     database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
+    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
     database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
     database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
@@ -267,6 +268,11 @@ def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
     _log(context, "failed", message, _running[0] if _running else None)
+    _running.clear()
+
+
+def forget_step() -> None:
+    """The step at work has failed, and that is no failure of the call."""
     _running.clear()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
 def check(parameter: str, text: str) -> str:
@@ -114,15 +115,22 @@ def constant_end(text: str, start: int) -> int | None:
         tag_end = text.find("$", start + 1)
         tag = text[start : tag_end + 1]
         is_tag = tag_end > 0 and all(character.isalnum() or character == "_" for character in tag[1:-1])
-        if not is_tag or text[start - 1 : start].isalnum():
+        if not is_tag or may_stand_in_name(text[start - 1 : start]):
             return start + 1
         end = text.find(tag, tag_end + 1)
         return end + len(tag) if end >= 0 else None
     return _quoted_end(text, start, text[start])
 
 
+def may_stand_in_name(character: str) -> bool:
+    """Whether a name may go on with it; an empty one is the beginning of a text."""
+    return character.isalnum() or character in ("_", "$") or character >= FIRST_HIGH
+
+
 def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    has_escapes = quote == "'" and text[start - 1 : start] in ("e", "E") and not text[start - 2 : start - 1].isalnum()
+    has_escapes = (
+        quote == "'" and text[start - 1 : start] in ("e", "E") and not may_stand_in_name(text[start - 2 : start - 1])
+    )
     position = start + 1
     while position < len(text):
         if has_escapes and text[position] == "\\":

@@ -73,7 +73,10 @@ class Dblink:
     def wait(self, seconds: float) -> None:
         """Wait until the other session says something, no longer than so many seconds."""
         if self._sockets:
-            select.select(self._sockets, (), (), seconds)
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
         else:
             time.sleep(min(seconds, FIRST_PAUSE * 10))
 
@@ -195,6 +198,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         )
     for name, value in (*_SETTINGS, ("role", owner), ("search_path", context.search_path or "pg_catalog, pg_temp")):
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
+
+
+def set_parameter(name: str, value: str) -> None:
+    """Set a parameter of the other session."""
+    _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
 def _signed(oid: int) -> int:

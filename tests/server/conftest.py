@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import make_server
 from tests.support.database import Database, prepare_template
-from tests.support.server import Server
+from tests.support.server import Server, make_server
 
 SETTINGS = {
     "shared_preload_libraries": "pg_cron",

@@ -52,6 +52,12 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def owner(db: Database, form: str) -> psycopg.Connection[Any]:
+    db.begin_with(prepare, form)
+    return db.connect()
+
+
+def prepare(db: Database, form: str) -> None:
+    """The hierarchy with two slices and some rows."""
     owner = db.connect()
     owner.execute(TABLES.format(form=form))  # type: ignore[call-overload]
     create_slices(owner, "2025-01-01", "2025-03-01")
@@ -61,7 +67,6 @@ def owner(db: Database, form: str) -> psycopg.Connection[Any]:
         f"INSERT INTO event (id, at, party{key}) SELECT n, '2025-01-05 00:00+00', 'p' || n{value}"  # type: ignore[call-overload]
         " FROM generate_series(1, 20) AS n"
     )
-    return owner
 
 
 def drift(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:

@@ -77,10 +77,15 @@ CASES = {
 
 @pytest.fixture
 def owner(db: Database) -> psycopg.Connection[Any]:
+    db.begin_with(prepare)
+    return db.connect()
+
+
+def prepare(db: Database) -> None:
+    """The hierarchy with two slices."""
     owner = db.connect()
     owner.execute(TABLES)
     create_slices(owner, "2025-01-01", "2025-03-01")
-    return owner
 
 
 def run(connection: psycopg.Connection[Any], change: str) -> list[tuple[Any, ...]]:

@@ -21,7 +21,9 @@ def test_a_start_that_asks_for_too_many_slices_spoils_no_other_hierarchy(db: Dat
     owner = db.connect()
     declare(owner, premake=0)
     owner.execute("CREATE TABLE wild (id int PRIMARY KEY, at date NOT NULL)")
-    owner.execute("SELECT dp.create_hierarchy('wild', 'at', slice => '1 day', start => '0001-01-01')")
+    owner.execute(
+        "SELECT dp.create_hierarchy('wild', 'at', slice => '1 day', start => '0001-01-01', allow_large_layout => true)"
+    )
     found = owner.execute("SELECT finding, target FROM dp.check()").fetchall()
     assert ("unreadable hierarchy", '"public"."wild"') in found
     assert ("missing current slice", '"public"."event"') in found

@@ -38,6 +38,12 @@ def connection(db: Database) -> str:
 
 @pytest.fixture
 def owner(db: Database) -> Connection:
+    db.begin_with(prepare)
+    return db.connect()
+
+
+def prepare(db: Database) -> None:
+    """The hierarchy with three slices and some rows."""
     owner = db.connect()
     declare(owner, key_form="slice", premake=0)
     create_slices(owner, "2025-01-01", "2025-04-01")
@@ -45,7 +51,6 @@ def owner(db: Database) -> Connection:
         "INSERT INTO event (id, at, party, at_slice, body) SELECT n, '2025-01-05 00:00+00', 'p' || n, '2025-01-01',"
         " 'text ' || n FROM generate_series(1, 200) AS n"
     )
-    return owner
 
 
 def create(owner: Connection, connection: str, name: str = INDEX, definition: str = "(body)", **named: object) -> None:
@@ -153,6 +158,13 @@ def test_leaves_that_have_it_already_keep_theirs(owner: Connection, connection: 
     assert found["other_body"] is None
     assert sorted(found) == ["event_2025_02_h00_event_body", "mine_body", "other_body"]
     assert owner.execute("SELECT 'mine_body'::regclass::oid").fetchone() == oid
+
+
+def test_an_index_of_that_name_that_is_another_is_refused(owner: Connection, connection: str) -> None:
+    create(owner, connection)
+    for definition in ("(body DESC, id)", "(body) WHERE id > 1"):
+        with pytest.raises(psycopg.errors.DuplicateObject):
+            create(owner, connection, definition=definition)
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_changed(owner: Connection, connection: str) -> None:

@@ -283,6 +283,20 @@ def test_a_new_slice_does_not_read_the_default_slice_under_its_lock(db: Database
     assert family.leftovers(owner) == []
 
 
+@FORMS
+def test_a_session_at_work_finds_the_slice_that_was_attached(db: Database, key_form: str) -> None:
+    """What the leaves of a default slice may hold is another thing then, of which PostgreSQL does not tell them."""
+    owner, app = with_default(db, key_form), db.connect()
+    family.fill(owner, "2015-05-10 12:00+00", 1, 1)
+    owner.execute("SELECT dp.detach_slice('\"Dialog\"', '2025-07-01')")
+    leaf = 'UPDATE "Dialog" SET "UpdatedAt" = %s RETURNING tableoid::regclass::text'
+    for moment, slice_name in (("2025-07-02 00:00+00", "default"), ("2015-05-10 12:00+00", "default")):
+        assert f"Dialog_{slice_name}_h" in app.execute(leaf, [moment]).fetchall()[0][0]  # type: ignore[call-overload]
+    owner.execute("SELECT dp.attach_slice('\"Dialog\"', '2025-07-01')")
+    assert "Dialog_2025_07_h" in app.execute(leaf, ["2025-07-02 00:00+00"]).fetchall()[0][0]  # type: ignore[call-overload]
+    assert family.counts(owner, "_2025_07") == {"Dialog": 1, "Activity": 2, "Actor": 2}  # one actor has no parent
+
+
 def test_checks_that_an_interrupted_call_left_behind_are_removed(db: Database) -> None:
     owner = with_default(db)
     owner.execute(

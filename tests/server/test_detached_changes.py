@@ -33,13 +33,18 @@ CHANGES = [
 @pytest.fixture(params=["exact", "slice"])
 def owner(db: Database, request: pytest.FixtureRequest) -> psycopg.Connection[Any]:
     """A family with two months, the first of which was detached, its rows in another schema."""
+    db.begin_with(prepare, request.param)
+    return db.connect(**INCLUDED)
+
+
+def prepare(db: Database, form: str) -> None:
+    """Make that family."""
     owner = db.connect(**INCLUDED)
     owner.execute("CREATE SCHEMA archive")
-    family.declare(owner, request.param)
+    family.declare(owner, form)
     owner.execute(f"CALL dp.create_slices({TABLE}, '2025-05-01', '2025-07-01')")
     family.fill(owner, "2025-05-10 12:00+00", 1, 5)
     owner.execute(f"SELECT dp.detach_slice({TABLE}, '2025-05-01', to_schema => 'archive')")
-    return owner
 
 
 def columns(connection: psycopg.Connection[Any], table: str) -> list[Any]:

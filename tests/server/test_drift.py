@@ -85,10 +85,15 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def declared(db: Database, form: str) -> psycopg.Connection[Any]:
-    owner = db.connect(**{"dp.propagate_ddl": "off"})  # what plain DDL does not pass on is drift
-    owner.execute(TABLES.format(form=form))
+    db.begin_with(declare, form)
+    return db.connect(**{"dp.propagate_ddl": "off"})  # what plain DDL does not pass on is drift
+
+
+def declare(db: Database, form: str) -> None:
+    """The hierarchy with two slices."""
+    owner = db.connect()
+    owner.execute(TABLES.format(form=form))  # type: ignore[call-overload]
     create_slices(owner, "2025-01-01", "2025-03-01")
-    return owner
 
 
 def test_what_the_extension_makes_has_no_drift(declared: psycopg.Connection[Any]) -> None:

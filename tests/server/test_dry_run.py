@@ -276,6 +276,11 @@ def twin(server: Server) -> Iterator[Database]:
         database.drop()
 
 
+def prepare(db: Database, script: str) -> None:
+    """Run what comes before the call."""
+    db.server.psql(db.name, script, "owner")
+
+
 @pytest.mark.parametrize("form", ["exact", "slice"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Database, case: str, form: str) -> None:
@@ -288,10 +293,6 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
         "key": "at" if exact else "at_slice",
         "bucket": "'x'",
     }
-    connection = ""
-    if "{connection}" in statement:
-        connection = f", connection => '{with_dblink(db)}'"
-        with_dblink(twin)
     prepared = before
     for name, value in places.items():
         prepared = prepared.replace("{" + name + "}", value)
@@ -301,7 +302,11 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
     else:
         prepared = prepared.replace("'p', 'x'", "'p', date_trunc('month', t)")
     for database in (db, twin):
-        database.server.psql(database.name, prepared, "owner")
+        database.begin_with(prepare, prepared)
+    connection = ""
+    if "{connection}" in statement:
+        connection = f", connection => '{with_dblink(db)}'"
+        with_dblink(twin)
     assert difference(picture(db), picture(twin)) == {}
     clock = "SET dp.now = '2025-04-10 00:00+00';\n"
     statement = statement.replace("{connection}", connection)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from tests.support import family
+from tests.support import family, hierarchies
 from tests.support.database import Database
 from tests.support.server import Server
 
@@ -350,3 +350,17 @@ def test_functions_are_not_run(owner: psycopg.Connection[Any]) -> None:
     before = family.counts(owner)
     assert explain(owner, 'SELECT f() FROM "Dialog" AS d WHERE "Party" = $1')[0].finding == "pruned at run time"
     assert family.counts(owner) == before
+
+
+def test_an_alias_may_stand_for_tables_of_two_hierarchies(db: Database) -> None:
+    owner = db.connect()
+    family.declare(owner)
+    hierarchies.declare(owner)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-05-01', '2025-06-01')")
+    hierarchies.create_slices(owner, "2025-05-01", "2025-06-01")
+    said = explain(
+        owner,
+        'SELECT d."Id" FROM "Dialog" d JOIN "Activity" a ON a."DialogId" = d."Id" AND a."Party" = d."Party"'
+        " UNION ALL SELECT d.id FROM event d JOIN item a ON a.event_id = d.id AND a.party = d.party",
+    )
+    assert {each.tbl for each in said if "join" in each.finding} == {'"public"."Activity"', '"public"."item"'}

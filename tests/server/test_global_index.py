@@ -19,13 +19,18 @@ SIDE = '"Dialog_Id_global"'
 @pytest.fixture(params=["exact", "slice"])
 def owner(db: Database, request: pytest.FixtureRequest) -> psycopg.Connection[Any]:
     """A family with three months, rows in two of them, and a global index on the root's Id."""
+    db.begin_with(prepare, request.param)
+    return db.connect(**{"dp.now": "2025-06-15 00:00+00"})
+
+
+def prepare(db: Database, form: str) -> None:
+    """Make that family."""
     owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
-    family.declare(owner, request.param)
+    family.declare(owner, form)
     owner.execute(f"CALL dp.create_slices({ROOT}, '2025-05-01', '2025-08-01')")
     family.fill(owner, "2025-05-10 12:00+00", 1, 10)
     family.fill(owner, "2025-06-10 12:00+00", 11, 10)
     owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
-    return owner
 
 
 def is_exact(connection: psycopg.Connection[Any], side: str = SIDE) -> bool:
@@ -425,3 +430,42 @@ def test_a_hierarchy_with_one_is_not_forgotten(owner: psycopg.Connection[Any]) -
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
         owner.execute(f"SELECT dp.forget({ROOT})")
     assert "drop_global_index" in str(caught.value.diag.message_hint)
+
+
+def test_rows_that_answer_one_another_leave_the_index_with_their_slice(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(
+        "CREATE TABLE msg (id bigint PRIMARY KEY, at timestamptz NOT NULL, party text NOT NULL,"
+        " reply_to bigint REFERENCES msg ON DELETE SET NULL)"
+    )
+    owner.execute("SELECT dp.create_hierarchy('msg', 'at', 'party', hash_partitions => 2, premake => 0)")
+    owner.execute("SELECT dp.register_child('msg', 'msg')")
+    owner.execute("CALL dp.create_slices('msg', '2025-01-01', '2025-03-01')")
+    owner.execute(
+        "INSERT INTO msg SELECT n, '2025-01-05 00:00+00', 'p', CASE WHEN n > 1 THEN 1 END FROM generate_series(1, 5) n"
+    )
+    owner.execute("SELECT dp.create_global_index('msg', '{reply_to}', is_unique => false)")
+    owner.execute("SELECT dp.detach_slice('msg', '2025-01-01')")
+    assert owner.execute("SELECT * FROM dp.verify_global_index('msg_reply_to_global')").fetchall() == []
+    owner.execute("SELECT dp.attach_slice('msg', '2025-01-01')")
+    assert owner.execute("SELECT * FROM dp.verify_global_index('msg_reply_to_global')").fetchall() == []
+    assert owner.execute("SELECT count(reply_to) FROM msg").fetchone() == (4,)
+
+
+def test_a_child_that_is_registered_later_has_its_lookup_too(owner: psycopg.Connection[Any]) -> None:
+    owner.execute('CREATE TABLE "Note" ("Id" bigint PRIMARY KEY, "DialogId" bigint NOT NULL)')
+    owner.execute("SELECT dp.register_child('\"Note\"', '\"Dialog\"', '{DialogId}', 'CASCADE')")
+    key = family.key_column(owner)
+    owner.execute(
+        f'INSERT INTO "Note" ("Id", "DialogId", "Party", "{key}") SELECT "Id", "Id", "Party", "{key}" FROM "Dialog"'  # type: ignore[call-overload]
+    )
+    owner.execute("SELECT dp.create_lookup('\"Note\"', '{DialogId}')")
+    owner.execute("SELECT dp.create_global_index('\"Note\"', '{Id}')")
+    owner.execute('UPDATE "Dialog" SET "UpdatedAt" = \'2025-07-02 00:00+00\' WHERE "Id" IN (3, 12)')
+    owner.execute('DELETE FROM "Dialog" WHERE "Id" = 4')
+    for lookup in ("Note_by_DialogId", "Note_by_Id"):
+        assert owner.execute(f'SELECT "Id" FROM "{lookup}"(\'{{3,4,12}}\') ORDER BY 1').fetchall() == [(3,), (12,)]  # type: ignore[call-overload]
+    assert is_exact(owner)
+    assert owner.execute("SELECT * FROM dp.verify_global_index('\"Note_Id_global\"')").fetchall() == []
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    assert owner.execute("SELECT count(*) FROM pg_proc WHERE proname ~ '_by_DialogId$'").fetchone() == (0,)

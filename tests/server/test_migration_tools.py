@@ -13,6 +13,7 @@ from alembic.config import Config
 
 from tests.support import catalogs, dialogporten
 from tests.support.database import Database
+from tests.support.dialogporten.changes import TEN_CHANGES
 from tests.support.hierarchies import call
 
 Connection = psycopg.Connection[Any]
@@ -209,52 +210,6 @@ def test_the_idempotent_script_of_ef_core_runs_twice(db: Database) -> None:
     assert db.value(
         "SELECT count(*) FROM dp.leaf l JOIN pg_attribute a ON a.attrelid = l.leaf AND a.attname IN ('Title', 'Note')"
     ) == db.value("SELECT count(*) FROM dp.leaf WHERE tbl::text IN ('\"DialogContent\"', '\"DialogActivity\"')")
-
-
-# One migration of ten changes: each by its function, and as a tool generates it.
-TEN_CHANGES = (
-    (
-        """dp.add_column('"Dialog"', 'Channel', 'varchar(50)', default_value => $$'web'$$, not_null => true)""",
-        """ALTER TABLE "Dialog" ADD COLUMN "Channel" varchar(50) DEFAULT 'web' NOT NULL""",
-    ),
-    (
-        """dp.add_column('"DialogContent"', 'Title', 'text COLLATE "C"', comment => 'shown')""",
-        """ALTER TABLE "DialogContent" ADD COLUMN "Title" text COLLATE "C";
-        COMMENT ON COLUMN "DialogContent"."Title" IS 'shown'""",
-    ),
-    (
-        """dp.rename_column('"DialogContent"', 'MediaType', 'ContentType')""",
-        """ALTER TABLE "DialogContent" RENAME COLUMN "MediaType" TO "ContentType\"""",
-    ),
-    (
-        """dp.alter_column_type('"DialogActivity"', 'ExtendedType', 'text')""",
-        """ALTER TABLE "DialogActivity" ALTER COLUMN "ExtendedType" TYPE text""",
-    ),
-    (
-        """dp.set_default('"DialogActivity"', 'ExtendedType', $$'none'$$)""",
-        """ALTER TABLE "DialogActivity" ALTER COLUMN "ExtendedType" SET DEFAULT 'none'""",
-    ),
-    (
-        """dp.set_not_null('"DialogActivity"', 'ExtendedType')""",
-        """ALTER TABLE "DialogActivity" ALTER COLUMN "ExtendedType" SET NOT NULL""",
-    ),
-    (
-        """dp.add_constraint('"DialogActivity"', 'CK_Type', 'CHECK ("TypeId" > 0)')""",
-        """ALTER TABLE "DialogActivity" ADD CONSTRAINT "CK_Type" CHECK ("TypeId" > 0)""",
-    ),
-    (
-        """dp.create_index('"DialogSeenLog"', 'IX_Seen_CreatedAt', '("CreatedAt" DESC)')""",
-        """CREATE INDEX "IX_Seen_CreatedAt" ON "DialogSeenLog" ("CreatedAt" DESC)""",
-    ),
-    (
-        """dp.drop_index('"DialogContent"', 'IX_DialogContent_TypeId')""",
-        """DROP INDEX "IX_DialogContent_TypeId\"""",
-    ),
-    (
-        """dp.alter_table('"Actor"', 'REPLICA IDENTITY FULL')""",
-        """ALTER TABLE "Actor" REPLICA IDENTITY FULL""",
-    ),
-)
 
 
 @pytest.mark.parametrize("key_form", dialogporten.KEY_FORMS)

@@ -26,8 +26,13 @@ def connection(db: Database) -> str:
 @pytest.fixture(params=["exact", "slice"])
 def owner(request: pytest.FixtureRequest, db: Database) -> Connection:
     """Two months and the current one, their rows in the order of a hash."""
+    db.begin_with(prepare, request.param)
+    return db.connect(**{"dp.now": NOW})
+
+
+def prepare(db: Database, form: str) -> None:
+    """Make them."""
     owner = db.connect()
-    form = request.param
     declare(owner, key_form=form, premake=0)
     create_slices(owner, "2025-02-01", "2025-05-01")
     key = "party, at_slice DESC, at DESC" if form == "slice" else "party, at DESC"
@@ -45,8 +50,6 @@ def owner(request: pytest.FixtureRequest, db: Database) -> Connection:
         f"INSERT INTO item (id, event_id, party, {key}) SELECT id * 10 + m, id, party, {key} FROM event,"  # type: ignore[call-overload]
         " generate_series(1, 5) AS m ORDER BY md5(m || ' ' || id)"
     )
-    owner.execute(f"SET dp.now = '{NOW}'")
-    return owner
 
 
 def disorder(owner: Connection) -> dict[str, float]:

@@ -24,12 +24,21 @@ CREATE INDEX item_parent ON {CHILD} (parent);
 
 def declare(db: Database, form: str = "exact", **options: object) -> Connection:
     """The hierarchy with slices of two months, in a session whose search_path, time zone and DateStyle are unusual."""
-    owner = db.connect(search_path="pg_catalog", timezone="Asia/Kathmandu", datestyle="German")
+    db.begin_with(prepare, form, *options.items())
+    return connect(db)
+
+
+def connect(db: Database) -> Connection:
+    return db.connect(search_path="pg_catalog", timezone="Asia/Kathmandu", datestyle="German")
+
+
+def prepare(db: Database, form: str, *options: tuple[str, object]) -> None:
+    """Make that hierarchy."""
+    owner = connect(db)
     owner.execute(TABLES)
-    call(owner, "SELECT dp.create_hierarchy", ROOT, "at", "party", hash_partitions=2, key_form=form, **options)
+    call(owner, "SELECT dp.create_hierarchy", ROOT, "at", "party", hash_partitions=2, key_form=form, **dict(options))
     call(owner, "SELECT dp.register_child", CHILD, ROOT)
     create_slices(owner, "2025-01-01", "2025-03-01", ROOT)
-    return owner
 
 
 def relations(owner: Connection, table: str = ROOT) -> dict[str, str]:
@@ -264,6 +273,24 @@ def test_a_migration_in_a_do_block_is_carried(db: Database) -> None:
         f" EXECUTE 'COMMENT ON COLUMN {ROOT}.a IS ''new'''; END $$"
     )
     assert drift(owner) == []
+
+
+def test_a_column_and_its_statistics_target_in_one_command(db: Database) -> None:
+    owner = declare(db)
+    owner.execute(f"ALTER TABLE {ROOT} ADD COLUMN more text, ALTER COLUMN more SET STATISTICS 55")  # type: ignore[call-overload]
+    found = relations(owner)
+    check = attribute("attstattarget = 55", "more")
+    assert {place: holds(owner, check, found[place]) for place in TEMPLATE} == dict.fromkeys(TEMPLATE, True)
+    assert drift(owner) == []
+
+
+def test_statistics_that_are_dropped_are_dropped_on_the_leaves(db: Database) -> None:
+    owner = declare(db)
+    owner.execute(f"CREATE STATISTICS public.pair ON party, kind FROM {ROOT}")  # type: ignore[call-overload]
+    owner.execute(f"CREATE STATISTICS public.own ON body, kind FROM {relations(owner)['leaf']}")  # type: ignore[call-overload]
+    owner.execute("DROP STATISTICS public.pair")
+    names = owner.execute("SELECT stxname FROM pg_statistic_ext").fetchall()
+    assert names == [("own",)], "a leaf's own stays"
 
 
 def test_a_renamed_column_takes_its_statistics_target_along_in_the_template(db: Database) -> None:

@@ -23,6 +23,9 @@ CALLS = [
     f"CALL dp.create_slices({ROOT}, '2025-07-01', '2025-08-01')",
     f"CALL dp.drain_default({ROOT})",
     f"CALL dp.run_maintenance({ROOT})",
+    f"SELECT dp.retention({ROOT})",
+    f"SELECT dp.schedule({ROOT})",
+    f"SELECT dp.unschedule({ROOT})",
     "SELECT dp.create_hierarchy('\"Other\"', 'at', 'p')",
     "SELECT dp.adopt('\"Tree\"')",
 ]
@@ -35,6 +38,8 @@ WRITES = [
     "INSERT INTO dp.table_config SELECT root, 'mine', 'child', 'mine' FROM dp.hierarchy_config",
     "INSERT INTO dp.pending_foreign_key VALUES ('\"Activity\"', 'x', 'mine', '{Id}', '{id}', 'c', '{}', false, false)",
     "INSERT INTO dp.detached_slice SELECT 'mine', root, root, '1', '2' FROM dp.hierarchy_config",
+    "UPDATE dp.detached_slice SET retired_at = now()",
+    "INSERT INTO dp.job_config SELECT root, 'vacuum', 'x', '@daily', false FROM dp.hierarchy_config",
     "INSERT INTO dp.log_entry (root, call, target, status) SELECT root, 'x', 'x', 'done' FROM dp.hierarchy_config",
     "DELETE FROM dp.log_entry",
 ]

@@ -6,10 +6,12 @@ jobs once a minute at most.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.server.test_schedule import ROOT, call
 from tests.support import family
@@ -133,3 +135,74 @@ def test_a_job_that_is_killed_is_made_up_for(home: Database) -> None:
     owner = restart(home)
     assert statuses(owner) == {"maintenance": "succeeded"}
     assert [len(family.slices(owner, table)) for table in family.TABLES] == [4] * 3
+
+
+class Writer(threading.Thread):
+    """Inserts a family after the other, all of one moment, until it is stopped; how long each took at most."""
+
+    def __init__(self, home: Database, moment: str) -> None:
+        super().__init__()
+        self.connection = home.connect()
+        self.moment = moment
+        self.written = 0
+        self.longest = 0.0
+        self.stopped = threading.Event()
+        self.errors: list[psycopg.Error] = []
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            since = time.monotonic()
+            try:
+                family.fill(self.connection, self.moment, 1 + self.written, 1)
+            except psycopg.Error as error:
+                self.errors.append(error)
+                return
+            self.written += 1
+            self.longest = max(self.longest, time.monotonic() - since)
+
+
+def test_months_of_jobs_by_the_clock_while_rows_are_written(home: Database) -> None:
+    if str(home.value("SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'")).startswith("1.4"):
+        pytest.skip("this version of pg_cron runs jobs once a minute at most")
+    moved_to(home, "2025-01-15")
+    owner = home.connect(**{"dp.now": "2025-01-15 12:00+00"})
+    family.declare(owner, premake=1, retention="2 months", retention_action="drop", lock_timeout="100 ms")
+    owner.execute("CALL dp.run_maintenance()")
+    family.fill(owner, "2025-01-10 12:00+00", 100_000, 10)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-12-01', '2026-01-01')")
+    call(owner, maintenance="1 second", cluster="3 seconds")
+    writer = Writer(home, "2025-12-10 12:00+00")
+    writer.start()
+    try:
+        for month in range(2, 7):
+            moved_to(home, f"2025-{month:02d}-15")
+            wanted = [f"2025_{each:02d}" for each in range(max(month - 2, 1), month + 2)] + ["2025_12"]
+            deadline = time.monotonic() + PATIENCE
+            while [name for name in family.slices(owner) if name < "2025_08"] + ["2025_12"] != wanted:
+                assert time.monotonic() < deadline, family.slices(owner)
+                time.sleep(0.2)
+    finally:
+        writer.stopped.set()
+        writer.join()
+        call_again_until_free(owner)
+    assert writer.errors == []
+    assert writer.longest < 0.1 + 1.4, "lock_timeout, and what a busy machine adds"
+    assert family.counts(owner) == {table: n * writer.written for n, table in enumerate(family.TABLES, start=1)}
+    failed = "SELECT DISTINCT return_message FROM cron.job_run_details WHERE status = 'failed'"
+    others = [
+        row["return_message"] for row in home.rows(failed) if "another session works" not in row["return_message"]
+    ]
+    assert others == []
+    assert home.value("SELECT count(*) FROM cron.job_run_details WHERE status = 'succeeded'") >= 5
+
+
+def call_again_until_free(owner: Connection) -> None:
+    """Take the jobs away; one that is at work has the hierarchy."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            call(owner, "unschedule")
+            return
+        except psycopg.errors.ObjectInUse:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

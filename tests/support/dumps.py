@@ -11,10 +11,10 @@ def schema_lines(db: Database) -> list[str]:
     return [line for line in lines if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
 
 
-def difference(before: list[str], after: list[str]) -> list[str]:
-    """What is in one alone, marked with - and +; nothing when the two are equal."""
+def difference(before: list[str], after: list[str]) -> str:
+    """The lines of one alone, marked with - and +; nothing when the two are equal."""
     gone = [f"- {line}" for line in before if line not in set(after)]
     come = [f"+ {line}" for line in after if line not in set(before)]
     if not gone and not come and before != after:
-        return ["the same lines in another order"]
-    return gone + come
+        return "the same lines in another order"
+    return "\n".join(gone + come)

@@ -56,6 +56,7 @@ class Server:
         self.version = version
         self.settings = {**SETTINGS, **(settings or {})}
         self.extension = extension
+        self.prepared: dict[tuple[object, ...], str] = {}  # databases to be copied, by what made them
         self.directory = Path(tempfile.mkdtemp(prefix="dp-"))
         self.data = self.directory / "data"
         self.log_file = self.directory / "log"
@@ -187,3 +188,12 @@ def running(version: int, settings: dict[str, str] | None = None) -> Iterator[Se
     """A server for as long as the block lasts."""
     with Server(version, settings) as server:
         yield server
+
+
+def make_server(version: int, settings: dict[str, str] | None = None) -> Server:
+    """A server of this version: of the programs that are installed here, else in a container."""
+    if version in installed_versions():
+        return Server(version, settings)
+    from tests.support.container import ContainerServer
+
+    return ContainerServer(version, settings)

@@ -47,6 +47,10 @@ def test_a_piece_is_taken_as_it_is(text: str) -> None:
         "1) WHERE (true",
         "int, DROP COLUMN x",
         "CHECK (true), DROP CONSTRAINT y",
+        "f_$$(); DROP TABLE x; SELECT $$x$$",
+        "f$$(); DROP TABLE x; SELECT $$x$$",
+        "é$$; DROP TABLE x; $$",
+        "a_e'\\'; DROP TABLE x; SELECT 'x'",
     ],
 )
 def test_what_would_not_stay_a_piece_is_refused(text: str) -> None:

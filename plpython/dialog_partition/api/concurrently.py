@@ -12,7 +12,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index
+from .constraints import check_unique, refuse_constraint_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -34,6 +34,9 @@ def create_index_concurrently(
     change = Alteration(call, tbl, dry_run, search_path, is_procedure=True)
     parts = catalog_online.parts(tbl)
     index = _top(parts, index_name)
+    present = catalog_alter.index(tbl, index_name)
+    if present is not None and not catalog_server.server().is_standby:
+        refuse_other_index(change, index_name, present, definition, is_unique=is_unique)
     if index is not None and index.is_valid:
         change.nothing(f'{change.target.identifier} has index "{index_name}" already')
         return

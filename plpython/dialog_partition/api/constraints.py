@@ -125,22 +125,27 @@ def create_index(
     return change.run(operations, "index", index_name)
 
 
-def _same_index(
-    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
-) -> list[PlanRow]:
-    """Nothing to do where the index of that name is the one that was asked for, and all partitions have it."""
+def refuse_other_index(change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool) -> None:
+    """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
         lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
         lambda copy: catalog_alter.index(copy, probing.COLUMN),
     )
-    table = change.target.identifier
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(
-            f'index "{name}" of {table} exists already, and is another',
+            f'index "{name}" of {change.target.identifier} exists already, and is another',
             f"It is {present.text}{', and belongs to a constraint' if present.is_of_constraint else ''}.",
             "Drop it first, or choose another name.",
         )
+
+
+def _same_index(
+    change: Alteration, name: str, present: IndexFacts, definition: str, *, is_unique: bool
+) -> list[PlanRow]:
+    """Nothing to do where all partitions have the index that was asked for."""
+    refuse_other_index(change, name, present, definition, is_unique=is_unique)
+    table = change.target.identifier
     if not present.is_valid:
         raise errors.NotInPrerequisiteState(
             f'index "{name}" of {table} is not valid: partitions lack it',

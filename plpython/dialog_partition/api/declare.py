@@ -14,9 +14,10 @@ from ..model import ForeignKey
 from ..operation import Operation, Step
 from ..plan import declare as plan
 from ..plan import remake
+from ..plan.estimate import Layout
 from ..plan.structure import Structure
 from ..sql import Identifier, Literal
-from . import calls, policy, requirements
+from . import budget, calls, policy, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from ..execute import PlanRow
 
 
-def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **options: Any) -> list[PlanRow]:
+def create_hierarchy(
+    root: int, dry_run: bool, allow_weaker_unique: bool, allow_large_layout: bool, **options: Any
+) -> list[PlanRow]:
     """Declare a root; see sql/functions/create_hierarchy.sql.j2."""
     structure = catalog_structure.read(root)
     settings = policy.check_settings(structure, options)
@@ -35,6 +38,9 @@ def create_hierarchy(root: int, dry_run: bool, allow_weaker_unique: bool, **opti
             " dp.configure)"
         )
     _check_root(structure)
+    if not allow_large_layout:
+        layout = Layout(budget.slices_of(settings), settings.hash_partitions, 1, len(structure.indexes))
+        budget.check(structure.identifier, layout)
     call = calls.context(
         "create_hierarchy", root, structure.identifier.text, structure.owner, execute.mode_of(dry_run, False)
     )

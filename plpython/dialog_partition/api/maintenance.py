@@ -19,7 +19,7 @@ CALL = "run_maintenance"
 Failure = tuple[str, str]
 
 
-def run_maintenance(root: int | None, dry_run: bool) -> None:
+def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy or all; see sql/procedures/run_maintenance.sql.j2."""
     if catalog_server.server().is_standby:
         database.notice("the server is a standby: nothing to do")
@@ -34,7 +34,7 @@ def run_maintenance(root: int | None, dry_run: bool) -> None:
         hierarchies = load_own(dry_run, failures)
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, dry_run, failures)
+        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -57,14 +57,19 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
 
 
 def maintain_one(
-    hierarchy: Hierarchy, due: set[int], is_one_of_many: bool, dry_run: bool, failures: list[Failure]
+    hierarchy: Hierarchy,
+    due: set[int],
+    is_one_of_many: bool,
+    connection: str | None,
+    dry_run: bool,
+    failures: list[Failure],
 ) -> None:
     """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
         if not has_work(hierarchy, due):
             return
-        upkeep.maintain(CALL, root.oid, dry_run)
+        upkeep.maintain(CALL, root.oid, connection, dry_run)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:

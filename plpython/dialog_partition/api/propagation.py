@@ -55,11 +55,20 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
+    late = plan.new_column_operations(target, changes)
+    if late:
+        name = str(table.template)
+        lacking = [each for each in plan_drift.differences(facts) if each.relation.text == name]
+        steps = plan_drift.steps_of(facts, lacking, rewrite=False)
+        _run([operation for step in steps for operation in step.operations], call)
+        _run(late, call)
+        facts = catalog_drift.read_table(table)
     found = [each for each in plan_drift.differences(facts) if plan.is_carried(each, changes)]
     owners = [each._replace(mended_by=SYNC) for each in found if each.aspect == OWNER]
     for differences, context in ((owners, as_caller), (found, call)):
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
+    _run(plan.statistics_operations(target, found, changes), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)

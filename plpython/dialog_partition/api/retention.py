@@ -15,7 +15,7 @@ from ..plan import detached as plan_detached
 from ..plan import lifecycle
 from ..plan import retention as plan
 from ..sql import Identifier
-from . import calls, policy, slices, window
+from . import calls, concurrent_detach, policy, slices, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,27 +114,36 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(hierarchy: Hierarchy, call: Context) -> tuple[list[Slice], list[list[DetachedSlice]]]:
+def retire(
+    hierarchy: Hierarchy, call: Context, connection: str | None
+) -> tuple[list[Slice], list[list[DetachedSlice]]]:
     """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
 
     The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
+    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
     settings = hierarchy.policy
+    drops = settings.retention_action == DROP
+    waits = drops and (settings.detaches_before_dropping or connection is not None)
+    schema = settings.retention_schema if _moves(hierarchy) else None
     done: list[Slice] = []
     waiting: list[list[DetachedSlice]] = []
     for each in window.expired(hierarchy):
         if protection(hierarchy, each.identifier) is not None:
             continue
-        if settings.retention_action == DROP and not settings.detaches_before_dropping:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-        else:
-            schema = settings.retention_schema if _moves(hierarchy) else None
-            steps = slices.detach(hierarchy, each.span, schema, settings.detaches_before_dropping)
+        if waits:
             leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
             waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        if connection is not None:
+            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+        elif drops and not waits:
+            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
+        else:
+            steps = slices.detach(hierarchy, each.span, schema, waits)
+            calls.run_in_procedure(merged(steps, call.lock_budget), call)
         done.append(each)
-    return done, waiting if settings.detaches_before_dropping else []
+    return done, waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -174,6 +183,8 @@ def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Con
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
     """What was no reason when the slice was detached may be one by now."""
     of_root = [each for each in group if each.table == hierarchy.root.oid]
+    if not of_root and hierarchy.policy.retention_protect is not None:
+        return "its part of the root is not known, and may hold rows that matter"
     return protection(hierarchy, of_root[0].identifier) if of_root else None
 
 

@@ -9,7 +9,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, creation, default_slice, retention, window
+from . import calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ class Failed(Exception):
     """Parts of the maintenance of a hierarchy failed; dp.log says so already."""
 
 
-def maintain(name: str, root: int, dry_run: bool) -> None:
+def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> None:
     """Maintain one hierarchy: pending detaches, default slice, missing slices, retention, statistics, old log rows.
 
     What fails does not keep the rest from being done, new slices above all; in the end the call fails all the same.
     """
     hierarchy, call = calls.open_procedure(name, root, dry_run)
-    upkeep = Upkeep(hierarchy, call)
+    upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
         upkeep.drain,
@@ -51,8 +51,9 @@ def maintain(name: str, root: int, dry_run: bool) -> None:
 class Upkeep:
     """The parts of maintenance, the hierarchy as it is between them, and what failed."""
 
-    def __init__(self, hierarchy: Hierarchy, call: Context) -> None:
+    def __init__(self, hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
         self.hierarchy = hierarchy
+        self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
@@ -80,6 +81,7 @@ class Upkeep:
                 lifecycle.finalize_step(hierarchy, table, each, keys.get(each.oid, ()), each.span in old)
                 for each in pending
             ]
+        steps += concurrent_detach.interrupted_steps(hierarchy, window.expired(hierarchy))
         if steps:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
@@ -104,7 +106,7 @@ class Upkeep:
 
     def retire(self) -> None:
         """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call)
+        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
         if self.call.mode == execute.DRY_RUN:
             self.hierarchy = lifecycle.without(self.hierarchy, retired)
         elif retired:

@@ -167,6 +167,16 @@ def leaves(slices: list[Slice]) -> dict[int, tuple[Identifier, ...]]:
     return found
 
 
+def bound_checks(slices: list[Slice]) -> dict[int, str]:
+    """The bounds of some slices as PostgreSQL would write a CHECK that says the same, by slice."""
+    rows = database.query(
+        "SELECT oid, format('CHECK (%s)', pg_get_partition_constraintdef(oid)) AS bound FROM unnest($1) AS oid",
+        ("oid[]",),
+        ([each.oid for each in slices],),
+    )
+    return {row["oid"]: row["bound"] for row in rows}
+
+
 def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, tuple[str, ...]]:
     """The names that the hierarchy's foreign keys have on some slices, by slice."""
     rows = database.query(

@@ -17,6 +17,7 @@ BY_LEAF, BY_SLICE, BY_ROW, NOT_PARTITIONWISE = (
     "join pruned for each row",
     "join not partition-wise",
 )
+Mention = tuple[int, str]  # a table, and what the query calls it there: an alias may stand for two
 _WORST_FIRST = (NOT_PARTITIONWISE, BY_ROW, BY_SLICE, BY_LEAF)
 
 
@@ -35,25 +36,25 @@ class Pair(NamedTuple):
     kind: str  # of the node
 
     @property
-    def aliases(self) -> tuple[str, str]:
-        """What the query calls them."""
-        return (self.left[0].alias, self.right[0].alias)
+    def sides(self) -> tuple[Mention, Mention]:
+        """What is joined."""
+        return (_mention(self.left[0]), _mention(self.right[0]))
 
 
 def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting) -> list[Advice]:
     """A row for each two tables of a hierarchy that are joined, about the worst that the plan does with them."""
-    verdicts: dict[frozenset[str], tuple[str, Pair]] = {}
+    verdicts: dict[frozenset[Mention], tuple[str, Pair]] = {}
     for join in plan.joins:
         for pair in _pairs(join, hierarchies):
             verdict = _verdict(pair, hierarchies[pair.left[0].leaf.table])
-            known = verdicts.get(frozenset(pair.aliases))  # which is left and which is right may differ by leaf
+            known = verdicts.get(frozenset(pair.sides))  # which is left and which is right may differ by leaf
             if known is None or _WORST_FIRST.index(verdict) < _WORST_FIRST.index(known[0]):
-                verdicts[frozenset(pair.aliases)] = (verdict, pair)
+                verdicts[frozenset(pair.sides)] = (verdict, pair)
     equal = _Equal(plan)
-    by_alias = {each.alias: each for each in readings(plan, hierarchies)}
+    by_mention = {(each.table.oid, each.alias): each for each in readings(plan, hierarchies)}
     found = []
     for verdict, pair in verdicts.values():
-        left, right = (by_alias[alias] for alias in pair.aliases)
+        left, right = (by_mention[side] for side in pair.sides)
         tables = left.hierarchy.tables
         if verdict != BY_ROW and tables.index(left.table) > tables.index(right.table):
             left, right = right, left  # told about the child, whichever the plan begins with
@@ -63,24 +64,28 @@ def of_joins(plan: QueryPlan, hierarchies: dict[int, Hierarchy], query: Setting)
 
 def _pairs(join: Join, hierarchies: dict[int, Hierarchy]) -> list[Pair]:
     """The tables of one hierarchy that stand on both sides of a join and are compared there."""
-    left, right = _by_alias(join.left), _by_alias(join.right)
+    left, right = _by_mention(join.left), _by_mention(join.right)
     found = []
     for one, ours in left.items():
         for two, theirs in right.items():
             is_one_hierarchy = hierarchies[ours[0].leaf.table] is hierarchies[theirs[0].leaf.table]
             said = join.facts.union(*(scan.facts for scan in (ours[0], theirs[0])))
             is_compared = any(
-                fact.other is not None and {fact.column.alias, fact.other.alias} == {one, two} for fact in said
+                fact.other is not None and {fact.column.alias, fact.other.alias} == {one[1], two[1]} for fact in said
             )
             if is_one_hierarchy and is_compared:
                 found.append(Pair(tuple(ours), tuple(theirs), join.kind))
     return found
 
 
-def _by_alias(scans: tuple[Scan, ...]) -> dict[str, list[Scan]]:
-    found: dict[str, list[Scan]] = {}
+def _mention(scan: Scan) -> Mention:
+    return scan.leaf.table, scan.alias
+
+
+def _by_mention(scans: tuple[Scan, ...]) -> dict[Mention, list[Scan]]:
+    found: dict[Mention, list[Scan]] = {}
     for scan in scans:
-        found.setdefault(scan.alias, []).append(scan)
+        found.setdefault(_mention(scan), []).append(scan)
     return found
 
 

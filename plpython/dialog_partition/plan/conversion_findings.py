@@ -189,7 +189,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         title, detail, severity = "", "", NOTICE
         if present is None:
             title = "column added"
-            detail = f'Column "{column.name}" is added, and filled with the value of the root row.'
+            detail = (
+                f'Column "{column.name}" is added, and filled with the value of the root row. INSERT must give it from'
+                " then on, or go through a writable view."
+            )
             if member.is_root:
                 detail = f'Column "{column.name}" is added: the bucket of the range key.'
         elif not present.is_alike(column):

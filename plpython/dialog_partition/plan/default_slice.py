@@ -102,6 +102,20 @@ def _default_step(default: Slice, statement: Composable, lock: str) -> Step:
     return Step((Operation(default.identifier, statement, lock, (default.oid,), locks),))
 
 
+def renewal_operations(default: Slice) -> list[Operation]:
+    """Make every session learn anew, after an attach, which rows the leaves of a default slice may hold.
+
+    PostgreSQL tells them of the default slice alone. A session that has seen its leaves before would leave a row there
+    whose key it changes to one of the new slice, where no query looks for it.
+    """
+    if not default.is_partitioned:
+        return []
+    name = Identifier(EXCLUDES + "nothing")
+    actions = (compose("ADD CONSTRAINT {} CHECK (true) NOT VALID", name), compose("DROP CONSTRAINT {}", name))
+    statements = [compose("ALTER TABLE {} {}", default.identifier, action) for action in actions]
+    return [operation for each in statements for operation in _default_step(default, each, ACCESS_EXCLUSIVE).operations]
+
+
 def drain_step(
     hierarchy: Hierarchy,
     spec: SliceSpec,
@@ -190,6 +204,7 @@ def _attach(
     locks, locked = trees.attaching(hierarchy, table, 1 + spec.modulus)
     operations = [Operation(identifier, attach, ACCESS_EXCLUSIVE, (default.oid,), locks, locked)]
     operations += plan_slices.identity_operations(table, identifier, spec.modulus)
+    operations += renewal_operations(default)
     leaves = naming.leaf_names(name, spec.modulus) or [name]
     operations += plan_slices.used_index_operations(table, properties, leaves)
     operations += plan_slices.index_name_operations(properties, identifier)

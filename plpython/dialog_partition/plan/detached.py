@@ -8,7 +8,7 @@ from .. import keys
 from ..model import Edge, Hierarchy, Slice, SliceSpec, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import coverage, global_index, trees
+from . import coverage, default_slice, global_index, trees
 from . import slices as plan_slices
 
 INDEX_LOCKS = 20  # of a global index: the side table with its key, or the partitions that it has itself
@@ -88,7 +88,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         if each is None:
             continue
         identifier = Identifier(table.schema, each.name)
-        operations += _let_go_operations(hierarchy, table, each)
+        operations += let_go_operations(hierarchy, table, each)
         if each.schema != table.schema:
             for name in (each.name, *each.leaves):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", Identifier(each.schema, name), Identifier(table.schema))
@@ -106,6 +106,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         operations.append(
             Operation(identifier, attach, SHARE_UPDATE_EXCLUSIVE, (table.oid,), locks, locked, default_lock)
         )
+        operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
         for index in table.global_indexes:
             operations.append(
@@ -118,7 +119,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
     return Step(tuple(operations), any(table.global_indexes for table in hierarchy.tables))
 
 
-def _let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
+def let_go_operations(hierarchy: Hierarchy, table: Table, each: DetachedSlice) -> list[Operation]:
     """Foreign keys of its own: one that is there already would lock all that it refers to ACCESS EXCLUSIVE."""
     locks = trees.dropping_key(hierarchy, table, 1 + len(each.leaves))
     return [

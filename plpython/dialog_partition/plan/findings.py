@@ -212,7 +212,7 @@ def _keys(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for index, table, is_partitioned in facts.invalid_indexes:
-        text = "The index is invalid: an unfinished CREATE INDEX CONCURRENTLY, or a partition lacks its part of it."
+        text = f"Index {index} is invalid: an unfinished concurrent build, or a partition lacks its part of it."
         statement = _synchronise(hierarchy) if is_partitioned else f"REINDEX INDEX CONCURRENTLY {index}"
         found.append(Finding(ERROR, "invalid index", table, text, statement))
     for schema, name, constraint in facts.invalid_constraints:

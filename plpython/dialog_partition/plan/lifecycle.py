@@ -68,10 +68,11 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
-        operations += _detach(hierarchy, table, each)
+        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
+        operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
-        operations += _detached(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
+        operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
@@ -95,7 +96,8 @@ def drop_steps(
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            steps.append(Step((*let_go, *_detach(hierarchy, table, each), drop), bool(table.global_indexes)))
+            operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
+            steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
             touched = _touched(hierarchy, table, each)
@@ -104,14 +106,11 @@ def drop_steps(
     return steps
 
 
-def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     detach = compose("ALTER TABLE {} DETACH PARTITION {}", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     touched = _touched(hierarchy, table, each)
-    return [
-        *_remove_entries(table, each),
-        Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked),
-    ]
+    return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
@@ -143,7 +142,7 @@ def _touched(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[int, ...]
     return (table.oid, each.oid) + ((default.oid,) if default else ())
 
 
-def _detached(
+def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
@@ -176,5 +175,5 @@ def finalize_step(
     statement = compose("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.identifier, each.identifier)
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
-    afterwards = _detached(hierarchy, table, each, foreign_keys, is_retired)
+    afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
     return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))

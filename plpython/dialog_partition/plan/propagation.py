@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import ACCESS_EXCLUSIVE, Operation
+from .. import naming
+from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, compose
 from . import alter, trees
 from .difference import OWNER, Difference
@@ -43,10 +44,38 @@ def template_operations(target: alter.Target, changes: list[Change]) -> list[Ope
         for operation in alter.follow_renamed_column(target, old, new, of_template=target.table.template is not None)
     ]
     moved = {each.part for each in changes if each.aspect == COLUMN and None in (each.before, each.after)}
+    return found + _template_actions(target, [each for each in changes if each.part not in moved])
+
+
+def new_column_operations(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    """What the template does not get with a column that the same command added."""
+    renamed = {new for _, new in renamed_columns(changes)}
+    new = {each.part for each in changes if each.aspect == COLUMN and each.before is None} - renamed
+    return _template_actions(target, [each for each in changes if each.part in new])
+
+
+def _template_actions(target: alter.Target, changes: list[Change]) -> list[Operation]:
+    found: list[Operation] = []
     for each in changes:
-        action = None if each.part in moved else _template_action(each)
+        action = _template_action(each)
         if action is not None:
             found += alter.on_template(target, lambda template, action=action: alter.alter(template, action))  # type: ignore[misc]
+    return found
+
+
+def statistics_operations(
+    target: alter.Target, differences: list[Difference], changes: list[Change]
+) -> list[Operation]:
+    """The leaves' own of statistics objects that were dropped on the table; others of theirs are left alone."""
+    dropped = [each.part for each in changes if each.aspect == STATISTICS_OBJECT and each.after is None]
+    found = []
+    for each in differences:
+        leaf = each.relation
+        if each.aspect != STATISTICS_OBJECT or each.expected is not None:
+            continue
+        if each.part in [naming.unique_derived_name(leaf.name, name) for name in dropped]:
+            statement = compose("DROP STATISTICS {}", Identifier(target.table.schema, each.part))
+            found.append(Operation(leaf, statement, SHARE_UPDATE_EXCLUSIVE, (), 2))
     return found
 
 

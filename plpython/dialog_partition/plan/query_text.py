@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import errors
-from ..fragments import constant_end
+from ..fragments import FIRST_HIGH, constant_end, may_stand_in_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ SPACE, NAME, CONSTANT, PARAMETER, NUMBER, OPERATOR, CAST, SIGN = (
     "space", "name", "constant", "parameter", "number", "operator", "cast", "sign",
 )  # fmt: skip
 _OPERATOR_CHARACTERS = "+-*/<>=~!@#%^&|`?"
-FIRST_HIGH = 128  # from here on every character may stand in a name
 MAX_SHOWN = 200  # of a query in an error
 _SPACES, _DIGITS = " \t\n\r\f\v", "0123456789"
 _PLANNABLE = ("SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -57,9 +56,8 @@ def _token_end(text: str, start: int) -> tuple[str, int]:
     kind, end = SIGN, start + 1
     if character in _DIGITS:
         kind, end = NUMBER, _run_end(text, start, lambda each: each.isalnum() or each in "._")
-    elif character.isalpha() or character == "_" or ord(character) >= FIRST_HIGH:
-        kind = NAME
-        end = _run_end(text, start, lambda each: each.isalnum() or each in "_$" or ord(each) >= FIRST_HIGH)
+    elif character.isalpha() or character == "_" or character >= FIRST_HIGH:
+        kind, end = NAME, _run_end(text, start, may_stand_in_name)
     elif pair == "::":
         kind, end = CAST, start + 2
     elif character in _OPERATOR_CHARACTERS:

@@ -16,7 +16,8 @@ def check_can_be_remade(structure: Structure, partition_keys: tuple[str, ...], v
         raise errors.NotInPrerequisiteState(
             f"{table} is not partitioned and holds rows",
             "Only an empty table can be made anew as a partitioned one.",
-            "Declare the hierarchy before rows are loaded, or move them aside and insert them again through the root.",
+            "SELECT * FROM dp.plan_conversion(...) says what CALL dp.convert(...) makes of a hierarchy with rows; or"
+            " declare it before rows are loaded.",
         )
     if structure.has_partitions and structure.kind == "p":
         raise errors.InvalidTableDefinition(

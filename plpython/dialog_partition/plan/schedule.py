@@ -74,7 +74,7 @@ def command(hierarchy: Hierarchy, kind: str, options: Options) -> SQL:
     if options.connection is not None:
         connection = compose(", connection => {}", Literal(options.connection))
     if kind == MAINTENANCE:
-        return compose("CALL dp.run_maintenance({})", root)
+        return compose("CALL dp.run_maintenance({}{})", root, connection)
     if kind == CLUSTER:
         vacuum = connection if options.vacuums_itself else SQL(", vacuum => false")
         return compose("CALL dp.cluster({}, time_budget => {}{})", root, Literal(CLUSTER_BUDGET), vacuum)

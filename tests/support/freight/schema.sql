@@ -92,7 +92,6 @@ CREATE TABLE "Ereignis" (
 );
 CREATE INDEX ON "Ereignis" ("Mandant", "Sendung Nr", "Zeit" DESC);
 CREATE INDEX ON "Ereignis" ("Packstück") WHERE "Packstück" IS NOT NULL;
-ALTER TABLE "Ereignis" REPLICA IDENTITY FULL;
 
 CREATE TABLE "Foto" (
     "Ereignis" bigint NOT NULL,
@@ -105,6 +104,7 @@ CREATE TABLE "Foto" (
     CONSTRAINT "Foto von Packstück" FOREIGN KEY ("Packstück") REFERENCES "Packstück" ("Id") ON DELETE SET NULL
 );
 CREATE INDEX ON "Foto" ("Packstück");
+ALTER TABLE "Foto" REPLICA IDENTITY FULL;
 
 CREATE TABLE "Prüfprotokoll der Zollabfertigung mit Bemerkungen und Anlagen!" (
     "Id" uuid PRIMARY KEY,
