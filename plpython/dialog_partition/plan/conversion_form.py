@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
-from ..sql import SQL, Identifier, Literal, comma_list, compose, names
+from ..sql import SQL, Identifier, Literal, comma_list, compose
 from . import conversion_layout, conversion_record, declare, foreign_keys
 from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
@@ -236,13 +235,3 @@ def copied_columns(conversion: Conversion, member: Member) -> list[str]:
 def identifiers(alias: str, columns: list[str]) -> list[SQL]:
     """``t."a"``, ``t."b"``."""
     return [compose("{}.{}", SQL(alias), Identifier(column)) for column in columns]
-
-
-def template_name(member: Member) -> Identifier:
-    """The template of a new table."""
-    return Identifier(member.working.schema, naming.template_name(member.structure.name))
-
-
-def name_list(columns: list[str]) -> SQL:
-    """A column list."""
-    return names(columns)
