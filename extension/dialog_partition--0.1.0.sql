@@ -16,17 +16,11 @@ COMMENT ON SCHEMA dp IS 'dialog_partition: hierarchies of tables partitioned ali
 GRANT USAGE ON SCHEMA dp TO PUBLIC;
 
 -- support/load_python.sql.j2
-CREATE FUNCTION dp._load_python()
-RETURNS void
-LANGUAGE plpython3u VOLATILE
+CREATE FUNCTION dp._python_sources()
+RETURNS TABLE (module text, source text)
+LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-import importlib
-import importlib.abc
-import importlib.util
-import sys
-
-PACKAGE = 'dialog_partition_0_1_0_30e417133d72'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -165,6 +159,7 @@ import json
 from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import guard as catalog_guard
 from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
@@ -178,6 +173,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 # What has a function of its own that knows more, by the first word; the second may be left out.
@@ -248,7 +244,9 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
         before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        state = catalog_guard.state(change.context.root)
         change.run(operations)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
         rest = _brought_along(change, before)
         operations = []
     if operations or rest:
@@ -276,10 +274,12 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
     if catalog_server.server().is_standby:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    state = catalog_guard.state(change.context.root)
     rest: list[Operation] = []
     try:
         with database.subtransaction():
             execute.probe(Step(tuple(operations)).text, change.context)
+            catalog_guard.refuse_broken(change.context.root, state, CALL)
             rest = _brought_along(change, before)
             raise probing.Rolled
     except probing.Rolled:
@@ -461,7 +461,8 @@ class Alteration:
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
         counted = [*view_upkeep.drop_operations(gone), *counted]
         if self.context.mode == execute.DRY_RUN:
-            counted += view_upkeep.printed(self.target.hierarchy, views)
+            changed = {self.target.identifier.text, *(each.target.text for each in operations)}
+            counted += view_upkeep.printed(self.target.hierarchy, views, changed)
         rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
         if self.context.mode == execute.DRY_RUN:
             return rows
@@ -989,8 +990,15 @@ def reading_blocked(error: Exception) -> errors.LockNotAvailable:
     )
 
 
+def explained(error: Exception) -> Exception:
+    """What kept a hierarchy from being read, with those who hold the lock where it was one."""
+    return reading_blocked(error) if database.is_lock_timeout(error) else error
+
+
 def describe(error: Exception) -> str:
     """One line about a failure."""
+    if isinstance(error, errors.LockNotAvailable):  # what it waited for is what one asks next
+        return f"{error.message} ({error.sqlstate}): {(error.detail or '').rstrip('.')}"
     if isinstance(error, errors.PartitionError):
         return f"{error.message} ({error.sqlstate})"
     return database.describe(error)
@@ -1028,7 +1036,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import creation, window
+from . import calls, creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1045,7 +1053,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], calls.explained(error)) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -1053,7 +1061,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan_finding.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, calls.explained(error))
             )  # the others are looked at all the same
     return found
 
@@ -1080,6 +1088,7 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         tuple(catalog_detached.by_hand(hierarchy, pairs)),
         kept,
         drain_locks(hierarchy, kept),
+        window.beyond_gap(hierarchy),
     )
 
 
@@ -1753,7 +1762,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index, refuse_other_index
+from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1868,6 +1877,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
@@ -1978,6 +1988,7 @@ from __future__ import annotations
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
+from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
@@ -2135,6 +2146,7 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
     return change.run([plan.on_parent(change.target, statement, 2)])
 
@@ -2147,6 +2159,11 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+
+
+def refuse_needed_index(change: Alteration, name: str) -> None:
+    """An index that is the only one by which a cascade finds rows stays."""
+    catalog_guard.refuse_needed_index(change.context.root, change.target.table.oid, name, f"dp.{change.context.call}")
 ''','api.conversion': r'''"""plan_conversion, and what dp.convert begins with: examining plain tables."""
 
 from __future__ import annotations
@@ -3652,7 +3669,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     for each in own:
         if each.oid in unreadable:
             call = _log_context(each.oid, each.name, each.owner, dry_run)
-            note_failure(unreadable[each.oid], call, failures)
+            note_failure(calls.explained(unreadable[each.oid]), call, failures)
     return found
 
 
@@ -3679,7 +3696,9 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
+        note_failure(
+            calls.explained(error), _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures
+        )
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner
@@ -4850,7 +4869,7 @@ def _export_function(hierarchy: Hierarchy, name: str) -> Function:
     return found
 
 
-def _refuse_hooks(hierarchy: Hierarchy) -> None:
+def refuse_hooks(hierarchy: Hierarchy) -> None:
     """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
     named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
     owner = hierarchy.root.owner
@@ -4867,42 +4886,37 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     predicate = hierarchy.policy.retention_protect
     if predicate is None:
         return None
-    _refuse_hooks(hierarchy)
+    refuse_hooks(hierarchy)
     fragments.check("retention_protect", predicate)
     is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(
-    hierarchy: Hierarchy, call: Context, connection: str | None
-) -> tuple[list[Slice], list[list[DetachedSlice]]]:
-    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | None) -> list[DetachedSlice] | None:
+    """Detach, drop or move a slice of the whole hierarchy that is old enough; None: its rows protect it.
 
-    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
-    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
+    What is detached of all tables and waits to be dropped.
+    ``connection``: a second session detaches it CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
+    if protection(hierarchy, each.identifier) is not None:
+        return None
     settings = hierarchy.policy
     drops = settings.retention_action == DROP
     waits = drops and (settings.detaches_before_dropping or connection is not None)
     schema = settings.retention_schema if _moves(hierarchy) else None
-    done: list[Slice] = []
-    waiting: list[list[DetachedSlice]] = []
-    for each in window.expired(hierarchy):
-        if protection(hierarchy, each.identifier) is not None:
-            continue
-        if waits:
-            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
-            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        if connection is not None:
-            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
-        elif drops and not waits:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        else:
-            steps = slices.detach(hierarchy, each.span, schema, waits)
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        done.append(each)
-    return done, waiting
+    waiting: list[DetachedSlice] = []
+    if waits:
+        leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+        waiting = plan.as_detached(hierarchy, each.span, leaves, schema)
+    if connection is not None:
+        concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+    elif drops and not waits:
+        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    else:
+        steps = slices.detach(hierarchy, each.span, schema, waits)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    return waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4914,29 +4928,29 @@ def has_due(hierarchy: Hierarchy) -> bool:
     return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
 
 
-def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
-    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+def due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> list[list[DetachedSlice]]:
+    """The slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
     settings = hierarchy.policy
     if settings.retention_action != DROP:
-        return
-    retired = catalog.retired(hierarchy)
-    exported = {each.slice.identifier for each in retired if each.is_exported}
-    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+        return []
+    found = plan.by_slice(hierarchy, [each.slice for each in catalog.retired(hierarchy) if each.is_due])
     if call.mode == execute.DRY_RUN and settings.retention_grace is None:
-        due += waiting
-    if not due:
+        found += waiting
+    if found:
+        refuse_hooks(hierarchy)
+    return found
+
+
+def drop(hierarchy: Hierarchy, group: list[DetachedSlice], is_there: bool, call: Context) -> None:
+    """Export and drop one of these in all tables; ``is_there``: not in a dry run that would have detached it."""
+    if is_there and _protection_of(hierarchy, group) is not None:
         return
-    _refuse_hooks(hierarchy)
-    function = None
-    if settings.retention_export is not None:
-        function = _export_function(hierarchy, settings.retention_export).identifier
-    for group in due:
-        if group not in waiting and _protection_of(hierarchy, group) is not None:
-            continue
-        steps = (
-            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
-        )
-        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+    steps = []
+    if hierarchy.policy.retention_export is not None:
+        function = _export_function(hierarchy, hierarchy.policy.retention_export).identifier
+        exported = {each.slice.identifier for each in catalog.retired(hierarchy) if each.is_exported}
+        steps = [plan.export_step(function, each) for each in group if each.identifier not in exported]
+    calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
 
 
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
@@ -5523,6 +5537,8 @@ def _print(root: int) -> None:
 
 from __future__ import annotations
 
+import functools
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -5537,7 +5553,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..model import SliceSpec, Table
+    from ..model import Slice, SliceSpec, Table
     from ..operation import Step
     from ..plan.detached import DetachedSlice
 
@@ -5580,15 +5596,20 @@ class Upkeep:
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
-    def attempt(self, part: Callable[[], None]) -> None:
-        """Do one part. A failure is recorded and kept for the end."""
+    def attempt(self, part: Callable[[], None], about: str | None = None) -> bool:
+        """Do one part, or what is ``about`` one slice. A failure is recorded and kept for the end.
+
+        Whether the next slice is worth an attempt: where locks are held, or too many needed, it would wait as long.
+        """
         try:
             part()
         except (errors.PartitionError, database.ServerError) as error:
             if database.is_cancel(error):
                 raise
-            self._keep(error)
+            self._keep(error, about)
             self._read_again()
+            return not isinstance(error, (errors.LockNotAvailable, errors.OutOfLocks))
+        return True
 
     def finish_detaches(self) -> None:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
@@ -5626,16 +5647,35 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
+        """Detach, drop or move what retention retires; one slice that cannot be retired does not keep the others."""
+        hierarchy = self.hierarchy
+        retired: list[Slice] = []
+
+        def one(each: Slice) -> None:
+            waiting = retention.retire(hierarchy, each, self.call, self.connection)
+            if waiting is not None:
+                retired.append(each)
+            if waiting:
+                self.waiting.append(waiting)
+
+        expired = window.expired(hierarchy)
+        if expired and hierarchy.policy.retention_protect is not None:
+            retention.refuse_hooks(hierarchy)  # told once, not of every slice
+        for each in expired:
+            if not self.attempt(functools.partial(one, each), each.identifier.text):
+                break
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+            self.hierarchy = lifecycle.without(hierarchy, retired)
         elif retired:
             self._read_again()
 
     def drop_retired(self) -> None:
-        """Drop what was detached before, when its grace period is over."""
-        retention.drop_due(self.hierarchy, self.waiting, self.call)
+        """Drop what was detached before, when its grace period is over, as far as it can be dropped."""
+        hierarchy = self.hierarchy
+        for group in retention.due(hierarchy, self.waiting, self.call):
+            one = functools.partial(retention.drop, hierarchy, group, group not in self.waiting, self.call)
+            if not self.attempt(one, group[0].identifier.text):
+                break
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -5667,9 +5707,10 @@ class Upkeep:
         """Whether draining has created a slice, or would have: a dry run still finds it missing."""
         return spec.span in {each.span for each in self.filled}
 
-    def _keep(self, error: Exception) -> None:
+    def _keep(self, error: Exception, about: str | None = None) -> None:
         """Record a failure, and go on as if a transaction began."""
-        self.failures.append(calls.describe(error))
+        told = calls.describe(error)
+        self.failures.append(told if about is None else f"{about}: {told}")
         if self.call.mode != execute.DRY_RUN:
             calls.record_failure(error, self.call)
             execute.begin(self.call)
@@ -5740,9 +5781,12 @@ def of_table(root: int, table: int) -> list[PresentView]:
     return [each for each in catalog.of_root(root) if each.table == table]
 
 
-def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
-    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
-    tables = {table.oid: table for table in hierarchy.tables}
+def printed(hierarchy: Hierarchy, views: list[PresentView], changed: set[str] | None = None) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make.
+
+    Those of some tables only, where no other tables are changed.
+    """
+    tables = {table.oid: table for table in hierarchy.tables if changed is None or table.identifier.text in changed}
     return [
         Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
         for each in views
@@ -5840,10 +5884,10 @@ def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
 
-    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at, and none beyond a gap
+    that is wider than maintenance would leave ahead of itself.
     """
     policy = hierarchy.policy
-    slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
     oldest = _first_edge(hierarchy) if policy.start is None else None
@@ -5851,20 +5895,53 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))
-    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    highest = max((each.upper.point for each in _reached_slices(hierarchy) if each.upper), default=upper)
     limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
-    if policy.retention is not None and highest_used is not None:
-        cutoff = highest_used - policy.retention.number
-        lower = max(lower, cutoff - cutoff % step)
+    point = cutoff(hierarchy)
+    if point is not None:
+        lower = max(lower, point - point % step)
     return lower, min(max(upper, highest), limit)
 
 
-def highest_point(hierarchy: Hierarchy) -> int | None:
+def _reached_slices(hierarchy: Hierarchy, is_without_gaps: bool = False) -> tuple[Slice, ...]:
+    """The root's slices of integers from the oldest on, or from the configured start, up to a gap.
+
+    Gaps no wider than what is kept ahead are filled, and stand in nobody's way, unless they must not be there at all.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    if policy.start is not None:
+        start = int(policy.start)
+        slices = tuple(each for each in slices if each.upper is None or each.upper.point > start)
+    remembered = catalog_detached.remembered(hierarchy)
+    detached = [(each.lower_point, each.upper_point) for each in remembered if each.table == hierarchy.root.oid]
+    reach = 0 if is_without_gaps else policy.width.number * max(policy.premake, 1)
+    return coverage.neighbours(slices, detached, reach)
+
+
+def highest_point(hierarchy: Hierarchy, is_without_gaps: bool = False) -> int | None:
     """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+    for each in reversed(_reached_slices(hierarchy, is_without_gaps)):
+        if each.upper is not None and _holds_rows(each):
             return each.upper.point
     return None
+
+
+def _holds_rows(each: Slice) -> bool:
+    """Whether a slice holds rows; one that only a printed plan has does not."""
+    return bool(each.oid) and not catalog_slices.is_empty(each.identifier)
+
+
+def beyond_gap(hierarchy: Hierarchy) -> Slice | None:
+    """The first slice of integers that holds rows and lies so far away that neither premake nor retention heeds it."""
+    if not keys.is_integer(hierarchy.range_type):
+        return None
+    reached = _reached_slices(hierarchy)
+    last = reached[-1].upper if reached else None
+    if last is None:
+        return None
+    beyond = (each for each in hierarchy.range_slices(hierarchy.root) if each.lower and each.lower.point > last.point)
+    return next((each for each in beyond if _holds_rows(each)), None)
 
 
 def local_now(hierarchy: Hierarchy) -> datetime.datetime:
@@ -5878,7 +5955,7 @@ def cutoff(hierarchy: Hierarchy) -> int | None:
     if retention is None:
         return None
     if keys.is_integer(hierarchy.range_type):
-        highest = highest_point(hierarchy)
+        highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
         return highest - retention.number if highest is not None else None
     moment = calendars.subtract(local_now(hierarchy), retention)
     return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
@@ -7752,7 +7829,7 @@ _REMEMBERED = f"""
     FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
          LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
                          dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
-    WHERE d.root = $1
+    WHERE d.root = $1 AND d.tbl = ANY ($2)
 """
 
 # A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
@@ -7773,7 +7850,7 @@ _BY_HAND = f"""
 
 
 def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that calls detached and that are still there, in the order of the tables."""
+    """The slices that calls detached and that are still there, as their tables are, in the order of the tables."""
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
@@ -7783,8 +7860,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
         for row in rows
     ]
-    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+    return sorted(found, key=lambda each: _tables(hierarchy).index(each.table))
 
 
 def of_table(table: Table) -> tuple[Follower, ...]:
@@ -8384,6 +8460,41 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+''','catalog.guard': r'''"""What a hierarchy must not lose: the rule of the event trigger for plain DDL, asked by calls."""
+
+from __future__ import annotations
+
+from .. import database
+
+
+def state(root: int) -> str:
+    """What the tables of a hierarchy say, as dp._ddl_state tells it."""
+    return str(database.query("SELECT dp._ddl_state($1)::text AS state", ("oid",), (root,))[0]["state"])
+
+
+def refuse_broken(root: int, before: str, call: str) -> None:
+    """Raise what plain DDL would meet, had it lost the same since ``before``."""
+    database.query(
+        "SELECT dp._refuse_broken(dp._ddl_changes($1::jsonb, dp._ddl_state($2)), $3, false)",
+        ("text", "oid", "text"),
+        (before, root, call),
+    )
+
+
+def refuse_needed_index(root: int, table: int, index: str, call: str) -> None:
+    """Raise the same for an index that is about to go, where it is the only one that a cascade finds rows by."""
+    database.query(
+        "SELECT dp._refuse_broken(jsonb_agg(jsonb_build_object("
+        "'tbl', $2::bigint, 'aspect', s.aspect, 'part', k.conname, 'before', e.value)), $4, false)"
+        " FROM jsonb_each_text(dp._ddl_state($1)) AS e"
+        " CROSS JOIN (SELECT 'index of foreign key' AS aspect) AS s"
+        " JOIN pg_constraint AS k ON k.conrelid = $2 AND e.key = concat_ws(': ', $2, s.aspect, k.conname)"
+        " JOIN pg_class AS t ON t.oid = $2"
+        " JOIN pg_class AS x ON x.relname = $3 AND x.relnamespace = t.relnamespace"
+        " WHERE e.value = x.oid::regclass::text",
+        ("oid", "oid", "name", "text"),
+        (root, table, index, call),
+    )
 ''','catalog.hierarchy': r'''"""Reading hierarchies: configuration, tables in the order of their foreign keys, slices."""
 
 from __future__ import annotations
@@ -9409,11 +9520,13 @@ def oids(identifiers: list[Identifier]) -> list[int]:
 
 
 def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
-    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    """Moments of a time zone as timestamptz in text, and when a grace period is over that begins then, or now."""
     rows = database.query(
-        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
-        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
-        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        "SELECT i.due::text, CASE WHEN i.due IS NOT NULL THEN"
+        " ((greatest(i.due, dp._clock()) AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2)::text"
+        " END AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place), LATERAL (SELECT m::timestamp AT TIME ZONE $2 AS due) AS i"
+        " ORDER BY place",
         ("text[]", "text", "text"),
         (moments, time_zone, grace),
     )
@@ -11596,6 +11709,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+from . import errors
 from .calendars import Width
 from .sql import Identifier
 
@@ -11805,7 +11919,14 @@ class Hierarchy(NamedTuple):
 
     def table(self, oid: int) -> Table:
         """The managed table with an oid."""
-        return next(table for table in self.tables if table.oid == oid)
+        for table in self.tables:
+            if table.oid == oid:
+                return table
+        raise errors.UndefinedObject(
+            f"a table with oid {oid} does not belong to the hierarchy of {self.root.identifier}",
+            "The configuration names it, and it was dropped.",
+            "See SELECT * FROM dp.check(...).",
+        )
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""
@@ -14752,6 +14873,26 @@ def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]
     return found
 
 
+def neighbours(
+    slices: tuple[Slice, ...], detached: list[tuple[int | None, int | None]], reach: int
+) -> tuple[Slice, ...]:
+    """The slices from the oldest on, up to the first gap that is wider than ``reach``.
+
+    Slices that were detached leave no gap: their rows were there.
+    """
+    found: list[Slice] = []
+    for each in slices:
+        if found and each.lower is not None and found[-1].upper is not None:
+            position = found[-1].upper.point
+            for lower, upper in sorted(detached, key=lambda span: (span[0] is not None, span[0] or 0)):
+                if upper is not None and (lower is None or lower - position <= reach):
+                    position = max(position, upper)
+            if each.lower.point - position > reach:
+                break
+        found.append(each)
+    return tuple(found)
+
+
 def suffix(lower: Edge, upper: Edge) -> str:
     """What the names of a slice end with."""
     if lower.local is None or upper.local is None:
@@ -16474,7 +16615,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import SliceSpec, Table
+from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
@@ -16507,6 +16648,7 @@ class Expected(NamedTuple):
     by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+    beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
         """The table that stands where a table lacks a slice."""
@@ -16601,6 +16743,13 @@ def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         when = _when(facts, each.lower_point, each.upper_point)
         what = f"{each.identifier} was detached"
         found.append(_missing(hierarchy, when, what, attach_call(root, each)))
+    far = facts.expected.beyond_gap
+    if far is not None:
+        text = (
+            "Rows are in a slice beyond a gap: it counts neither for the slices that are kept ahead nor for retention."
+            " Move wild values away, or fill the gap with dp.create_slices."
+        )
+        found.append(Finding(WARNING, "rows beyond a gap", far.identifier.text, text, None))
     return found
 
 
@@ -21896,34 +22045,106 @@ def with_search_path(statements: str, path: str) -> str:
         Literal(PINNED_PATH),
     ).text
 ''',}
+# PL/Python indents what it compiles, text in strings too
+return [(module, source.replace('\n\t', '\n')) for module, source in SOURCES.items()]
+$python$;
+
+COMMENT ON FUNCTION dp._python_sources() IS
+'Internal: the modules of the Python package of dialog_partition, by dotted name; a package''s own is NAME.__init__.';
+
+CREATE TABLE dp.python_code (
+    package text NOT NULL,
+    magic bytea NOT NULL,
+    module text NOT NULL,
+    code bytea NOT NULL,
+    PRIMARY KEY (package, magic, module)
+);
+COMMENT ON TABLE dp.python_code IS
+'Internal: the modules as the Python of the server compiles them, which takes a session longer than to read them; magic says by which Python.';
+GRANT SELECT ON dp.python_code TO PUBLIC;
+
+CREATE FUNCTION dp._compile_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib.util
+import marshal
+
+statement = (
+    'INSERT INTO dp.python_code (package, magic, module, code) VALUES ($1, $2, $3, $4)'
+    ' ON CONFLICT (package, magic, module) DO UPDATE SET code = EXCLUDED.code'
+)
+insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
+for row in plpy.execute('SELECT * FROM dp._python_sources()'):
+    path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
+    code = compile(row['source'], path, 'exec', dont_inherit=True)
+    plpy.execute(insert, ['dialog_partition_0_1_0_165d79d94a2e', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+$python$;
+
+COMMENT ON FUNCTION dp._compile_python() IS
+'Internal: compiles the Python package for dp.python_code. For a superuser, when the server has got another Python.';
+REVOKE ALL ON FUNCTION dp._compile_python() FROM PUBLIC;
+SELECT dp._compile_python();
+
+CREATE FUNCTION dp._load_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib
+import importlib.abc
+import importlib.util
+import marshal
+import sys
+
+PACKAGE = 'dialog_partition_0_1_0_165d79d94a2e'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+COMPILED = plpy.prepare(
+    'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
+    ' AND module OPERATOR(pg_catalog.=) $3',
+    ['text', 'bytea', 'text'],
+)
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds the package's modules in SOURCES; with get_source, so that tracebacks show lines."""
+    """Finds the package's modules: compiled ones, else their sources; these for tracebacks, too."""
+
+    package = PACKAGE
+
+    def __init__(self):
+        self.sources = {}
 
     def find_spec(self, name, path, target=None):
         if name != PACKAGE and not name.startswith(PACKAGE + '.'):
             return None
-        module = name[len(PACKAGE) + 1:]
-        if module in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=False, origin=name)
-        if module + '.__init__' in SOURCES or not module:
-            return importlib.util.spec_from_loader(name, self, is_package=True, origin=name)
-        return None
+        if self.module(name) not in MODULES:
+            return None
+        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name), origin=name)
+
+    def module(self, name):
+        short = name[len(PACKAGE) + 1:]
+        return short if short in MODULES else (short + '.__init__').lstrip('.')
 
     def is_package(self, name):
-        return name[len(PACKAGE) + 1:] not in SOURCES
+        return self.module(name).endswith('__init__')
+
+    def get_code(self, name):
+        module = self.module(name)
+        rows = plpy.execute(COMPILED, [PACKAGE, importlib.util.MAGIC_NUMBER, module])
+        if rows:
+            return marshal.loads(rows[0]['code'])
+        return self.source_to_code(self.get_source(name), 'dialog_partition/' + module.replace('.', '/') + '.py')
 
     def get_source(self, name):
-        module = name[len(PACKAGE) + 1:]
-        source = SOURCES.get(module) or SOURCES[(module + '.__init__').lstrip('.')]
-        return source.replace('\n\t', '\n')  # PL/Python indents what it compiles, text in strings too
+        if not self.sources:
+            for row in plpy.execute('SELECT module, source FROM dp._python_sources()'):
+                self.sources[row['module']] = row['source']
+        return self.sources[self.module(name)]
 
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, 'package', None) != PACKAGE]
-finder = Loader()
-finder.package = PACKAGE
-sys.meta_path.append(finder)
+sys.meta_path.append(Loader())
 GD[PACKAGE] = importlib.import_module(PACKAGE + '.entry')
 $python$;
 
@@ -22728,7 +22949,7 @@ BEGIN
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
-    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
+    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone) OR s.tbl::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
@@ -22740,8 +22961,8 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
+-- of every command: a view goes with a column, a table with a type
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -22854,7 +23075,7 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._follows_ddl() IS 'Internal: whether plain DDL is watched in this session.';
 
-CREATE FUNCTION dp._ddl_state()
+CREATE FUNCTION dp._ddl_state(only_root oid DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -22865,9 +23086,10 @@ BEGIN
     END IF;
     RETURN (
         WITH managed AS MATERIALIZED (
-            SELECT c.*, t.root, t.role, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
+            SELECT c.*, t.root, t.role, t.template, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
             FROM dp.table_config AS t
-            JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
+            JOIN dp.hierarchy_config AS h ON h.root = t.root
+                AND CASE WHEN only_root IS NULL THEN h.propagate_ddl ELSE h.root = only_root END
             JOIN pg_class AS c ON c.oid = t.tbl
             WHERE t.role <> 'reference' AND pg_has_role(c.relowner, 'USAGE')
         ),
@@ -22951,6 +23173,30 @@ BEGIN
             FROM attribute AS a
             WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END)
             UNION ALL
+            SELECT a.attrelid, 'NOT NULL of a key', a.attname, 'NOT NULL'
+            FROM attribute AS a
+            WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END) AND a.attnotnull
+            UNION ALL
+            SELECT a.attrelid, 'default of the slice key', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE a.role = 'root' AND a.attname = a.slice_key
+            UNION ALL  -- by its number: it may have another name
+            SELECT DISTINCT a.attrelid, 'column of a foreign key', a.attnum::text, format_type(a.atttypid, a.atttypmod)
+            FROM attribute AS a
+            JOIN inside AS k ON k.conrelid = a.attrelid AND a.attnum = ANY (k.conkey)
+                OR k.confrelid = a.attrelid AND a.attnum = ANY (k.confkey)
+            UNION ALL
+            SELECT m.oid, 'template', '', m.template::text FROM managed AS m WHERE m.template IS NOT NULL
+            UNION ALL
+            SELECT m.oid, 'side table of a global index', g.side::oid::text, g.side::text
+            FROM managed AS m JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            UNION ALL
+            SELECT m.oid, 'unique rule of a global index', g.side::oid::text, min(g.side::text)
+            FROM managed AS m
+            JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            JOIN pg_index AS i ON i.indrelid = g.side AND i.indisunique AND i.indisvalid
+            GROUP BY m.oid, g.side
+            UNION ALL
             SELECT a.attrelid, 'column of a global index', a.attname, format_type(a.atttypid, a.atttypmod)
             FROM attribute AS a
             WHERE EXISTS (
@@ -22977,7 +23223,7 @@ BEGIN
             FROM inside AS k
             GROUP BY k.conrelid, k.confrelid, k.conkey, k.confkey, k.confupdtype, k.confdeltype
             UNION ALL
-            SELECT k.conrelid, 'index of foreign key', k.conname, min(i.indexrelid::regclass::text)
+            SELECT k.conrelid, 'index of foreign key', k.conname, string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid)
             FROM inside AS k
             JOIN pg_index AS i ON i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = k.conkey[1]
             GROUP BY k.conrelid, k.conname
@@ -22999,8 +23245,100 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._ddl_state() IS
-'Internal: what the managed tables of the caller say, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+COMMENT ON FUNCTION dp._ddl_state(oid) IS
+'Internal: what the managed tables of the caller say, or those of one hierarchy, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+
+CREATE FUNCTION dp._ddl_changes(before jsonb, after jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT
+        jsonb_agg(
+            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
+            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
+        )
+    FROM jsonb_each_text(before) AS old
+    FULL JOIN jsonb_each_text(after) AS new USING (key)
+    WHERE old.value IS DISTINCT FROM new.value
+);
+
+COMMENT ON FUNCTION dp._ddl_changes(jsonb, jsonb) IS
+'Internal: in what two answers of dp._ddl_state differ; NULL where they agree.';
+
+CREATE FUNCTION dp._refuse_broken(changes jsonb, command text, is_plain boolean)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    lost record;
+BEGIN
+    FOR lost IN
+        SELECT c.*
+        FROM jsonb_to_recordset(changes) AS c (tbl oid, aspect text, part text, before text, after text)
+        JOIN pg_class AS r ON r.oid = c.tbl
+        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
+        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain)
+        WHERE c.before IS NOT NULL AND (
+            c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
+            -- a key that goes is another aspect's loss
+            OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
+            OR c.after IS NULL AND c.aspect IN (
+                'foreign key', 'CHECK of the slice key', 'trigger of the slice key', 'trigger of a global index',
+                'unique rule of a global index', 'NOT NULL of a key', 'template'
+            )
+            OR c.after IS NULL AND c.aspect = 'index of foreign key' AND EXISTS (
+                SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
+            )
+        )
+        ORDER BY c.tbl, c.aspect <> 'key', c.aspect <> 'side table of a global index', c.aspect = 'trigger of a global index', c.aspect, c.part
+        LIMIT 1
+    LOOP
+        RAISE EXCEPTION '% would break the hierarchy of %', command, (
+            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
+        ) USING
+            ERRCODE = 'invalid_table_definition',
+            DETAIL = CASE lost.aspect
+                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
+                WHEN 'NOT NULL of a key' THEN format('Column "%s" of %s is a key: a row without it has no place, and is no row of its parent.', lost.part, lost.tbl::regclass)
+                WHEN 'default of the slice key' THEN format('Column "%s" of %s is the slice key: its default is the current bucket.', lost.part, lost.tbl::regclass)
+                WHEN 'column of a foreign key' THEN format(
+                    'Column "%s" of %s is part of a foreign key inside the hierarchy, and %s in the other table.',
+                    (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = lost.tbl AND a.attnum = lost.part::smallint),
+                    lost.tbl::regclass,
+                    lost.before
+                )
+                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
+                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
+                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
+                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
+                WHEN 'side table of a global index' THEN format('%s is a global index: the triggers of %s write to it.', lost.before, lost.tbl::regclass)
+                WHEN 'unique rule of a global index' THEN format('Global index %s of %s finds its entries by its key, and keeps them unique.', lost.before, lost.tbl::regclass)
+                WHEN 'template' THEN format('New partitions of %s are made like its template.', lost.tbl::regclass)
+                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
+            END,
+            HINT = CASE
+                WHEN lost.aspect = 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
+                WHEN lost.aspect = 'index of foreign key' THEN 'Create the index that replaces it first.'
+                WHEN lost.aspect = 'column of a global index'
+                    THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN lost.aspect LIKE '% of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
+                WHEN command LIKE 'DROP%' AND lost.aspect = 'foreign key'
+                    THEN 'dp.drop_slice(...) and dp.detach_slice(...) take slices away without CASCADE.'
+                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
+            END || CASE
+                WHEN is_plain THEN ' To do it all the same, SET dp.propagate_ddl = off for this command.'
+                ELSE ' To do it all the same, use the plain command after SET dp.propagate_ddl = off.'
+            END;
+    END LOOP;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._refuse_broken(jsonb, text, boolean) IS
+'Internal: the one rule of what a hierarchy must not lose, for plain DDL and for calls; of the answer of dp._ddl_changes.
+Errors: 42P16 the command would break the hierarchy.';
 
 CREATE FUNCTION dp._before_ddl()
 RETURNS event_trigger
@@ -23008,10 +23346,15 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    -- roles that may not look into dp have no hierarchies; a command inside another one belongs to it
-    IF has_schema_privilege(to_regnamespace('dp'), 'USAGE') AND coalesce(current_setting('dp.ddl_state', true), '') = '' THEN
+    -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
+    IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
+        PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
+    -- roles that may not look into dp have no hierarchies
+    ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
             PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+            PERFORM set_config('dp.ddl_depth', '1', true);
+            PERFORM set_config('dp.ddl_inner', '', true);
         END IF;
     END IF;
 END
@@ -23030,6 +23373,7 @@ BEGIN
         SELECT bool_and(
             c.classid = 'pg_class'::regclass
             AND NOT EXISTS (SELECT FROM dp.table_config AS t WHERE c.objid IN (t.tbl::oid, t.template::oid))
+            AND NOT EXISTS (SELECT FROM dp.global_index_config AS g WHERE c.objid = g.side::oid)
             AND NOT (SELECT r.relispartition FROM pg_class AS r WHERE r.oid = c.objid)
         )
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23046,61 +23390,28 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
     before jsonb := nullif(current_setting('dp.ddl_state', true), '')::jsonb;
+    depth integer;
     changed jsonb;
-    lost record;
     partition record;
 BEGIN
     IF before IS NULL THEN
         RETURN;
     END IF;
-    PERFORM set_config('dp.ddl_state', '', true);
-    IF before = '{}' OR NOT dp._follows_ddl() OR dp._is_of_others() THEN
+    depth := current_setting('dp.ddl_depth')::integer - 1;
+    PERFORM set_config('dp.ddl_depth', depth::text, true);
+    IF depth > 0 THEN  -- the outermost command compares
+        PERFORM set_config('dp.ddl_inner', 'on', true);
         RETURN;
     END IF;
-    SELECT
-        jsonb_agg(
-            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
-            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
-        )
-    INTO changed
-    FROM jsonb_each_text(before) AS old
-    FULL JOIN jsonb_each_text(dp._ddl_state()) AS new USING (key)
-    WHERE old.value IS DISTINCT FROM new.value;
-    FOR lost IN
-        SELECT c.*
-        FROM jsonb_to_recordset(changed) AS c (tbl oid, aspect text, part text, before text, after text)
-        JOIN pg_class AS r ON r.oid = c.tbl
-        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
-        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
-        JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
-        WHERE c.before IS NOT NULL
-            AND (c.aspect IN ('key', 'column of a global index') OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
-                OR c.aspect = 'index of foreign key' AND EXISTS (
-                    SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
-                )))
-        ORDER BY c.tbl, c.aspect <> 'key', c.aspect, c.part
-        LIMIT 1
-    LOOP
-        RAISE EXCEPTION '% would break the hierarchy of %', tg_tag, (
-            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
-        ) USING
-            ERRCODE = 'invalid_table_definition',
-            DETAIL = CASE lost.aspect
-                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
-                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
-                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
-                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
-                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
-                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
-            END,
-            HINT = CASE lost.aspect
-                WHEN 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
-                WHEN 'index of foreign key' THEN 'Create the index that replaces it first.'
-                WHEN 'column of a global index' THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
-                WHEN 'trigger of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
-                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
-            END || ' To do it all the same, SET dp.propagate_ddl = off for this command.';
-    END LOOP;
+    PERFORM set_config('dp.ddl_state', '', true);
+    IF before = '{}' OR NOT dp._follows_ddl() THEN
+        RETURN;
+    END IF;
+    IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
+        RETURN;
+    END IF;
+    changed := dp._ddl_changes(before, dp._ddl_state());
+    PERFORM dp._refuse_broken(changed, tg_tag, true);
     FOR partition IN
         SELECT DISTINCT c.objid::regclass AS name, t.root
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23128,10 +23439,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23140,11 +23451,13 @@ Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55
 
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
@@ -23406,10 +23719,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23428,10 +23741,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23457,10 +23770,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23482,10 +23795,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23503,15 +23816,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
 'Any other ALTER TABLE of a root or child: the action on the parent (on the template, where a partitioned table refuses it), then what it changed on all slices and leaves.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or breaks the hierarchy, 42704, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or parts the table from the hierarchy, 42704, 42P16 what plain ALTER TABLE is refused, 53200, 55006, 55P03.';
 
 -- functions/attach_slice.sql.j2
 CREATE FUNCTION dp.attach_slice(
@@ -23524,10 +23837,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23558,10 +23871,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23577,10 +23890,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23605,10 +23918,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23640,10 +23953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23665,10 +23978,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23701,10 +24014,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23725,10 +24038,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23745,10 +24058,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23765,10 +24078,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23786,10 +24099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23807,10 +24120,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23834,10 +24147,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23855,10 +24168,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23875,10 +24188,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23894,10 +24207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23914,10 +24227,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -23933,10 +24246,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -23953,15 +24266,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
 'Drops an index of a root or child and all partitions. Nothing when it is gone.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- functions/drop_not_null.sql.j2
 CREATE FUNCTION dp.drop_not_null(
@@ -23973,10 +24286,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -23993,10 +24306,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24012,10 +24325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24032,10 +24345,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24067,10 +24380,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24096,10 +24409,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24116,10 +24429,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24145,10 +24458,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24225,10 +24538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24261,10 +24574,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24289,10 +24602,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24314,10 +24627,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24335,10 +24648,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24356,10 +24669,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24380,10 +24693,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24410,10 +24723,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24437,10 +24750,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24458,10 +24771,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24480,10 +24793,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24500,10 +24813,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24520,10 +24833,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24540,10 +24853,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_30e417133d72'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_165d79d94a2e'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24691,10 +25004,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24709,10 +25022,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24732,10 +25045,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24764,10 +25077,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24789,10 +25102,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24811,10 +25124,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24834,10 +25147,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24855,10 +25168,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24875,16 +25188,16 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
 'Drops an index of a root or child and all partitions: what a stopped build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction.
 Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step.
-Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- procedures/reindex_concurrently.sql.j2
 CREATE PROCEDURE dp.reindex_concurrently(
@@ -24895,10 +25208,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24914,10 +25227,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -24934,10 +25247,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -24953,10 +25266,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -24972,10 +25285,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_30e417133d72' not in GD:
+if 'dialog_partition_0_1_0_165d79d94a2e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_30e417133d72'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_165d79d94a2e'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
