@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_aa4eddd329c5'
+PACKAGE = 'dialog_partition_0_1_0_98a6a18b5ef5'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -2756,7 +2756,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import calendars, errors, execute
+from .. import calendars, errors, execute, naming
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
@@ -2766,6 +2766,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
+from ..sql import Identifier
 from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
@@ -2774,6 +2775,7 @@ if TYPE_CHECKING:
     from ..plan.properties import Properties
 
 Lacking = dict[int, set[SliceSpec]]
+Unfinished = tuple[Identifier, tuple[Identifier, ...]]  # a slice that was being built aside, and its leaves
 
 
 class Creation(NamedTuple):
@@ -2781,7 +2783,7 @@ class Creation(NamedTuple):
 
     needed: list[SliceSpec]  # those of now and of the future first
     lacking: Lacking
-    repairs: bool  # whether leaves of existing slices are missing
+    unfinished: list[Unfinished]  # what kills left of such slices, empty
     refused: list[errors.PartitionError]
 
 
@@ -2790,42 +2792,62 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
     Everything that can be refused is refused before the first step.
     """
-    creation = judge(hierarchy, new)
-    if creation.refused:
-        raise creation.refused[0]
-    return run(hierarchy, creation, call)
+    creation = judge(hierarchy, new, call)
+    in_the_way = obstacles.of_leaves(hierarchy) if lacks_leaves(hierarchy) else None
+    for error in (*creation.refused, in_the_way):
+        if error is not None:
+            raise error
+    is_repaired = repair(hierarchy, call)
+    return run(hierarchy, creation, call) or is_repaired
 
 
-def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+def judge(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> Creation:
     """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
-    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    unfinished = [each for each in catalog_detached.unfinished(hierarchy, needed) if catalog_slices.is_empty(each[0])]
+    going = frozenset(name for slice_name, leaves in unfinished for name in (slice_name, *leaves))
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking, going)
     refused = list(in_the_way.values())
-    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
-    if leaf_in_the_way is not None:
-        refused.append(leaf_in_the_way)
     now = window.current_point(hierarchy)
     possible = [spec for spec in needed if spec not in in_the_way]
     possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
-    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+    fitting, too_many = _within_budget(hierarchy, possible, lacking, call)
+    if too_many is not None:
+        refused.append(too_many)
+    return Creation(fitting, lacking, unfinished, refused)
+
+
+def lacks_leaves(hierarchy: Hierarchy) -> bool:
+    """Whether leaves of existing slices are missing."""
+    return any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+
+
+def repair(hierarchy: Hierarchy, call: Context) -> bool:
+    """Create the leaves that existing slices lack; whether there were any."""
+    if not lacks_leaves(hierarchy):
+        return False
+    in_the_way = obstacles.of_leaves(hierarchy)
+    if in_the_way is not None:
+        raise in_the_way
+    steps = plan.missing_leaf_steps(hierarchy, all_properties(hierarchy), call.lock_budget)
+    calls.run_in_procedure(steps, call)
+    return bool(steps)
 
 
 def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
     """Create what can be; whether there was anything to do."""
-    needed, lacking, repairs, _ = creation
+    needed, lacking, unfinished, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repairs:
-        return False
+    for identifier, leaves in unfinished:
+        calls.run_in_procedure(plan.drop_unfinished_steps(identifier, leaves, call.lock_budget), call)
+    if not needed:
+        return bool(unfinished)
     properties = all_properties(hierarchy)
-    check_locks(hierarchy, needed, lacking, properties, call)
-    if repairs:
-        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -2833,7 +2855,11 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
         for table in hierarchy.tables:
             if spec in lacking[table.oid]:
                 operations = plan.slice_operations(hierarchy, table, properties[table.oid], spec)
-                calls.run_in_procedure(split(operations, call.lock_budget), call)
+                steps = split(operations, call.lock_budget)
+                if table.oid == hierarchy.root.oid and len(steps) > 1:
+                    identifier = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+                    steps = split(plan.unfinished_operations(operations, identifier), call.lock_budget)
+                calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
     return True
@@ -2853,21 +2879,41 @@ def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     return found
 
 
-def check_locks(
-    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, properties: dict[int, Properties], call: Context
-) -> None:
-    """Refuse before the first step what the last one, when all new slices are there, could not lock."""
+def _within_budget(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, call: Context
+) -> tuple[list[SliceSpec], errors.PartitionError | None]:
+    """The first of the slices, as many as can be locked when all of them are there; and why the others cannot be."""
     if not needed:
-        return
+        return needed, None
+    properties = all_properties(hierarchy)
     largest = max(needed, key=lambda spec: spec.modulus)
+    dearest = {}
     for table in hierarchy.tables:
         operations = plan.slice_operations(hierarchy, table, properties[table.oid], largest)
-        most = max(operations, key=lambda operation: Step((operation,)).locks)
-        trees = [
-            (oid, count + sum(1 + spec.modulus for spec in lacking.get(oid, ()) if oid != table.oid))
-            for oid, count in most.trees
-        ]
-        execute.check_budget(Step((most._replace(trees=tuple(trees)),)), call)
+        dearest[table.oid] = max(operations, key=lambda operation: Step((operation,)).locks)
+
+    def too_many(count: int) -> errors.PartitionError | None:
+        """What the last operation on one of the first slices would lock, when all of them are there."""
+        for oid, most in dearest.items():
+            new = needed[:count]
+            trees = tuple(
+                (tree, locks + sum(1 + spec.modulus for spec in new if spec in lacking.get(tree, ()) and tree != oid))
+                for tree, locks in most.trees
+            )
+            try:
+                execute.check_budget(Step((most._replace(trees=trees),)), call)
+            except errors.OutOfLocks as error:
+                return error
+        return None
+
+    refused = too_many(len(needed))
+    if refused is None:
+        return needed, None
+    fits, fails = 0, len(needed)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if too_many(middle) is None else (fits, middle)
+    return needed[:fits], refused
 
 
 def all_properties(hierarchy: Hierarchy) -> dict[int, Properties]:
@@ -3747,10 +3793,12 @@ from ..sql import Identifier, Literal
 Obstacles = dict[SliceSpec, errors.PartitionError]
 
 
-def of_slices(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
-    """For every slice that cannot be created, why."""
+def of_slices(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]], going: frozenset[Identifier]
+) -> Obstacles:
+    """For every slice that cannot be created, why. ``going``: tables that will be dropped before."""
     found = _overlaps(hierarchy, needed, lacking)
-    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking))
+    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking, going))
     found.update(rows_in_default(hierarchy, [spec for spec in needed if spec not in found and not spec.is_default]))
     return found
 
@@ -3786,7 +3834,12 @@ def _overlaps(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, 
     return found
 
 
-def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+def taken_names(
+    hierarchy: Hierarchy,
+    needed: list[SliceSpec],
+    lacking: dict[int, set[SliceSpec]],
+    going: frozenset[Identifier] = frozenset(),
+) -> Obstacles:
     """Relations that are no partitions of ours and have names that new slices or leaves need."""
     found: Obstacles = {}
     for table in hierarchy.tables:
@@ -3796,6 +3849,8 @@ def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int
                 name = naming.slice_name(table.name, spec.suffix)
                 by_name.update(dict.fromkeys((name, *naming.leaf_names(name, spec.modulus)), spec))
         for taken in sorted(catalog_server.existing_relations(table.schema, list(by_name))):
+            if Identifier(table.schema, taken) in going:
+                continue
             spec = by_name[taken]
             by_hand = catalog_detached.by_hand(hierarchy, [(table, spec)])
             hint = "Rename or drop it."
@@ -5564,6 +5619,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
     upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
+        upkeep.repair,
         upkeep.drain,
         upkeep.create,
         upkeep.retire,
@@ -5619,6 +5675,11 @@ class Upkeep:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
 
+    def repair(self) -> None:
+        """Create the leaves that slices lack."""
+        if creation.repair(self.hierarchy, self.call):
+            self._read_again()
+
     def drain(self) -> None:
         """Rows of the default slices go to slices of the range that is maintained."""
         bounds = window.maintained(self.hierarchy)
@@ -5629,7 +5690,8 @@ class Upkeep:
     def create(self) -> None:
         """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
         specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
-        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        new = [spec for spec in specs if not self._is_filled(spec)]
+        wanted = creation.judge(self.hierarchy, new, self.call)
         if creation.run(self.hierarchy, wanted, self.call):
             self._read_again()
         if self.call.mode == execute.DRY_RUN:
@@ -7778,6 +7840,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan import slices as plan_slices
 from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
@@ -7812,6 +7875,7 @@ _BY_HAND = f"""
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
       AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM $8
       AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
         = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
@@ -7859,7 +7923,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         return []
     rows = database.query(
         _BY_HAND,
-        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
             _tables(hierarchy),
@@ -7868,6 +7932,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
             [spec.span[0] for _, spec in wanted],
             hierarchy.root.partition_type,
             hierarchy.policy.time_zone,
+            plan_slices.UNFINISHED,
         ),
     )
     found = []
@@ -7879,6 +7944,27 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unfinished(hierarchy: Hierarchy, specs: list[SliceSpec]) -> list[tuple[Identifier, tuple[Identifier, ...]]]:
+    """What kills left of new slices of the root that were built aside: each with its leaves."""
+    root = hierarchy.root
+    if not specs:
+        return []
+    rows = database.query(
+        "SELECT c.relname AS name, ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " WHERE i.inhparent = c.oid AND l.relnamespace = c.relnamespace ORDER BY 1) AS leaves"
+        " FROM pg_class c JOIN pg_class r ON r.oid = $1 AND r.relnamespace = c.relnamespace AND r.relowner = c.relowner"
+        " WHERE c.relname = ANY ($2) AND c.relkind = 'p' AND NOT c.relispartition"
+        " AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)"
+        " AND obj_description(c.oid, 'pg_class') = $3 ORDER BY 1",
+        ("oid", "name[]", "text"),
+        (root.oid, [naming.slice_name(root.name, spec.suffix) for spec in specs], plan_slices.UNFINISHED),
+    )
+    return [
+        (Identifier(root.schema, row["name"]), tuple(Identifier(root.schema, leaf) for leaf in row["leaves"]))
+        for row in rows
+    ]
 
 
 def unlike_columns(each: DetachedSlice) -> list[str]:
@@ -8441,6 +8527,7 @@ from typing import NamedTuple
 from .. import database, errors
 from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
+from ..plan import coverage
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -8553,7 +8640,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        result.append(Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices))
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
 
@@ -8700,6 +8788,7 @@ def _slice(row: Row) -> Slice:
         _edge(row["upper_point"], row["upper_local"]),
         row["modulus"] or 0,
         tuple(row["remainders"] or ()),
+        row["is_leafless"],
     )
 
 
@@ -11699,6 +11788,7 @@ class Slice(NamedTuple):
     upper: Edge | None
     modulus: int
     remainders: tuple[int, ...]
+    is_leafless: bool = False  # cut by HASH, and without any partition
 
     @property
     def identifier(self) -> Identifier:
@@ -14856,6 +14946,20 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
         if spec is not None:  # siblings are named alike, also where a clock change blurs what the bounds say
             found.append(spec._replace(suffix=naming.slice_suffix(root.name, each.name) or spec.suffix))
     return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
+
+
+def with_modulus(hierarchy: Hierarchy) -> dict[int, tuple[Slice, ...]]:
+    """The slices; one that has lost all leaves shall have as many again as its sibling in the root, or a new slice."""
+    if hierarchy.policy.hash_key is None:
+        return hierarchy.slices
+    of_root = {each.span: each.modulus for each in hierarchy.slices[hierarchy.root.oid] if each.modulus}
+    usual = hierarchy.policy.hash_partitions
+    return {
+        table: tuple(
+            each._replace(modulus=of_root.get(each.span, usual)) if each.is_leafless else each for each in found
+        )
+        for table, found in hierarchy.slices.items()
+    }
 
 
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
@@ -20391,12 +20495,13 @@ from .coverage import missing_in
 from .properties import Properties
 
 COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+UNFINISHED = "dialog_partition: a slice that is being built, and not attached yet"  # a comment, until it is attached
 ASIDE_LOCKS = 4  # of a relation that has no indexes yet: itself, its TOAST table, the index of that, its type
 
 
-def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
+def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], lock_budget: int) -> list[Step]:
     """Steps that create hash partitions that existing slices lack."""
-    steps = []
+    steps: list[Step] = []
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
@@ -20411,7 +20516,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
-                steps.append(Step(tuple(operations)))
+                steps += split(operations, lock_budget)
     return steps
 
 
@@ -20506,6 +20611,34 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
     return operations
+
+
+def unfinished_operations(operations: list[Operation], identifier: Identifier) -> list[Operation]:
+    """The same, for a slice that is built aside in several transactions: a mark tells what a kill leaves from others.
+
+    It is gone with the step that follows the ATTACH.
+    """
+    mark = compose("COMMENT ON TABLE {} IS {}", identifier, Literal(UNFINISHED))
+    clear = compose("COMMENT ON TABLE {} IS NULL", identifier)
+    attach = next(place for place, each in enumerate(operations) if each.relations)
+    return [
+        operations[0],
+        Operation(identifier, mark, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[1 : attach + 1],
+        Operation(identifier, clear, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[attach + 1 :],
+    ]
+
+
+def drop_unfinished_steps(identifier: Identifier, leaves: tuple[Identifier, ...], lock_budget: int) -> list[Step]:
+    """Drop what a kill left of a slice that was built aside; it has more leaves than one transaction can lock."""
+    return split(
+        [
+            Operation(each, compose("DROP TABLE {}", each), ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)
+            for each in (*leaves, identifier)
+        ],
+        lock_budget,
+    )
 
 
 def leaf_operations(
@@ -22206,7 +22339,8 @@ RETURNS TABLE (
     lower_local text,
     upper_local text,
     modulus integer,
-    remainders integer[]
+    remainders integer[],
+    is_leafless boolean
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -22287,7 +22421,11 @@ SELECT
         ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
     END)::text,
     leaves.modulus,
-    leaves.remainders
+    leaves.remainders,
+    p.is_partitioned AND leaves.modulus IS NULL
+    -- counted, for EXISTS would be hashed: a scan of the whole catalog
+    AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = p.oid) = 0
+    AND (SELECT t.partstrat FROM pg_partitioned_table AS t WHERE t.partrelid = p.oid) = 'h'
 FROM points AS p
 LEFT JOIN LATERAL (
     SELECT
@@ -23208,10 +23346,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23486,10 +23624,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23508,10 +23646,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23537,10 +23675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23562,10 +23700,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23583,10 +23721,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23604,10 +23742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23638,10 +23776,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23657,10 +23795,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23685,10 +23823,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23720,10 +23858,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23745,10 +23883,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23781,10 +23919,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23805,10 +23943,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23825,10 +23963,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23845,10 +23983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23866,10 +24004,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23887,10 +24025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23914,10 +24052,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23935,10 +24073,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23955,10 +24093,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -23974,10 +24112,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -23994,10 +24132,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24013,10 +24151,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24033,10 +24171,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24053,10 +24191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24073,10 +24211,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24092,10 +24230,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24112,10 +24250,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24147,10 +24285,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24176,10 +24314,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24196,10 +24334,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24225,10 +24363,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24305,10 +24443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24341,10 +24479,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24369,10 +24507,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24394,10 +24532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24415,10 +24553,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24436,10 +24574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24460,10 +24598,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24490,10 +24628,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24517,10 +24655,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24538,10 +24676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24560,10 +24698,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24580,10 +24718,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24600,10 +24738,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24620,10 +24758,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_aa4eddd329c5'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24771,10 +24909,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24789,10 +24927,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24812,10 +24950,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24844,10 +24982,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24869,10 +25007,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24891,10 +25029,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24914,10 +25052,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24935,10 +25073,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24955,10 +25093,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -24975,10 +25113,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -24994,10 +25132,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25014,10 +25152,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25033,10 +25171,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25052,10 +25190,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_aa4eddd329c5' not in GD:
+if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_aa4eddd329c5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
