@@ -16,17 +16,11 @@ COMMENT ON SCHEMA dp IS 'dialog_partition: hierarchies of tables partitioned ali
 GRANT USAGE ON SCHEMA dp TO PUBLIC;
 
 -- support/load_python.sql.j2
-CREATE FUNCTION dp._load_python()
-RETURNS void
-LANGUAGE plpython3u VOLATILE
+CREATE FUNCTION dp._python_sources()
+RETURNS TABLE (module text, source text)
+LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-import importlib
-import importlib.abc
-import importlib.util
-import sys
-
-PACKAGE = 'dialog_partition_0_1_0_98a6a18b5ef5'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -165,6 +159,7 @@ import json
 from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import guard as catalog_guard
 from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
@@ -178,6 +173,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 # What has a function of its own that knows more, by the first word; the second may be left out.
@@ -248,7 +244,9 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
         before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        state = catalog_guard.state(change.context.root)
         change.run(operations)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
         rest = _brought_along(change, before)
         operations = []
     if operations or rest:
@@ -276,10 +274,12 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
     if catalog_server.server().is_standby:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    state = catalog_guard.state(change.context.root)
     rest: list[Operation] = []
     try:
         with database.subtransaction():
             execute.probe(Step(tuple(operations)).text, change.context)
+            catalog_guard.refuse_broken(change.context.root, state, CALL)
             rest = _brought_along(change, before)
             raise probing.Rolled
     except probing.Rolled:
@@ -461,7 +461,8 @@ class Alteration:
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
         counted = [*view_upkeep.drop_operations(gone), *counted]
         if self.context.mode == execute.DRY_RUN:
-            counted += view_upkeep.printed(self.target.hierarchy, views)
+            changed = {self.target.identifier.text, *(each.target.text for each in operations)}
+            counted += view_upkeep.printed(self.target.hierarchy, views, changed)
         rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
         if self.context.mode == execute.DRY_RUN:
             return rows
@@ -1761,7 +1762,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index, refuse_other_index
+from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -1876,6 +1877,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 
@@ -1986,6 +1988,7 @@ from __future__ import annotations
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
+from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
@@ -2143,6 +2146,7 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
     return change.run([plan.on_parent(change.target, statement, 2)])
 
@@ -2155,6 +2159,11 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+
+
+def refuse_needed_index(change: Alteration, name: str) -> None:
+    """An index that is the only one by which a cascade finds rows stays."""
+    catalog_guard.refuse_needed_index(change.context.root, change.target.table.oid, name, f"dp.{change.context.call}")
 ''','api.conversion': r'''"""plan_conversion, and what dp.convert begins with: examining plain tables."""
 
 from __future__ import annotations
@@ -5834,9 +5843,12 @@ def of_table(root: int, table: int) -> list[PresentView]:
     return [each for each in catalog.of_root(root) if each.table == table]
 
 
-def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
-    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
-    tables = {table.oid: table for table in hierarchy.tables}
+def printed(hierarchy: Hierarchy, views: list[PresentView], changed: set[str] | None = None) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make.
+
+    Those of some tables only, where no other tables are changed.
+    """
+    tables = {table.oid: table for table in hierarchy.tables if changed is None or table.identifier.text in changed}
     return [
         Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
         for each in views
@@ -8517,6 +8529,41 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+''','catalog.guard': r'''"""What a hierarchy must not lose: the rule of the event trigger for plain DDL, asked by calls."""
+
+from __future__ import annotations
+
+from .. import database
+
+
+def state(root: int) -> str:
+    """What the tables of a hierarchy say, as dp._ddl_state tells it."""
+    return str(database.query("SELECT dp._ddl_state($1)::text AS state", ("oid",), (root,))[0]["state"])
+
+
+def refuse_broken(root: int, before: str, call: str) -> None:
+    """Raise what plain DDL would meet, had it lost the same since ``before``."""
+    database.query(
+        "SELECT dp._refuse_broken(dp._ddl_changes($1::jsonb, dp._ddl_state($2)), $3, false)",
+        ("text", "oid", "text"),
+        (before, root, call),
+    )
+
+
+def refuse_needed_index(root: int, table: int, index: str, call: str) -> None:
+    """Raise the same for an index that is about to go, where it is the only one that a cascade finds rows by."""
+    database.query(
+        "SELECT dp._refuse_broken(jsonb_agg(jsonb_build_object("
+        "'tbl', $2::bigint, 'aspect', s.aspect, 'part', k.conname, 'before', e.value)), $4, false)"
+        " FROM jsonb_each_text(dp._ddl_state($1)) AS e"
+        " CROSS JOIN (SELECT 'index of foreign key' AS aspect) AS s"
+        " JOIN pg_constraint AS k ON k.conrelid = $2 AND e.key = concat_ws(': ', $2, s.aspect, k.conname)"
+        " JOIN pg_class AS t ON t.oid = $2"
+        " JOIN pg_class AS x ON x.relname = $3 AND x.relnamespace = t.relnamespace"
+        " WHERE e.value = x.oid::regclass::text",
+        ("oid", "oid", "name", "text"),
+        (root, table, index, call),
+    )
 ''','catalog.hierarchy': r'''"""Reading hierarchies: configuration, tables in the order of their foreign keys, slices."""
 
 from __future__ import annotations
@@ -22109,34 +22156,106 @@ def with_search_path(statements: str, path: str) -> str:
         Literal(PINNED_PATH),
     ).text
 ''',}
+# PL/Python indents what it compiles, text in strings too
+return [(module, source.replace('\n\t', '\n')) for module, source in SOURCES.items()]
+$python$;
+
+COMMENT ON FUNCTION dp._python_sources() IS
+'Internal: the modules of the Python package of dialog_partition, by dotted name; a package''s own is NAME.__init__.';
+
+CREATE TABLE dp.python_code (
+    package text NOT NULL,
+    magic bytea NOT NULL,
+    module text NOT NULL,
+    code bytea NOT NULL,
+    PRIMARY KEY (package, magic, module)
+);
+COMMENT ON TABLE dp.python_code IS
+'Internal: the modules as the Python of the server compiles them, which takes a session longer than to read them; magic says by which Python.';
+GRANT SELECT ON dp.python_code TO PUBLIC;
+
+CREATE FUNCTION dp._compile_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib.util
+import marshal
+
+statement = (
+    'INSERT INTO dp.python_code (package, magic, module, code) VALUES ($1, $2, $3, $4)'
+    ' ON CONFLICT (package, magic, module) DO UPDATE SET code = EXCLUDED.code'
+)
+insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
+for row in plpy.execute('SELECT * FROM dp._python_sources()'):
+    path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
+    code = compile(row['source'], path, 'exec', dont_inherit=True)
+    plpy.execute(insert, ['dialog_partition_0_1_0_9ad2d6cc83d1', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+$python$;
+
+COMMENT ON FUNCTION dp._compile_python() IS
+'Internal: compiles the Python package for dp.python_code. For a superuser, when the server has got another Python.';
+REVOKE ALL ON FUNCTION dp._compile_python() FROM PUBLIC;
+SELECT dp._compile_python();
+
+CREATE FUNCTION dp._load_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib
+import importlib.abc
+import importlib.util
+import marshal
+import sys
+
+PACKAGE = 'dialog_partition_0_1_0_9ad2d6cc83d1'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+COMPILED = plpy.prepare(
+    'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
+    ' AND module OPERATOR(pg_catalog.=) $3',
+    ['text', 'bytea', 'text'],
+)
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds the package's modules in SOURCES; with get_source, so that tracebacks show lines."""
+    """Finds the package's modules: compiled ones, else their sources; these for tracebacks, too."""
+
+    package = PACKAGE
+
+    def __init__(self):
+        self.sources = {}
 
     def find_spec(self, name, path, target=None):
         if name != PACKAGE and not name.startswith(PACKAGE + '.'):
             return None
-        module = name[len(PACKAGE) + 1:]
-        if module in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=False, origin=name)
-        if module + '.__init__' in SOURCES or not module:
-            return importlib.util.spec_from_loader(name, self, is_package=True, origin=name)
-        return None
+        if self.module(name) not in MODULES:
+            return None
+        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name), origin=name)
+
+    def module(self, name):
+        short = name[len(PACKAGE) + 1:]
+        return short if short in MODULES else (short + '.__init__').lstrip('.')
 
     def is_package(self, name):
-        return name[len(PACKAGE) + 1:] not in SOURCES
+        return self.module(name).endswith('__init__')
+
+    def get_code(self, name):
+        module = self.module(name)
+        rows = plpy.execute(COMPILED, [PACKAGE, importlib.util.MAGIC_NUMBER, module])
+        if rows:
+            return marshal.loads(rows[0]['code'])
+        return self.source_to_code(self.get_source(name), 'dialog_partition/' + module.replace('.', '/') + '.py')
 
     def get_source(self, name):
-        module = name[len(PACKAGE) + 1:]
-        source = SOURCES.get(module) or SOURCES[(module + '.__init__').lstrip('.')]
-        return source.replace('\n\t', '\n')  # PL/Python indents what it compiles, text in strings too
+        if not self.sources:
+            for row in plpy.execute('SELECT module, source FROM dp._python_sources()'):
+                self.sources[row['module']] = row['source']
+        return self.sources[self.module(name)]
 
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, 'package', None) != PACKAGE]
-finder = Loader()
-finder.package = PACKAGE
-sys.meta_path.append(finder)
+sys.meta_path.append(Loader())
 GD[PACKAGE] = importlib.import_module(PACKAGE + '.entry')
 $python$;
 
@@ -22958,8 +23077,8 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._forget_dropped() IS 'Internal: what the configuration says of a table goes with the table.';
 
+-- of every command: a view goes with a column, a table with a type
 CREATE EVENT TRIGGER dialog_partition_forget_dropped ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION dp._forget_dropped();
 
 -- triggers/ownership.sql.j2
@@ -23072,7 +23191,7 @@ $plpgsql$;
 
 COMMENT ON FUNCTION dp._follows_ddl() IS 'Internal: whether plain DDL is watched in this session.';
 
-CREATE FUNCTION dp._ddl_state()
+CREATE FUNCTION dp._ddl_state(only_root oid DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -23083,9 +23202,10 @@ BEGIN
     END IF;
     RETURN (
         WITH managed AS MATERIALIZED (
-            SELECT c.*, t.root, t.role, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
+            SELECT c.*, t.root, t.role, t.template, h.range_key, h.slice_key, coalesce(h.slice_key, h.range_key) AS first_key, h.hash_key
             FROM dp.table_config AS t
-            JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
+            JOIN dp.hierarchy_config AS h ON h.root = t.root
+                AND CASE WHEN only_root IS NULL THEN h.propagate_ddl ELSE h.root = only_root END
             JOIN pg_class AS c ON c.oid = t.tbl
             WHERE t.role <> 'reference' AND pg_has_role(c.relowner, 'USAGE')
         ),
@@ -23169,6 +23289,30 @@ BEGIN
             FROM attribute AS a
             WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END)
             UNION ALL
+            SELECT a.attrelid, 'NOT NULL of a key', a.attname, 'NOT NULL'
+            FROM attribute AS a
+            WHERE a.attname IN (a.first_key, a.hash_key, CASE a.role WHEN 'root' THEN a.range_key END) AND a.attnotnull
+            UNION ALL
+            SELECT a.attrelid, 'default of the slice key', a.attname, pg_get_expr(d.adbin, d.adrelid)
+            FROM attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+            WHERE a.role = 'root' AND a.attname = a.slice_key
+            UNION ALL  -- by its number: it may have another name
+            SELECT DISTINCT a.attrelid, 'column of a foreign key', a.attnum::text, format_type(a.atttypid, a.atttypmod)
+            FROM attribute AS a
+            JOIN inside AS k ON k.conrelid = a.attrelid AND a.attnum = ANY (k.conkey)
+                OR k.confrelid = a.attrelid AND a.attnum = ANY (k.confkey)
+            UNION ALL
+            SELECT m.oid, 'template', '', m.template::text FROM managed AS m WHERE m.template IS NOT NULL
+            UNION ALL
+            SELECT m.oid, 'side table of a global index', g.side::oid::text, g.side::text
+            FROM managed AS m JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            UNION ALL
+            SELECT m.oid, 'unique rule of a global index', g.side::oid::text, min(g.side::text)
+            FROM managed AS m
+            JOIN dp.global_index_config AS g ON g.tbl = m.oid
+            JOIN pg_index AS i ON i.indrelid = g.side AND i.indisunique AND i.indisvalid
+            GROUP BY m.oid, g.side
+            UNION ALL
             SELECT a.attrelid, 'column of a global index', a.attname, format_type(a.atttypid, a.atttypmod)
             FROM attribute AS a
             WHERE EXISTS (
@@ -23195,7 +23339,7 @@ BEGIN
             FROM inside AS k
             GROUP BY k.conrelid, k.confrelid, k.conkey, k.confkey, k.confupdtype, k.confdeltype
             UNION ALL
-            SELECT k.conrelid, 'index of foreign key', k.conname, min(i.indexrelid::regclass::text)
+            SELECT k.conrelid, 'index of foreign key', k.conname, string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid)
             FROM inside AS k
             JOIN pg_index AS i ON i.indrelid = k.conrelid AND i.indisvalid AND i.indkey[0] = k.conkey[1]
             GROUP BY k.conrelid, k.conname
@@ -23217,8 +23361,100 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION dp._ddl_state() IS
-'Internal: what the managed tables of the caller say, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+COMMENT ON FUNCTION dp._ddl_state(oid) IS
+'Internal: what the managed tables of the caller say, or those of one hierarchy, as "table: aspect: part" with a value: that which PostgreSQL does not pass on, and that which hierarchies rest on.';
+
+CREATE FUNCTION dp._ddl_changes(before jsonb, after jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT
+        jsonb_agg(
+            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
+            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
+        )
+    FROM jsonb_each_text(before) AS old
+    FULL JOIN jsonb_each_text(after) AS new USING (key)
+    WHERE old.value IS DISTINCT FROM new.value
+);
+
+COMMENT ON FUNCTION dp._ddl_changes(jsonb, jsonb) IS
+'Internal: in what two answers of dp._ddl_state differ; NULL where they agree.';
+
+CREATE FUNCTION dp._refuse_broken(changes jsonb, command text, is_plain boolean)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    lost record;
+BEGIN
+    FOR lost IN
+        SELECT c.*
+        FROM jsonb_to_recordset(changes) AS c (tbl oid, aspect text, part text, before text, after text)
+        JOIN pg_class AS r ON r.oid = c.tbl
+        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
+        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain)
+        WHERE c.before IS NOT NULL AND (
+            c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
+            -- a key that goes is another aspect's loss
+            OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
+            OR c.after IS NULL AND c.aspect IN (
+                'foreign key', 'CHECK of the slice key', 'trigger of the slice key', 'trigger of a global index',
+                'unique rule of a global index', 'NOT NULL of a key', 'template'
+            )
+            OR c.after IS NULL AND c.aspect = 'index of foreign key' AND EXISTS (
+                SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
+            )
+        )
+        ORDER BY c.tbl, c.aspect <> 'key', c.aspect <> 'side table of a global index', c.aspect = 'trigger of a global index', c.aspect, c.part
+        LIMIT 1
+    LOOP
+        RAISE EXCEPTION '% would break the hierarchy of %', command, (
+            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
+        ) USING
+            ERRCODE = 'invalid_table_definition',
+            DETAIL = CASE lost.aspect
+                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
+                WHEN 'NOT NULL of a key' THEN format('Column "%s" of %s is a key: a row without it has no place, and is no row of its parent.', lost.part, lost.tbl::regclass)
+                WHEN 'default of the slice key' THEN format('Column "%s" of %s is the slice key: its default is the current bucket.', lost.part, lost.tbl::regclass)
+                WHEN 'column of a foreign key' THEN format(
+                    'Column "%s" of %s is part of a foreign key inside the hierarchy, and %s in the other table.',
+                    (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = lost.tbl AND a.attnum = lost.part::smallint),
+                    lost.tbl::regclass,
+                    lost.before
+                )
+                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
+                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
+                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
+                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
+                WHEN 'side table of a global index' THEN format('%s is a global index: the triggers of %s write to it.', lost.before, lost.tbl::regclass)
+                WHEN 'unique rule of a global index' THEN format('Global index %s of %s finds its entries by its key, and keeps them unique.', lost.before, lost.tbl::regclass)
+                WHEN 'template' THEN format('New partitions of %s are made like its template.', lost.tbl::regclass)
+                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
+            END,
+            HINT = CASE
+                WHEN lost.aspect = 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
+                WHEN lost.aspect = 'index of foreign key' THEN 'Create the index that replaces it first.'
+                WHEN lost.aspect = 'column of a global index'
+                    THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
+                WHEN lost.aspect LIKE '% of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
+                WHEN command LIKE 'DROP%' AND lost.aspect = 'foreign key'
+                    THEN 'dp.drop_slice(...) and dp.detach_slice(...) take slices away without CASCADE.'
+                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
+            END || CASE
+                WHEN is_plain THEN ' To do it all the same, SET dp.propagate_ddl = off for this command.'
+                ELSE ' To do it all the same, use the plain command after SET dp.propagate_ddl = off.'
+            END;
+    END LOOP;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._refuse_broken(jsonb, text, boolean) IS
+'Internal: the one rule of what a hierarchy must not lose, for plain DDL and for calls; of the answer of dp._ddl_changes.
+Errors: 42P16 the command would break the hierarchy.';
 
 CREATE FUNCTION dp._before_ddl()
 RETURNS event_trigger
@@ -23226,10 +23462,15 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    -- roles that may not look into dp have no hierarchies; a command inside another one belongs to it
-    IF has_schema_privilege(to_regnamespace('dp'), 'USAGE') AND coalesce(current_setting('dp.ddl_state', true), '') = '' THEN
+    -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
+    IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
+        PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
+    -- roles that may not look into dp have no hierarchies
+    ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
             PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+            PERFORM set_config('dp.ddl_depth', '1', true);
+            PERFORM set_config('dp.ddl_inner', '', true);
         END IF;
     END IF;
 END
@@ -23248,6 +23489,7 @@ BEGIN
         SELECT bool_and(
             c.classid = 'pg_class'::regclass
             AND NOT EXISTS (SELECT FROM dp.table_config AS t WHERE c.objid IN (t.tbl::oid, t.template::oid))
+            AND NOT EXISTS (SELECT FROM dp.global_index_config AS g WHERE c.objid = g.side::oid)
             AND NOT (SELECT r.relispartition FROM pg_class AS r WHERE r.oid = c.objid)
         )
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23264,61 +23506,28 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
     before jsonb := nullif(current_setting('dp.ddl_state', true), '')::jsonb;
+    depth integer;
     changed jsonb;
-    lost record;
     partition record;
 BEGIN
     IF before IS NULL THEN
         RETURN;
     END IF;
-    PERFORM set_config('dp.ddl_state', '', true);
-    IF before = '{}' OR NOT dp._follows_ddl() OR dp._is_of_others() THEN
+    depth := current_setting('dp.ddl_depth')::integer - 1;
+    PERFORM set_config('dp.ddl_depth', depth::text, true);
+    IF depth > 0 THEN  -- the outermost command compares
+        PERFORM set_config('dp.ddl_inner', 'on', true);
         RETURN;
     END IF;
-    SELECT
-        jsonb_agg(
-            jsonb_build_object('tbl', split_part(key, ': ', 1)::oid::bigint, 'aspect', split_part(key, ': ', 2), 'before', old.value)
-            || jsonb_build_object('part', substr(key, length(split_part(key, ': ', 1) || split_part(key, ': ', 2)) + 5), 'after', new.value)
-        )
-    INTO changed
-    FROM jsonb_each_text(before) AS old
-    FULL JOIN jsonb_each_text(dp._ddl_state()) AS new USING (key)
-    WHERE old.value IS DISTINCT FROM new.value;
-    FOR lost IN
-        SELECT c.*
-        FROM jsonb_to_recordset(changed) AS c (tbl oid, aspect text, part text, before text, after text)
-        JOIN pg_class AS r ON r.oid = c.tbl
-        -- a hierarchy that another command inside this one has given up, or a role that is no member any more
-        JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
-        JOIN dp.hierarchy_config AS h ON h.root = t.root AND h.propagate_ddl
-        WHERE c.before IS NOT NULL
-            AND (c.aspect IN ('key', 'column of a global index') OR c.after IS NULL AND (c.aspect ~ '^(foreign key|CHECK of|trigger of)'
-                OR c.aspect = 'index of foreign key' AND EXISTS (
-                    SELECT FROM pg_constraint AS k WHERE k.conrelid = c.tbl AND k.conname = c.part
-                )))
-        ORDER BY c.tbl, c.aspect <> 'key', c.aspect, c.part
-        LIMIT 1
-    LOOP
-        RAISE EXCEPTION '% would break the hierarchy of %', tg_tag, (
-            SELECT t.root FROM dp.table_config AS t WHERE t.tbl = lost.tbl AND t.role <> 'reference'
-        ) USING
-            ERRCODE = 'invalid_table_definition',
-            DETAIL = CASE lost.aspect
-                WHEN 'key' THEN format('Column "%s" of %s is a key: all tables of the hierarchy carry it, alike.', lost.part, lost.tbl::regclass)
-                WHEN 'foreign key' THEN format('Without foreign key "%s" rows of %s do not follow their parent, and orphans are accepted.', lost.before, lost.tbl::regclass)
-                WHEN 'index of foreign key' THEN format('Without index %s foreign key "%s" of %s reads all of the table for each row of its parent that changes.', lost.before, lost.part, lost.tbl::regclass)
-                WHEN 'column of a global index' THEN format('Column "%s" of %s is named by the triggers of a global index.', lost.part, lost.tbl::regclass)
-                WHEN 'trigger of a global index' THEN format('Trigger "%s" of %s keeps a global index true.', lost.part, lost.tbl::regclass)
-                ELSE format('The %s of %s ("%s") keeps rows in the slices where they are looked for.', lost.aspect, lost.tbl::regclass, lost.before)
-            END,
-            HINT = CASE lost.aspect
-                WHEN 'key' THEN 'A key is renamed in all tables by dp.rename_column(...).'
-                WHEN 'index of foreign key' THEN 'Create the index that replaces it first.'
-                WHEN 'column of a global index' THEN 'Drop the index with dp.drop_global_index(...) and create it anew afterwards.'
-                WHEN 'trigger of a global index' THEN 'dp.drop_global_index(...) drops an index with its triggers.'
-                ELSE 'Leave it as it is, or end the hierarchy with dp.forget(...).'
-            END || ' To do it all the same, SET dp.propagate_ddl = off for this command.';
-    END LOOP;
+    PERFORM set_config('dp.ddl_state', '', true);
+    IF before = '{}' OR NOT dp._follows_ddl() THEN
+        RETURN;
+    END IF;
+    IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
+        RETURN;
+    END IF;
+    changed := dp._ddl_changes(before, dp._ddl_state());
+    PERFORM dp._refuse_broken(changed, tg_tag, true);
     FOR partition IN
         SELECT DISTINCT c.objid::regclass AS name, t.root
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23346,10 +23555,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23358,11 +23567,13 @@ Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55
 
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER')
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
@@ -23624,10 +23835,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23646,10 +23857,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23675,10 +23886,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23700,10 +23911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23721,15 +23932,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
 'Any other ALTER TABLE of a root or child: the action on the parent (on the template, where a partitioned table refuses it), then what it changed on all slices and leaves.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or breaks the hierarchy, 42704, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023 an action that has its own function or parts the table from the hierarchy, 42704, 42P16 what plain ALTER TABLE is refused, 53200, 55006, 55P03.';
 
 -- functions/attach_slice.sql.j2
 CREATE FUNCTION dp.attach_slice(
@@ -23742,10 +23953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23776,10 +23987,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23795,10 +24006,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23823,10 +24034,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23858,10 +24069,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23883,10 +24094,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23919,10 +24130,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23943,10 +24154,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23963,10 +24174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23983,10 +24194,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24004,10 +24215,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24025,10 +24236,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24052,10 +24263,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24073,10 +24284,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24093,10 +24304,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24112,10 +24323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24132,10 +24343,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24151,10 +24362,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24171,15 +24382,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
 'Drops an index of a root or child and all partitions. Nothing when it is gone.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- functions/drop_not_null.sql.j2
 CREATE FUNCTION dp.drop_not_null(
@@ -24191,10 +24402,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24211,10 +24422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24230,10 +24441,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24250,10 +24461,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24285,10 +24496,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24314,10 +24525,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24334,10 +24545,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24363,10 +24574,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24443,10 +24654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24479,10 +24690,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24507,10 +24718,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24532,10 +24743,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24553,10 +24764,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24574,10 +24785,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24598,10 +24809,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24628,10 +24839,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24655,10 +24866,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24676,10 +24887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24698,10 +24909,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24718,10 +24929,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24738,10 +24949,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24758,10 +24969,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24909,10 +25120,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24927,10 +25138,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24950,10 +25161,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24982,10 +25193,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25007,10 +25218,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25029,10 +25240,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25052,10 +25263,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25073,10 +25284,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25093,16 +25304,16 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
 'Drops an index of a root or child and all partitions: what a stopped build left with DROP INDEX CONCURRENTLY, then all that is attached in one short transaction.
 Locks the table and all partitions ACCESS EXCLUSIVE for a moment, after at most lock_timeout, with pauses between attempts. Commits each step.
-Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, 53200, 55006, 55P03.';
+Errors: 08001 no second session, 2D000, 42501, 42704, 42P16 a constraint''s index, or the only one that a cascade finds rows by, 53200, 55006, 55P03.';
 
 -- procedures/reindex_concurrently.sql.j2
 CREATE PROCEDURE dp.reindex_concurrently(
@@ -25113,10 +25324,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25132,10 +25343,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25152,10 +25363,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25171,10 +25382,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25190,10 +25401,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98a6a18b5ef5' not in GD:
+if 'dialog_partition_0_1_0_9ad2d6cc83d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98a6a18b5ef5'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_9ad2d6cc83d1'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

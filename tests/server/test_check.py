@@ -85,7 +85,7 @@ def invalid_index(owner: psycopg.Connection) -> None:
 
 
 def lose_template(owner: psycopg.Connection) -> None:
-    owner.execute("DROP TABLE part_template")
+    owner.execute("SET dp.propagate_ddl = off; DROP TABLE part_template; RESET dp.propagate_ddl")
 
 
 def unequal_bounds(owner: psycopg.Connection) -> None:

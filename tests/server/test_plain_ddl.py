@@ -212,6 +212,7 @@ def test_a_foreign_key_that_is_declared_anew_in_one_command_may_go(db: Database)
     owner = declare(db)
     definition = owner.execute(
         f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = '{CHILD}'::regclass AND contype = 'f'"
+        " AND conparentid = 0"
     ).fetchone()
     assert definition is not None
     owner.execute(

@@ -7,6 +7,7 @@ import json
 from .. import database, errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import guard as catalog_guard
 from ..catalog import server as catalog_server
 from ..operation import Operation, Step
 from ..plan import alter as plan
@@ -20,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import PlanRow
 
+CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
 OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 # What has a function of its own that knows more, by the first word; the second may be left out.
@@ -90,7 +92,9 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         rest = _tried(change, operations) if _is_seen_as_drift(action) else []
     else:
         before = set(plan_drift.differences(catalog_drift.read_table(table)))
+        state = catalog_guard.state(change.context.root)
         change.run(operations)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
         rest = _brought_along(change, before)
         operations = []
     if operations or rest:
@@ -118,10 +122,12 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
     if catalog_server.server().is_standby:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
+    state = catalog_guard.state(change.context.root)
     rest: list[Operation] = []
     try:
         with database.subtransaction():
             execute.probe(Step(tuple(operations)).text, change.context)
+            catalog_guard.refuse_broken(change.context.root, state, CALL)
             rest = _brought_along(change, before)
             raise probing.Rolled
     except probing.Rolled:

@@ -12,7 +12,7 @@ from ..plan.online import Index, Part, Wanted
 from ..sql import SQL, Identifier, compose
 from . import calls
 from .alteration import Alteration
-from .constraints import check_unique, refuse_constraint_index, refuse_other_index
+from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
 from .probing import rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
@@ -127,6 +127,7 @@ def drop_index_concurrently(tbl: int, index_name: str, connection: str | None, d
         change.nothing(f'{change.target.identifier} has no index "{index_name}"')
         return
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     wanted = catalog_online.like(index.identifier.text, index_name)
     run_counted(change, plan.drop_index(change.target, parts, wanted), index_name, connection)
 

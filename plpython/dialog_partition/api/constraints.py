@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import errors, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import foreign_keys as catalog_keys
+from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
 from ..plan.structure import add_constraint as add_constraint_statement
@@ -162,6 +163,7 @@ def drop_index(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
     if index is None:
         return change.nothing(f'{change.target.identifier} has no index "{index_name}"')
     refuse_constraint_index(change, index_name)
+    refuse_needed_index(change, index_name)
     statement = compose("DROP INDEX {}", Identifier(change.structure.schema, index_name))
     return change.run([plan.on_parent(change.target, statement, 2)])
 
@@ -174,3 +176,8 @@ def refuse_constraint_index(change: Alteration, name: str) -> None:
             "It goes with the constraint.",
             "Use dp.drop_constraint(...).",
         )
+
+
+def refuse_needed_index(change: Alteration, name: str) -> None:
+    """An index that is the only one by which a cascade finds rows stays."""
+    catalog_guard.refuse_needed_index(change.context.root, change.target.table.oid, name, f"dp.{change.context.call}")

@@ -1,0 +1,172 @@
+"""What a hierarchy rests on is not lost: neither by plain DDL of whatever kind, nor by the functions for DDL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.database import Database
+from tests.support.hierarchies import call, create_slices
+
+Connection = psycopg.Connection[Any]
+
+ROOT = '"Sch ema"."We ""ird"'
+CHILD = '"Sch ema".item'
+SIDE = '"Sch ema"."We ""ird_I d_global"'
+SLICE = '"Sch ema"."We ""ird_2025_01"'
+TABLES = f"""
+CREATE SCHEMA "Sch ema";
+CREATE TABLE {ROOT} ("I d" bigint PRIMARY KEY, at timestamptz NOT NULL, party text NOT NULL, body text, kind int);
+CREATE TABLE {CHILD} (id bigint PRIMARY KEY, parent bigint NOT NULL REFERENCES {ROOT} ON DELETE CASCADE, note text);
+CREATE INDEX item_parent ON {CHILD} (parent);
+"""
+
+
+@pytest.fixture
+def owner(db: Database) -> Connection:
+    db.begin_with(prepare)
+    return connect(db)
+
+
+def connect(db: Database) -> Connection:
+    return db.connect(search_path="pg_catalog", timezone="Asia/Kathmandu", datestyle="German")
+
+
+def prepare(db: Database) -> None:
+    owner = connect(db)
+    owner.execute(TABLES)
+    call(owner, "SELECT dp.create_hierarchy", ROOT, "at", "party", hash_partitions=2, key_form="slice")
+    call(owner, "SELECT dp.register_child", CHILD, ROOT)
+    create_slices(owner, "2025-01-01", "2025-03-01", ROOT)
+    owner.execute("SELECT dp.create_global_index(%s, '{\"I d\"}')", [ROOT])
+
+
+def written(text: str) -> str:
+    return text.replace("{t}", ROOT).replace("{c}", CHILD).replace("{side}", SIDE).replace("{slice}", SLICE)
+
+
+def errors_found(owner: Connection) -> set[str]:
+    rows = owner.execute("SELECT finding FROM dp.check(%s) WHERE severity = 'error'", [ROOT]).fetchall()
+    return {name for (name,) in rows} - {"missing current slice"}
+
+
+# An action of dp.alter_table, and what the error says.
+ACTIONS = {
+    "DISABLE TRIGGER USER": "of the slice key",
+    'DISABLE TRIGGER "We ""ird_set_slice_key"': "of the slice key",
+    'DISABLE TRIGGER "We ""ird_I d_global_insert"': "keeps a global index true",
+    'ALTER COLUMN "I d" TYPE numeric': "is part of a foreign key inside",
+    "ALTER COLUMN at_slice DROP DEFAULT": "is the slice key",
+    "ALTER COLUMN at_slice SET DEFAULT '2025-01-01'": "is the slice key",
+}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_alter_table_refuses_what_plain_ddl_is_refused(owner: Connection, dry_run: bool) -> None:
+    for action, told in ACTIONS.items():
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match=r"dp\.alter_table would break") as caught:
+            owner.execute("SELECT dp.alter_table(%s, %s, dry_run => %s)", [ROOT, action, dry_run])
+        assert told in str(caught.value.diag.message_detail), action
+        assert "plain command" in str(caught.value.diag.message_hint)
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="would break"):
+            owner.execute(f"ALTER TABLE {ROOT} {action}")  # type: ignore[arg-type]
+    assert errors_found(owner) == set()
+
+
+def test_the_type_of_a_column_of_an_inside_foreign_key_stays(owner: Connection) -> None:
+    action = "ALTER COLUMN parent TYPE int"
+    for text in (f"SELECT dp.alter_table('{CHILD}', '{action}')", f"ALTER TABLE {CHILD} {action}"):
+        with pytest.raises(psycopg.errors.InvalidTableDefinition) as caught:
+            owner.execute(text)  # type: ignore[call-overload]
+        assert '"parent" of "Sch ema".item is part of a foreign key' in str(caught.value.diag.message_detail)
+    owner.execute(f"ALTER TABLE {CHILD} RENAME COLUMN parent TO belongs_to")
+    assert errors_found(owner) == set()
+
+
+def test_other_actions_are_not_refused(owner: Connection) -> None:
+    owner.execute("SELECT dp.alter_table(%s, 'ALTER COLUMN body SET STATISTICS 50')", [ROOT])
+    owner.execute("SELECT dp.alter_table(%s, 'ALTER COLUMN kind TYPE bigint')", [ROOT])
+    assert errors_found(owner) == set()
+
+
+def test_the_only_index_of_a_cascade_is_not_dropped(owner: Connection) -> None:
+    for name in ("SELECT dp.drop_index", "CALL dp.drop_index_concurrently"):
+        for dry_run in (False, True):
+            with pytest.raises(psycopg.errors.InvalidTableDefinition) as caught:
+                owner.execute(f"{name}('{CHILD}', 'item_parent', dry_run => {dry_run})")  # type: ignore[call-overload]
+            assert "reads all of the table" in str(caught.value.diag.message_detail)
+    owner.execute(f"CREATE INDEX other ON {CHILD} (parent, note)")
+    owner.execute(f"SELECT dp.drop_index('{CHILD}', 'item_parent')")
+    assert errors_found(owner) == set()
+
+
+# Plain DDL, and what the error says.
+REFUSED = {
+    'DROP FUNCTION "Sch ema"."We ""ird_set_slice_key"() CASCADE': "trigger of the slice key",
+    "DROP FUNCTION {side}() CASCADE": "keeps a global index true",
+    "DROP TABLE {side}": "is a global index",
+    'ALTER TABLE {side} DROP CONSTRAINT "We ""ird_I d_global_key"': "finds its entries by its key",
+    "ALTER TABLE {side} RENAME TO other": "is a global index",
+    "ALTER TABLE {c} ALTER COLUMN party DROP NOT NULL": "row without it has no place",
+    "ALTER TABLE {t} ALTER COLUMN at_slice DROP DEFAULT": "is the slice key",
+    "ALTER TABLE {t} ALTER COLUMN at_slice SET DEFAULT '2025-01-01'": "is the slice key",
+    "DROP TABLE {slice} CASCADE": "orphans are accepted",
+    "DROP TABLE {template}": "are made like its template",
+}
+
+
+def test_plain_ddl_that_takes_away_what_the_hierarchy_rests_on_is_refused(owner: Connection) -> None:
+    row = owner.execute("SELECT template::text FROM dp.table_config WHERE tbl = %s::regclass", [ROOT]).fetchone()
+    assert row is not None
+    owner.execute(f"ALTER TABLE {CHILD} DROP CONSTRAINT item_pkey")  # whose columns would be NOT NULL by it
+    for command, told in REFUSED.items():
+        text = written(command).replace("{template}", row[0])
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="would break the hierarchy") as caught:
+            owner.execute(text)  # type: ignore[call-overload]
+        assert told in str(caught.value.diag.message_detail), command
+        owner.execute(f"BEGIN; SET LOCAL dp.propagate_ddl = off; {text}; ROLLBACK")  # type: ignore[call-overload]
+    assert errors_found(owner) == set()
+
+
+def test_whole_tables_and_what_is_not_needed_may_go(owner: Connection) -> None:
+    owner.execute(
+        "CREATE TABLE public.other (a int); DROP TABLE public.other; DROP FUNCTION IF EXISTS public.nothing()"
+    )
+    owner.execute(f"SELECT dp.drop_global_index('{SIDE}')")
+    owner.execute(f"DROP TABLE {CHILD}")
+    owner.execute(f"DROP TABLE {ROOT}")
+    assert owner.execute("SELECT FROM dp.table_config").fetchall() == []
+
+
+def test_a_whole_schema_may_go(owner: Connection) -> None:
+    owner.execute('DROP SCHEMA "Sch ema" CASCADE')
+    assert owner.execute("SELECT FROM dp.hierarchy_config").fetchall() == []
+
+
+def test_a_view_that_goes_with_a_column_is_forgotten(owner: Connection) -> None:
+    owner.execute("CREATE SCHEMA writing")
+    owner.execute("SELECT dp.create_writable_view(%s, 'writing')", [ROOT])
+    owner.execute(f"ALTER TABLE {ROOT} DROP COLUMN body CASCADE")
+    assert owner.execute("SELECT FROM dp.writable_view_config").fetchall() == []
+
+
+@pytest.mark.parametrize("name", ["aaa", "zzz"])
+def test_another_event_trigger_that_runs_ddl_itself_hides_nothing(db: Database, owner: Connection, name: str) -> None:
+    admin = db.connect("postgres")
+    admin.execute("CREATE TABLE public.audited (a int); GRANT ALL ON public.audited TO owner")
+    admin.execute("ALTER TABLE public.audited OWNER TO owner")
+    admin.execute(
+        "CREATE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_setting('my.inner', true) IS DISTINCT FROM 'on' THEN"
+        " PERFORM set_config('my.inner', 'on', true);"
+        " COMMENT ON TABLE public.audited IS 'seen';"
+        " PERFORM set_config('my.inner', 'off', true); END IF; END $$;"
+        f"CREATE EVENT TRIGGER {name} ON ddl_command_end EXECUTE FUNCTION public.audit()"
+    )
+    with pytest.raises(psycopg.errors.InvalidTableDefinition, match="would break the hierarchy"):
+        owner.execute(f"ALTER TABLE {CHILD} DROP CONSTRAINT item_parent_fkey")
+    owner.execute(f"COMMENT ON TABLE {ROOT} IS 'x'")
+    assert owner.execute("SELECT FROM dp.drift(%s)", [ROOT]).fetchall() == []
+    assert errors_found(owner) == set()
