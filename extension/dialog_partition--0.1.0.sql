@@ -2774,7 +2774,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import calendars, errors, execute
+from .. import calendars, errors, execute, naming
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
@@ -2784,6 +2784,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
+from ..sql import Identifier
 from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
@@ -2792,6 +2793,7 @@ if TYPE_CHECKING:
     from ..plan.properties import Properties
 
 Lacking = dict[int, set[SliceSpec]]
+Unfinished = tuple[Identifier, tuple[Identifier, ...]]  # a slice that was being built aside, and its leaves
 
 
 class Creation(NamedTuple):
@@ -2799,7 +2801,7 @@ class Creation(NamedTuple):
 
     needed: list[SliceSpec]  # those of now and of the future first
     lacking: Lacking
-    repairs: bool  # whether leaves of existing slices are missing
+    unfinished: list[Unfinished]  # what kills left of such slices, empty
     refused: list[errors.PartitionError]
 
 
@@ -2808,42 +2810,62 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
     Everything that can be refused is refused before the first step.
     """
-    creation = judge(hierarchy, new)
-    if creation.refused:
-        raise creation.refused[0]
-    return run(hierarchy, creation, call)
+    creation = judge(hierarchy, new, call)
+    in_the_way = obstacles.of_leaves(hierarchy) if lacks_leaves(hierarchy) else None
+    for error in (*creation.refused, in_the_way):
+        if error is not None:
+            raise error
+    is_repaired = repair(hierarchy, call)
+    return run(hierarchy, creation, call) or is_repaired
 
 
-def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+def judge(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> Creation:
     """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
-    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    unfinished = [each for each in catalog_detached.unfinished(hierarchy, needed) if catalog_slices.is_empty(each[0])]
+    going = frozenset(name for slice_name, leaves in unfinished for name in (slice_name, *leaves))
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking, going)
     refused = list(in_the_way.values())
-    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
-    if leaf_in_the_way is not None:
-        refused.append(leaf_in_the_way)
     now = window.current_point(hierarchy)
     possible = [spec for spec in needed if spec not in in_the_way]
     possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
-    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+    fitting, too_many = _within_budget(hierarchy, possible, lacking, call)
+    if too_many is not None:
+        refused.append(too_many)
+    return Creation(fitting, lacking, unfinished, refused)
+
+
+def lacks_leaves(hierarchy: Hierarchy) -> bool:
+    """Whether leaves of existing slices are missing."""
+    return any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+
+
+def repair(hierarchy: Hierarchy, call: Context) -> bool:
+    """Create the leaves that existing slices lack; whether there were any."""
+    if not lacks_leaves(hierarchy):
+        return False
+    in_the_way = obstacles.of_leaves(hierarchy)
+    if in_the_way is not None:
+        raise in_the_way
+    steps = plan.missing_leaf_steps(hierarchy, all_properties(hierarchy), call.lock_budget)
+    calls.run_in_procedure(steps, call)
+    return bool(steps)
 
 
 def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
     """Create what can be; whether there was anything to do."""
-    needed, lacking, repairs, _ = creation
+    needed, lacking, unfinished, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repairs:
-        return False
+    for identifier, leaves in unfinished:
+        calls.run_in_procedure(plan.drop_unfinished_steps(identifier, leaves, call.lock_budget), call)
+    if not needed:
+        return bool(unfinished)
     properties = all_properties(hierarchy)
-    check_locks(hierarchy, needed, lacking, properties, call)
-    if repairs:
-        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -2851,7 +2873,11 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
         for table in hierarchy.tables:
             if spec in lacking[table.oid]:
                 operations = plan.slice_operations(hierarchy, table, properties[table.oid], spec)
-                calls.run_in_procedure(split(operations, call.lock_budget), call)
+                steps = split(operations, call.lock_budget)
+                if table.oid == hierarchy.root.oid and len(steps) > 1:
+                    identifier = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+                    steps = split(plan.unfinished_operations(operations, identifier), call.lock_budget)
+                calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
     return True
@@ -2871,21 +2897,41 @@ def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     return found
 
 
-def check_locks(
-    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, properties: dict[int, Properties], call: Context
-) -> None:
-    """Refuse before the first step what the last one, when all new slices are there, could not lock."""
+def _within_budget(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, call: Context
+) -> tuple[list[SliceSpec], errors.PartitionError | None]:
+    """The first of the slices, as many as can be locked when all of them are there; and why the others cannot be."""
     if not needed:
-        return
+        return needed, None
+    properties = all_properties(hierarchy)
     largest = max(needed, key=lambda spec: spec.modulus)
+    dearest = {}
     for table in hierarchy.tables:
         operations = plan.slice_operations(hierarchy, table, properties[table.oid], largest)
-        most = max(operations, key=lambda operation: Step((operation,)).locks)
-        trees = [
-            (oid, count + sum(1 + spec.modulus for spec in lacking.get(oid, ()) if oid != table.oid))
-            for oid, count in most.trees
-        ]
-        execute.check_budget(Step((most._replace(trees=tuple(trees)),)), call)
+        dearest[table.oid] = max(operations, key=lambda operation: Step((operation,)).locks)
+
+    def too_many(count: int) -> errors.PartitionError | None:
+        """What the last operation on one of the first slices would lock, when all of them are there."""
+        for oid, most in dearest.items():
+            new = needed[:count]
+            trees = tuple(
+                (tree, locks + sum(1 + spec.modulus for spec in new if spec in lacking.get(tree, ()) and tree != oid))
+                for tree, locks in most.trees
+            )
+            try:
+                execute.check_budget(Step((most._replace(trees=trees),)), call)
+            except errors.OutOfLocks as error:
+                return error
+        return None
+
+    refused = too_many(len(needed))
+    if refused is None:
+        return needed, None
+    fits, fails = 0, len(needed)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if too_many(middle) is None else (fits, middle)
+    return needed[:fits], refused
 
 
 def all_properties(hierarchy: Hierarchy) -> dict[int, Properties]:
@@ -3765,10 +3811,12 @@ from ..sql import Identifier, Literal
 Obstacles = dict[SliceSpec, errors.PartitionError]
 
 
-def of_slices(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
-    """For every slice that cannot be created, why."""
+def of_slices(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]], going: frozenset[Identifier]
+) -> Obstacles:
+    """For every slice that cannot be created, why. ``going``: tables that will be dropped before."""
     found = _overlaps(hierarchy, needed, lacking)
-    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking))
+    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking, going))
     found.update(rows_in_default(hierarchy, [spec for spec in needed if spec not in found and not spec.is_default]))
     return found
 
@@ -3804,7 +3852,12 @@ def _overlaps(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, 
     return found
 
 
-def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+def taken_names(
+    hierarchy: Hierarchy,
+    needed: list[SliceSpec],
+    lacking: dict[int, set[SliceSpec]],
+    going: frozenset[Identifier] = frozenset(),
+) -> Obstacles:
     """Relations that are no partitions of ours and have names that new slices or leaves need."""
     found: Obstacles = {}
     for table in hierarchy.tables:
@@ -3814,6 +3867,8 @@ def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int
                 name = naming.slice_name(table.name, spec.suffix)
                 by_name.update(dict.fromkeys((name, *naming.leaf_names(name, spec.modulus)), spec))
         for taken in sorted(catalog_server.existing_relations(table.schema, list(by_name))):
+            if Identifier(table.schema, taken) in going:
+                continue
             spec = by_name[taken]
             by_hand = catalog_detached.by_hand(hierarchy, [(table, spec)])
             hint = "Rename or drop it."
@@ -5583,6 +5638,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
     upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
+        upkeep.repair,
         upkeep.drain,
         upkeep.create,
         upkeep.retire,
@@ -5638,6 +5694,11 @@ class Upkeep:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
 
+    def repair(self) -> None:
+        """Create the leaves that slices lack."""
+        if creation.repair(self.hierarchy, self.call):
+            self._read_again()
+
     def drain(self) -> None:
         """Rows of the default slices go to slices of the range that is maintained."""
         bounds = window.maintained(self.hierarchy)
@@ -5648,7 +5709,8 @@ class Upkeep:
     def create(self) -> None:
         """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
         specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
-        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        new = [spec for spec in specs if not self._is_filled(spec)]
+        wanted = creation.judge(self.hierarchy, new, self.call)
         if creation.run(self.hierarchy, wanted, self.call):
             self._read_again()
         if self.call.mode == execute.DRY_RUN:
@@ -7817,6 +7879,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan import slices as plan_slices
 from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
@@ -7851,6 +7914,7 @@ _BY_HAND = f"""
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
       AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM $8
       AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
         = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
@@ -7898,7 +7962,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         return []
     rows = database.query(
         _BY_HAND,
-        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
             _tables(hierarchy),
@@ -7907,6 +7971,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
             [spec.span[0] for _, spec in wanted],
             hierarchy.root.partition_type,
             hierarchy.policy.time_zone,
+            plan_slices.UNFINISHED,
         ),
     )
     found = []
@@ -7918,6 +7983,27 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unfinished(hierarchy: Hierarchy, specs: list[SliceSpec]) -> list[tuple[Identifier, tuple[Identifier, ...]]]:
+    """What kills left of new slices of the root that were built aside: each with its leaves."""
+    root = hierarchy.root
+    if not specs:
+        return []
+    rows = database.query(
+        "SELECT c.relname AS name, ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " WHERE i.inhparent = c.oid AND l.relnamespace = c.relnamespace ORDER BY 1) AS leaves"
+        " FROM pg_class c JOIN pg_class r ON r.oid = $1 AND r.relnamespace = c.relnamespace AND r.relowner = c.relowner"
+        " WHERE c.relname = ANY ($2) AND c.relkind = 'p' AND NOT c.relispartition"
+        " AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)"
+        " AND obj_description(c.oid, 'pg_class') = $3 ORDER BY 1",
+        ("oid", "name[]", "text"),
+        (root.oid, [naming.slice_name(root.name, spec.suffix) for spec in specs], plan_slices.UNFINISHED),
+    )
+    return [
+        (Identifier(root.schema, row["name"]), tuple(Identifier(root.schema, leaf) for leaf in row["leaves"]))
+        for row in rows
+    ]
 
 
 def unlike_columns(each: DetachedSlice) -> list[str]:
@@ -8515,6 +8601,7 @@ from typing import NamedTuple
 from .. import database, errors
 from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
+from ..plan import coverage
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -8627,7 +8714,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        result.append(Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices))
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
 
@@ -8774,6 +8862,7 @@ def _slice(row: Row) -> Slice:
         _edge(row["upper_point"], row["upper_local"]),
         row["modulus"] or 0,
         tuple(row["remainders"] or ()),
+        row["is_leafless"],
     )
 
 
@@ -11773,6 +11862,7 @@ class Slice(NamedTuple):
     upper: Edge | None
     modulus: int
     remainders: tuple[int, ...]
+    is_leafless: bool = False  # cut by HASH, and without any partition
 
     @property
     def identifier(self) -> Identifier:
@@ -14957,6 +15047,20 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
         if spec is not None:  # siblings are named alike, also where a clock change blurs what the bounds say
             found.append(spec._replace(suffix=naming.slice_suffix(root.name, each.name) or spec.suffix))
     return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
+
+
+def with_modulus(hierarchy: Hierarchy) -> dict[int, tuple[Slice, ...]]:
+    """The slices; one that has lost all leaves shall have as many again as its sibling in the root, or a new slice."""
+    if hierarchy.policy.hash_key is None:
+        return hierarchy.slices
+    of_root = {each.span: each.modulus for each in hierarchy.slices[hierarchy.root.oid] if each.modulus}
+    usual = hierarchy.policy.hash_partitions
+    return {
+        table: tuple(
+            each._replace(modulus=of_root.get(each.span, usual)) if each.is_leafless else each for each in found
+        )
+        for table, found in hierarchy.slices.items()
+    }
 
 
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
@@ -20525,12 +20629,13 @@ from .coverage import missing_in
 from .properties import Properties
 
 COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+UNFINISHED = "dialog_partition: a slice that is being built, and not attached yet"  # a comment, until it is attached
 ASIDE_LOCKS = 4  # of a relation that has no indexes yet: itself, its TOAST table, the index of that, its type
 
 
-def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
+def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], lock_budget: int) -> list[Step]:
     """Steps that create hash partitions that existing slices lack."""
-    steps = []
+    steps: list[Step] = []
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
@@ -20545,7 +20650,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
-                steps.append(Step(tuple(operations)))
+                steps += split(operations, lock_budget)
     return steps
 
 
@@ -20640,6 +20745,34 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
     return operations
+
+
+def unfinished_operations(operations: list[Operation], identifier: Identifier) -> list[Operation]:
+    """The same, for a slice that is built aside in several transactions: a mark tells what a kill leaves from others.
+
+    It is gone with the step that follows the ATTACH.
+    """
+    mark = compose("COMMENT ON TABLE {} IS {}", identifier, Literal(UNFINISHED))
+    clear = compose("COMMENT ON TABLE {} IS NULL", identifier)
+    attach = next(place for place, each in enumerate(operations) if each.relations)
+    return [
+        operations[0],
+        Operation(identifier, mark, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[1 : attach + 1],
+        Operation(identifier, clear, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[attach + 1 :],
+    ]
+
+
+def drop_unfinished_steps(identifier: Identifier, leaves: tuple[Identifier, ...], lock_budget: int) -> list[Step]:
+    """Drop what a kill left of a slice that was built aside; it has more leaves than one transaction can lock."""
+    return split(
+        [
+            Operation(each, compose("DROP TABLE {}", each), ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)
+            for each in (*leaves, identifier)
+        ],
+        lock_budget,
+    )
 
 
 def leaf_operations(
@@ -22144,7 +22277,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_fab239103d1f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_baed800c5920', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22163,7 +22296,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_fab239103d1f'
+PACKAGE = 'dialog_partition_0_1_0_baed800c5920'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -22412,7 +22545,8 @@ RETURNS TABLE (
     lower_local text,
     upper_local text,
     modulus integer,
-    remainders integer[]
+    remainders integer[],
+    is_leafless boolean
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -22493,7 +22627,11 @@ SELECT
         ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
     END)::text,
     leaves.modulus,
-    leaves.remainders
+    leaves.remainders,
+    p.is_partitioned AND leaves.modulus IS NULL
+    -- counted, for EXISTS would be hashed: a scan of the whole catalog
+    AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = p.oid) = 0
+    AND (SELECT t.partstrat FROM pg_partitioned_table AS t WHERE t.partrelid = p.oid) = 'h'
 FROM points AS p
 LEFT JOIN LATERAL (
     SELECT
@@ -23504,10 +23642,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23784,10 +23922,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23806,10 +23944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23835,10 +23973,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23860,10 +23998,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23881,10 +24019,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23902,10 +24040,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23936,10 +24074,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23955,10 +24093,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23983,10 +24121,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24018,10 +24156,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24043,10 +24181,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24079,10 +24217,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24103,10 +24241,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24123,10 +24261,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24143,10 +24281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24164,10 +24302,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24185,10 +24323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24212,10 +24350,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24233,10 +24371,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24253,10 +24391,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24272,10 +24410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24292,10 +24430,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24311,10 +24449,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24331,10 +24469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24351,10 +24489,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24371,10 +24509,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24390,10 +24528,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24410,10 +24548,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24445,10 +24583,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24474,10 +24612,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24494,10 +24632,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24523,10 +24661,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24603,10 +24741,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24639,10 +24777,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24667,10 +24805,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24692,10 +24830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24713,10 +24851,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24734,10 +24872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24758,10 +24896,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24788,10 +24926,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24815,10 +24953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24836,10 +24974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24858,10 +24996,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24878,10 +25016,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24898,10 +25036,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24918,10 +25056,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fab239103d1f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_baed800c5920'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25069,10 +25207,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25087,10 +25225,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25110,10 +25248,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25142,10 +25280,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25167,10 +25305,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25189,10 +25327,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25212,10 +25350,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25233,10 +25371,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25253,10 +25391,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25273,10 +25411,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25292,10 +25430,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25312,10 +25450,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25331,10 +25469,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25350,10 +25488,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fab239103d1f' not in GD:
+if 'dialog_partition_0_1_0_baed800c5920' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fab239103d1f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_baed800c5920'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
