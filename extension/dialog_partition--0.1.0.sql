@@ -26,7 +26,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_4cf295009000'
+PACKAGE = 'dialog_partition_0_1_0_62e9d154127e'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -8001,12 +8001,14 @@ def _missing_index(row: database.Row) -> MissingIndex:
 
 from __future__ import annotations
 
+import json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 from .. import database
-from ..model import Hierarchy, SliceSpec
+from ..model import SLICE, Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
@@ -8014,6 +8016,7 @@ from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
+from . import guard as catalog_guard
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -8054,6 +8057,13 @@ _KEY_DIFFERENCES = """
     ORDER BY 1, 2
 """
 
+_UNCHECKED = """
+    SELECT s.oid FROM unnest($1) AS s (oid)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k
+                      JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = $2 AND k.conkey = ARRAY[a.attnum]
+                      WHERE k.conrelid = s.oid AND k.contype = 'c' AND k.coninhcount = 0 AND k.convalidated)
+"""
+
 _NEVER_ANALYSED = """
     SELECT t.oid FROM unnest($1) AS t (oid)
     WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
@@ -8092,6 +8102,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
         database=str(database.query("SELECT current_database() AS name")[0]["name"]),
+        foundation=json.loads(catalog_guard.state(hierarchy.root.oid)),
+        unchecked=_unchecked(hierarchy),
     )
 
 
@@ -8108,6 +8120,18 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
+
+
+def _unchecked(hierarchy: Hierarchy) -> tuple[tuple[int, SliceSpec], ...]:
+    """The root's slices that lack the CHECK of the range key, and what it would say; none in the exact form."""
+    if hierarchy.policy.key_form != SLICE:
+        return ()
+    slices = {each.oid: each for each in hierarchy.range_slices(hierarchy.root)}
+    rows = database.query(_UNCHECKED, ("oid[]", "name"), (list(slices), hierarchy.policy.range_key))
+    found = [slices[row["oid"]] for row in rows]
+    spans = [(each.lower, each.upper) for each in found if each.lower is not None and each.upper is not None]
+    specs = {spec.span: spec for spec in catalog_slices.specs(hierarchy, spans, 0)}
+    return tuple((each.oid, specs[each.span]) for each in found if each.span in specs)
 
 
 def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:
@@ -8221,7 +8245,8 @@ from ..sql import Identifier
 
 _INDEXES = """
     SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
-           g.is_valid, s.carried, s.operator_schemas
+           g.is_valid, s.carried, s.operator_schemas,
+           (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid) AS hash_partitions
     FROM dp.global_index_config g
     JOIN pg_class c ON c.oid = g.side
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -8250,6 +8275,7 @@ def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
             row["predicate"],
             row["is_unique"],
             row["is_valid"],
+            int(row["hash_partitions"]),
         )
         found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
     return found
@@ -11729,6 +11755,7 @@ class GlobalIndex(NamedTuple):
     predicate: str | None  # as PostgreSQL deparses it
     is_unique: bool
     is_valid: bool
+    hash_partitions: int = 0  # of the side table; 0: it is not partitioned
 
     @property
     def identifier(self) -> Identifier:
@@ -16565,13 +16592,15 @@ class Facts(NamedTuple):
     constraint_exclusion: bool
     server_version: int
     database: str
+    foundation: dict[str, str]  # what dp._ddl_state says of the hierarchy
+    unchecked: tuple[tuple[int, SliceSpec], ...]  # slices of the root without the CHECK of the range key
 ''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
 
 from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -16591,6 +16620,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
+        *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
@@ -16826,12 +16856,148 @@ def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         return []
     root = hierarchy.root.identifier.text
     return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
+''','plan.findings_foundation': r'''"""What a hierarchy rests on, and has lost: judged by the answer of dp._ddl_state, which knows what there is."""
+
+from __future__ import annotations
+
+from .. import keys, naming
+from ..model import SLICE, ForeignKey, Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, compose, names
+from . import slices
+from .declare import slice_key_trigger
+from .finding import ERROR, WARNING, Facts, Finding
+from .findings_global import rebuild
+from .keeping import EVENTS, row_trigger_name, trigger_name
+from .structure import add_constraint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import GlobalIndex
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """What is gone of keys, foreign keys and global indexes; nothing of tables that the caller may not act for."""
+    found = [_other_owner(hierarchy, table) for table in hierarchy.tables if table.owner != hierarchy.root.owner]
+    seen = [table for table in hierarchy.tables if _has(facts, table, "owner")]
+    for table in seen:
+        found += _keys(hierarchy, facts, table)
+        found += _links(hierarchy, facts, table)
+        for index in table.global_indexes:
+            found += _global_index(facts, table, index)
+    if hierarchy.policy.key_form == SLICE and hierarchy.root in seen:
+        found += _slice_key(hierarchy, facts)
+        found += _slices(hierarchy, facts)
+    return found
+
+
+def _has(facts: Facts, table: Table, aspect: str, part: str = "") -> bool:
+    return f"{table.oid}: {aspect}: {part}" in facts.foundation
+
+
+def _other_owner(hierarchy: Hierarchy, table: Table) -> Finding:
+    owner = hierarchy.root.owner
+    text = f"The table belongs to {table.owner}, the root to {owner}: calls that change both need the rights of both."
+    statement = compose("ALTER TABLE {} OWNER TO {}", table.identifier, Identifier(owner))
+    return Finding(WARNING, "table of another owner", table.identifier.text, text, statement.text)
+
+
+def _keys(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
+    columns = list(hierarchy.policy.partition_keys)
+    if table.oid == hierarchy.root.oid and hierarchy.policy.range_key not in columns:
+        columns.append(hierarchy.policy.range_key)
+    found = []
+    for column in columns:
+        if not _has(facts, table, "NOT NULL of a key", column):
+            text = f'Key column "{column}" accepts NULL: such a row has no place, and is no row of its parent.'
+            statement = compose("SELECT dp.set_not_null({}, {})", Literal(table.identifier.text), Literal(column))
+            found.append(Finding(ERROR, "nullable key", table.identifier.text, text, statement.text))
+    return found
+
+
+def _links(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
+    found = []
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid and not _has(facts, table, "index of foreign key", key.name):
+            text = f'No index begins with "{key.columns[0]}": each change of a parent reads all of the table'
+            text += f' for foreign key "{key.name}".'
+            statement = _index_call(table, key)
+            found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))
+    return found
+
+
+def _index_call(table: Table, key: ForeignKey) -> SQL:
+    return compose(
+        "SELECT dp.create_index({}, {}, {})",
+        Literal(table.identifier.text),
+        Literal(naming.derived_name(key.name, "idx")),
+        Literal(f"({names(key.columns)})"),
+    )
+
+
+def _slice_key(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Default, CHECK and trigger of the slice key, as dp.create_hierarchy made them."""
+    root, policy = hierarchy.root, hierarchy.policy
+    if policy.slice_key is None or policy.bucket is None:
+        return []
+    slice_key, zone, table = policy.slice_key, policy.time_zone, root.identifier
+    lost: list[tuple[str, str, str]] = []
+    if keys.is_calendar(hierarchy.range_type) and not _has(facts, root, "default of the slice key", slice_key):
+        value = keys.bucket_expression(SQL("now()"), "timestamp with time zone", policy.bucket, zone)
+        statement = compose("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table, Identifier(slice_key), value)
+        lost.append(("default", "rows that do not name it are refused", statement.text))
+    if not _has(facts, root, "CHECK of the slice key"):
+        value = keys.bucket_expression(Identifier(policy.range_key), hierarchy.range_type, policy.bucket, zone)
+        check = compose("CHECK ({} = {})", Identifier(slice_key), value)
+        statement = add_constraint(table, naming.derived_name(root.name, "slice_key_check"), check)
+        lost.append(("CHECK", "rows are stored in slices where nobody looks for them", statement.text))
+    if not _has(facts, root, "trigger of the slice key"):
+        trigger = slice_key_trigger(
+            root.schema, root.name, (slice_key, policy.range_key), hierarchy.range_type, policy.bucket, zone
+        )
+        lost.append(
+            ("trigger", "a row whose range key changes does not move", ";\n".join(each.text for each in trigger))
+        )
+    return [
+        Finding(
+            ERROR, "slice key not kept", table.text, f'The {what} of "{slice_key}" is gone or off: {why}.', statement
+        )
+        for what, why, statement in lost
+    ]
+
+
+def _slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Slices without the CHECK by which a condition on the range key prunes."""
+    found = []
+    unchecked = dict(facts.unchecked)
+    for each in hierarchy.range_slices(hierarchy.root):
+        spec = unchecked.get(each.oid)
+        if spec is None:
+            continue
+        check = slices.range_check(hierarchy, hierarchy.root, spec, each.name).text
+        text = f'The CHECK of "{hierarchy.policy.range_key}" is gone: a condition on that column alone reads the slice.'
+        statement = compose("ALTER TABLE {} ADD {}", each.identifier, SQL(check.removeprefix(", ")))
+        found.append(Finding(WARNING, "slice without its CHECK", each.identifier.text, text, statement.text))
+    return found
+
+
+def _global_index(facts: Facts, table: Table, index: GlobalIndex) -> list[Finding]:
+    side = index.identifier.text
+    wanted = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
+    lost = [f'trigger "{name}"' for name in wanted if not _has(facts, table, "trigger of a global index", name)]
+    if not _has(facts, table, "unique rule of a global index", str(index.oid)):
+        lost.append("its key")
+    if not lost:
+        return []
+    text = (
+        f"Gone or off: {', '.join(lost)}. What is written to {table.identifier} does not reach it, or not as it should."
+    )
+    return [Finding(ERROR, "global index not kept", side, text, rebuild(table, index))]
 ''','plan.findings_global': r'''"""What is wrong with the global indexes of a hierarchy."""
 
 from __future__ import annotations
 
 from ..model import Hierarchy, Table
-from ..sql import Identifier, Literal, compose, name_array
+from ..sql import SQL, Identifier, Literal, compose, name_array
 from .finding import ERROR, Facts, Finding
 from .keeping import guard
 
@@ -16852,8 +17018,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 )
             for problem, entry in facts.inexact_entries.get(index.oid, ()):
                 text = f"A sample has found an entry that is {problem}: {entry}."
-                again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
-                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
+                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, rebuild(table, index)))
             for schema, name, is_leaf in facts.unguarded.get(index.oid, ()):
                 partition = Identifier(schema, name)
                 text = f"Statements that name {partition} are not seen by global index {index.identifier}."
@@ -16862,14 +17027,26 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
+def rebuild(table: Table, index: GlobalIndex) -> str:
+    """What drops an index and builds it anew, in transactions of its own: one command."""
+    body = compose(
+        "BEGIN PERFORM dp.drop_global_index({}); COMMIT; {}; END",
+        Literal(index.identifier.text),
+        SQL(_build(table, index)),
+    )
+    return compose("DO {}", Literal(body.text)).text
+
+
 def _build(table: Table, index: GlobalIndex) -> str:
     return compose(
-        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {})",
+        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {},"
+        " hash_partitions => {})",
         Literal(table.identifier.text),
         name_array(index.columns),
         Literal(index.is_unique),
         Literal(index.predicate),
         Literal(index.name),
+        Literal(index.hash_partitions),
     ).text
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
@@ -17428,7 +17605,7 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
         compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
     )
     found.append(compose("DROP TABLE {}", index.identifier))
-    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
     return found
 ''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
 
@@ -17670,7 +17847,7 @@ def create_triggers(index: GlobalIndex, table: Table, partition_keys: tuple[str,
 def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
     """The triggers of the table go."""
     found = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
-    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in found]
+    return [compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(name), table.identifier) for name in found]
 
 
 def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
@@ -22722,6 +22899,7 @@ DECLARE
     gone oid[];
     template regclass;
     side regclass;
+    keeper regprocedure;
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
@@ -22752,6 +22930,17 @@ BEGIN
         IF dp._owns(side) THEN
             EXECUTE format('DROP TABLE %s', side);
         END IF;
+    END LOOP;
+    -- triggers of a side table that went alone would fail at every write of the table
+    FOR keeper IN
+        SELECT p.oid::regprocedure
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.global_index_config AS g ON g.side = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        JOIN pg_proc AS p ON p.proname = d.object_name AND p.pronargs = 0
+        JOIN pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = d.schema_name
+        WHERE NOT dp._is_gone(g.tbl) AND p.prorettype = 'trigger'::regtype AND pg_has_role(p.proowner, 'USAGE')
+    LOOP
+        EXECUTE format('DROP FUNCTION %s CASCADE', keeper);
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
@@ -23245,10 +23434,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23525,10 +23714,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23547,10 +23736,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23576,10 +23765,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23601,10 +23790,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23622,10 +23811,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23643,10 +23832,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -23677,10 +23866,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -23696,10 +23885,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23724,10 +23913,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -23759,10 +23948,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -23784,10 +23973,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -23820,10 +24009,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -23844,10 +24033,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -23864,10 +24053,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -23884,10 +24073,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -23905,10 +24094,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -23926,10 +24115,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -23953,10 +24142,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -23974,10 +24163,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -23994,10 +24183,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24013,10 +24202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24033,10 +24222,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24052,10 +24241,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24072,10 +24261,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24092,10 +24281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24112,10 +24301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24131,10 +24320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24151,10 +24340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24186,10 +24375,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24215,10 +24404,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24235,10 +24424,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24264,10 +24453,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24344,10 +24533,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24380,10 +24569,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24408,10 +24597,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24433,10 +24622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24454,10 +24643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24475,10 +24664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24499,10 +24688,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24529,10 +24718,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24556,10 +24745,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24577,10 +24766,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24599,10 +24788,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24619,10 +24808,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24639,10 +24828,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24659,10 +24848,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4cf295009000'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_62e9d154127e'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -24779,12 +24968,13 @@ BEGIN
     IF dp._owner_of(index) <> current_user THEN
         RETURN;
     END IF;
-    -- some pages of two leaves: a look at rows, not all of them
+    -- some pages of two leaves that hold any: a look at rows, not all of them
     FOR leaf IN
-        SELECT c.oid::regclass AS name, least(100, 100 * 50 / greatest(c.relpages, 1)::numeric) AS percent
+        SELECT c.oid::regclass AS name, least(100, 100 * 50 / s.pages) AS percent
         FROM pg_partition_tree(tbl) AS p
         JOIN pg_class AS c ON c.oid = p.relid
-        WHERE p.isleaf AND c.relkind = 'r'
+        CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::numeric AS pages) AS s
+        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0
         ORDER BY random()
         LIMIT 2
     LOOP
@@ -24810,10 +25000,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -24828,10 +25018,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -24851,10 +25041,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -24883,10 +25073,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -24908,10 +25098,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -24930,10 +25120,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -24953,10 +25143,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -24974,10 +25164,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -24994,10 +25184,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25014,10 +25204,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25033,10 +25223,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25053,10 +25243,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25072,10 +25262,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25091,10 +25281,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4cf295009000' not in GD:
+if 'dialog_partition_0_1_0_62e9d154127e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4cf295009000'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_62e9d154127e'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

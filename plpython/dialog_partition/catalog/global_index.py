@@ -8,7 +8,8 @@ from ..sql import Identifier
 
 _INDEXES = """
     SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
-           g.is_valid, s.carried, s.operator_schemas
+           g.is_valid, s.carried, s.operator_schemas,
+           (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid) AS hash_partitions
     FROM dp.global_index_config g
     JOIN pg_class c ON c.oid = g.side
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,6 +38,7 @@ def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
             row["predicate"],
             row["is_unique"],
             row["is_valid"],
+            int(row["hash_partitions"]),
         )
         found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
     return found

@@ -137,5 +137,5 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
         compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
     )
     found.append(compose("DROP TABLE {}", index.identifier))
-    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
     return found
