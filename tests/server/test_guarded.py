@@ -237,3 +237,35 @@ def test_an_emptied_side_table_is_noticed_and_built_anew(owner: Connection) -> N
     owner.execute(rows[0][0])
     assert owner.execute(f"SELECT count(*) FROM {SIDE}").fetchone() == (20,)
     assert owner.execute(statement, [ROOT]).fetchall() == []
+
+
+def test_what_protects_rows_from_retention_stays_readable(owner: Connection) -> None:
+    call(owner, "SELECT dp.configure", ROOT, retention_protect="body = 'keep'")
+    for text in (
+        f"SELECT dp.rename_column('{ROOT.replace(chr(39), chr(39) * 2)}', 'body', 'text')",
+        f"SELECT dp.drop_column('{ROOT}', 'body')",
+        f"SELECT dp.alter_column_type('{ROOT}', 'body', 'int', 'length(body)')",
+        f"ALTER TABLE {ROOT} RENAME COLUMN body TO text",
+    ):
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="retention_protect"):
+            owner.execute(text)  # type: ignore[call-overload]
+    owner.execute("SELECT dp.rename_column(%s, 'kind', 'sort')", [ROOT])
+    call(owner, "SELECT dp.configure", ROOT, retention_protect="false")
+    owner.execute("SELECT dp.rename_column(%s, 'body', 'text')", [ROOT])
+
+
+def test_rows_that_will_go_with_a_slice_by_a_foreign_key_are_told(owner: Connection) -> None:
+    owner.execute(f'CREATE TABLE public.bookmark (of bigint REFERENCES {SIDE} ("I d") ON DELETE CASCADE)')
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(f"{notice.severity}: {notice.message_primary}"))
+    owner.execute("SELECT dp.detach_slice(%s, '2025-01-01')", [ROOT])
+    assert [text for text in told if text.startswith("WARNING") and "rows of public.bookmark" in text]
+
+
+def test_who_may_read_the_table_later_may_look_up(db: Database, owner: Connection) -> None:
+    owner.execute(f'GRANT USAGE ON SCHEMA "Sch ema" TO stranger; GRANT SELECT ON {ROOT} TO stranger')
+    stranger = db.connect("stranger")
+    assert stranger.execute(f"SELECT FROM {SIDE}").fetchall() == []
+    owner.execute(f"REVOKE SELECT ON {ROOT} FROM stranger")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        stranger.execute(f"SELECT FROM {SIDE}")

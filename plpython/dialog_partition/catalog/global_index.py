@@ -170,3 +170,14 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+
+
+def emptied_with(sides: list[int]) -> list[tuple[str, str]]:
+    """Tables whose foreign keys to side tables are ON DELETE CASCADE, each with the side table."""
+    rows = database.query(
+        "SELECT k.conrelid::regclass::text AS child, k.confrelid::regclass::text AS side FROM pg_constraint k"
+        " WHERE k.confrelid = ANY ($1) AND k.contype = 'f' AND k.conparentid = 0 AND k.confdeltype = 'c' ORDER BY 1, 2",
+        ("oid[]",),
+        (sides,),
+    )
+    return [(row["child"], row["side"]) for row in rows]

@@ -59,6 +59,14 @@ def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
     ]
 
 
+def revoke_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
+    """The opposite."""
+    return [
+        compose("REVOKE SELECT ON {} FROM {}", index.identifier, Identifier(each) if each else SQL("PUBLIC"))
+        for each in readers
+    ]
+
+
 def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     """The entries of all rows of a slice, which is about to leave its table."""
     return compose(
