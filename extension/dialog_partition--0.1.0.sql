@@ -23357,7 +23357,7 @@ BEGIN
         JOIN pg_class AS r ON r.oid = c.tbl
         -- a hierarchy that another command inside this one has given up, or a role that is no member any more
         JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
-        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain)
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain) AND NOT dp._is_gone(h.root)
         WHERE c.before IS NOT NULL AND (
             c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
             -- a key that goes is another aspect's loss
@@ -23526,14 +23526,70 @@ COMMENT ON FUNCTION dp._propagate(text) IS
 'Internal: carries what a command changed of tables to their templates and partitions.
 Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55P03 a lock was not to be had.';
 
+CREATE FUNCTION dp._check_dropped()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    lost jsonb;
+BEGIN
+    -- temporary tables come and go all the time: nothing is read for them
+    IF NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() AS d WHERE NOT d.is_temporary)
+        OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
+        RETURN;
+    END IF;
+    IF NOT dp._follows_ddl() THEN
+        RETURN;
+    END IF;
+    SELECT jsonb_agg(jsonb_build_object('tbl', l.tbl::oid::bigint, 'aspect', l.aspect, 'part', '', 'before', l.before))
+    INTO lost
+    FROM (
+        SELECT t.tbl, 'template', d.object_identity
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.table_config AS t ON t.template::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL
+        SELECT g.tbl, 'side table of a global index', d.object_identity
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.global_index_config AS g ON g.side::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL  -- a constraint of a table that stays, and goes with one that it refers to: with a slice's by CASCADE
+        SELECT t.tbl, 'foreign key', min(d.address_names[3])
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN pg_namespace AS n ON n.nspname = d.address_names[1]
+        JOIN pg_class AS c ON c.relname = d.address_names[2] AND c.relnamespace = n.oid
+        JOIN dp.table_config AS t ON t.tbl = c.oid AND t.role <> 'reference'
+        WHERE d.object_type = 'table constraint' AND EXISTS (
+            SELECT
+            FROM dp.table_config AS p
+            LEFT JOIN pg_class AS r ON r.oid = p.tbl
+            LEFT JOIN pg_namespace AS s ON s.oid = r.relnamespace
+            JOIN pg_event_trigger_dropped_objects() AS o ON o.objid = p.tbl::oid
+                -- what the referenced side of a foreign key has
+                OR o.object_type = 'trigger' AND starts_with(o.address_names[3], 'RI_ConstraintTrigger_a_')
+                AND o.address_names[1:2] = ARRAY[s.nspname, r.relname]::text[]
+            WHERE p.root = t.root AND p.role <> 'reference'
+        )
+        GROUP BY t.tbl
+    ) AS l (tbl, aspect, before);
+    PERFORM dp._refuse_broken(lost, tg_tag, true);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_dropped() IS
+'Internal: refuses DROP TABLE of what a hierarchy rests on. What is dropped is known afterwards, so that nothing is read before.
+Errors: 42P16 it would break the hierarchy.';
+
+CREATE EVENT TRIGGER dialog_partition_check_dropped ON sql_drop  -- by its name before that which forgets
+WHEN TAG IN ('DROP TABLE')
+EXECUTE FUNCTION dp._check_dropped();
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
     'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
     'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._after_ddl();
 

@@ -145,6 +145,21 @@ def test_a_whole_schema_may_go(owner: Connection) -> None:
     assert owner.execute("SELECT FROM dp.hierarchy_config").fetchall() == []
 
 
+def test_a_root_may_go_alone_with_what_was_made_for_it(owner: Connection) -> None:
+    owner.execute(f"DROP TABLE {ROOT} CASCADE")
+    assert owner.execute("SELECT FROM dp.table_config").fetchall() == []
+    owner.execute(f"INSERT INTO {CHILD} VALUES (1, 1, '', '2025-01-01', 'a')")
+
+
+def test_an_outside_table_may_go_with_foreign_keys_to_it(owner: Connection) -> None:
+    owner.execute("CREATE TABLE public.kind (kind int PRIMARY KEY); INSERT INTO public.kind VALUES (1)")
+    owner.execute(f"ALTER TABLE {ROOT} ADD FOREIGN KEY (kind) REFERENCES public.kind")
+    owner.execute("CREATE TABLE public.looks_at (id bigint, party text, at_slice date)")
+    owner.execute(f"ALTER TABLE public.looks_at ADD FOREIGN KEY (id, at_slice, party) REFERENCES {ROOT}")
+    owner.execute("DROP TABLE public.kind CASCADE; DROP TABLE public.looks_at")
+    assert errors_found(owner) == set()
+
+
 def test_a_view_that_goes_with_a_column_is_forgotten(owner: Connection) -> None:
     owner.execute("CREATE SCHEMA writing")
     owner.execute("SELECT dp.create_writable_view(%s, 'writing')", [ROOT])
