@@ -27,7 +27,7 @@ NAMES = (
     "convert",
 )  # update leaves the family changed
 ON_REQUEST = ("migration", "planning")  # what takes minutes and has no goal
-DIALOGS = [2000, 10000]
+DIALOGS = [5000, 20000]
 SETTINGS = {
     "shared_buffers": "512MB",
     "max_locks_per_transaction": "256",
@@ -55,7 +55,7 @@ def main() -> int:
         "--dialogs",
         type=lambda text: [int(number) for number in text.split(",")],
         default=DIALOGS,
-        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 2000,10000)",
+        help="numbers of dialogs that are converted, as 10000,100000,1000000; each has 76 rows (default: 5000,20000)",
     )
     arguments = parser.parse_args()
     versions = installed_versions()

@@ -91,6 +91,32 @@ def writers(connection: Connection) -> list[Result]:
     ]
 
 
+def child(connection: Connection, view: str, *, has_keys: bool) -> Callable[[], object]:
+    """A row below one of the dialogs, with the partition keys or without."""
+    chosen = random.Random(7)
+    parents = connection.execute(
+        'SELECT "Id", "ContentUpdatedAt", "Party" FROM indexed."Dialog" ORDER BY "Id" LIMIT 1000'
+    ).fetchall()
+    keys, places = (', "ContentUpdatedAt", "Party"', ", %s, %s") if has_keys else ("", "")
+    text = f'INSERT INTO {view}."Activity" ("Id", "DialogId"{keys}) VALUES (gen_random_uuid(), %s{places})'
+
+    def insert() -> None:
+        connection.execute(text, chosen.choice(parents)[: 3 if has_keys else 1])  # type: ignore[call-overload]
+
+    return insert
+
+
+def views(connection: Connection) -> list[Result]:
+    """Rows without keys through the writable view, against rows with keys."""
+    connection.execute("CREATE SCHEMA app")
+    connection.execute("SELECT dp.create_writable_view('indexed.\"Activity\"', 'app')")
+    without, given = interleaved(
+        SINGLE_TIMES, child(connection, "app", has_keys=False), child(connection, "indexed", has_keys=True)
+    )
+    name = "INSERT of one child through the writable view"
+    return [Result("global_index", name, without, "ms", "into the table, with the keys", given)]
+
+
 class Asker:
     """Asks both for the same rows."""
 
@@ -154,7 +180,7 @@ def measure(bench: Bench) -> list[Result]:
         tables(connection, "plain", is_partitioned=False, is_indexed=False)
         tables(connection, "bare", is_partitioned=True, is_indexed=False)
         tables(connection, "indexed", is_partitioned=True, is_indexed=True)
-        results = readers(connection) + writers(connection)
+        results = readers(connection) + writers(connection) + views(connection)
         rows = value(connection, 'SELECT count(*) FROM indexed."Dialog_Id_global"')
         assert rows == ROWS + BULK_TIMES * BULK + SINGLE_TIMES, rows
     return results

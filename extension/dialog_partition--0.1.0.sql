@@ -16,17 +16,11 @@ COMMENT ON SCHEMA dp IS 'dialog_partition: hierarchies of tables partitioned ali
 GRANT USAGE ON SCHEMA dp TO PUBLIC;
 
 -- support/load_python.sql.j2
-CREATE FUNCTION dp._load_python()
-RETURNS void
-LANGUAGE plpython3u VOLATILE
+CREATE FUNCTION dp._python_sources()
+RETURNS TABLE (module text, source text)
+LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-import importlib
-import importlib.abc
-import importlib.util
-import sys
-
-PACKAGE = 'dialog_partition_0_1_0_96231e836c93'
 SOURCES = {'__init__': r'''"""dialog_partition: the Python that runs inside the server.
 
 Data flows one way: SQL function -> entry -> api -> catalog (read) -> plan (pure) -> execute (run or print) -> rows.
@@ -467,7 +461,8 @@ class Alteration:
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
         counted = [*view_upkeep.drop_operations(gone), *counted]
         if self.context.mode == execute.DRY_RUN:
-            counted += view_upkeep.printed(self.target.hierarchy, views)
+            changed = {self.target.identifier.text, *(each.target.text for each in operations)}
+            counted += view_upkeep.printed(self.target.hierarchy, views, changed)
         rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
         if self.context.mode == execute.DRY_RUN:
             return rows
@@ -995,8 +990,15 @@ def reading_blocked(error: Exception) -> errors.LockNotAvailable:
     )
 
 
+def explained(error: Exception) -> Exception:
+    """What kept a hierarchy from being read, with those who hold the lock where it was one."""
+    return reading_blocked(error) if database.is_lock_timeout(error) else error
+
+
 def describe(error: Exception) -> str:
     """One line about a failure."""
+    if isinstance(error, errors.LockNotAvailable):  # what it waited for is what one asks next
+        return f"{error.message} ({error.sqlstate}): {(error.detail or '').rstrip('.')}"
     if isinstance(error, errors.PartitionError):
         return f"{error.message} ({error.sqlstate})"
     return database.describe(error)
@@ -1034,7 +1036,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import creation, window
+from . import calls, creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1051,7 +1053,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], calls.explained(error)) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -1059,7 +1061,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan_finding.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, calls.explained(error))
             )  # the others are looked at all the same
     return found
 
@@ -1086,6 +1088,7 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         tuple(catalog_detached.by_hand(hierarchy, pairs)),
         kept,
         drain_locks(hierarchy, kept),
+        window.beyond_gap(hierarchy),
     )
 
 
@@ -3673,7 +3676,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     for each in own:
         if each.oid in unreadable:
             call = _log_context(each.oid, each.name, each.owner, dry_run)
-            note_failure(unreadable[each.oid], call, failures)
+            note_failure(calls.explained(unreadable[each.oid]), call, failures)
     return found
 
 
@@ -3700,7 +3703,9 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
+        note_failure(
+            calls.explained(error), _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures
+        )
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner
@@ -4907,7 +4912,7 @@ def _export_function(hierarchy: Hierarchy, name: str) -> Function:
     return found
 
 
-def _refuse_hooks(hierarchy: Hierarchy) -> None:
+def refuse_hooks(hierarchy: Hierarchy) -> None:
     """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
     named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
     owner = hierarchy.root.owner
@@ -4924,42 +4929,37 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     predicate = hierarchy.policy.retention_protect
     if predicate is None:
         return None
-    _refuse_hooks(hierarchy)
+    refuse_hooks(hierarchy)
     fragments.check("retention_protect", predicate)
     is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(
-    hierarchy: Hierarchy, call: Context, connection: str | None
-) -> tuple[list[Slice], list[list[DetachedSlice]]]:
-    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | None) -> list[DetachedSlice] | None:
+    """Detach, drop or move a slice of the whole hierarchy that is old enough; None: its rows protect it.
 
-    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
-    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
+    What is detached of all tables and waits to be dropped.
+    ``connection``: a second session detaches it CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
+    if protection(hierarchy, each.identifier) is not None:
+        return None
     settings = hierarchy.policy
     drops = settings.retention_action == DROP
     waits = drops and (settings.detaches_before_dropping or connection is not None)
     schema = settings.retention_schema if _moves(hierarchy) else None
-    done: list[Slice] = []
-    waiting: list[list[DetachedSlice]] = []
-    for each in window.expired(hierarchy):
-        if protection(hierarchy, each.identifier) is not None:
-            continue
-        if waits:
-            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
-            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        if connection is not None:
-            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
-        elif drops and not waits:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        else:
-            steps = slices.detach(hierarchy, each.span, schema, waits)
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        done.append(each)
-    return done, waiting
+    waiting: list[DetachedSlice] = []
+    if waits:
+        leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+        waiting = plan.as_detached(hierarchy, each.span, leaves, schema)
+    if connection is not None:
+        concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+    elif drops and not waits:
+        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    else:
+        steps = slices.detach(hierarchy, each.span, schema, waits)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    return waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -4971,29 +4971,29 @@ def has_due(hierarchy: Hierarchy) -> bool:
     return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
 
 
-def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
-    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+def due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> list[list[DetachedSlice]]:
+    """The slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
     settings = hierarchy.policy
     if settings.retention_action != DROP:
-        return
-    retired = catalog.retired(hierarchy)
-    exported = {each.slice.identifier for each in retired if each.is_exported}
-    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+        return []
+    found = plan.by_slice(hierarchy, [each.slice for each in catalog.retired(hierarchy) if each.is_due])
     if call.mode == execute.DRY_RUN and settings.retention_grace is None:
-        due += waiting
-    if not due:
+        found += waiting
+    if found:
+        refuse_hooks(hierarchy)
+    return found
+
+
+def drop(hierarchy: Hierarchy, group: list[DetachedSlice], is_there: bool, call: Context) -> None:
+    """Export and drop one of these in all tables; ``is_there``: not in a dry run that would have detached it."""
+    if is_there and _protection_of(hierarchy, group) is not None:
         return
-    _refuse_hooks(hierarchy)
-    function = None
-    if settings.retention_export is not None:
-        function = _export_function(hierarchy, settings.retention_export).identifier
-    for group in due:
-        if group not in waiting and _protection_of(hierarchy, group) is not None:
-            continue
-        steps = (
-            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
-        )
-        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+    steps = []
+    if hierarchy.policy.retention_export is not None:
+        function = _export_function(hierarchy, hierarchy.policy.retention_export).identifier
+        exported = {each.slice.identifier for each in catalog.retired(hierarchy) if each.is_exported}
+        steps = [plan.export_step(function, each) for each in group if each.identifier not in exported]
+    calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
 
 
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:
@@ -5594,6 +5594,8 @@ def _print(root: int) -> None:
 
 from __future__ import annotations
 
+import functools
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -5608,7 +5610,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..model import SliceSpec, Table
+    from ..model import Slice, SliceSpec, Table
     from ..operation import Step
     from ..plan.detached import DetachedSlice
 
@@ -5651,15 +5653,20 @@ class Upkeep:
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
-    def attempt(self, part: Callable[[], None]) -> None:
-        """Do one part. A failure is recorded and kept for the end."""
+    def attempt(self, part: Callable[[], None], about: str | None = None) -> bool:
+        """Do one part, or what is ``about`` one slice. A failure is recorded and kept for the end.
+
+        Whether the next slice is worth an attempt: where locks are held, or too many needed, it would wait as long.
+        """
         try:
             part()
         except (errors.PartitionError, database.ServerError) as error:
             if database.is_cancel(error):
                 raise
-            self._keep(error)
+            self._keep(error, about)
             self._read_again()
+            return not isinstance(error, (errors.LockNotAvailable, errors.OutOfLocks))
+        return True
 
     def finish_detaches(self) -> None:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
@@ -5697,16 +5704,35 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
+        """Detach, drop or move what retention retires; one slice that cannot be retired does not keep the others."""
+        hierarchy = self.hierarchy
+        retired: list[Slice] = []
+
+        def one(each: Slice) -> None:
+            waiting = retention.retire(hierarchy, each, self.call, self.connection)
+            if waiting is not None:
+                retired.append(each)
+            if waiting:
+                self.waiting.append(waiting)
+
+        expired = window.expired(hierarchy)
+        if expired and hierarchy.policy.retention_protect is not None:
+            retention.refuse_hooks(hierarchy)  # told once, not of every slice
+        for each in expired:
+            if not self.attempt(functools.partial(one, each), each.identifier.text):
+                break
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+            self.hierarchy = lifecycle.without(hierarchy, retired)
         elif retired:
             self._read_again()
 
     def drop_retired(self) -> None:
-        """Drop what was detached before, when its grace period is over."""
-        retention.drop_due(self.hierarchy, self.waiting, self.call)
+        """Drop what was detached before, when its grace period is over, as far as it can be dropped."""
+        hierarchy = self.hierarchy
+        for group in retention.due(hierarchy, self.waiting, self.call):
+            one = functools.partial(retention.drop, hierarchy, group, group not in self.waiting, self.call)
+            if not self.attempt(one, group[0].identifier.text):
+                break
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -5738,9 +5764,10 @@ class Upkeep:
         """Whether draining has created a slice, or would have: a dry run still finds it missing."""
         return spec.span in {each.span for each in self.filled}
 
-    def _keep(self, error: Exception) -> None:
+    def _keep(self, error: Exception, about: str | None = None) -> None:
         """Record a failure, and go on as if a transaction began."""
-        self.failures.append(calls.describe(error))
+        told = calls.describe(error)
+        self.failures.append(told if about is None else f"{about}: {told}")
         if self.call.mode != execute.DRY_RUN:
             calls.record_failure(error, self.call)
             execute.begin(self.call)
@@ -5811,9 +5838,12 @@ def of_table(root: int, table: int) -> list[PresentView]:
     return [each for each in catalog.of_root(root) if each.table == table]
 
 
-def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
-    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
-    tables = {table.oid: table for table in hierarchy.tables}
+def printed(hierarchy: Hierarchy, views: list[PresentView], changed: set[str] | None = None) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make.
+
+    Those of some tables only, where no other tables are changed.
+    """
+    tables = {table.oid: table for table in hierarchy.tables if changed is None or table.identifier.text in changed}
     return [
         Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
         for each in views
@@ -5911,10 +5941,10 @@ def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
 
-    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at, and none beyond a gap
+    that is wider than maintenance would leave ahead of itself.
     """
     policy = hierarchy.policy
-    slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
     oldest = _first_edge(hierarchy) if policy.start is None else None
@@ -5922,20 +5952,53 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))
-    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    highest = max((each.upper.point for each in _reached_slices(hierarchy) if each.upper), default=upper)
     limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
-    if policy.retention is not None and highest_used is not None:
-        cutoff = highest_used - policy.retention.number
-        lower = max(lower, cutoff - cutoff % step)
+    point = cutoff(hierarchy)
+    if point is not None:
+        lower = max(lower, point - point % step)
     return lower, min(max(upper, highest), limit)
 
 
-def highest_point(hierarchy: Hierarchy) -> int | None:
+def _reached_slices(hierarchy: Hierarchy, is_without_gaps: bool = False) -> tuple[Slice, ...]:
+    """The root's slices of integers from the oldest on, or from the configured start, up to a gap.
+
+    Gaps no wider than what is kept ahead are filled, and stand in nobody's way, unless they must not be there at all.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    if policy.start is not None:
+        start = int(policy.start)
+        slices = tuple(each for each in slices if each.upper is None or each.upper.point > start)
+    remembered = catalog_detached.remembered(hierarchy)
+    detached = [(each.lower_point, each.upper_point) for each in remembered if each.table == hierarchy.root.oid]
+    reach = 0 if is_without_gaps else policy.width.number * max(policy.premake, 1)
+    return coverage.neighbours(slices, detached, reach)
+
+
+def highest_point(hierarchy: Hierarchy, is_without_gaps: bool = False) -> int | None:
     """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+    for each in reversed(_reached_slices(hierarchy, is_without_gaps)):
+        if each.upper is not None and _holds_rows(each):
             return each.upper.point
     return None
+
+
+def _holds_rows(each: Slice) -> bool:
+    """Whether a slice holds rows; one that only a printed plan has does not."""
+    return bool(each.oid) and not catalog_slices.is_empty(each.identifier)
+
+
+def beyond_gap(hierarchy: Hierarchy) -> Slice | None:
+    """The first slice of integers that holds rows and lies so far away that neither premake nor retention heeds it."""
+    if not keys.is_integer(hierarchy.range_type):
+        return None
+    reached = _reached_slices(hierarchy)
+    last = reached[-1].upper if reached else None
+    if last is None:
+        return None
+    beyond = (each for each in hierarchy.range_slices(hierarchy.root) if each.lower and each.lower.point > last.point)
+    return next((each for each in beyond if _holds_rows(each)), None)
 
 
 def local_now(hierarchy: Hierarchy) -> datetime.datetime:
@@ -5949,7 +6012,7 @@ def cutoff(hierarchy: Hierarchy) -> int | None:
     if retention is None:
         return None
     if keys.is_integer(hierarchy.range_type):
-        highest = highest_point(hierarchy)
+        highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
         return highest - retention.number if highest is not None else None
     moment = calendars.subtract(local_now(hierarchy), retention)
     return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
@@ -7806,7 +7869,7 @@ _REMEMBERED = f"""
     FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
          LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
                          dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
-    WHERE d.root = $1
+    WHERE d.root = $1 AND d.tbl = ANY ($2)
 """
 
 # A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
@@ -7827,7 +7890,7 @@ _BY_HAND = f"""
 
 
 def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that calls detached and that are still there, in the order of the tables."""
+    """The slices that calls detached and that are still there, as their tables are, in the order of the tables."""
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
@@ -7837,8 +7900,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
         for row in rows
     ]
-    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+    return sorted(found, key=lambda each: _tables(hierarchy).index(each.table))
 
 
 def of_table(table: Table) -> tuple[Follower, ...]:
@@ -9535,11 +9597,13 @@ def oids(identifiers: list[Identifier]) -> list[int]:
 
 
 def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
-    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    """Moments of a time zone as timestamptz in text, and when a grace period is over that begins then, or now."""
     rows = database.query(
-        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
-        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
-        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        "SELECT i.due::text, CASE WHEN i.due IS NOT NULL THEN"
+        " ((greatest(i.due, dp._clock()) AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2)::text"
+        " END AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place), LATERAL (SELECT m::timestamp AT TIME ZONE $2 AS due) AS i"
+        " ORDER BY place",
         ("text[]", "text", "text"),
         (moments, time_zone, grace),
     )
@@ -11727,6 +11791,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+from . import errors
 from .calendars import Width
 from .sql import Identifier
 
@@ -11937,7 +12002,14 @@ class Hierarchy(NamedTuple):
 
     def table(self, oid: int) -> Table:
         """The managed table with an oid."""
-        return next(table for table in self.tables if table.oid == oid)
+        for table in self.tables:
+            if table.oid == oid:
+                return table
+        raise errors.UndefinedObject(
+            f"a table with oid {oid} does not belong to the hierarchy of {self.root.identifier}",
+            "The configuration names it, and it was dropped.",
+            "See SELECT * FROM dp.check(...).",
+        )
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""
@@ -14879,6 +14951,26 @@ def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]
     return found
 
 
+def neighbours(
+    slices: tuple[Slice, ...], detached: list[tuple[int | None, int | None]], reach: int
+) -> tuple[Slice, ...]:
+    """The slices from the oldest on, up to the first gap that is wider than ``reach``.
+
+    Slices that were detached leave no gap: their rows were there.
+    """
+    found: list[Slice] = []
+    for each in slices:
+        if found and each.lower is not None and found[-1].upper is not None:
+            position = found[-1].upper.point
+            for lower, upper in sorted(detached, key=lambda span: (span[0] is not None, span[0] or 0)):
+                if upper is not None and (lower is None or lower - position <= reach):
+                    position = max(position, upper)
+            if each.lower.point - position > reach:
+                break
+        found.append(each)
+    return tuple(found)
+
+
 def suffix(lower: Edge, upper: Edge) -> str:
     """What the names of a slice end with."""
     if lower.local is None or upper.local is None:
@@ -16601,7 +16693,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import SliceSpec, Table
+from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
@@ -16634,6 +16726,7 @@ class Expected(NamedTuple):
     by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+    beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
         """The table that stands where a table lacks a slice."""
@@ -16731,6 +16824,13 @@ def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         when = _when(facts, each.lower_point, each.upper_point)
         what = f"{each.identifier} was detached"
         found.append(_missing(hierarchy, when, what, attach_call(root, each)))
+    far = facts.expected.beyond_gap
+    if far is not None:
+        text = (
+            "Rows are in a slice beyond a gap: it counts neither for the slices that are kept ahead nor for retention."
+            " Move wild values away, or fill the gap with dp.create_slices."
+        )
+        found.append(Finding(WARNING, "rows beyond a gap", far.identifier.text, text, None))
     return found
 
 
@@ -22182,34 +22282,106 @@ def with_search_path(statements: str, path: str) -> str:
         Literal(PINNED_PATH),
     ).text
 ''',}
+# PL/Python indents what it compiles, text in strings too
+return [(module, source.replace('\n\t', '\n')) for module, source in SOURCES.items()]
+$python$;
+
+COMMENT ON FUNCTION dp._python_sources() IS
+'Internal: the modules of the Python package of dialog_partition, by dotted name; a package''s own is NAME.__init__.';
+
+CREATE TABLE dp.python_code (
+    package text NOT NULL,
+    magic bytea NOT NULL,
+    module text NOT NULL,
+    code bytea NOT NULL,
+    PRIMARY KEY (package, magic, module)
+);
+COMMENT ON TABLE dp.python_code IS
+'Internal: the modules as the Python of the server compiles them, which takes a session longer than to read them; magic says by which Python.';
+GRANT SELECT ON dp.python_code TO PUBLIC;
+
+CREATE FUNCTION dp._compile_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib.util
+import marshal
+
+statement = (
+    'INSERT INTO dp.python_code (package, magic, module, code) VALUES ($1, $2, $3, $4)'
+    ' ON CONFLICT (package, magic, module) DO UPDATE SET code = EXCLUDED.code'
+)
+insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
+for row in plpy.execute('SELECT * FROM dp._python_sources()'):
+    path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
+    code = compile(row['source'], path, 'exec', dont_inherit=True)
+    plpy.execute(insert, ['dialog_partition_0_1_0_c87e1a439c21', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+$python$;
+
+COMMENT ON FUNCTION dp._compile_python() IS
+'Internal: compiles the Python package for dp.python_code. For a superuser, when the server has got another Python.';
+REVOKE ALL ON FUNCTION dp._compile_python() FROM PUBLIC;
+SELECT dp._compile_python();
+
+CREATE FUNCTION dp._load_python()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+import importlib
+import importlib.abc
+import importlib.util
+import marshal
+import sys
+
+PACKAGE = 'dialog_partition_0_1_0_c87e1a439c21'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+COMPILED = plpy.prepare(
+    'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
+    ' AND module OPERATOR(pg_catalog.=) $3',
+    ['text', 'bytea', 'text'],
+)
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds the package's modules in SOURCES; with get_source, so that tracebacks show lines."""
+    """Finds the package's modules: compiled ones, else their sources; these for tracebacks, too."""
+
+    package = PACKAGE
+
+    def __init__(self):
+        self.sources = {}
 
     def find_spec(self, name, path, target=None):
         if name != PACKAGE and not name.startswith(PACKAGE + '.'):
             return None
-        module = name[len(PACKAGE) + 1:]
-        if module in SOURCES:
-            return importlib.util.spec_from_loader(name, self, is_package=False, origin=name)
-        if module + '.__init__' in SOURCES or not module:
-            return importlib.util.spec_from_loader(name, self, is_package=True, origin=name)
-        return None
+        if self.module(name) not in MODULES:
+            return None
+        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name), origin=name)
+
+    def module(self, name):
+        short = name[len(PACKAGE) + 1:]
+        return short if short in MODULES else (short + '.__init__').lstrip('.')
 
     def is_package(self, name):
-        return name[len(PACKAGE) + 1:] not in SOURCES
+        return self.module(name).endswith('__init__')
+
+    def get_code(self, name):
+        module = self.module(name)
+        rows = plpy.execute(COMPILED, [PACKAGE, importlib.util.MAGIC_NUMBER, module])
+        if rows:
+            return marshal.loads(rows[0]['code'])
+        return self.source_to_code(self.get_source(name), 'dialog_partition/' + module.replace('.', '/') + '.py')
 
     def get_source(self, name):
-        module = name[len(PACKAGE) + 1:]
-        source = SOURCES.get(module) or SOURCES[(module + '.__init__').lstrip('.')]
-        return source.replace('\n\t', '\n')  # PL/Python indents what it compiles, text in strings too
+        if not self.sources:
+            for row in plpy.execute('SELECT module, source FROM dp._python_sources()'):
+                self.sources[row['module']] = row['source']
+        return self.sources[self.module(name)]
 
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, 'package', None) != PACKAGE]
-finder = Loader()
-finder.package = PACKAGE
-sys.meta_path.append(finder)
+sys.meta_path.append(Loader())
 GD[PACKAGE] = importlib.import_module(PACKAGE + '.entry')
 $python$;
 
@@ -23026,7 +23198,7 @@ BEGIN
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
-    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone);
+    DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone) OR s.tbl::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
@@ -23516,10 +23688,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23852,10 +24024,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23874,10 +24046,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23903,10 +24075,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23928,10 +24100,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -23949,10 +24121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -23970,10 +24142,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24004,10 +24176,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24023,10 +24195,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24051,10 +24223,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24086,10 +24258,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24111,10 +24283,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24147,10 +24319,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24171,10 +24343,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24191,10 +24363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24211,10 +24383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24232,10 +24404,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24253,10 +24425,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24280,10 +24452,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24301,10 +24473,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24321,10 +24493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24340,10 +24512,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24360,10 +24532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24379,10 +24551,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24399,10 +24571,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24419,10 +24591,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24439,10 +24611,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24458,10 +24630,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24478,10 +24650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24513,10 +24685,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24542,10 +24714,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24562,10 +24734,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24591,10 +24763,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24671,10 +24843,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24707,10 +24879,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24735,10 +24907,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24760,10 +24932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24781,10 +24953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24802,10 +24974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24826,10 +24998,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24856,10 +25028,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24883,10 +25055,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24904,10 +25076,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24926,10 +25098,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -24946,10 +25118,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -24966,10 +25138,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -24986,10 +25158,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_96231e836c93'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c87e1a439c21'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25138,10 +25310,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25156,10 +25328,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25179,10 +25351,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25211,10 +25383,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25236,10 +25408,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25258,10 +25430,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25281,10 +25453,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25302,10 +25474,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25322,10 +25494,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25342,10 +25514,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25361,10 +25533,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25381,10 +25553,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25400,10 +25572,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25419,10 +25591,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_96231e836c93' not in GD:
+if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_96231e836c93'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c87e1a439c21'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

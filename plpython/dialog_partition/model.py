@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+from . import errors
 from .calendars import Width
 from .sql import Identifier
 
@@ -215,7 +216,14 @@ class Hierarchy(NamedTuple):
 
     def table(self, oid: int) -> Table:
         """The managed table with an oid."""
-        return next(table for table in self.tables if table.oid == oid)
+        for table in self.tables:
+            if table.oid == oid:
+                return table
+        raise errors.UndefinedObject(
+            f"a table with oid {oid} does not belong to the hierarchy of {self.root.identifier}",
+            "The configuration names it, and it was dropped.",
+            "See SELECT * FROM dp.check(...).",
+        )
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""

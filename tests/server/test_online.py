@@ -19,10 +19,12 @@ KEY = "FOREIGN KEY (kind) REFERENCES shared"
 
 @pytest.fixture
 def owner(db: Database) -> Connection:
-    return prepare(db)
+    db.begin_with(prepare)
+    return db.connect()
 
 
-def prepare(db: Database) -> Connection:
+def prepare(db: Database) -> None:
+    """The hierarchy with rows, and a table that it can refer to."""
     owner = db.connect()
     declare(owner, key_form="slice", premake=0)
     owner.execute("SELECT dp.add_column('event', 'kind', 'int')")
@@ -33,7 +35,6 @@ def prepare(db: Database) -> Connection:
         "INSERT INTO event (id, at, party, at_slice, body, kind) SELECT n, '2025-01-05 00:00+00', 'p' || n,"
         " '2025-01-01', 'text ' || n, n % 3 + 1 FROM generate_series(1, 200) AS n"
     )
-    return owner
 
 
 def add(owner: Connection, name: str, definition: str, **named: object) -> None:

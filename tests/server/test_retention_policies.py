@@ -245,7 +245,9 @@ def test_a_look_at_what_would_go_when(db: Database) -> None:
     found = preview(owner, "slice, is_attached, tables, action, due AT TIME ZONE 'UTC', is_due, drop_due::date::text")
     assert [row[0][17:-1] for row in found] == [f"2024_{month:02d}" for month in range(1, 13)]
     assert [row[5] for row in found] == [True] * 5 + [False] * 7
-    assert str(found[4][4]) == "2025-06-01 00:00:00" and found[4][6] == "2025-09-01"
+    assert str(found[4][4]) == "2025-06-01 00:00:00" and found[4][6] == "2025-09-15", (
+        "the grace period begins when it is detached"
+    )
     assert {row[1:4] for row in found} == {(True, 3, "detach")}
     assert preview(owner)[-1][4] == "it is the last slice"
     assert all(row[0] > 0 for row in preview(owner, "bytes"))

@@ -19,16 +19,21 @@ ROOT = "'\"Dialog\"'"
 @pytest.fixture(params=["exact", "slice"])
 def owner(db: Database, request: pytest.FixtureRequest) -> Connection:
     """The family in each key form."""
-    return prepare(db, request.param)
+    return begin(db, request.param)
 
 
 @pytest.fixture
 def one(db: Database) -> Connection:
     """The family in one key form, for what does not depend on it."""
-    return prepare(db, "slice")
+    return begin(db, "slice")
 
 
-def prepare(db: Database, key_form: str) -> Connection:
+def begin(db: Database, key_form: str) -> Connection:
+    db.begin_with(prepare, key_form)
+    return db.connect(**{"dp.now": "2025-06-15 00:00+00", "search_path": "app, public"})
+
+
+def prepare(db: Database, key_form: str) -> None:
     """A family with rows in two of three months, global indexes on the parents, and views in schema app."""
     owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
     family.declare(owner, key_form)
@@ -39,8 +44,6 @@ def prepare(db: Database, key_form: str) -> Connection:
     owner.execute(f"SELECT dp.create_writable_views({ROOT}, 'app')")
     owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Id}}')")
     owner.execute("SELECT dp.create_global_index('\"Activity\"', '{Id}')")
-    owner.execute("SET search_path = app, public")
-    return owner
 
 
 def rows(connection: Connection, query: str, *values: object) -> list[tuple[Any, ...]]:

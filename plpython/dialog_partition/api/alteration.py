@@ -142,7 +142,8 @@ class Alteration:
         counted = [first._replace(locks=first.locks + LOCKS_OF_CALL), *operations[1:]]
         counted = [*view_upkeep.drop_operations(gone), *counted]
         if self.context.mode == execute.DRY_RUN:
-            counted += view_upkeep.printed(self.target.hierarchy, views)
+            changed = {self.target.identifier.text, *(each.target.text for each in operations)}
+            counted += view_upkeep.printed(self.target.hierarchy, views, changed)
         rows = calls.run_in_function([Step(tuple(counted), is_atomic=bool(gone))], self.context)
         if self.context.mode == execute.DRY_RUN:
             return rows

@@ -207,8 +207,15 @@ def reading_blocked(error: Exception) -> errors.LockNotAvailable:
     )
 
 
+def explained(error: Exception) -> Exception:
+    """What kept a hierarchy from being read, with those who hold the lock where it was one."""
+    return reading_blocked(error) if database.is_lock_timeout(error) else error
+
+
 def describe(error: Exception) -> str:
     """One line about a failure."""
+    if isinstance(error, errors.LockNotAvailable):  # what it waited for is what one asks next
+        return f"{error.message} ({error.sqlstate}): {(error.detail or '').rstrip('.')}"
     if isinstance(error, errors.PartitionError):
         return f"{error.message} ({error.sqlstate})"
     return database.describe(error)

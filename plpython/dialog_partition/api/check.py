@@ -16,7 +16,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import creation, window
+from . import calls, creation, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check(root: int | None) -> list[Finding]:
             catalog_hierarchy.load(root)  # tells that it is none
         roots = {root: roots[root]}
     hierarchies, unreadable = catalog_hierarchy.load_readable(list(roots))
-    found = [plan_finding.unreadable(roots[oid], error) for oid, error in unreadable.items()]
+    found = [plan_finding.unreadable(roots[oid], calls.explained(error)) for oid, error in unreadable.items()]
     for hierarchy in hierarchies:
         try:
             found += check_one(hierarchy)
@@ -41,7 +41,7 @@ def check(root: int | None) -> list[Finding]:
             if database.is_cancel(error) or (root is not None and isinstance(error, database.ServerError)):
                 raise
             found.append(
-                plan_finding.unreadable(hierarchy.root.identifier.text, error)
+                plan_finding.unreadable(hierarchy.root.identifier.text, calls.explained(error))
             )  # the others are looked at all the same
     return found
 
@@ -68,6 +68,7 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         tuple(catalog_detached.by_hand(hierarchy, pairs)),
         kept,
         drain_locks(hierarchy, kept),
+        window.beyond_gap(hierarchy),
     )
 
 

@@ -52,7 +52,7 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     for each in own:
         if each.oid in unreadable:
             call = _log_context(each.oid, each.name, each.owner, dry_run)
-            note_failure(unreadable[each.oid], call, failures)
+            note_failure(calls.explained(unreadable[each.oid]), call, failures)
     return found
 
 
@@ -79,7 +79,9 @@ def maintain_one(
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        note_failure(error, _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures)
+        note_failure(
+            calls.explained(error), _log_context(root.oid, root.identifier.text, root.owner, dry_run), failures
+        )
     calls.release_locks()
     if not dry_run:
         execute.commit(None)  # the next hierarchy may have another owner

@@ -110,7 +110,7 @@ def _export_function(hierarchy: Hierarchy, name: str) -> Function:
     return found
 
 
-def _refuse_hooks(hierarchy: Hierarchy) -> None:
+def refuse_hooks(hierarchy: Hierarchy) -> None:
     """Predicate and export function are code of the owner, and are not run with the rights of somebody else."""
     named = hierarchy.policy.retention_protect or hierarchy.policy.retention_export
     owner = hierarchy.root.owner
@@ -127,42 +127,37 @@ def protection(hierarchy: Hierarchy, relation: Identifier) -> str | None:
     predicate = hierarchy.policy.retention_protect
     if predicate is None:
         return None
-    _refuse_hooks(hierarchy)
+    refuse_hooks(hierarchy)
     fragments.check("retention_protect", predicate)
     is_protected = catalog.holds_protected(relation, hierarchy.root.name, predicate)
     return f"rows where {predicate}" if is_protected else None
 
 
-def retire(
-    hierarchy: Hierarchy, call: Context, connection: str | None
-) -> tuple[list[Slice], list[list[DetachedSlice]]]:
-    """Detach, drop or move what is old enough, oldest first, one slice of the whole hierarchy at a time.
+def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | None) -> list[DetachedSlice] | None:
+    """Detach, drop or move a slice of the whole hierarchy that is old enough; None: its rows protect it.
 
-    The slices of the root that were retired, and those of all tables that are detached and wait to be dropped.
-    ``connection``: a second session detaches them CONCURRENTLY; what is to be dropped is dropped afterwards, then.
+    What is detached of all tables and waits to be dropped.
+    ``connection``: a second session detaches it CONCURRENTLY; what is to be dropped is dropped afterwards, then.
     """
+    if protection(hierarchy, each.identifier) is not None:
+        return None
     settings = hierarchy.policy
     drops = settings.retention_action == DROP
     waits = drops and (settings.detaches_before_dropping or connection is not None)
     schema = settings.retention_schema if _moves(hierarchy) else None
-    done: list[Slice] = []
-    waiting: list[list[DetachedSlice]] = []
-    for each in window.expired(hierarchy):
-        if protection(hierarchy, each.identifier) is not None:
-            continue
-        if waits:
-            leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
-            waiting.append(plan.as_detached(hierarchy, each.span, leaves, schema))
-        if connection is not None:
-            concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
-        elif drops and not waits:
-            steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        else:
-            steps = slices.detach(hierarchy, each.span, schema, waits)
-            calls.run_in_procedure(merged(steps, call.lock_budget), call)
-        done.append(each)
-    return done, waiting
+    waiting: list[DetachedSlice] = []
+    if waits:
+        leaves = catalog_slices.leaves([part for _, part in lifecycle.siblings(hierarchy, each.span)])
+        waiting = plan.as_detached(hierarchy, each.span, leaves, schema)
+    if connection is not None:
+        concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
+    elif drops and not waits:
+        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    else:
+        steps = slices.detach(hierarchy, each.span, schema, waits)
+        calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    return waiting
 
 
 def _moves(hierarchy: Hierarchy) -> bool:
@@ -174,29 +169,29 @@ def has_due(hierarchy: Hierarchy) -> bool:
     return hierarchy.policy.retention_action == DROP and any(each.is_due for each in catalog.retired(hierarchy))
 
 
-def drop_due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> None:
-    """Export and drop the slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
+def due(hierarchy: Hierarchy, waiting: list[list[DetachedSlice]], call: Context) -> list[list[DetachedSlice]]:
+    """The slices whose grace period is over; ``waiting``: those that a dry run would have detached."""
     settings = hierarchy.policy
     if settings.retention_action != DROP:
-        return
-    retired = catalog.retired(hierarchy)
-    exported = {each.slice.identifier for each in retired if each.is_exported}
-    due = plan.by_slice(hierarchy, [each.slice for each in retired if each.is_due])
+        return []
+    found = plan.by_slice(hierarchy, [each.slice for each in catalog.retired(hierarchy) if each.is_due])
     if call.mode == execute.DRY_RUN and settings.retention_grace is None:
-        due += waiting
-    if not due:
+        found += waiting
+    if found:
+        refuse_hooks(hierarchy)
+    return found
+
+
+def drop(hierarchy: Hierarchy, group: list[DetachedSlice], is_there: bool, call: Context) -> None:
+    """Export and drop one of these in all tables; ``is_there``: not in a dry run that would have detached it."""
+    if is_there and _protection_of(hierarchy, group) is not None:
         return
-    _refuse_hooks(hierarchy)
-    function = None
-    if settings.retention_export is not None:
-        function = _export_function(hierarchy, settings.retention_export).identifier
-    for group in due:
-        if group not in waiting and _protection_of(hierarchy, group) is not None:
-            continue
-        steps = (
-            [plan.export_step(function, each) for each in group if each.identifier not in exported] if function else []
-        )
-        calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
+    steps = []
+    if hierarchy.policy.retention_export is not None:
+        function = _export_function(hierarchy, hierarchy.policy.retention_export).identifier
+        exported = {each.slice.identifier for each in catalog.retired(hierarchy) if each.is_exported}
+        steps = [plan.export_step(function, each) for each in group if each.identifier not in exported]
+    calls.run_in_procedure([*steps, plan_detached.drop_detached_step(hierarchy, group)], call)
 
 
 def _protection_of(hierarchy: Hierarchy, group: list[DetachedSlice]) -> str | None:

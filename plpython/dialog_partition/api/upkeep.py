@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context
-    from ..model import SliceSpec, Table
+    from ..model import Slice, SliceSpec, Table
     from ..operation import Step
     from ..plan.detached import DetachedSlice
 
@@ -59,15 +61,20 @@ class Upkeep:
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
-    def attempt(self, part: Callable[[], None]) -> None:
-        """Do one part. A failure is recorded and kept for the end."""
+    def attempt(self, part: Callable[[], None], about: str | None = None) -> bool:
+        """Do one part, or what is ``about`` one slice. A failure is recorded and kept for the end.
+
+        Whether the next slice is worth an attempt: where locks are held, or too many needed, it would wait as long.
+        """
         try:
             part()
         except (errors.PartitionError, database.ServerError) as error:
             if database.is_cancel(error):
                 raise
-            self._keep(error)
+            self._keep(error, about)
             self._read_again()
+            return not isinstance(error, (errors.LockNotAvailable, errors.OutOfLocks))
+        return True
 
     def finish_detaches(self) -> None:
         """DETACH CONCURRENTLY that was interrupted is finished; what was detached is remembered."""
@@ -105,16 +112,35 @@ class Upkeep:
             self._keep(error)
 
     def retire(self) -> None:
-        """Detach, drop or move what retention retires."""
-        retired, self.waiting = retention.retire(self.hierarchy, self.call, self.connection)
+        """Detach, drop or move what retention retires; one slice that cannot be retired does not keep the others."""
+        hierarchy = self.hierarchy
+        retired: list[Slice] = []
+
+        def one(each: Slice) -> None:
+            waiting = retention.retire(hierarchy, each, self.call, self.connection)
+            if waiting is not None:
+                retired.append(each)
+            if waiting:
+                self.waiting.append(waiting)
+
+        expired = window.expired(hierarchy)
+        if expired and hierarchy.policy.retention_protect is not None:
+            retention.refuse_hooks(hierarchy)  # told once, not of every slice
+        for each in expired:
+            if not self.attempt(functools.partial(one, each), each.identifier.text):
+                break
         if self.call.mode == execute.DRY_RUN:
-            self.hierarchy = lifecycle.without(self.hierarchy, retired)
+            self.hierarchy = lifecycle.without(hierarchy, retired)
         elif retired:
             self._read_again()
 
     def drop_retired(self) -> None:
-        """Drop what was detached before, when its grace period is over."""
-        retention.drop_due(self.hierarchy, self.waiting, self.call)
+        """Drop what was detached before, when its grace period is over, as far as it can be dropped."""
+        hierarchy = self.hierarchy
+        for group in retention.due(hierarchy, self.waiting, self.call):
+            one = functools.partial(retention.drop, hierarchy, group, group not in self.waiting, self.call)
+            if not self.attempt(one, group[0].identifier.text):
+                break
 
     def analyze(self) -> None:
         """ANALYZE the parents that are due; one that would need too many locks is left to a top-level command."""
@@ -146,9 +172,10 @@ class Upkeep:
         """Whether draining has created a slice, or would have: a dry run still finds it missing."""
         return spec.span in {each.span for each in self.filled}
 
-    def _keep(self, error: Exception) -> None:
+    def _keep(self, error: Exception, about: str | None = None) -> None:
         """Record a failure, and go on as if a transaction began."""
-        self.failures.append(calls.describe(error))
+        told = calls.describe(error)
+        self.failures.append(told if about is None else f"{about}: {told}")
         if self.call.mode != execute.DRY_RUN:
             calls.record_failure(error, self.call)
             execute.begin(self.call)

@@ -32,9 +32,12 @@ def of_table(root: int, table: int) -> list[PresentView]:
     return [each for each in catalog.of_root(root) if each.table == table]
 
 
-def printed(hierarchy: Hierarchy, views: list[PresentView]) -> list[Operation]:
-    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make."""
-    tables = {table.oid: table for table in hierarchy.tables}
+def printed(hierarchy: Hierarchy, views: list[PresentView], changed: set[str] | None = None) -> list[Operation]:
+    """The calls that bring views up to date, for a dry run, which cannot see what its statements will make.
+
+    Those of some tables only, where no other tables are changed.
+    """
+    tables = {table.oid: table for table in hierarchy.tables if changed is None or table.identifier.text in changed}
     return [
         Operation(each.identifier, plan.create_call(tables[each.table].identifier, each.access.schema), locks=0)
         for each in views

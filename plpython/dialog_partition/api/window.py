@@ -52,10 +52,10 @@ def rounded(lower: object, upper: object, width: Width) -> tuple[object, object]
 def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     """Integers have no clock: so many slices are kept ahead of the highest slice that holds rows.
 
-    A wild value cannot make slices by the thousand, because only slices that exist are looked at.
+    A wild value cannot make slices by the thousand, because only slices that exist are looked at, and none beyond a gap
+    that is wider than maintenance would leave ahead of itself.
     """
     policy = hierarchy.policy
-    slices = hierarchy.range_slices(hierarchy.root)
     step = policy.width.number
     start = int(policy.start) if policy.start is not None else 0
     oldest = _first_edge(hierarchy) if policy.start is None else None
@@ -63,20 +63,53 @@ def _integers(hierarchy: Hierarchy) -> tuple[int, int]:
     highest_used = highest_point(hierarchy)
     reached = lower if highest_used is None else max(highest_used, lower)
     upper = reached + step * (policy.premake + (1 if reached == lower else 0))
-    highest = max((each.upper.point for each in slices if each.upper), default=upper)
+    highest = max((each.upper.point for each in _reached_slices(hierarchy) if each.upper), default=upper)
     limit = keys.INTEGER_LIMITS[hierarchy.range_type] - 1
-    if policy.retention is not None and highest_used is not None:
-        cutoff = highest_used - policy.retention.number
-        lower = max(lower, cutoff - cutoff % step)
+    point = cutoff(hierarchy)
+    if point is not None:
+        lower = max(lower, point - point % step)
     return lower, min(max(upper, highest), limit)
 
 
-def highest_point(hierarchy: Hierarchy) -> int | None:
+def _reached_slices(hierarchy: Hierarchy, is_without_gaps: bool = False) -> tuple[Slice, ...]:
+    """The root's slices of integers from the oldest on, or from the configured start, up to a gap.
+
+    Gaps no wider than what is kept ahead are filled, and stand in nobody's way, unless they must not be there at all.
+    """
+    policy = hierarchy.policy
+    slices = hierarchy.range_slices(hierarchy.root)
+    if policy.start is not None:
+        start = int(policy.start)
+        slices = tuple(each for each in slices if each.upper is None or each.upper.point > start)
+    remembered = catalog_detached.remembered(hierarchy)
+    detached = [(each.lower_point, each.upper_point) for each in remembered if each.table == hierarchy.root.oid]
+    reach = 0 if is_without_gaps else policy.width.number * max(policy.premake, 1)
+    return coverage.neighbours(slices, detached, reach)
+
+
+def highest_point(hierarchy: Hierarchy, is_without_gaps: bool = False) -> int | None:
     """The end of the highest slice of integers that holds rows; that is what integers have for a clock."""
-    for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        if each.upper is not None and not catalog_slices.is_empty(each.identifier):
+    for each in reversed(_reached_slices(hierarchy, is_without_gaps)):
+        if each.upper is not None and _holds_rows(each):
             return each.upper.point
     return None
+
+
+def _holds_rows(each: Slice) -> bool:
+    """Whether a slice holds rows; one that only a printed plan has does not."""
+    return bool(each.oid) and not catalog_slices.is_empty(each.identifier)
+
+
+def beyond_gap(hierarchy: Hierarchy) -> Slice | None:
+    """The first slice of integers that holds rows and lies so far away that neither premake nor retention heeds it."""
+    if not keys.is_integer(hierarchy.range_type):
+        return None
+    reached = _reached_slices(hierarchy)
+    last = reached[-1].upper if reached else None
+    if last is None:
+        return None
+    beyond = (each for each in hierarchy.range_slices(hierarchy.root) if each.lower and each.lower.point > last.point)
+    return next((each for each in beyond if _holds_rows(each)), None)
 
 
 def local_now(hierarchy: Hierarchy) -> datetime.datetime:
@@ -90,7 +123,7 @@ def cutoff(hierarchy: Hierarchy) -> int | None:
     if retention is None:
         return None
     if keys.is_integer(hierarchy.range_type):
-        highest = highest_point(hierarchy)
+        highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
         return highest - retention.number if highest is not None else None
     moment = calendars.subtract(local_now(hierarchy), retention)
     return catalog_slices.calendar_edges(hierarchy, [moment])[0].point

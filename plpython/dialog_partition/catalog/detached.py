@@ -26,7 +26,7 @@ _REMEMBERED = f"""
     FROM dp.detached_slice d JOIN pg_class c ON c.oid = d.slice JOIN pg_namespace n ON n.oid = c.relnamespace,
          LATERAL (SELECT dp._point(trim(BOTH chr(39) FROM d.lower_bound), $3) AS lower_point,
                          dp._point(trim(BOTH chr(39) FROM d.upper_bound), $3) AS upper_point) AS p
-    WHERE d.root = $1
+    WHERE d.root = $1 AND d.tbl = ANY ($2)
 """
 
 # A table that stands by itself, with the name of a slice, the owner of the table, and the table's columns.
@@ -47,7 +47,7 @@ _BY_HAND = f"""
 
 
 def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
-    """The slices that calls detached and that are still there, in the order of the tables."""
+    """The slices that calls detached and that are still there, as their tables are, in the order of the tables."""
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
@@ -57,8 +57,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
         for row in rows
     ]
-    order = {oid: position for position, oid in enumerate(_tables(hierarchy))}
-    return sorted(found, key=lambda each: order.get(each.table, len(order)))
+    return sorted(found, key=lambda each: _tables(hierarchy).index(each.table))
 
 
 def of_table(table: Table) -> tuple[Follower, ...]:

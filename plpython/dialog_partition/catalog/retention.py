@@ -107,11 +107,13 @@ def oids(identifiers: list[Identifier]) -> list[int]:
 
 
 def instants(moments: list[str | None], time_zone: str, grace: str | None) -> list[tuple[str | None, str | None]]:
-    """Moments of a time zone as timestamptz in text, and the same when a grace period is over."""
+    """Moments of a time zone as timestamptz in text, and when a grace period is over that begins then, or now."""
     rows = database.query(
-        "SELECT (m::timestamp AT TIME ZONE $2)::text AS due,"
-        " ((m::timestamp + coalesce($3, '0')::interval) AT TIME ZONE $2)::text AS dropped"
-        " FROM unnest($1) WITH ORDINALITY AS n (m, place) ORDER BY place",
+        "SELECT i.due::text, CASE WHEN i.due IS NOT NULL THEN"
+        " ((greatest(i.due, dp._clock()) AT TIME ZONE $2 + coalesce($3, '0')::interval) AT TIME ZONE $2)::text"
+        " END AS dropped"
+        " FROM unnest($1) WITH ORDINALITY AS n (m, place), LATERAL (SELECT m::timestamp AT TIME ZONE $2 AS due) AS i"
+        " ORDER BY place",
         ("text[]", "text", "text"),
         (moments, time_zone, grace),
     )

@@ -66,6 +66,26 @@ def uncovered(candidates: list[Span], existing: tuple[Slice, ...]) -> list[Span]
     return found
 
 
+def neighbours(
+    slices: tuple[Slice, ...], detached: list[tuple[int | None, int | None]], reach: int
+) -> tuple[Slice, ...]:
+    """The slices from the oldest on, up to the first gap that is wider than ``reach``.
+
+    Slices that were detached leave no gap: their rows were there.
+    """
+    found: list[Slice] = []
+    for each in slices:
+        if found and each.lower is not None and found[-1].upper is not None:
+            position = found[-1].upper.point
+            for lower, upper in sorted(detached, key=lambda span: (span[0] is not None, span[0] or 0)):
+                if upper is not None and (lower is None or lower - position <= reach):
+                    position = max(position, upper)
+            if each.lower.point - position > reach:
+                break
+        found.append(each)
+    return tuple(found)
+
+
 def suffix(lower: Edge, upper: Edge) -> str:
     """What the names of a slice end with."""
     if lower.local is None or upper.local is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import SliceSpec, Table
+from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
@@ -37,6 +37,7 @@ class Expected(NamedTuple):
     by_hand: tuple[DetachedSlice, ...]  # tables that stand where tables of the hierarchy lack slices
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
+    beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
         """The table that stands where a table lacks a slice."""

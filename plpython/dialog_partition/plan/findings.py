@@ -62,6 +62,13 @@ def _missing_slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         when = _when(facts, each.lower_point, each.upper_point)
         what = f"{each.identifier} was detached"
         found.append(_missing(hierarchy, when, what, attach_call(root, each)))
+    far = facts.expected.beyond_gap
+    if far is not None:
+        text = (
+            "Rows are in a slice beyond a gap: it counts neither for the slices that are kept ahead nor for retention."
+            " Move wild values away, or fill the gap with dp.create_slices."
+        )
+        found.append(Finding(WARNING, "rows beyond a gap", far.identifier.text, text, None))
     return found
 
 
