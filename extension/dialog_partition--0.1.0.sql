@@ -24108,7 +24108,7 @@ $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
 'Gives a column of a root or child, its template and all partitions another type. Rows are written anew where PostgreSQL has to.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 a key of the hierarchy, or a type that retention_protect does not fit, 53200, 55006, 55P03.';
 
 -- functions/alter_table.sql.j2
 CREATE FUNCTION dp.alter_table(
@@ -24481,7 +24481,7 @@ $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
 'Drops a column of a root or child, its template and all partitions, never with CASCADE. Nothing when it is gone.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a key of the hierarchy, or part of retention_protect, 53200, 55006, 55P03.';
 
 -- functions/drop_constraint.sql.j2
 CREATE FUNCTION dp.drop_constraint(
@@ -24982,7 +24982,7 @@ $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
 'Renames a column of a root or child, its template and all partitions; a key in all tables of the hierarchy and in its configuration.
-Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 part of a global index, or of retention_protect, 53200, 55006, 55P03.';
 
 -- functions/residency.sql.j2
 CREATE FUNCTION dp.residency(
