@@ -1319,7 +1319,7 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
@@ -1330,7 +1330,7 @@ from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
 from ..sql import SQL, Identifier, compose
-from . import probing
+from . import probing, retention
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -1454,7 +1454,14 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name, drops_views=of_table)
+    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
+
+
+def _kept(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
+    """What was run, when the policies that name columns can still be read."""
+    if change.context.mode != execute.DRY_RUN:
+        retention.refuse_unreadable(change.target.hierarchy)
+    return rows
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -1470,8 +1477,8 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
-        return change.run(operations, "column", new_name)
-    return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+        return _kept(change, change.run(operations, "column", new_name))
+    return _kept(change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name))
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
@@ -1540,7 +1547,7 @@ def alter_column_type(
     )
     if of_table:
         operations += _lost_marks(tbl, column_name)
-    return change.run(operations, "column", column_name, drops_views=of_table)
+    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
 def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
@@ -4560,20 +4567,21 @@ import json
 from .. import database, errors
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
-from ..operation import Step
+from ..operation import Operation, Step
 from ..plan import drift as plan_drift
+from ..plan import global_index as plan_index
 from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, view_upkeep
+from . import calls, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import Context
     from ..model import Hierarchy, Table
-    from ..operation import Operation
 
 CALL = "carrying DDL to partitions"
 
@@ -4605,6 +4613,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     """Template first: leaves are compared with what it says then."""
     target = catalog_alter.target(hierarchy, table)
     as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
+    if any(each.aspect == plan.COLUMN for each in changes):
+        retention.refuse_unreadable(hierarchy)
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
@@ -4622,6 +4632,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
     _run(plan.statistics_operations(target, found, changes), call)
+    if any(each.aspect == plan.PRIVILEGES for each in changes):
+        _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)
@@ -4629,6 +4641,18 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
             f"existing partitions of {table.identifier} keep their {' and '.join(left)}, for another one writes all"
             f" rows anew: CALL dp.sync({root}, rewrite => true)"
         )
+
+
+def _reading(table: Table) -> list[Operation]:
+    """Who may read the table since a GRANT may look its rows up, and who may not any more may not."""
+    readers = set(catalog_global_index.readers(table.oid))
+    found = []
+    for index in table.global_indexes:
+        present = set(catalog_global_index.readers(index.oid))
+        statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
+        statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
+        found += [Operation(index.identifier, each) for each in statements]
+    return found
 
 
 def _run(operations: list[Operation], call: Context) -> None:
@@ -4913,6 +4937,25 @@ def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
             predicate,
             f"It is a condition on rows of {root.identifier}; {database.describe(error)}.",
             "Write it as behind WHERE; other tables and functions with their schema.",
+        ) from None
+
+
+def refuse_unreadable(hierarchy: Hierarchy) -> None:
+    """After a change of columns: maintenance must still be able to ask for protected rows. It is parsed, not run."""
+    predicate, root = hierarchy.policy.retention_protect, hierarchy.root
+    if predicate is None:
+        return
+    query = catalog.condition_query(root.identifier, root.name, predicate)
+    try:
+        with database.subtransaction():
+            database.parse(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidTableDefinition(
+            f"retention_protect of {root.identifier} could not be read any more",
+            f"It is {predicate}; {database.describe(error)}. Nothing was changed.",
+            "SELECT dp.configure(..., retention_protect => 'false') first, and set it anew afterwards.",
         ) from None
 
 
@@ -5299,8 +5342,9 @@ def _next_run(text: str) -> str | None:
 
 from __future__ import annotations
 
-from .. import errors
+from .. import database, errors
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..operation import together
@@ -5339,7 +5383,18 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
         policy.check_schema("to_schema", to_schema)
     if span is None:
         return nothing_there(hierarchy, lower_bound)
+    _warn_of_cascades(hierarchy)
     return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
+
+
+def _warn_of_cascades(hierarchy: Hierarchy) -> None:
+    """The entries of a slice leave the global indexes with it; an attach brings them back, but not what cascaded."""
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    for child, side in catalog_global_index.emptied_with(sides):
+        database.warning(
+            f"rows of {child} that refer to rows of the slice are deleted: its foreign key to {side} is ON DELETE"
+            " CASCADE; attaching the slice again does not bring them back"
+        )
 
 
 def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
@@ -5352,6 +5407,8 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
         steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
+    if span is not None:
+        _warn_of_cascades(hierarchy)
     return calls.run_in_function([together(steps)], call)
 
 
@@ -8176,12 +8233,14 @@ def _missing_index(row: database.Row) -> MissingIndex:
 
 from __future__ import annotations
 
+import json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 from .. import database
-from ..model import Hierarchy, SliceSpec
+from ..model import SLICE, Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
@@ -8189,6 +8248,7 @@ from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
+from . import guard as catalog_guard
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -8229,6 +8289,13 @@ _KEY_DIFFERENCES = """
     ORDER BY 1, 2
 """
 
+_UNCHECKED = """
+    SELECT s.oid FROM unnest($1) AS s (oid)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k
+                      JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = $2 AND k.conkey = ARRAY[a.attnum]
+                      WHERE k.conrelid = s.oid AND k.contype = 'c' AND k.coninhcount = 0 AND k.convalidated)
+"""
+
 _NEVER_ANALYSED = """
     SELECT t.oid FROM unnest($1) AS t (oid)
     WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
@@ -8267,6 +8334,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
         database=str(database.query("SELECT current_database() AS name")[0]["name"]),
+        foundation=json.loads(catalog_guard.state(hierarchy.root.oid)),
+        unchecked=_unchecked(hierarchy),
     )
 
 
@@ -8283,6 +8352,18 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
+
+
+def _unchecked(hierarchy: Hierarchy) -> tuple[tuple[int, SliceSpec], ...]:
+    """The root's slices that lack the CHECK of the range key, and what it would say; none in the exact form."""
+    if hierarchy.policy.key_form != SLICE:
+        return ()
+    slices = {each.oid: each for each in hierarchy.range_slices(hierarchy.root)}
+    rows = database.query(_UNCHECKED, ("oid[]", "name"), (list(slices), hierarchy.policy.range_key))
+    found = [slices[row["oid"]] for row in rows]
+    spans = [(each.lower, each.upper) for each in found if each.lower is not None and each.upper is not None]
+    specs = {spec.span: spec for spec in catalog_slices.specs(hierarchy, spans, 0)}
+    return tuple((each.oid, specs[each.span]) for each in found if each.span in specs)
 
 
 def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:
@@ -8396,7 +8477,8 @@ from ..sql import Identifier
 
 _INDEXES = """
     SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
-           g.is_valid, s.carried, s.operator_schemas
+           g.is_valid, s.carried, s.operator_schemas,
+           (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid) AS hash_partitions
     FROM dp.global_index_config g
     JOIN pg_class c ON c.oid = g.side
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -8425,6 +8507,7 @@ def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
             row["predicate"],
             row["is_unique"],
             row["is_valid"],
+            int(row["hash_partitions"]),
         )
         found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
     return found
@@ -8556,6 +8639,17 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+
+
+def emptied_with(sides: list[int]) -> list[tuple[str, str]]:
+    """Tables whose foreign keys to side tables are ON DELETE CASCADE, each with the side table."""
+    rows = database.query(
+        "SELECT k.conrelid::regclass::text AS child, k.confrelid::regclass::text AS side FROM pg_constraint k"
+        " WHERE k.confrelid = ANY ($1) AND k.contype = 'f' AND k.conparentid = 0 AND k.confdeltype = 'c' ORDER BY 1, 2",
+        ("oid[]",),
+        (sides,),
+    )
+    return [(row["child"], row["side"]) for row in rows]
 ''','catalog.guard': r'''"""What a hierarchy must not lose: the rule of the event trigger for plain DDL, asked by calls."""
 
 from __future__ import annotations
@@ -10792,6 +10886,11 @@ def query_alone(text: str) -> list[Row]:
             return found
 
 
+def parse(text: str) -> None:
+    """Look whether a statement could be run: it is parsed and its names are looked up, no more."""
+    plpy.prepare(text)
+
+
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
     plpy.execute(statements)
@@ -11911,6 +12010,7 @@ class GlobalIndex(NamedTuple):
     predicate: str | None  # as PostgreSQL deparses it
     is_unique: bool
     is_valid: bool
+    hash_partitions: int = 0  # of the side table; 0: it is not partitioned
 
     @property
     def identifier(self) -> Identifier:
@@ -16816,13 +16916,15 @@ class Facts(NamedTuple):
     constraint_exclusion: bool
     server_version: int
     database: str
+    foundation: dict[str, str]  # what dp._ddl_state says of the hierarchy
+    unchecked: tuple[tuple[int, SliceSpec], ...]  # slices of the root without the CHECK of the range key
 ''','plan.findings': r'''"""What is wrong with a hierarchy, judged from what was read; each finding names the statement that mends it."""
 
 from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -16842,6 +16944,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
         *_statistics(hierarchy, facts),
+        *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
@@ -17084,12 +17187,148 @@ def _history(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         return []
     root = hierarchy.root.identifier.text
     return [Finding(WARNING, "last maintenance failed", root, facts.last_failure, _maintain(hierarchy))]
+''','plan.findings_foundation': r'''"""What a hierarchy rests on, and has lost: judged by the answer of dp._ddl_state, which knows what there is."""
+
+from __future__ import annotations
+
+from .. import keys, naming
+from ..model import SLICE, ForeignKey, Hierarchy, Table
+from ..sql import SQL, Identifier, Literal, compose, names
+from . import slices
+from .declare import slice_key_trigger
+from .finding import ERROR, WARNING, Facts, Finding
+from .findings_global import rebuild
+from .keeping import EVENTS, row_trigger_name, trigger_name
+from .structure import add_constraint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import GlobalIndex
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """What is gone of keys, foreign keys and global indexes; nothing of tables that the caller may not act for."""
+    found = [_other_owner(hierarchy, table) for table in hierarchy.tables if table.owner != hierarchy.root.owner]
+    seen = [table for table in hierarchy.tables if _has(facts, table, "owner")]
+    for table in seen:
+        found += _keys(hierarchy, facts, table)
+        found += _links(hierarchy, facts, table)
+        for index in table.global_indexes:
+            found += _global_index(facts, table, index)
+    if hierarchy.policy.key_form == SLICE and hierarchy.root in seen:
+        found += _slice_key(hierarchy, facts)
+        found += _slices(hierarchy, facts)
+    return found
+
+
+def _has(facts: Facts, table: Table, aspect: str, part: str = "") -> bool:
+    return f"{table.oid}: {aspect}: {part}" in facts.foundation
+
+
+def _other_owner(hierarchy: Hierarchy, table: Table) -> Finding:
+    owner = hierarchy.root.owner
+    text = f"The table belongs to {table.owner}, the root to {owner}: calls that change both need the rights of both."
+    statement = compose("ALTER TABLE {} OWNER TO {}", table.identifier, Identifier(owner))
+    return Finding(WARNING, "table of another owner", table.identifier.text, text, statement.text)
+
+
+def _keys(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
+    columns = list(hierarchy.policy.partition_keys)
+    if table.oid == hierarchy.root.oid and hierarchy.policy.range_key not in columns:
+        columns.append(hierarchy.policy.range_key)
+    found = []
+    for column in columns:
+        if not _has(facts, table, "NOT NULL of a key", column):
+            text = f'Key column "{column}" accepts NULL: such a row has no place, and is no row of its parent.'
+            statement = compose("SELECT dp.set_not_null({}, {})", Literal(table.identifier.text), Literal(column))
+            found.append(Finding(ERROR, "nullable key", table.identifier.text, text, statement.text))
+    return found
+
+
+def _links(hierarchy: Hierarchy, facts: Facts, table: Table) -> list[Finding]:
+    found = []
+    for key in hierarchy.foreign_keys:
+        if key.child == table.oid and not _has(facts, table, "index of foreign key", key.name):
+            text = f'No index begins with "{key.columns[0]}": each change of a parent reads all of the table'
+            text += f' for foreign key "{key.name}".'
+            statement = _index_call(table, key)
+            found.append(Finding(WARNING, "foreign key without an index", table.identifier.text, text, statement.text))
+    return found
+
+
+def _index_call(table: Table, key: ForeignKey) -> SQL:
+    return compose(
+        "SELECT dp.create_index({}, {}, {})",
+        Literal(table.identifier.text),
+        Literal(naming.derived_name(key.name, "idx")),
+        Literal(f"({names(key.columns)})"),
+    )
+
+
+def _slice_key(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Default, CHECK and trigger of the slice key, as dp.create_hierarchy made them."""
+    root, policy = hierarchy.root, hierarchy.policy
+    if policy.slice_key is None or policy.bucket is None:
+        return []
+    slice_key, zone, table = policy.slice_key, policy.time_zone, root.identifier
+    lost: list[tuple[str, str, str]] = []
+    if keys.is_calendar(hierarchy.range_type) and not _has(facts, root, "default of the slice key", slice_key):
+        value = keys.bucket_expression(SQL("now()"), "timestamp with time zone", policy.bucket, zone)
+        statement = compose("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table, Identifier(slice_key), value)
+        lost.append(("default", "rows that do not name it are refused", statement.text))
+    if not _has(facts, root, "CHECK of the slice key"):
+        value = keys.bucket_expression(Identifier(policy.range_key), hierarchy.range_type, policy.bucket, zone)
+        check = compose("CHECK ({} = {})", Identifier(slice_key), value)
+        statement = add_constraint(table, naming.derived_name(root.name, "slice_key_check"), check)
+        lost.append(("CHECK", "rows are stored in slices where nobody looks for them", statement.text))
+    if not _has(facts, root, "trigger of the slice key"):
+        trigger = slice_key_trigger(
+            root.schema, root.name, (slice_key, policy.range_key), hierarchy.range_type, policy.bucket, zone
+        )
+        lost.append(
+            ("trigger", "a row whose range key changes does not move", ";\n".join(each.text for each in trigger))
+        )
+    return [
+        Finding(
+            ERROR, "slice key not kept", table.text, f'The {what} of "{slice_key}" is gone or off: {why}.', statement
+        )
+        for what, why, statement in lost
+    ]
+
+
+def _slices(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Slices without the CHECK by which a condition on the range key prunes."""
+    found = []
+    unchecked = dict(facts.unchecked)
+    for each in hierarchy.range_slices(hierarchy.root):
+        spec = unchecked.get(each.oid)
+        if spec is None:
+            continue
+        check = slices.range_check(hierarchy, hierarchy.root, spec, each.name).text
+        text = f'The CHECK of "{hierarchy.policy.range_key}" is gone: a condition on that column alone reads the slice.'
+        statement = compose("ALTER TABLE {} ADD {}", each.identifier, SQL(check.removeprefix(", ")))
+        found.append(Finding(WARNING, "slice without its CHECK", each.identifier.text, text, statement.text))
+    return found
+
+
+def _global_index(facts: Facts, table: Table, index: GlobalIndex) -> list[Finding]:
+    side = index.identifier.text
+    wanted = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
+    lost = [f'trigger "{name}"' for name in wanted if not _has(facts, table, "trigger of a global index", name)]
+    if not _has(facts, table, "unique rule of a global index", str(index.oid)):
+        lost.append("its key")
+    if not lost:
+        return []
+    text = (
+        f"Gone or off: {', '.join(lost)}. What is written to {table.identifier} does not reach it, or not as it should."
+    )
+    return [Finding(ERROR, "global index not kept", side, text, rebuild(table, index))]
 ''','plan.findings_global': r'''"""What is wrong with the global indexes of a hierarchy."""
 
 from __future__ import annotations
 
 from ..model import Hierarchy, Table
-from ..sql import Identifier, Literal, compose, name_array
+from ..sql import SQL, Identifier, Literal, compose, name_array
 from .finding import ERROR, Facts, Finding
 from .keeping import guard
 
@@ -17110,8 +17349,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 )
             for problem, entry in facts.inexact_entries.get(index.oid, ()):
                 text = f"A sample has found an entry that is {problem}: {entry}."
-                again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
-                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
+                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, rebuild(table, index)))
             for schema, name, is_leaf in facts.unguarded.get(index.oid, ()):
                 partition = Identifier(schema, name)
                 text = f"Statements that name {partition} are not seen by global index {index.identifier}."
@@ -17120,14 +17358,26 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
+def rebuild(table: Table, index: GlobalIndex) -> str:
+    """What drops an index and builds it anew, in transactions of its own: one command."""
+    body = compose(
+        "BEGIN PERFORM dp.drop_global_index({}); COMMIT; {}; END",
+        Literal(index.identifier.text),
+        SQL(_build(table, index)),
+    )
+    return compose("DO {}", Literal(body.text)).text
+
+
 def _build(table: Table, index: GlobalIndex) -> str:
     return compose(
-        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {})",
+        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {},"
+        " hash_partitions => {})",
         Literal(table.identifier.text),
         name_array(index.columns),
         Literal(index.is_unique),
         Literal(index.predicate),
         Literal(index.name),
+        Literal(index.hash_partitions),
     ).text
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
@@ -17608,6 +17858,14 @@ def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
     ]
 
 
+def revoke_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
+    """The opposite."""
+    return [
+        compose("REVOKE SELECT ON {} FROM {}", index.identifier, Identifier(each) if each else SQL("PUBLIC"))
+        for each in readers
+    ]
+
+
 def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     """The entries of all rows of a slice, which is about to leave its table."""
     return compose(
@@ -17686,7 +17944,7 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
         compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
     )
     found.append(compose("DROP TABLE {}", index.identifier))
-    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
     return found
 ''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
 
@@ -17928,7 +18186,7 @@ def create_triggers(index: GlobalIndex, table: Table, partition_keys: tuple[str,
 def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
     """The triggers of the table go."""
     found = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
-    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in found]
+    return [compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(name), table.identifier) for name in found]
 
 
 def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
@@ -18721,6 +18979,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
+PRIVILEGES = "privileges"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -22277,7 +22536,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_baed800c5920', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_abb0e85d2294', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22296,8 +22555,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_baed800c5920'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_abb0e85d2294'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23119,6 +23378,7 @@ DECLARE
     gone oid[];
     template regclass;
     side regclass;
+    keeper regprocedure;
 BEGIN
     SELECT array_agg(d.objid) INTO gone
     FROM pg_event_trigger_dropped_objects() AS d
@@ -23149,6 +23409,17 @@ BEGIN
         IF dp._owns(side) THEN
             EXECUTE format('DROP TABLE %s', side);
         END IF;
+    END LOOP;
+    -- triggers of a side table that went alone would fail at every write of the table
+    FOR keeper IN
+        SELECT p.oid::regprocedure
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.global_index_config AS g ON g.side = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        JOIN pg_proc AS p ON p.proname = d.object_name AND p.pronargs = 0
+        JOIN pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = d.schema_name
+        WHERE NOT dp._is_gone(g.tbl) AND p.prorettype = 'trigger'::regtype AND pg_has_role(p.proowner, 'USAGE')
+    LOOP
+        EXECUTE format('DROP FUNCTION %s CASCADE', keeper);
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
@@ -23483,7 +23754,7 @@ BEGIN
         JOIN pg_class AS r ON r.oid = c.tbl
         -- a hierarchy that another command inside this one has given up, or a role that is no member any more
         JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
-        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain)
+        JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain) AND NOT dp._is_gone(h.root)
         WHERE c.before IS NOT NULL AND (
             c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
             -- a key that goes is another aspect's loss
@@ -23642,24 +23913,80 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
 'Internal: carries what a command changed of tables to their templates and partitions.
 Errors: 53200 too many locks, 55006 another call is at work on the hierarchy, 55P03 a lock was not to be had.';
 
+CREATE FUNCTION dp._check_dropped()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    lost jsonb;
+BEGIN
+    -- temporary tables come and go all the time: nothing is read for them
+    IF NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() AS d WHERE NOT d.is_temporary)
+        OR has_schema_privilege(to_regnamespace('dp'), 'USAGE') IS NOT TRUE THEN
+        RETURN;
+    END IF;
+    IF NOT dp._follows_ddl() THEN
+        RETURN;
+    END IF;
+    SELECT jsonb_agg(jsonb_build_object('tbl', l.tbl::oid::bigint, 'aspect', l.aspect, 'part', '', 'before', l.before))
+    INTO lost
+    FROM (
+        SELECT t.tbl, 'template', d.object_identity
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.table_config AS t ON t.template::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL
+        SELECT g.tbl, 'side table of a global index', d.object_identity
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN dp.global_index_config AS g ON g.side::oid = d.objid AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        UNION ALL  -- a constraint of a table that stays, and goes with one that it refers to: with a slice's by CASCADE
+        SELECT t.tbl, 'foreign key', min(d.address_names[3])
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN pg_namespace AS n ON n.nspname = d.address_names[1]
+        JOIN pg_class AS c ON c.relname = d.address_names[2] AND c.relnamespace = n.oid
+        JOIN dp.table_config AS t ON t.tbl = c.oid AND t.role <> 'reference'
+        WHERE d.object_type = 'table constraint' AND EXISTS (
+            SELECT
+            FROM dp.table_config AS p
+            LEFT JOIN pg_class AS r ON r.oid = p.tbl
+            LEFT JOIN pg_namespace AS s ON s.oid = r.relnamespace
+            JOIN pg_event_trigger_dropped_objects() AS o ON o.objid = p.tbl::oid
+                -- what the referenced side of a foreign key has
+                OR o.object_type = 'trigger' AND starts_with(o.address_names[3], 'RI_ConstraintTrigger_a_')
+                AND o.address_names[1:2] = ARRAY[s.nspname, r.relname]::text[]
+            WHERE p.root = t.root AND p.role <> 'reference'
+        )
+        GROUP BY t.tbl
+    ) AS l (tbl, aspect, before);
+    PERFORM dp._refuse_broken(lost, tg_tag, true);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._check_dropped() IS
+'Internal: refuses DROP TABLE of what a hierarchy rests on. What is dropped is known afterwards, so that nothing is read before.
+Errors: 42P16 it would break the hierarchy.';
+
+CREATE EVENT TRIGGER dialog_partition_check_dropped ON sql_drop  -- by its name before that which forgets
+WHEN TAG IN ('DROP TABLE')
+EXECUTE FUNCTION dp._check_dropped();
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
     'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
-    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED',
+    'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
     'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
 EXECUTE FUNCTION dp._after_ddl();
 
@@ -23922,10 +24249,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -23944,10 +24271,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -23973,10 +24300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -23998,15 +24325,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
 'Gives a column of a root or child, its template and all partitions another type. Rows are written anew where PostgreSQL has to.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 22023, 42703, 42704, 42P16 a key of the hierarchy, or a type that retention_protect does not fit, 53200, 55006, 55P03.';
 
 -- functions/alter_table.sql.j2
 CREATE FUNCTION dp.alter_table(
@@ -24019,10 +24346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24040,10 +24367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24074,10 +24401,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24093,10 +24420,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24121,10 +24448,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24156,10 +24483,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24181,10 +24508,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24217,10 +24544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24241,10 +24568,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24261,10 +24588,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24281,10 +24608,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24302,10 +24629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24323,10 +24650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24350,10 +24677,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24371,15 +24698,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
 'Drops a column of a root or child, its template and all partitions, never with CASCADE. Nothing when it is gone.
-Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42704, 42P16 a key of the hierarchy, or part of retention_protect, 53200, 55006, 55P03.';
 
 -- functions/drop_constraint.sql.j2
 CREATE FUNCTION dp.drop_constraint(
@@ -24391,10 +24718,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24410,10 +24737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24430,10 +24757,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24449,10 +24776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24469,10 +24796,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24489,10 +24816,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24509,10 +24836,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24528,10 +24855,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24548,10 +24875,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24583,10 +24910,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24612,10 +24939,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24632,10 +24959,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24661,10 +24988,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24741,10 +25068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24777,10 +25104,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24805,10 +25132,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24830,10 +25157,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24851,10 +25178,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24872,15 +25199,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
 'Renames a column of a root or child, its template and all partitions; a key in all tables of the hierarchy and in its configuration.
-Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 53200, 55006, 55P03.';
+Locks the tables and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 part of a global index, or of retention_protect, 53200, 55006, 55P03.';
 
 -- functions/residency.sql.j2
 CREATE FUNCTION dp.residency(
@@ -24896,10 +25223,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24926,10 +25253,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24953,10 +25280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -24974,10 +25301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -24996,10 +25323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25016,10 +25343,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25036,10 +25363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25056,10 +25383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_baed800c5920'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25176,12 +25503,13 @@ BEGIN
     IF dp._owner_of(index) <> current_user THEN
         RETURN;
     END IF;
-    -- some pages of two leaves: a look at rows, not all of them
+    -- some pages of two leaves that hold any: a look at rows, not all of them
     FOR leaf IN
-        SELECT c.oid::regclass AS name, least(100, 100 * 50 / greatest(c.relpages, 1)::numeric) AS percent
+        SELECT c.oid::regclass AS name, least(100, 100 * 50 / s.pages) AS percent
         FROM pg_partition_tree(tbl) AS p
         JOIN pg_class AS c ON c.oid = p.relid
-        WHERE p.isleaf AND c.relkind = 'r'
+        CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) / current_setting('block_size')::numeric AS pages) AS s
+        WHERE p.isleaf AND c.relkind = 'r' AND s.pages > 0
         ORDER BY random()
         LIMIT 2
     LOOP
@@ -25207,10 +25535,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25225,10 +25553,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25248,10 +25576,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25280,10 +25608,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25305,10 +25633,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25327,10 +25655,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25350,10 +25678,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25371,10 +25699,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25391,10 +25719,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25411,10 +25739,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25430,10 +25758,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25450,10 +25778,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25469,10 +25797,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25488,10 +25816,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_baed800c5920' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_baed800c5920'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

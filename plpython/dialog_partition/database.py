@@ -49,6 +49,11 @@ def query_alone(text: str) -> list[Row]:
             return found
 
 
+def parse(text: str) -> None:
+    """Look whether a statement could be run: it is parsed and its names are looked up, no more."""
+    plpy.prepare(text)
+
+
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
     plpy.execute(statements)

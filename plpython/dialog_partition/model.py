@@ -108,6 +108,7 @@ class GlobalIndex(NamedTuple):
     predicate: str | None  # as PostgreSQL deparses it
     is_unique: bool
     is_valid: bool
+    hash_partitions: int = 0  # of the side table; 0: it is not partitioned
 
     @property
     def identifier(self) -> Identifier:

@@ -145,6 +145,21 @@ def test_a_whole_schema_may_go(owner: Connection) -> None:
     assert owner.execute("SELECT FROM dp.hierarchy_config").fetchall() == []
 
 
+def test_a_root_may_go_alone_with_what_was_made_for_it(owner: Connection) -> None:
+    owner.execute(f"DROP TABLE {ROOT} CASCADE")
+    assert owner.execute("SELECT FROM dp.table_config").fetchall() == []
+    owner.execute(f"INSERT INTO {CHILD} VALUES (1, 1, '', '2025-01-01', 'a')")
+
+
+def test_an_outside_table_may_go_with_foreign_keys_to_it(owner: Connection) -> None:
+    owner.execute("CREATE TABLE public.kind (kind int PRIMARY KEY); INSERT INTO public.kind VALUES (1)")
+    owner.execute(f"ALTER TABLE {ROOT} ADD FOREIGN KEY (kind) REFERENCES public.kind")
+    owner.execute("CREATE TABLE public.looks_at (id bigint, party text, at_slice date)")
+    owner.execute(f"ALTER TABLE public.looks_at ADD FOREIGN KEY (id, at_slice, party) REFERENCES {ROOT}")
+    owner.execute("DROP TABLE public.kind CASCADE; DROP TABLE public.looks_at")
+    assert errors_found(owner) == set()
+
+
 def test_a_view_that_goes_with_a_column_is_forgotten(owner: Connection) -> None:
     owner.execute("CREATE SCHEMA writing")
     owner.execute("SELECT dp.create_writable_view(%s, 'writing')", [ROOT])
@@ -170,3 +185,102 @@ def test_another_event_trigger_that_runs_ddl_itself_hides_nothing(db: Database, 
     owner.execute(f"COMMENT ON TABLE {ROOT} IS 'x'")
     assert owner.execute("SELECT FROM dp.drift(%s)", [ROOT]).fetchall() == []
     assert errors_found(owner) == set()
+
+
+# What somebody does with the guard off, and the finding of dp.check whose statement mends it.
+DAMAGE = {
+    'ALTER TABLE {t} DISABLE TRIGGER "We ""ird_set_slice_key"': "slice key not kept",
+    'DROP TRIGGER "We ""ird_set_slice_key" ON {t}': "slice key not kept",
+    'DROP FUNCTION "Sch ema"."We ""ird_set_slice_key"() CASCADE': "slice key not kept",
+    "ALTER TABLE {t} ALTER COLUMN at_slice DROP DEFAULT": "slice key not kept",
+    'ALTER TABLE {t} DROP CONSTRAINT "We ""ird_slice_key_check"': "slice key not kept",
+    'ALTER TABLE {slice} DROP CONSTRAINT "We ""ird_2025_01_range_key_check"': "slice without its CHECK",
+    "ALTER TABLE {c} ALTER COLUMN party DROP NOT NULL": "nullable key",
+    'DROP INDEX "Sch ema".item_parent': "foreign key without an index",
+    'ALTER TABLE {t} DISABLE TRIGGER "We ""ird_I d_global_insert"': "global index not kept",
+    'DROP TRIGGER "We ""ird_I d_global_delete" ON {t}': "global index not kept",
+    "DROP FUNCTION {side}() CASCADE": "global index not kept",
+    'ALTER TABLE {side} DROP CONSTRAINT "We ""ird_I d_global_key"': "global index not kept",
+}
+ROW = "INSERT INTO {t} VALUES (%s, '2025-01-15 12:00+00', 'a', '', 1, '2025-01-01')"
+
+
+def test_check_tells_what_is_gone_and_its_statement_mends_it(owner: Connection) -> None:
+    owner.execute(f"ALTER TABLE {CHILD} DROP CONSTRAINT item_pkey")
+    before = all_findings(owner)
+    for number, (command, finding) in enumerate(DAMAGE.items()):
+        owner.execute(f"SET dp.propagate_ddl = off; {written(command)}; RESET dp.propagate_ddl")  # type: ignore[call-overload]
+        if "side" not in command and "global" not in command:
+            owner.execute(written(ROW), [number])  # type: ignore[call-overload]
+        rows = owner.execute("SELECT statement FROM dp.check(%s) WHERE finding = %s", [ROOT, finding]).fetchall()
+        assert len(rows) == 1, command
+        owner.execute(rows[0][0])
+        assert all_findings(owner) - {"never analysed"} == before - {"never analysed"}, command
+    owner.execute(f"UPDATE {ROOT} SET at = '2025-02-10 12:00+00' WHERE \"I d\" = 0")
+    assert owner.execute(f'SELECT at_slice::text FROM {ROOT} WHERE "I d" = 0').fetchone() == ("01.02.2025",)
+    assert owner.execute("SELECT FROM dp.verify_global_index(%s)", [SIDE]).fetchall() == []
+
+
+def all_findings(owner: Connection) -> set[str]:
+    return {name for (name,) in owner.execute("SELECT finding FROM dp.check(%s)", [ROOT]).fetchall()}
+
+
+def test_a_table_of_another_owner_is_told(db: Database) -> None:
+    db.begin_with(prepare)
+    db.connect("postgres").execute(f"SET dp.propagate_ddl = off; ALTER TABLE {CHILD} OWNER TO stranger")
+    rows = db.connect("postgres").execute(
+        "SELECT target, statement FROM dp.check(%s) WHERE finding = 'table of another owner'", [ROOT]
+    )
+    assert rows.fetchall() == [('"Sch ema"."item"', 'ALTER TABLE "Sch ema"."item" OWNER TO "owner"')]
+
+
+def test_a_side_table_that_is_dropped_all_the_same_takes_its_triggers_along(owner: Connection) -> None:
+    owner.execute(f"SET dp.propagate_ddl = off; DROP TABLE {SIDE}; RESET dp.propagate_ddl")
+    owner.execute(written(ROW), [1])  # type: ignore[call-overload]
+    assert errors_found(owner) == set()
+    owner.execute("SELECT dp.create_global_index(%s, '{\"I d\"}')", [ROOT])
+    assert owner.execute(f'SELECT "I d" FROM {SIDE}').fetchall() == [(1,)]
+
+
+def test_an_emptied_side_table_is_noticed_and_built_anew(owner: Connection) -> None:
+    for number in range(20):
+        owner.execute(written(ROW), [number])  # type: ignore[call-overload]
+    owner.execute(f"TRUNCATE {SIDE}")
+    statement = "SELECT DISTINCT statement FROM dp.check(%s) WHERE finding = 'global index inexact'"
+    rows = owner.execute(statement, [ROOT]).fetchall()
+    assert len(rows) == 1
+    owner.execute(rows[0][0])
+    assert owner.execute(f"SELECT count(*) FROM {SIDE}").fetchone() == (20,)
+    assert owner.execute(statement, [ROOT]).fetchall() == []
+
+
+def test_what_protects_rows_from_retention_stays_readable(owner: Connection) -> None:
+    call(owner, "SELECT dp.configure", ROOT, retention_protect="body = 'keep'")
+    for text in (
+        f"SELECT dp.rename_column('{ROOT.replace(chr(39), chr(39) * 2)}', 'body', 'text')",
+        f"SELECT dp.drop_column('{ROOT}', 'body')",
+        f"SELECT dp.alter_column_type('{ROOT}', 'body', 'int', 'length(body)')",
+        f"ALTER TABLE {ROOT} RENAME COLUMN body TO text",
+    ):
+        with pytest.raises(psycopg.errors.InvalidTableDefinition, match="retention_protect"):
+            owner.execute(text)  # type: ignore[call-overload]
+    owner.execute("SELECT dp.rename_column(%s, 'kind', 'sort')", [ROOT])
+    call(owner, "SELECT dp.configure", ROOT, retention_protect="false")
+    owner.execute("SELECT dp.rename_column(%s, 'body', 'text')", [ROOT])
+
+
+def test_rows_that_will_go_with_a_slice_by_a_foreign_key_are_told(owner: Connection) -> None:
+    owner.execute(f'CREATE TABLE public.bookmark (of bigint REFERENCES {SIDE} ("I d") ON DELETE CASCADE)')
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(f"{notice.severity}: {notice.message_primary}"))
+    owner.execute("SELECT dp.detach_slice(%s, '2025-01-01')", [ROOT])
+    assert [text for text in told if text.startswith("WARNING") and "rows of public.bookmark" in text]
+
+
+def test_who_may_read_the_table_later_may_look_up(db: Database, owner: Connection) -> None:
+    owner.execute(f'GRANT USAGE ON SCHEMA "Sch ema" TO stranger; GRANT SELECT ON {ROOT} TO stranger')
+    stranger = db.connect("stranger")
+    assert stranger.execute(f"SELECT FROM {SIDE}").fetchall() == []
+    owner.execute(f"REVOKE SELECT ON {ROOT} FROM stranger")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        stranger.execute(f"SELECT FROM {SIDE}")

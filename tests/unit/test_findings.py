@@ -43,6 +43,8 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         constraint_exclusion=True,
         server_version=server_version,
         database="app",
+        foundation={},
+        unchecked=(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, fragments
+from .. import errors, execute, fragments
 from ..catalog import alter as catalog_alter
 from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
@@ -13,7 +13,7 @@ from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
 from ..sql import SQL, Identifier, compose
-from . import probing
+from . import probing, retention
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -137,7 +137,14 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return change.run(operations, "column", column_name, drops_views=of_table)
+    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
+
+
+def _kept(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
+    """What was run, when the policies that name columns can still be read."""
+    if change.context.mode != execute.DRY_RUN:
+        retention.refuse_unreadable(change.target.hierarchy)
+    return rows
 
 
 def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> list[PlanRow]:
@@ -153,8 +160,8 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
-        return change.run(operations, "column", new_name)
-    return change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+        return _kept(change, change.run(operations, "column", new_name))
+    return _kept(change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name))
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
@@ -223,7 +230,7 @@ def alter_column_type(
     )
     if of_table:
         operations += _lost_marks(tbl, column_name)
-    return change.run(operations, "column", column_name, drops_views=of_table)
+    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
 def _lost_marks(tbl: int, column_name: str) -> list[Operation]:

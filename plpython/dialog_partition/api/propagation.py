@@ -7,20 +7,21 @@ import json
 from .. import database, errors
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
+from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
-from ..operation import Step
+from ..operation import Operation, Step
 from ..plan import drift as plan_drift
+from ..plan import global_index as plan_index
 from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, view_upkeep
+from . import calls, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..execute import Context
     from ..model import Hierarchy, Table
-    from ..operation import Operation
 
 CALL = "carrying DDL to partitions"
 
@@ -52,6 +53,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
     """Template first: leaves are compared with what it says then."""
     target = catalog_alter.target(hierarchy, table)
     as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
+    if any(each.aspect == plan.COLUMN for each in changes):
+        retention.refuse_unreadable(hierarchy)
     _run(plan.owner_operations(target, changes), as_caller)
     _run(plan.template_operations(target, changes) + plan.schema_operations(target, changes), call)
     facts = catalog_drift.read_table(table)
@@ -69,6 +72,8 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
         steps = plan_drift.steps_of(facts, differences, rewrite=False)
         _run([operation for step in steps for operation in step.operations], context)
     _run(plan.statistics_operations(target, found, changes), call)
+    if any(each.aspect == plan.PRIVILEGES for each in changes):
+        _run(_reading(table), call)
     left = sorted({each.aspect for each in found if each.mended_by == REWRITE})
     if left:
         root = Literal(hierarchy.root.identifier.text)
@@ -76,6 +81,18 @@ def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Cont
             f"existing partitions of {table.identifier} keep their {' and '.join(left)}, for another one writes all"
             f" rows anew: CALL dp.sync({root}, rewrite => true)"
         )
+
+
+def _reading(table: Table) -> list[Operation]:
+    """Who may read the table since a GRANT may look its rows up, and who may not any more may not."""
+    readers = set(catalog_global_index.readers(table.oid))
+    found = []
+    for index in table.global_indexes:
+        present = set(catalog_global_index.readers(index.oid))
+        statements = plan_index.grant_reading(index, tuple(sorted(readers - present)))
+        statements += plan_index.revoke_reading(index, tuple(sorted(present - readers)))
+        found += [Operation(index.identifier, each) for each in statements]
+    return found
 
 
 def _run(operations: list[Operation], call: Context) -> None:

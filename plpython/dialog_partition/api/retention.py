@@ -73,6 +73,25 @@ def _check_predicate(hierarchy: Hierarchy, predicate: str) -> None:
         ) from None
 
 
+def refuse_unreadable(hierarchy: Hierarchy) -> None:
+    """After a change of columns: maintenance must still be able to ask for protected rows. It is parsed, not run."""
+    predicate, root = hierarchy.policy.retention_protect, hierarchy.root
+    if predicate is None:
+        return
+    query = catalog.condition_query(root.identifier, root.name, predicate)
+    try:
+        with database.subtransaction():
+            database.parse(query.text)
+    except database.ServerError as error:
+        if database.is_cancel(error) or database.is_lock_timeout(error):
+            raise
+        raise errors.InvalidTableDefinition(
+            f"retention_protect of {root.identifier} could not be read any more",
+            f"It is {predicate}; {database.describe(error)}. Nothing was changed.",
+            "SELECT dp.configure(..., retention_protect => 'false') first, and set it anew afterwards.",
+        ) from None
+
+
 def _export_function(hierarchy: Hierarchy, name: str) -> Function:
     """The function that slices are handed to; only one that the owner, or a superuser, has made."""
     found = catalog.function(name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .. import errors
+from .. import database, errors
 from ..catalog import detached as catalog_detached
+from ..catalog import global_index as catalog_global_index
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..operation import together
@@ -42,7 +43,18 @@ def detach_slice(root: int, lower_bound: str, to_schema: str | None, dry_run: bo
         policy.check_schema("to_schema", to_schema)
     if span is None:
         return nothing_there(hierarchy, lower_bound)
+    _warn_of_cascades(hierarchy)
     return calls.run_in_function([together(detach(hierarchy, span, to_schema))], call)
+
+
+def _warn_of_cascades(hierarchy: Hierarchy) -> None:
+    """The entries of a slice leave the global indexes with it; an attach brings them back, but not what cascaded."""
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    for child, side in catalog_global_index.emptied_with(sides):
+        database.warning(
+            f"rows of {child} that refer to rows of the slice are deleted: its foreign key to {side} is ON DELETE"
+            " CASCADE; attaching the slice again does not bring them back"
+        )
 
 
 def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
@@ -55,6 +67,8 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
         steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
         return nothing_there(hierarchy, lower_bound)
+    if span is not None:
+        _warn_of_cascades(hierarchy)
     return calls.run_in_function([together(steps)], call)
 
 

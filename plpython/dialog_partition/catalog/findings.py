@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 from .. import database
-from ..model import Hierarchy, SliceSpec
+from ..model import SLICE, Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
@@ -15,6 +17,7 @@ from ..sql import Identifier
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
+from . import guard as catalog_guard
 from . import log as catalog_log
 from . import server as catalog_server
 from . import slices as catalog_slices
@@ -55,6 +58,13 @@ _KEY_DIFFERENCES = """
     ORDER BY 1, 2
 """
 
+_UNCHECKED = """
+    SELECT s.oid FROM unnest($1) AS s (oid)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k
+                      JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = $2 AND k.conkey = ARRAY[a.attnum]
+                      WHERE k.conrelid = s.oid AND k.contype = 'c' AND k.coninhcount = 0 AND k.convalidated)
+"""
+
 _NEVER_ANALYSED = """
     SELECT t.oid FROM unnest($1) AS t (oid)
     WHERE pg_stat_get_last_analyze_time(t.oid) IS NULL
@@ -93,6 +103,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         constraint_exclusion=database.setting("constraint_exclusion") != "off",
         server_version=server.version,
         database=str(database.query("SELECT current_database() AS name")[0]["name"]),
+        foundation=json.loads(catalog_guard.state(hierarchy.root.oid)),
+        unchecked=_unchecked(hierarchy),
     )
 
 
@@ -109,6 +121,18 @@ def _key_differences(hierarchy: Hierarchy, tables: list[int]) -> tuple[tuple[str
         (tables, hierarchy.root.oid, list(hierarchy.policy.partition_keys)),
     )
     return tuple((row["relation"], row["column"], row["what"]) for row in rows)
+
+
+def _unchecked(hierarchy: Hierarchy) -> tuple[tuple[int, SliceSpec], ...]:
+    """The root's slices that lack the CHECK of the range key, and what it would say; none in the exact form."""
+    if hierarchy.policy.key_form != SLICE:
+        return ()
+    slices = {each.oid: each for each in hierarchy.range_slices(hierarchy.root)}
+    rows = database.query(_UNCHECKED, ("oid[]", "name"), (list(slices), hierarchy.policy.range_key))
+    found = [slices[row["oid"]] for row in rows]
+    spans = [(each.lower, each.upper) for each in found if each.lower is not None and each.upper is not None]
+    specs = {spec.span: spec for spec in catalog_slices.specs(hierarchy, spans, 0)}
+    return tuple((each.oid, specs[each.span]) for each in found if each.span in specs)
 
 
 def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tuple[tuple[int, bool], ...]:

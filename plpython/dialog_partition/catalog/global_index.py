@@ -8,7 +8,8 @@ from ..sql import Identifier
 
 _INDEXES = """
     SELECT g.tbl::oid AS tbl, c.oid, n.nspname AS schema, c.relname AS name, g.columns, g.predicate, g.is_unique,
-           g.is_valid, s.carried, s.operator_schemas
+           g.is_valid, s.carried, s.operator_schemas,
+           (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid) AS hash_partitions
     FROM dp.global_index_config g
     JOIN pg_class c ON c.oid = g.side
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,6 +38,7 @@ def of_roots(roots: list[int]) -> dict[int, tuple[GlobalIndex, ...]]:
             row["predicate"],
             row["is_unique"],
             row["is_valid"],
+            int(row["hash_partitions"]),
         )
         found[row["tbl"]] = (*found.get(row["tbl"], ()), index)
     return found
@@ -168,3 +170,14 @@ def used_by(table: int, column: str) -> str | None:
 def default_name(table: str, columns: tuple[str, ...]) -> str:
     """The name of a side table where the caller gives none: ``Dialog_Id_global``."""
     return naming.derived_name(table, f"{'_'.join(columns)}_global")
+
+
+def emptied_with(sides: list[int]) -> list[tuple[str, str]]:
+    """Tables whose foreign keys to side tables are ON DELETE CASCADE, each with the side table."""
+    rows = database.query(
+        "SELECT k.conrelid::regclass::text AS child, k.confrelid::regclass::text AS side FROM pg_constraint k"
+        " WHERE k.confrelid = ANY ($1) AND k.contype = 'f' AND k.conparentid = 0 AND k.confdeltype = 'c' ORDER BY 1, 2",
+        ("oid[]",),
+        (sides,),
+    )
+    return [(row["child"], row["side"]) for row in rows]

@@ -69,3 +69,5 @@ class Facts(NamedTuple):
     constraint_exclusion: bool
     server_version: int
     database: str
+    foundation: dict[str, str]  # what dp._ddl_state says of the hierarchy
+    unchecked: tuple[tuple[int, SliceSpec], ...]  # slices of the root without the CHECK of the range key

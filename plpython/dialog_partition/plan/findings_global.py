@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..model import Hierarchy, Table
-from ..sql import Identifier, Literal, compose, name_array
+from ..sql import SQL, Identifier, Literal, compose, name_array
 from .finding import ERROR, Facts, Finding
 from .keeping import guard
 
@@ -24,8 +24,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
                 )
             for problem, entry in facts.inexact_entries.get(index.oid, ()):
                 text = f"A sample has found an entry that is {problem}: {entry}."
-                again = f"SELECT dp.drop_global_index({Literal(index.identifier.text)})"
-                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, again))
+                found.append(Finding(ERROR, "global index inexact", index.identifier.text, text, rebuild(table, index)))
             for schema, name, is_leaf in facts.unguarded.get(index.oid, ()):
                 partition = Identifier(schema, name)
                 text = f"Statements that name {partition} are not seen by global index {index.identifier}."
@@ -34,12 +33,24 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
+def rebuild(table: Table, index: GlobalIndex) -> str:
+    """What drops an index and builds it anew, in transactions of its own: one command."""
+    body = compose(
+        "BEGIN PERFORM dp.drop_global_index({}); COMMIT; {}; END",
+        Literal(index.identifier.text),
+        SQL(_build(table, index)),
+    )
+    return compose("DO {}", Literal(body.text)).text
+
+
 def _build(table: Table, index: GlobalIndex) -> str:
     return compose(
-        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {})",
+        "CALL dp.create_global_index_online({}, {}, is_unique => {}, predicate => {}, index_name => {},"
+        " hash_partitions => {})",
         Literal(table.identifier.text),
         name_array(index.columns),
         Literal(index.is_unique),
         Literal(index.predicate),
         Literal(index.name),
+        Literal(index.hash_partitions),
     ).text

@@ -59,6 +59,14 @@ def grant_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
     ]
 
 
+def revoke_reading(index: GlobalIndex, readers: tuple[str, ...]) -> list[SQL]:
+    """The opposite."""
+    return [
+        compose("REVOKE SELECT ON {} FROM {}", index.identifier, Identifier(each) if each else SQL("PUBLIC"))
+        for each in readers
+    ]
+
+
 def remove_entries(index: GlobalIndex, relation: Identifier) -> SQL:
     """The entries of all rows of a slice, which is about to leave its table."""
     return compose(
@@ -137,5 +145,5 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
         compose("DELETE FROM dp.global_index_config WHERE side = {}::regclass", Literal(index.identifier.text))
     )
     found.append(compose("DROP TABLE {}", index.identifier))
-    found.append(compose("DROP FUNCTION {}()", index.identifier))
+    found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
     return found

@@ -238,7 +238,7 @@ def create_triggers(index: GlobalIndex, table: Table, partition_keys: tuple[str,
 def drop_triggers(index: GlobalIndex, table: Table) -> list[SQL]:
     """The triggers of the table go."""
     found = [row_trigger_name(index), *(trigger_name(index, event) for event in EVENTS)]
-    return [compose("DROP TRIGGER {} ON {}", Identifier(name), table.identifier) for name in found]
+    return [compose("DROP TRIGGER IF EXISTS {} ON {}", Identifier(name), table.identifier) for name in found]
 
 
 def guard(index: GlobalIndex, partition: Identifier, *, is_leaf: bool) -> SQL:
