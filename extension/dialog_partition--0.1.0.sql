@@ -180,7 +180,7 @@ OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 ELSEWHERE = {
     "ADD": "add_column(...) or dp.add_constraint(...)",
     "DROP": "drop_column(...) or dp.drop_constraint(...)",
-    "RENAME": "rename_column(...)",
+    "RENAME": "rename_column(...); plain ALTER TABLE ... RENAME CONSTRAINT",
 }
 # What would take a table out of its hierarchy, or a hierarchy to another role or schema.
 REFUSED = (
@@ -2346,7 +2346,7 @@ from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
-from . import drift, global_index, slices
+from . import calls, drift, global_index, slices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2393,6 +2393,7 @@ class Work:
 def run(root: int, call: Context, batch_blocks: int) -> None:
     """Do all steps that are not done."""
     work = Work(root, call, batch_blocks)
+    _hold(work)
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
@@ -2419,6 +2420,14 @@ def _enter_phase(work: Work, step: Stored) -> None:
     catalog.set_state(work.root, "copying")
     execute.commit(work.call)
     work.read_again()
+    _hold(work)
+
+
+def _hold(work: Work) -> None:
+    """Nobody else works on the hierarchy that is being made; and dp.progress shows how far it is."""
+    hierarchy = work.converted.get(work.root)
+    if hierarchy is not None and not work.is_back:
+        calls.lock_hierarchy(work.call._replace(root=hierarchy), for_session=True)
 
 
 def _run(work: Work, step: Stored) -> None:
@@ -2772,7 +2781,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import calendars, errors, execute
+from .. import calendars, errors, execute, naming
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
@@ -2782,6 +2791,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
+from ..sql import Identifier
 from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
@@ -2790,6 +2800,7 @@ if TYPE_CHECKING:
     from ..plan.properties import Properties
 
 Lacking = dict[int, set[SliceSpec]]
+Unfinished = tuple[Identifier, tuple[Identifier, ...]]  # a slice that was being built aside, and its leaves
 
 
 class Creation(NamedTuple):
@@ -2797,7 +2808,7 @@ class Creation(NamedTuple):
 
     needed: list[SliceSpec]  # those of now and of the future first
     lacking: Lacking
-    repairs: bool  # whether leaves of existing slices are missing
+    unfinished: list[Unfinished]  # what kills left of such slices, empty
     refused: list[errors.PartitionError]
 
 
@@ -2806,42 +2817,62 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
     Everything that can be refused is refused before the first step.
     """
-    creation = judge(hierarchy, new)
-    if creation.refused:
-        raise creation.refused[0]
-    return run(hierarchy, creation, call)
+    creation = judge(hierarchy, new, call)
+    in_the_way = obstacles.of_leaves(hierarchy) if lacks_leaves(hierarchy) else None
+    for error in (*creation.refused, in_the_way):
+        if error is not None:
+            raise error
+    is_repaired = repair(hierarchy, call)
+    return run(hierarchy, creation, call) or is_repaired
 
 
-def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+def judge(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> Creation:
     """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
-    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    unfinished = [each for each in catalog_detached.unfinished(hierarchy, needed) if catalog_slices.is_empty(each[0])]
+    going = frozenset(name for slice_name, leaves in unfinished for name in (slice_name, *leaves))
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking, going)
     refused = list(in_the_way.values())
-    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
-    if leaf_in_the_way is not None:
-        refused.append(leaf_in_the_way)
     now = window.current_point(hierarchy)
     possible = [spec for spec in needed if spec not in in_the_way]
     possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
-    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+    fitting, too_many = _within_budget(hierarchy, possible, lacking, call)
+    if too_many is not None:
+        refused.append(too_many)
+    return Creation(fitting, lacking, unfinished, refused)
+
+
+def lacks_leaves(hierarchy: Hierarchy) -> bool:
+    """Whether leaves of existing slices are missing."""
+    return any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+
+
+def repair(hierarchy: Hierarchy, call: Context) -> bool:
+    """Create the leaves that existing slices lack; whether there were any."""
+    if not lacks_leaves(hierarchy):
+        return False
+    in_the_way = obstacles.of_leaves(hierarchy)
+    if in_the_way is not None:
+        raise in_the_way
+    steps = plan.missing_leaf_steps(hierarchy, all_properties(hierarchy), call.lock_budget)
+    calls.run_in_procedure(steps, call)
+    return bool(steps)
 
 
 def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
     """Create what can be; whether there was anything to do."""
-    needed, lacking, repairs, _ = creation
+    needed, lacking, unfinished, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repairs:
-        return False
+    for identifier, leaves in unfinished:
+        calls.run_in_procedure(plan.drop_unfinished_steps(identifier, leaves, call.lock_budget), call)
+    if not needed:
+        return bool(unfinished)
     properties = all_properties(hierarchy)
-    check_locks(hierarchy, needed, lacking, properties, call)
-    if repairs:
-        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -2849,7 +2880,11 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
         for table in hierarchy.tables:
             if spec in lacking[table.oid]:
                 operations = plan.slice_operations(hierarchy, table, properties[table.oid], spec)
-                calls.run_in_procedure(split(operations, call.lock_budget), call)
+                steps = split(operations, call.lock_budget)
+                if table.oid == hierarchy.root.oid and len(steps) > 1:
+                    identifier = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+                    steps = split(plan.unfinished_operations(operations, identifier), call.lock_budget)
+                calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
     return True
@@ -2869,21 +2904,41 @@ def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     return found
 
 
-def check_locks(
-    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, properties: dict[int, Properties], call: Context
-) -> None:
-    """Refuse before the first step what the last one, when all new slices are there, could not lock."""
+def _within_budget(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, call: Context
+) -> tuple[list[SliceSpec], errors.PartitionError | None]:
+    """The first of the slices, as many as can be locked when all of them are there; and why the others cannot be."""
     if not needed:
-        return
+        return needed, None
+    properties = all_properties(hierarchy)
     largest = max(needed, key=lambda spec: spec.modulus)
+    dearest = {}
     for table in hierarchy.tables:
         operations = plan.slice_operations(hierarchy, table, properties[table.oid], largest)
-        most = max(operations, key=lambda operation: Step((operation,)).locks)
-        trees = [
-            (oid, count + sum(1 + spec.modulus for spec in lacking.get(oid, ()) if oid != table.oid))
-            for oid, count in most.trees
-        ]
-        execute.check_budget(Step((most._replace(trees=tuple(trees)),)), call)
+        dearest[table.oid] = max(operations, key=lambda operation: Step((operation,)).locks)
+
+    def too_many(count: int) -> errors.PartitionError | None:
+        """What the last operation on one of the first slices would lock, when all of them are there."""
+        for oid, most in dearest.items():
+            new = needed[:count]
+            trees = tuple(
+                (tree, locks + sum(1 + spec.modulus for spec in new if spec in lacking.get(tree, ()) and tree != oid))
+                for tree, locks in most.trees
+            )
+            try:
+                execute.check_budget(Step((most._replace(trees=trees),)), call)
+            except errors.OutOfLocks as error:
+                return error
+        return None
+
+    refused = too_many(len(needed))
+    if refused is None:
+        return needed, None
+    fits, fails = 0, len(needed)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if too_many(middle) is None else (fits, middle)
+    return needed[:fits], refused
 
 
 def all_properties(hierarchy: Hierarchy) -> dict[int, Properties]:
@@ -3763,10 +3818,12 @@ from ..sql import Identifier, Literal
 Obstacles = dict[SliceSpec, errors.PartitionError]
 
 
-def of_slices(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
-    """For every slice that cannot be created, why."""
+def of_slices(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]], going: frozenset[Identifier]
+) -> Obstacles:
+    """For every slice that cannot be created, why. ``going``: tables that will be dropped before."""
     found = _overlaps(hierarchy, needed, lacking)
-    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking))
+    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking, going))
     found.update(rows_in_default(hierarchy, [spec for spec in needed if spec not in found and not spec.is_default]))
     return found
 
@@ -3802,7 +3859,12 @@ def _overlaps(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, 
     return found
 
 
-def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+def taken_names(
+    hierarchy: Hierarchy,
+    needed: list[SliceSpec],
+    lacking: dict[int, set[SliceSpec]],
+    going: frozenset[Identifier] = frozenset(),
+) -> Obstacles:
     """Relations that are no partitions of ours and have names that new slices or leaves need."""
     found: Obstacles = {}
     for table in hierarchy.tables:
@@ -3812,6 +3874,8 @@ def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int
                 name = naming.slice_name(table.name, spec.suffix)
                 by_name.update(dict.fromkeys((name, *naming.leaf_names(name, spec.modulus)), spec))
         for taken in sorted(catalog_server.existing_relations(table.schema, list(by_name))):
+            if Identifier(table.schema, taken) in going:
+                continue
             spec = by_name[taken]
             by_hand = catalog_detached.by_hand(hierarchy, [(table, spec)])
             hint = "Rename or drop it."
@@ -4735,7 +4799,8 @@ def _advised(query: list[Token], search_path: str) -> list[Advice]:
     named = catalog.named(names)
     found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
     by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
-    plan = query_plan.read(root, leaves, names)
+    tables = {table.oid: table.name for hierarchy in found for table in hierarchy.tables}
+    plan = query_plan.read(root, leaves, names, tables)
     result = advice.of_readings(plan, by_table, _identities(by_table))
     setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
     result += advice_joins.of_joins(plan, by_table, setting)
@@ -5630,6 +5695,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
     upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
+        upkeep.repair,
         upkeep.drain,
         upkeep.create,
         upkeep.retire,
@@ -5685,6 +5751,11 @@ class Upkeep:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
 
+    def repair(self) -> None:
+        """Create the leaves that slices lack."""
+        if creation.repair(self.hierarchy, self.call):
+            self._read_again()
+
     def drain(self) -> None:
         """Rows of the default slices go to slices of the range that is maintained."""
         bounds = window.maintained(self.hierarchy)
@@ -5695,7 +5766,8 @@ class Upkeep:
     def create(self) -> None:
         """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
         specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
-        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        new = [spec for spec in specs if not self._is_filled(spec)]
+        wanted = creation.judge(self.hierarchy, new, self.call)
         if creation.run(self.hierarchy, wanted, self.call):
             self._read_again()
         if self.call.mode == execute.DRY_RUN:
@@ -7774,6 +7846,19 @@ _OVER = """
     SELECT oid FROM over
 """
 
+# GROUP BY a primary key lets a view show further columns; a wider primary key does not.
+_GROUPED_BY_PRIMARY_KEY = """
+    SELECT DISTINCT coalesce(format('%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
+                                    c.oid::regclass),
+                             pg_describe_object(d.classid, d.objid, 0)) AS name, k.conname AS key
+    FROM pg_constraint k
+    JOIN pg_depend d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n'
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    LEFT JOIN pg_class c ON c.oid = r.ev_class
+    WHERE k.contype = 'p' AND k.conrelid = ANY ($1) AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+    ORDER BY 1
+"""
+
 
 def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
@@ -7781,7 +7866,11 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
     made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
     found: list[Dependent] = []
-    blocked: list[tuple[str, str]] = []
+    grouped = "It groups by the primary key {} and shows further columns: group by those, too."
+    blocked = [
+        (row["name"], grouped.format(Identifier(row["key"])))
+        for row in database.query(_GROUPED_BY_PRIMARY_KEY, ("oid[]",), (tables,))
+    ]
     for row in rows:
         about = (row["oid"],)
         if row["class"] == "pg_class":
@@ -7847,6 +7936,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan import slices as plan_slices
 from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
@@ -7881,6 +7971,7 @@ _BY_HAND = f"""
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
       AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM $8
       AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
         = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
@@ -7928,7 +8019,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         return []
     rows = database.query(
         _BY_HAND,
-        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
             _tables(hierarchy),
@@ -7937,6 +8028,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
             [spec.span[0] for _, spec in wanted],
             hierarchy.root.partition_type,
             hierarchy.policy.time_zone,
+            plan_slices.UNFINISHED,
         ),
     )
     found = []
@@ -7948,6 +8040,27 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unfinished(hierarchy: Hierarchy, specs: list[SliceSpec]) -> list[tuple[Identifier, tuple[Identifier, ...]]]:
+    """What kills left of new slices of the root that were built aside: each with its leaves."""
+    root = hierarchy.root
+    if not specs:
+        return []
+    rows = database.query(
+        "SELECT c.relname AS name, ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " WHERE i.inhparent = c.oid AND l.relnamespace = c.relnamespace ORDER BY 1) AS leaves"
+        " FROM pg_class c JOIN pg_class r ON r.oid = $1 AND r.relnamespace = c.relnamespace AND r.relowner = c.relowner"
+        " WHERE c.relname = ANY ($2) AND c.relkind = 'p' AND NOT c.relispartition"
+        " AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)"
+        " AND obj_description(c.oid, 'pg_class') = $3 ORDER BY 1",
+        ("oid", "name[]", "text"),
+        (root.oid, [naming.slice_name(root.name, spec.suffix) for spec in specs], plan_slices.UNFINISHED),
+    )
+    return [
+        (Identifier(root.schema, row["name"]), tuple(Identifier(root.schema, leaf) for leaf in row["leaves"]))
+        for row in rows
+    ]
 
 
 def unlike_columns(each: DetachedSlice) -> list[str]:
@@ -8582,6 +8695,7 @@ from typing import NamedTuple
 from .. import database, errors
 from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
+from ..plan import coverage
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -8694,7 +8808,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        result.append(Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices))
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
 
@@ -8841,6 +8956,7 @@ def _slice(row: Row) -> Slice:
         _edge(row["upper_point"], row["upper_local"]),
         row["modulus"] or 0,
         tuple(row["remainders"] or ()),
+        row["is_leafless"],
     )
 
 
@@ -11845,6 +11961,7 @@ class Slice(NamedTuple):
     upper: Edge | None
     modulus: int
     remainders: tuple[int, ...]
+    is_leafless: bool = False  # cut by HASH, and without any partition
 
     @property
     def identifier(self) -> Identifier:
@@ -13983,6 +14100,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
         )
+    placed = sum(each.rows for each in conversion.ranges)
+    outside = figures.rows - figures.without_keys - placed
+    if member.is_root and outside > 0:
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
+        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP:
@@ -14082,14 +14204,15 @@ def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
 
 from __future__ import annotations
 
-from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
-from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import conversion_record, declare, foreign_keys
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from . import conversion_layout, conversion_record, declare, foreign_keys
 from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
+
+ROWS_WORTH_A_LEAF = 300  # as long as a row's check takes 40 us, and a leaf's 12 ms
 
 
 def schema_statements(conversion: Conversion) -> list[SQL]:
@@ -14232,8 +14355,32 @@ def widened_indexes(conversion: Conversion, member: Member) -> list[Index]:
     ]
 
 
-def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
-    """The foreign keys of a new table, composite inside the hierarchy; with the oid of the table they refer to."""
+def is_checked_by_row(conversion: Conversion, member: Member, key: ForeignKey) -> bool:
+    """Whether a foreign key is there before the rows, and checks each as it comes.
+
+    Made behind them it is checked leaf by leaf, each time by a join that is planned with all leaves of the parent: that
+    is faster where leaves have many rows. Rows that refer to others of their table may come before those.
+    """
+    if key.parent == member.oid or key not in (*member.owners, *member.others):
+        return False
+    rows = conversion.figures[member.oid].rows
+    expected = rows / len(member.owners) if key in member.owners else rows
+    leaves = conversion_layout.slices(list(conversion.ranges)) * max(conversion.settings.hash_partitions, 1)
+    return expected < ROWS_WORTH_A_LEAF * leaves
+
+
+def early_parents(conversion: Conversion) -> set[int]:
+    """The tables to which foreign keys point that are there before the rows."""
+    return {
+        key.parent
+        for member in conversion.members
+        for key in (*member.owners, *member.others)
+        if is_checked_by_row(conversion, member, key)
+    }
+
+
+def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, SQL]]:
+    """The foreign keys of a new table, composite inside the hierarchy."""
     early = foreign_keys.checked_too_early(_hierarchy(conversion))
     working = member.working
     found = []
@@ -14241,13 +14388,13 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
     for key in member.structure.foreign_keys:
         if key.name not in inside:
             definition = SQL(member.structure.foreign_key_definitions[key.name])
-            found.append((key.parent, add_constraint(working.identifier, key.name, definition)))
+            found.append((key, add_constraint(working.identifier, key.name, definition)))
             continue
         wanted = foreign_keys.composite(key, conversion.keys)
         deferred = key.is_deferred or (key.child, key.name) in early
         parent = conversion.member(key.parent).working
         clause = foreign_keys.clause(wanted, parent.identifier, deferred)
-        found.append((key.parent, add_constraint(working.identifier, key.name, clause)))
+        found.append((key, add_constraint(working.identifier, key.name, clause)))
     return found
 
 
@@ -14290,16 +14437,6 @@ def copied_columns(conversion: Conversion, member: Member) -> list[str]:
 def identifiers(alias: str, columns: list[str]) -> list[SQL]:
     """``t."a"``, ``t."b"``."""
     return [compose("{}.{}", SQL(alias), Identifier(column)) for column in columns]
-
-
-def template_name(member: Member) -> Identifier:
-    """The template of a new table."""
-    return Identifier(member.working.schema, naming.template_name(member.structure.name))
-
-
-def name_list(columns: list[str]) -> SQL:
-    """A column list."""
-    return names(columns)
 ''','plan.conversion_layout': r'''"""How the slices of converted tables are cut: years for history, months for recent time."""
 
 from __future__ import annotations
@@ -14534,7 +14671,8 @@ def parts(conversion: Conversion) -> list[Part]:
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
-    found += _referred_indexes(conversion) + _foreign_keys(conversion) + _indexes(conversion)
+    found += _referred_indexes(conversion, is_early=False) + _foreign_keys(conversion, is_early=False)
+    found += _indexes(conversion)
     for member in conversion.members:
         found.append(verification(conversion, member))
     root = conversion.root
@@ -14553,6 +14691,7 @@ def _structure(conversion: Conversion) -> list[Part]:
     registered = conversion_form.reference_statements(conversion)
     if registered:
         found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
+    found += _referred_indexes(conversion, is_early=True) + _foreign_keys(conversion, is_early=True)
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -14566,10 +14705,13 @@ def _structure(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _referred_indexes(conversion: Conversion) -> list[Part]:
+def _referred_indexes(conversion: Conversion, *, is_early: bool) -> list[Part]:
+    """The indexes that foreign keys need: those that are there before the rows, or the others."""
+    early = conversion_form.early_parents(conversion)
     return [
-        Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid)
+        Part("structure" if is_early else "indexes", RUN, member.working.identifier, tuple(statements), member.oid)
         for member in conversion.members
+        if (member.oid in early) == is_early
         for statements in conversion_form.referred_index_steps(conversion, member)
     ]
 
@@ -14590,13 +14732,15 @@ def _indexes(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _foreign_keys(conversion: Conversion) -> list[Part]:
-    found = []
-    for member in conversion.members:
-        for parent, statement in conversion_form.key_steps(conversion, member):
-            target = member.working.identifier
-            found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
-    return found
+def _foreign_keys(conversion: Conversion, *, is_early: bool) -> list[Part]:
+    """The foreign keys that check rows as they come, or those that are made behind the rows."""
+    phase = "structure" if is_early else "foreign keys"
+    return [
+        Part(phase, RUN, member.working.identifier, (statement,), member.oid, (key.parent,))
+        for member in conversion.members
+        for key, statement in conversion_form.key_steps(conversion, member)
+        if conversion_form.is_checked_by_row(conversion, member, key) == is_early
+    ]
 
 
 def verification(conversion: Conversion, member: Member) -> Part:
@@ -15003,6 +15147,20 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
         if spec is not None:  # siblings are named alike, also where a clock change blurs what the bounds say
             found.append(spec._replace(suffix=naming.slice_suffix(root.name, each.name) or spec.suffix))
     return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
+
+
+def with_modulus(hierarchy: Hierarchy) -> dict[int, tuple[Slice, ...]]:
+    """The slices; one that has lost all leaves shall have as many again as its sibling in the root, or a new slice."""
+    if hierarchy.policy.hash_key is None:
+        return hierarchy.slices
+    of_root = {each.span: each.modulus for each in hierarchy.slices[hierarchy.root.oid] if each.modulus}
+    usual = hierarchy.policy.hash_partitions
+    return {
+        table: tuple(
+            each._replace(modulus=of_root.get(each.span, usual)) if each.is_leafless else each for each in found
+        )
+        for table, found in hierarchy.slices.items()
+    }
 
 
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
@@ -19400,6 +19558,7 @@ from .query_conditions import Column, Fact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Node = dict[str, Any]
@@ -19456,37 +19615,63 @@ class QueryPlan(NamedTuple):
     is_refuted: bool  # some part was found to give no row at all
 
 
-def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
-    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
-    reader = _Reader(leaves, names)
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str], tables: dict[int, str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, all names that stand in the query, and those of managed tables."""
+    reader = _Reader(leaves, names, tables)
+    reader.name(root)
     reader.read(root, is_limited=False)
     return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
 
 
 def relations(root: Node) -> set[tuple[str, str]]:
     """Schema and name of every relation that a plan reads."""
-    found = set()
+    return {(node["Schema"], node["Relation Name"]) for node in _nodes(root) if "Relation Name" in node}
+
+
+def _nodes(root: Node) -> Iterator[Node]:
     waiting = [root]
     while waiting:
         node = waiting.pop()
-        if "Relation Name" in node:
-            found.add((node["Schema"], node["Relation Name"]))
+        yield node
         waiting += node.get("Plans", ())
-    return found
 
 
 class _Reader:
     """Walks a plan once, from the top down, and gathers on the way back."""
 
-    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str], tables: dict[int, str]) -> None:
         self.leaves = leaves
         self.names = names
+        self.tables = tables
+        self.aliases: dict[str, str] = {}  # what the plan calls leaves and their tables, and what the query does
         self.known: dict[str, frozenset[Fact]] = {}
         self.scans: list[Scan] = []
         self.joins: list[Join] = []
         self.orders: list[Order] = []
         self.removed = 0
         self.is_refuted = False
+
+    def name(self, root: Node) -> None:
+        """Find out what the plan's aliases are in the query.
+
+        The alias of a table in a view says nothing to the reader, and two views may have the same: such a table is
+        called by its name. The plan numbers its aliases, first tables in the order of the query, then their leaves.
+        """
+        hidden: dict[str, dict[int, list[int]]] = {}
+        for node in _nodes(root):
+            leaf = self._leaf(node)
+            if leaf is None:
+                continue
+            alias = node["Alias"]
+            base = self._base(alias)
+            if base not in self.names:
+                self.aliases[alias] = self.tables[leaf.table]
+                number = alias.rpartition("_")[2] if alias != base else "0"
+                hidden.setdefault(base, {}).setdefault(leaf.table, []).append(int(number))
+        for base, numbers in hidden.items():
+            several = sorted((min(found), table) for table, found in numbers.items() if len(found) > 1)
+            for place, (_, table) in enumerate(several):
+                self.aliases.setdefault(f"{base}_{place}" if place else base, self.tables[table])
 
     def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
         """The scans whose rows a node gives."""
@@ -19511,9 +19696,15 @@ class _Reader:
             scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
         return scans
 
+    def _leaf(self, node: Node) -> Leaf | None:
+        """The leaf that a node scans."""
+        if node["Node Type"] == "ModifyTable":
+            return None
+        return self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+
     def _scan(self, node: Node) -> list[Scan]:
-        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
-        if leaf is None or node["Node Type"] == "ModifyTable":
+        leaf = self._leaf(node)
+        if leaf is None:
             return []
         alias = self._base(node["Alias"])
         return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
@@ -19549,8 +19740,8 @@ class _Reader:
 
     def _base(self, alias: str) -> str:
         """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
-        if alias in self.names:
-            return alias
+        if alias in self.aliases or alias in self.names:
+            return self.aliases.get(alias, alias)
         base, _, number = alias.rpartition("_")
         return base if base and number.isdigit() else alias
 ''','plan.query_text': r'''"""The text of queries and of the conditions that EXPLAIN shows, cut into tokens. Nothing here knows the server."""
@@ -20697,12 +20888,13 @@ from .coverage import missing_in
 from .properties import Properties
 
 COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+UNFINISHED = "dialog_partition: a slice that is being built, and not attached yet"  # a comment, until it is attached
 ASIDE_LOCKS = 4  # of a relation that has no indexes yet: itself, its TOAST table, the index of that, its type
 
 
-def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
+def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], lock_budget: int) -> list[Step]:
     """Steps that create hash partitions that existing slices lack."""
-    steps = []
+    steps: list[Step] = []
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
@@ -20717,7 +20909,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
-                steps.append(Step(tuple(operations)))
+                steps += split(operations, lock_budget)
     return steps
 
 
@@ -20812,6 +21004,34 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
     return operations
+
+
+def unfinished_operations(operations: list[Operation], identifier: Identifier) -> list[Operation]:
+    """The same, for a slice that is built aside in several transactions: a mark tells what a kill leaves from others.
+
+    It is gone with the step that follows the ATTACH.
+    """
+    mark = compose("COMMENT ON TABLE {} IS {}", identifier, Literal(UNFINISHED))
+    clear = compose("COMMENT ON TABLE {} IS NULL", identifier)
+    attach = next(place for place, each in enumerate(operations) if each.relations)
+    return [
+        operations[0],
+        Operation(identifier, mark, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[1 : attach + 1],
+        Operation(identifier, clear, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[attach + 1 :],
+    ]
+
+
+def drop_unfinished_steps(identifier: Identifier, leaves: tuple[Identifier, ...], lock_budget: int) -> list[Step]:
+    """Drop what a kill left of a slice that was built aside; it has more leaves than one transaction can lock."""
+    return split(
+        [
+            Operation(each, compose("DROP TABLE {}", each), ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)
+            for each in (*leaves, identifier)
+        ],
+        lock_budget,
+    )
 
 
 def leaf_operations(
@@ -22316,7 +22536,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_c87e1a439c21', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_abb0e85d2294', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22335,7 +22555,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c87e1a439c21'
+PACKAGE = 'dialog_partition_0_1_0_abb0e85d2294'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -22584,7 +22804,8 @@ RETURNS TABLE (
     lower_local text,
     upper_local text,
     modulus integer,
-    remainders integer[]
+    remainders integer[],
+    is_leafless boolean
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -22665,7 +22886,11 @@ SELECT
         ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
     END)::text,
     leaves.modulus,
-    leaves.remainders
+    leaves.remainders,
+    p.is_partitioned AND leaves.modulus IS NULL
+    -- counted, for EXISTS would be hashed: a scan of the whole catalog
+    AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = p.oid) = 0
+    AND (SELECT t.partstrat FROM pg_partitioned_table AS t WHERE t.partrelid = p.oid) = 'h'
 FROM points AS p
 LEFT JOIN LATERAL (
     SELECT
@@ -23688,10 +23913,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24024,10 +24249,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24046,10 +24271,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24075,10 +24300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24100,10 +24325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24121,10 +24346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24142,10 +24367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24176,10 +24401,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24195,10 +24420,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24223,10 +24448,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24258,10 +24483,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24283,10 +24508,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24319,10 +24544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24343,10 +24568,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24363,10 +24588,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24383,10 +24608,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24404,10 +24629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24425,10 +24650,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24452,10 +24677,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24473,10 +24698,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24493,10 +24718,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24512,10 +24737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24532,10 +24757,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24551,10 +24776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24571,10 +24796,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24591,10 +24816,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24611,10 +24836,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24630,10 +24855,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24650,10 +24875,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24685,10 +24910,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24714,10 +24939,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24734,10 +24959,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24763,10 +24988,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -24843,10 +25068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -24879,10 +25104,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -24907,10 +25132,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24932,10 +25157,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -24953,10 +25178,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -24974,10 +25199,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -24998,10 +25223,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25028,10 +25253,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25055,10 +25280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25076,10 +25301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25098,10 +25323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25118,10 +25343,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25138,10 +25363,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25158,10 +25383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c87e1a439c21'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_abb0e85d2294'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25310,10 +25535,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25328,10 +25553,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25351,10 +25576,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25383,10 +25608,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25408,10 +25633,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25430,10 +25655,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25453,10 +25678,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25474,10 +25699,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25494,10 +25719,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25514,10 +25739,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25533,10 +25758,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25553,10 +25778,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25572,10 +25797,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25591,10 +25816,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c87e1a439c21' not in GD:
+if 'dialog_partition_0_1_0_abb0e85d2294' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c87e1a439c21'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_abb0e85d2294'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -59,6 +59,7 @@ class Slice(NamedTuple):
     upper: Edge | None
     modulus: int
     remainders: tuple[int, ...]
+    is_leafless: bool = False  # cut by HASH, and without any partition
 
     @property
     def identifier(self) -> Identifier:

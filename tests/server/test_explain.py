@@ -352,6 +352,23 @@ def test_functions_are_not_run(owner: psycopg.Connection[Any]) -> None:
     assert family.counts(owner) == before
 
 
+def test_tables_behind_views_are_called_by_their_names(owner: psycopg.Connection[Any]) -> None:
+    owner.execute('CREATE VIEW v AS SELECT * FROM "Dialog" AS t')
+    owner.execute('CREATE VIEW w AS SELECT * FROM "Activity" AS t')
+    query = 'SELECT * FROM v JOIN w ON w."DialogId" = v."Id" AND w.{key} = v.{key}'
+    said = explain(owner, query)
+    assert {each.alias for each in said} == {"Dialog", "Activity"}
+    join = join_of(said)
+    assert (join.finding, join.advice) == ("join slice by slice", 'AND "Activity"."Party" = "Dialog"."Party"')
+    said = explain(owner, query.partition(" AND")[0] + " WHERE v.\"Party\" = 'p'")
+    assert join_of(said).finding == "join not partition-wise"
+    assert 'AND "Activity"."Party" = "Dialog"."Party"' in [each.advice for each in said]
+    both = query + ' AND w."Party" = v."Party" WHERE v."Party" = $1 ORDER BY v."UpdatedAt" DESC LIMIT 3'
+    said = explain(owner, both)
+    assert {each.alias for each in said if each.leaves_scanned == SLICES} >= {"Dialog"}
+    assert not any(each.finding == "missing key" and "Party" in each.detail for each in said if each.alias == "Dialog")
+
+
 def test_an_alias_may_stand_for_tables_of_two_hierarchies(db: Database) -> None:
     owner = db.connect()
     family.declare(owner)

@@ -83,6 +83,11 @@ OBSTACLES = {
         "CREATE FUNCTION f() RETURNS SETOF item LANGUAGE sql AS 'SELECT * FROM item'",
         "row type in use",
     ),
+    "a view that groups by a primary key": (
+        "CREATE VIEW v AS SELECT e.id, e.at, count(*) FROM event e JOIN item i ON i.event_id = e.id GROUP BY e.id",
+        "dependent object",
+    ),
+    "a key of another age": ("UPDATE event SET at = '9999-06-01' WHERE id = 1", "rows outside every slice"),
     "a key that is NULL": ("ALTER TABLE event ALTER party DROP NOT NULL; UPDATE event SET party = NULL WHERE id = 1",
                            "rows without keys"),
     "rows that break a key": (

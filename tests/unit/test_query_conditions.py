@@ -125,10 +125,13 @@ def test_a_plan_is_read_with_the_names_of_the_query() -> None:
         ],
     }
     assert query_plan.relations(root) == {("s", "event_0"), ("s", "event_1")}
-    plan = query_plan.read(root, leaves, {"event", "e"})
+    plan = query_plan.read(root, leaves, {"event", "e"}, {1: "event"})
     assert [each.alias for each in plan.scans] == ["e", "e"]
     assert {each.facts for each in plan.scans} == {frozenset({Fact(PARTY, "equal")})}
     assert plan.orders[0].columns == (AT,)
     assert plan.removed == 2
-    own = query_plan.read(scan("event_0", "e_1", "(e_1.party = $1)"), leaves, {"event", "e_1"})
+    own = query_plan.read(scan("event_0", "e_1", "(e_1.party = $1)"), leaves, {"event", "e_1"}, {1: "event"})
     assert [each.alias for each in own.scans] == ["e_1"], "the query's own alias"
+    hidden = query_plan.read(scan("event_0", "e_1", "(e_1.party = $1)"), leaves, {"v"}, {1: "event"})
+    assert [each.alias for each in hidden.scans] == ["event"], "the alias is a view's"
+    assert {fact.column.alias for fact in hidden.scans[0].facts} == {"event"}

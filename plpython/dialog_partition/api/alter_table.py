@@ -28,7 +28,7 @@ OF_LEAVES = (("SET",), ("RESET",), ("SET", "LOGGED"), ("SET", "UNLOGGED"))
 ELSEWHERE = {
     "ADD": "add_column(...) or dp.add_constraint(...)",
     "DROP": "drop_column(...) or dp.drop_constraint(...)",
-    "RENAME": "rename_column(...)",
+    "RENAME": "rename_column(...); plain ALTER TABLE ... RENAME CONSTRAINT",
 }
 # What would take a table out of its hierarchy, or a hierarchy to another role or schema.
 REFUSED = (

@@ -13,7 +13,7 @@ from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
-from . import drift, global_index, slices
+from . import calls, drift, global_index, slices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Work:
 def run(root: int, call: Context, batch_blocks: int) -> None:
     """Do all steps that are not done."""
     work = Work(root, call, batch_blocks)
+    _hold(work)
     step = catalog.next_step(root)
     while step is not None:
         _enter_phase(work, step)
@@ -86,6 +87,14 @@ def _enter_phase(work: Work, step: Stored) -> None:
     catalog.set_state(work.root, "copying")
     execute.commit(work.call)
     work.read_again()
+    _hold(work)
+
+
+def _hold(work: Work) -> None:
+    """Nobody else works on the hierarchy that is being made; and dp.progress shows how far it is."""
+    hierarchy = work.converted.get(work.root)
+    if hierarchy is not None and not work.is_back:
+        calls.lock_hierarchy(work.call._replace(root=hierarchy), for_session=True)
 
 
 def _run(work: Work, step: Stored) -> None:

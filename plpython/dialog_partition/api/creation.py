@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import calendars, errors, execute
+from .. import calendars, errors, execute, naming
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import properties as catalog_properties
@@ -14,6 +14,7 @@ from ..operation import Step, split
 from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
+from ..sql import Identifier
 from . import calls, obstacles, policy, window
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..plan.properties import Properties
 
 Lacking = dict[int, set[SliceSpec]]
+Unfinished = tuple[Identifier, tuple[Identifier, ...]]  # a slice that was being built aside, and its leaves
 
 
 class Creation(NamedTuple):
@@ -29,7 +31,7 @@ class Creation(NamedTuple):
 
     needed: list[SliceSpec]  # those of now and of the future first
     lacking: Lacking
-    repairs: bool  # whether leaves of existing slices are missing
+    unfinished: list[Unfinished]  # what kills left of such slices, empty
     refused: list[errors.PartitionError]
 
 
@@ -38,42 +40,62 @@ def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
 
     Everything that can be refused is refused before the first step.
     """
-    creation = judge(hierarchy, new)
-    if creation.refused:
-        raise creation.refused[0]
-    return run(hierarchy, creation, call)
+    creation = judge(hierarchy, new, call)
+    in_the_way = obstacles.of_leaves(hierarchy) if lacks_leaves(hierarchy) else None
+    for error in (*creation.refused, in_the_way):
+        if error is not None:
+            raise error
+    is_repaired = repair(hierarchy, call)
+    return run(hierarchy, creation, call) or is_repaired
 
 
-def judge(hierarchy: Hierarchy, new: list[SliceSpec]) -> Creation:
+def judge(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> Creation:
     """What is to be created, and what cannot be."""
     wanted = coverage.wanted(hierarchy, new)
     if hierarchy.policy.default_slice and hierarchy.default_slice(hierarchy.root) is None:
         wanted.insert(0, SliceSpec(None, None, hierarchy.policy.hash_partitions, coverage.DEFAULT_SUFFIX))
     lacking = lacking_slices(hierarchy, wanted)
     needed = [spec for spec in wanted if any(spec in lacking[table.oid] for table in hierarchy.tables)]
-    repairs = any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
-    in_the_way = obstacles.of_slices(hierarchy, needed, lacking)
+    unfinished = [each for each in catalog_detached.unfinished(hierarchy, needed) if catalog_slices.is_empty(each[0])]
+    going = frozenset(name for slice_name, leaves in unfinished for name in (slice_name, *leaves))
+    in_the_way = obstacles.of_slices(hierarchy, needed, lacking, going)
     refused = list(in_the_way.values())
-    leaf_in_the_way = obstacles.of_leaves(hierarchy) if repairs else None
-    if leaf_in_the_way is not None:
-        refused.append(leaf_in_the_way)
     now = window.current_point(hierarchy)
     possible = [spec for spec in needed if spec not in in_the_way]
     possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
-    return Creation(possible, lacking, repairs and leaf_in_the_way is None, refused)
+    fitting, too_many = _within_budget(hierarchy, possible, lacking, call)
+    if too_many is not None:
+        refused.append(too_many)
+    return Creation(fitting, lacking, unfinished, refused)
+
+
+def lacks_leaves(hierarchy: Hierarchy) -> bool:
+    """Whether leaves of existing slices are missing."""
+    return any(each.missing_remainders for found in hierarchy.slices.values() for each in found)
+
+
+def repair(hierarchy: Hierarchy, call: Context) -> bool:
+    """Create the leaves that existing slices lack; whether there were any."""
+    if not lacks_leaves(hierarchy):
+        return False
+    in_the_way = obstacles.of_leaves(hierarchy)
+    if in_the_way is not None:
+        raise in_the_way
+    steps = plan.missing_leaf_steps(hierarchy, all_properties(hierarchy), call.lock_budget)
+    calls.run_in_procedure(steps, call)
+    return bool(steps)
 
 
 def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
     """Create what can be; whether there was anything to do."""
-    needed, lacking, repairs, _ = creation
+    needed, lacking, unfinished, _ = creation
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
-    if not needed and not repairs:
-        return False
+    for identifier, leaves in unfinished:
+        calls.run_in_procedure(plan.drop_unfinished_steps(identifier, leaves, call.lock_budget), call)
+    if not needed:
+        return bool(unfinished)
     properties = all_properties(hierarchy)
-    check_locks(hierarchy, needed, lacking, properties, call)
-    if repairs:
-        calls.run_in_procedure(plan.missing_leaf_steps(hierarchy, properties), call)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -81,7 +103,11 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
         for table in hierarchy.tables:
             if spec in lacking[table.oid]:
                 operations = plan.slice_operations(hierarchy, table, properties[table.oid], spec)
-                calls.run_in_procedure(split(operations, call.lock_budget), call)
+                steps = split(operations, call.lock_budget)
+                if table.oid == hierarchy.root.oid and len(steps) > 1:
+                    identifier = Identifier(table.schema, naming.slice_name(table.name, spec.suffix))
+                    steps = split(plan.unfinished_operations(operations, identifier), call.lock_budget)
+                calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
     return True
@@ -101,21 +127,41 @@ def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
     return found
 
 
-def check_locks(
-    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, properties: dict[int, Properties], call: Context
-) -> None:
-    """Refuse before the first step what the last one, when all new slices are there, could not lock."""
+def _within_budget(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, call: Context
+) -> tuple[list[SliceSpec], errors.PartitionError | None]:
+    """The first of the slices, as many as can be locked when all of them are there; and why the others cannot be."""
     if not needed:
-        return
+        return needed, None
+    properties = all_properties(hierarchy)
     largest = max(needed, key=lambda spec: spec.modulus)
+    dearest = {}
     for table in hierarchy.tables:
         operations = plan.slice_operations(hierarchy, table, properties[table.oid], largest)
-        most = max(operations, key=lambda operation: Step((operation,)).locks)
-        trees = [
-            (oid, count + sum(1 + spec.modulus for spec in lacking.get(oid, ()) if oid != table.oid))
-            for oid, count in most.trees
-        ]
-        execute.check_budget(Step((most._replace(trees=tuple(trees)),)), call)
+        dearest[table.oid] = max(operations, key=lambda operation: Step((operation,)).locks)
+
+    def too_many(count: int) -> errors.PartitionError | None:
+        """What the last operation on one of the first slices would lock, when all of them are there."""
+        for oid, most in dearest.items():
+            new = needed[:count]
+            trees = tuple(
+                (tree, locks + sum(1 + spec.modulus for spec in new if spec in lacking.get(tree, ()) and tree != oid))
+                for tree, locks in most.trees
+            )
+            try:
+                execute.check_budget(Step((most._replace(trees=trees),)), call)
+            except errors.OutOfLocks as error:
+                return error
+        return None
+
+    refused = too_many(len(needed))
+    if refused is None:
+        return needed, None
+    fits, fails = 0, len(needed)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if too_many(middle) is None else (fits, middle)
+    return needed[:fits], refused
 
 
 def all_properties(hierarchy: Hierarchy) -> dict[int, Properties]:

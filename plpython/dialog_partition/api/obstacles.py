@@ -14,10 +14,12 @@ from ..sql import Identifier, Literal
 Obstacles = dict[SliceSpec, errors.PartitionError]
 
 
-def of_slices(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
-    """For every slice that cannot be created, why."""
+def of_slices(
+    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]], going: frozenset[Identifier]
+) -> Obstacles:
+    """For every slice that cannot be created, why. ``going``: tables that will be dropped before."""
     found = _overlaps(hierarchy, needed, lacking)
-    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking))
+    found.update(taken_names(hierarchy, [spec for spec in needed if spec not in found], lacking, going))
     found.update(rows_in_default(hierarchy, [spec for spec in needed if spec not in found and not spec.is_default]))
     return found
 
@@ -53,7 +55,12 @@ def _overlaps(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, 
     return found
 
 
-def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int, set[SliceSpec]]) -> Obstacles:
+def taken_names(
+    hierarchy: Hierarchy,
+    needed: list[SliceSpec],
+    lacking: dict[int, set[SliceSpec]],
+    going: frozenset[Identifier] = frozenset(),
+) -> Obstacles:
     """Relations that are no partitions of ours and have names that new slices or leaves need."""
     found: Obstacles = {}
     for table in hierarchy.tables:
@@ -63,6 +70,8 @@ def taken_names(hierarchy: Hierarchy, needed: list[SliceSpec], lacking: dict[int
                 name = naming.slice_name(table.name, spec.suffix)
                 by_name.update(dict.fromkeys((name, *naming.leaf_names(name, spec.modulus)), spec))
         for taken in sorted(catalog_server.existing_relations(table.schema, list(by_name))):
+            if Identifier(table.schema, taken) in going:
+                continue
             spec = by_name[taken]
             by_hand = catalog_detached.by_hand(hierarchy, [(table, spec)])
             hint = "Rename or drop it."

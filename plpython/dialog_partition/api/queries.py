@@ -139,7 +139,8 @@ def _advised(query: list[Token], search_path: str) -> list[Advice]:
     named = catalog.named(names)
     found = catalog_hierarchy.load_all(sorted(roots | set(named.values()))) if roots or named else []
     by_table = {table.oid: hierarchy for hierarchy in found for table in hierarchy.tables}
-    plan = query_plan.read(root, leaves, names)
+    tables = {table.oid: table.name for hierarchy in found for table in hierarchy.tables}
+    plan = query_plan.read(root, leaves, names, tables)
     result = advice.of_readings(plan, by_table, _identities(by_table))
     setting = advice_joins.Setting(catalog_server.server().partitionwise_join, "collate" in names)
     result += advice_joins.of_joins(plan, by_table, setting)

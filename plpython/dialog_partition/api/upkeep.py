@@ -38,6 +38,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
     upkeep = Upkeep(hierarchy, call, connection)
     for part in (
         upkeep.finish_detaches,
+        upkeep.repair,
         upkeep.drain,
         upkeep.create,
         upkeep.retire,
@@ -93,6 +94,11 @@ class Upkeep:
             calls.run_in_procedure(steps, self.call)
             self._read_again()
 
+    def repair(self) -> None:
+        """Create the leaves that slices lack."""
+        if creation.repair(self.hierarchy, self.call):
+            self._read_again()
+
     def drain(self) -> None:
         """Rows of the default slices go to slices of the range that is maintained."""
         bounds = window.maintained(self.hierarchy)
@@ -103,7 +109,8 @@ class Upkeep:
     def create(self) -> None:
         """Create what is missing, the slices of now and of the future first; what stands in the way of some is kept."""
         specs = catalog_slices.specs(self.hierarchy, window.gaps(self.hierarchy), self.hierarchy.policy.hash_partitions)
-        wanted = creation.judge(self.hierarchy, [spec for spec in specs if not self._is_filled(spec)])
+        new = [spec for spec in specs if not self._is_filled(spec)]
+        wanted = creation.judge(self.hierarchy, new, self.call)
         if creation.run(self.hierarchy, wanted, self.call):
             self._read_again()
         if self.call.mode == execute.DRY_RUN:

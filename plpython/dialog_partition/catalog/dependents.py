@@ -85,6 +85,19 @@ _OVER = """
     SELECT oid FROM over
 """
 
+# GROUP BY a primary key lets a view show further columns; a wider primary key does not.
+_GROUPED_BY_PRIMARY_KEY = """
+    SELECT DISTINCT coalesce(format('%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
+                                    c.oid::regclass),
+                             pg_describe_object(d.classid, d.objid, 0)) AS name, k.conname AS key
+    FROM pg_constraint k
+    JOIN pg_depend d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n'
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    LEFT JOIN pg_class c ON c.oid = r.ev_class
+    WHERE k.contype = 'p' AND k.conrelid = ANY ($1) AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+    ORDER BY 1
+"""
+
 
 def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
@@ -92,7 +105,11 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
     made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
     found: list[Dependent] = []
-    blocked: list[tuple[str, str]] = []
+    grouped = "It groups by the primary key {} and shows further columns: group by those, too."
+    blocked = [
+        (row["name"], grouped.format(Identifier(row["key"])))
+        for row in database.query(_GROUPED_BY_PRIMARY_KEY, ("oid[]",), (tables,))
+    ]
     for row in rows:
         about = (row["oid"],)
         if row["class"] == "pg_class":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import database, keys, naming
 from ..model import Hierarchy, SliceSpec, Table
+from ..plan import slices as plan_slices
 from ..plan.alter import Follower
 from ..plan.detached import DetachedSlice
 from ..sql import Identifier
@@ -38,6 +39,7 @@ _BY_HAND = f"""
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.slice_name
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relowner = parent.relowner
       AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)
+      AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM $8
       AND (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
         = (SELECT array_agg((a.attname, a.atttypid, a.atttypmod, a.attcollation)::text ORDER BY a.attname)
@@ -85,7 +87,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         return []
     rows = database.query(
         _BY_HAND,
-        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text"),
+        ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
             _tables(hierarchy),
@@ -94,6 +96,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
             [spec.span[0] for _, spec in wanted],
             hierarchy.root.partition_type,
             hierarchy.policy.time_zone,
+            plan_slices.UNFINISHED,
         ),
     )
     found = []
@@ -105,6 +108,27 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         texts = (keys.literal(lower, key_type).text, keys.literal(upper, key_type).text)
         found.append(_detached(row, table.oid, *texts, lower, upper)._replace(is_remembered=False))
     return found
+
+
+def unfinished(hierarchy: Hierarchy, specs: list[SliceSpec]) -> list[tuple[Identifier, tuple[Identifier, ...]]]:
+    """What kills left of new slices of the root that were built aside: each with its leaves."""
+    root = hierarchy.root
+    if not specs:
+        return []
+    rows = database.query(
+        "SELECT c.relname AS name, ARRAY(SELECT l.relname FROM pg_inherits i JOIN pg_class l ON l.oid = i.inhrelid"
+        " WHERE i.inhparent = c.oid AND l.relnamespace = c.relnamespace ORDER BY 1) AS leaves"
+        " FROM pg_class c JOIN pg_class r ON r.oid = $1 AND r.relnamespace = c.relnamespace AND r.relowner = c.relowner"
+        " WHERE c.relname = ANY ($2) AND c.relkind = 'p' AND NOT c.relispartition"
+        " AND NOT EXISTS (SELECT FROM dp.detached_slice d WHERE d.slice = c.oid)"
+        " AND obj_description(c.oid, 'pg_class') = $3 ORDER BY 1",
+        ("oid", "name[]", "text"),
+        (root.oid, [naming.slice_name(root.name, spec.suffix) for spec in specs], plan_slices.UNFINISHED),
+    )
+    return [
+        (Identifier(root.schema, row["name"]), tuple(Identifier(root.schema, leaf) for leaf in row["leaves"]))
+        for row in rows
+    ]
 
 
 def unlike_columns(each: DetachedSlice) -> list[str]:

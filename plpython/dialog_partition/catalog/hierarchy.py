@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .. import database, errors
 from ..calendars import parse_width
 from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
+from ..plan import coverage
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -120,7 +121,8 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         ordered = in_order([table for table in own if table.role != REFERENCE], inside)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        result.append(Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices))
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
 
@@ -267,6 +269,7 @@ def _slice(row: Row) -> Slice:
         _edge(row["upper_point"], row["upper_local"]),
         row["modulus"] or 0,
         tuple(row["remainders"] or ()),
+        row["is_leafless"],
     )
 
 

@@ -226,6 +226,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
         )
+    placed = sum(each.rows for each in conversion.ranges)
+    outside = figures.rows - figures.without_keys - placed
+    if member.is_root and outside > 0:
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
+        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from .. import naming
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
-from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import conversion_record, declare, foreign_keys
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from . import conversion_layout, conversion_record, declare, foreign_keys
 from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
+
+ROWS_WORTH_A_LEAF = 300  # as long as a row's check takes 40 us, and a leaf's 12 ms
 
 
 def schema_statements(conversion: Conversion) -> list[SQL]:
@@ -152,8 +153,32 @@ def widened_indexes(conversion: Conversion, member: Member) -> list[Index]:
     ]
 
 
-def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
-    """The foreign keys of a new table, composite inside the hierarchy; with the oid of the table they refer to."""
+def is_checked_by_row(conversion: Conversion, member: Member, key: ForeignKey) -> bool:
+    """Whether a foreign key is there before the rows, and checks each as it comes.
+
+    Made behind them it is checked leaf by leaf, each time by a join that is planned with all leaves of the parent: that
+    is faster where leaves have many rows. Rows that refer to others of their table may come before those.
+    """
+    if key.parent == member.oid or key not in (*member.owners, *member.others):
+        return False
+    rows = conversion.figures[member.oid].rows
+    expected = rows / len(member.owners) if key in member.owners else rows
+    leaves = conversion_layout.slices(list(conversion.ranges)) * max(conversion.settings.hash_partitions, 1)
+    return expected < ROWS_WORTH_A_LEAF * leaves
+
+
+def early_parents(conversion: Conversion) -> set[int]:
+    """The tables to which foreign keys point that are there before the rows."""
+    return {
+        key.parent
+        for member in conversion.members
+        for key in (*member.owners, *member.others)
+        if is_checked_by_row(conversion, member, key)
+    }
+
+
+def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, SQL]]:
+    """The foreign keys of a new table, composite inside the hierarchy."""
     early = foreign_keys.checked_too_early(_hierarchy(conversion))
     working = member.working
     found = []
@@ -161,13 +186,13 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[int, SQL]]:
     for key in member.structure.foreign_keys:
         if key.name not in inside:
             definition = SQL(member.structure.foreign_key_definitions[key.name])
-            found.append((key.parent, add_constraint(working.identifier, key.name, definition)))
+            found.append((key, add_constraint(working.identifier, key.name, definition)))
             continue
         wanted = foreign_keys.composite(key, conversion.keys)
         deferred = key.is_deferred or (key.child, key.name) in early
         parent = conversion.member(key.parent).working
         clause = foreign_keys.clause(wanted, parent.identifier, deferred)
-        found.append((key.parent, add_constraint(working.identifier, key.name, clause)))
+        found.append((key, add_constraint(working.identifier, key.name, clause)))
     return found
 
 
@@ -210,13 +235,3 @@ def copied_columns(conversion: Conversion, member: Member) -> list[str]:
 def identifiers(alias: str, columns: list[str]) -> list[SQL]:
     """``t."a"``, ``t."b"``."""
     return [compose("{}.{}", SQL(alias), Identifier(column)) for column in columns]
-
-
-def template_name(member: Member) -> Identifier:
-    """The template of a new table."""
-    return Identifier(member.working.schema, naming.template_name(member.structure.name))
-
-
-def name_list(columns: list[str]) -> SQL:
-    """A column list."""
-    return names(columns)

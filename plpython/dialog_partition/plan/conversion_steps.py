@@ -48,7 +48,8 @@ def parts(conversion: Conversion) -> list[Part]:
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
-    found += _referred_indexes(conversion) + _foreign_keys(conversion) + _indexes(conversion)
+    found += _referred_indexes(conversion, is_early=False) + _foreign_keys(conversion, is_early=False)
+    found += _indexes(conversion)
     for member in conversion.members:
         found.append(verification(conversion, member))
     root = conversion.root
@@ -67,6 +68,7 @@ def _structure(conversion: Conversion) -> list[Part]:
     registered = conversion_form.reference_statements(conversion)
     if registered:
         found.append(Part("structure", RUN, root.working.identifier, tuple(registered), root.oid))
+    found += _referred_indexes(conversion, is_early=True) + _foreign_keys(conversion, is_early=True)
     for each in conversion.ranges:
         arguments = {"lower_bound": each.lower, "upper_bound": each.upper, "slice": each.width}
         call = compose(
@@ -80,10 +82,13 @@ def _structure(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _referred_indexes(conversion: Conversion) -> list[Part]:
+def _referred_indexes(conversion: Conversion, *, is_early: bool) -> list[Part]:
+    """The indexes that foreign keys need: those that are there before the rows, or the others."""
+    early = conversion_form.early_parents(conversion)
     return [
-        Part("indexes", RUN, member.working.identifier, tuple(statements), member.oid)
+        Part("structure" if is_early else "indexes", RUN, member.working.identifier, tuple(statements), member.oid)
         for member in conversion.members
+        if (member.oid in early) == is_early
         for statements in conversion_form.referred_index_steps(conversion, member)
     ]
 
@@ -104,13 +109,15 @@ def _indexes(conversion: Conversion) -> list[Part]:
     return found
 
 
-def _foreign_keys(conversion: Conversion) -> list[Part]:
-    found = []
-    for member in conversion.members:
-        for parent, statement in conversion_form.key_steps(conversion, member):
-            target = member.working.identifier
-            found.append(Part("foreign keys", RUN, target, (statement,), member.oid, (parent,)))
-    return found
+def _foreign_keys(conversion: Conversion, *, is_early: bool) -> list[Part]:
+    """The foreign keys that check rows as they come, or those that are made behind the rows."""
+    phase = "structure" if is_early else "foreign keys"
+    return [
+        Part(phase, RUN, member.working.identifier, (statement,), member.oid, (key.parent,))
+        for member in conversion.members
+        for key, statement in conversion_form.key_steps(conversion, member)
+        if conversion_form.is_checked_by_row(conversion, member, key) == is_early
+    ]
 
 
 def verification(conversion: Conversion, member: Member) -> Part:

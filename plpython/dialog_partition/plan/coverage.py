@@ -120,6 +120,20 @@ def wanted(hierarchy: Hierarchy, new: list[SliceSpec]) -> list[SliceSpec]:
     return sorted(found, key=lambda spec: (spec.lower is not None, spec.lower.point if spec.lower else 0))
 
 
+def with_modulus(hierarchy: Hierarchy) -> dict[int, tuple[Slice, ...]]:
+    """The slices; one that has lost all leaves shall have as many again as its sibling in the root, or a new slice."""
+    if hierarchy.policy.hash_key is None:
+        return hierarchy.slices
+    of_root = {each.span: each.modulus for each in hierarchy.slices[hierarchy.root.oid] if each.modulus}
+    usual = hierarchy.policy.hash_partitions
+    return {
+        table: tuple(
+            each._replace(modulus=of_root.get(each.span, usual)) if each.is_leafless else each for each in found
+        )
+        for table, found in hierarchy.slices.items()
+    }
+
+
 def missing_in(hierarchy: Hierarchy, table: Table, specs: list[SliceSpec]) -> list[SliceSpec]:
     """The slices that one table lacks."""
     have = {each.span for each in hierarchy.slices[table.oid]}

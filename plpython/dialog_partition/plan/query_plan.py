@@ -9,6 +9,7 @@ from .query_conditions import Column, Fact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Node = dict[str, Any]
@@ -65,37 +66,63 @@ class QueryPlan(NamedTuple):
     is_refuted: bool  # some part was found to give no row at all
 
 
-def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> QueryPlan:
-    """Read a plan; the leaves by schema and name, and all names that stand in the query."""
-    reader = _Reader(leaves, names)
+def read(root: Node, leaves: dict[tuple[str, str], Leaf], names: set[str], tables: dict[int, str]) -> QueryPlan:
+    """Read a plan; the leaves by schema and name, all names that stand in the query, and those of managed tables."""
+    reader = _Reader(leaves, names, tables)
+    reader.name(root)
     reader.read(root, is_limited=False)
     return QueryPlan(tuple(reader.scans), tuple(reader.joins), tuple(reader.orders), reader.removed, reader.is_refuted)
 
 
 def relations(root: Node) -> set[tuple[str, str]]:
     """Schema and name of every relation that a plan reads."""
-    found = set()
+    return {(node["Schema"], node["Relation Name"]) for node in _nodes(root) if "Relation Name" in node}
+
+
+def _nodes(root: Node) -> Iterator[Node]:
     waiting = [root]
     while waiting:
         node = waiting.pop()
-        if "Relation Name" in node:
-            found.add((node["Schema"], node["Relation Name"]))
+        yield node
         waiting += node.get("Plans", ())
-    return found
 
 
 class _Reader:
     """Walks a plan once, from the top down, and gathers on the way back."""
 
-    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str]) -> None:
+    def __init__(self, leaves: dict[tuple[str, str], Leaf], names: set[str], tables: dict[int, str]) -> None:
         self.leaves = leaves
         self.names = names
+        self.tables = tables
+        self.aliases: dict[str, str] = {}  # what the plan calls leaves and their tables, and what the query does
         self.known: dict[str, frozenset[Fact]] = {}
         self.scans: list[Scan] = []
         self.joins: list[Join] = []
         self.orders: list[Order] = []
         self.removed = 0
         self.is_refuted = False
+
+    def name(self, root: Node) -> None:
+        """Find out what the plan's aliases are in the query.
+
+        The alias of a table in a view says nothing to the reader, and two views may have the same: such a table is
+        called by its name. The plan numbers its aliases, first tables in the order of the query, then their leaves.
+        """
+        hidden: dict[str, dict[int, list[int]]] = {}
+        for node in _nodes(root):
+            leaf = self._leaf(node)
+            if leaf is None:
+                continue
+            alias = node["Alias"]
+            base = self._base(alias)
+            if base not in self.names:
+                self.aliases[alias] = self.tables[leaf.table]
+                number = alias.rpartition("_")[2] if alias != base else "0"
+                hidden.setdefault(base, {}).setdefault(leaf.table, []).append(int(number))
+        for base, numbers in hidden.items():
+            several = sorted((min(found), table) for table, found in numbers.items() if len(found) > 1)
+            for place, (_, table) in enumerate(several):
+                self.aliases.setdefault(f"{base}_{place}" if place else base, self.tables[table])
 
     def read(self, node: Node, *, is_limited: bool) -> list[Scan]:
         """The scans whose rows a node gives."""
@@ -120,9 +147,15 @@ class _Reader:
             scans = [scan._replace(barrier=_BARRIERS[kind]) for scan in scans]
         return scans
 
+    def _leaf(self, node: Node) -> Leaf | None:
+        """The leaf that a node scans."""
+        if node["Node Type"] == "ModifyTable":
+            return None
+        return self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
+
     def _scan(self, node: Node) -> list[Scan]:
-        leaf = self.leaves.get((node.get("Schema", ""), node.get("Relation Name", "")))
-        if leaf is None or node["Node Type"] == "ModifyTable":
+        leaf = self._leaf(node)
+        if leaf is None:
             return []
         alias = self._base(node["Alias"])
         return [Scan(leaf, alias, self._facts(node, _SCAN_CONDITIONS))]
@@ -158,7 +191,7 @@ class _Reader:
 
     def _base(self, alias: str) -> str:
         """What the query calls a table whose leaves the plan numbers: e_12 is e, unless the query itself says e_12."""
-        if alias in self.names:
-            return alias
+        if alias in self.aliases or alias in self.names:
+            return self.aliases.get(alias, alias)
         base, _, number = alias.rpartition("_")
         return base if base and number.isdigit() else alias

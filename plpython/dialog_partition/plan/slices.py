@@ -12,12 +12,13 @@ from .coverage import missing_in
 from .properties import Properties
 
 COPIED = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION"
+UNFINISHED = "dialog_partition: a slice that is being built, and not attached yet"  # a comment, until it is attached
 ASIDE_LOCKS = 4  # of a relation that has no indexes yet: itself, its TOAST table, the index of that, its type
 
 
-def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) -> list[Step]:
+def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], lock_budget: int) -> list[Step]:
     """Steps that create hash partitions that existing slices lack."""
-    steps = []
+    steps: list[Step] = []
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
@@ -32,7 +33,7 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties]) 
                 operations += used_index_operations(table, properties[table.oid], leaves)
                 operations += index_name_operations(properties[table.oid], each.identifier)
                 operations += guard_operations(table, None, leaves)
-                steps.append(Step(tuple(operations)))
+                steps += split(operations, lock_budget)
     return steps
 
 
@@ -127,6 +128,34 @@ def aside_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
         leaf = naming.leaf_name(name, spec.modulus, remainder)
         operations += _leaf(table, properties, identifier, leaf, spec.modulus, remainder, ASIDE_LOCKS)
     return operations
+
+
+def unfinished_operations(operations: list[Operation], identifier: Identifier) -> list[Operation]:
+    """The same, for a slice that is built aside in several transactions: a mark tells what a kill leaves from others.
+
+    It is gone with the step that follows the ATTACH.
+    """
+    mark = compose("COMMENT ON TABLE {} IS {}", identifier, Literal(UNFINISHED))
+    clear = compose("COMMENT ON TABLE {} IS NULL", identifier)
+    attach = next(place for place, each in enumerate(operations) if each.relations)
+    return [
+        operations[0],
+        Operation(identifier, mark, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[1 : attach + 1],
+        Operation(identifier, clear, SHARE_UPDATE_EXCLUSIVE, (), 1),
+        *operations[attach + 1 :],
+    ]
+
+
+def drop_unfinished_steps(identifier: Identifier, leaves: tuple[Identifier, ...], lock_budget: int) -> list[Step]:
+    """Drop what a kill left of a slice that was built aside; it has more leaves than one transaction can lock."""
+    return split(
+        [
+            Operation(each, compose("DROP TABLE {}", each), ACCESS_EXCLUSIVE, (), ASIDE_LOCKS)
+            for each in (*leaves, identifier)
+        ],
+        lock_budget,
+    )
 
 
 def leaf_operations(

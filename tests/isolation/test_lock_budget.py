@@ -1,0 +1,111 @@
+"""Maintenance on a server whose lock table is small: what fits is done, the rest is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.support import family, hierarchies
+from tests.support.database import Database, prepare_template
+from tests.support.hierarchies import Connection
+from tests.support.server import Server
+
+ROOT = "'\"Dialog\"'"
+MAINTAIN = f"CALL dp.run_maintenance({ROOT})"
+
+
+@pytest.fixture(scope="module")
+def small_server(server: Server) -> Iterator[Server]:
+    """A server whose lock table leaves one transaction 480 entries."""
+    with type(server)(server.version, {"max_connections": "10", "max_locks_per_transaction": "64"}) as running:
+        prepare_template(running)
+        yield running
+
+
+@pytest.fixture
+def small(small_server: Server, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database of its own there."""
+    database = Database.create(small_server, request.node.name.split("[")[0][:60])
+    yield database
+    database.drop()
+
+
+def leaves(owner: Connection, table: str) -> int:
+    found = owner.execute("SELECT count(*) FROM dp.leaf WHERE slice = %s::regclass", [table]).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def test_after_years_without_maintenance_the_slices_of_now_come_first(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2024-01-15 12:00+00"})
+    family.declare(owner, hash_partitions=4, premake=1)
+    owner.execute(MAINTAIN)
+    owner.execute('DROP TABLE "Actor_2024_01_h01"')
+    owner.execute("SET dp.now = '2027-11-15 12:00+00'")
+    with pytest.raises(psycopg.errors.RaiseException, match="maintenance failed") as raised:
+        owner.execute(MAINTAIN)
+    assert "(53200)" in str(raised.value.diag.message_detail)
+    made = family.slices(owner)
+    assert {"2024_01", "2027_11", "2027_12"} < set(made)
+    assert len(made) < 48
+    assert [family.slices(owner, table) for table in family.TABLES] == [made] * 3
+    assert leaves(owner, '"Actor_2024_01"') == 4, "what is missing of old slices was repaired"
+    family.fill(owner, "2027-11-20 12:00+00", 1, 2)
+    with pytest.raises(psycopg.errors.OutOfMemory):  # what somebody asks for is done whole, or not at all
+        owner.execute(f"CALL dp.create_slices({ROOT}, '2024-01-01', '2028-01-01')")
+    assert family.slices(owner) == made
+
+
+def test_leaves_beyond_the_budget_are_repaired_in_several_transactions(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    hierarchies.declare(owner, hash_partitions=60, premake=0)
+    owner.execute("CALL dp.run_maintenance('event')")
+    assert leaves(owner, "item_2025_06") == 60
+    for remainder in range(60):
+        owner.execute(f"DROP TABLE item_2025_06_h{remainder:02d}")  # type: ignore[arg-type]
+    found = owner.execute("SELECT statement FROM dp.check('event') WHERE finding = 'missing leaf'").fetchone()
+    assert found is not None and "run_maintenance" in str(found[0])
+    owner.execute("CALL dp.run_maintenance('event')")
+    assert leaves(owner, "item_2025_06") == 60, "as many as its sibling in the root has"
+    steps = owner.execute(
+        "SELECT count(*) FROM dp.log WHERE id > (SELECT max(id) FROM dp.log WHERE statements ~ 'ANALYZE')"
+        " AND statements ~ 'CREATE TABLE'"
+    ).fetchone()
+    assert steps is not None and steps[0] > 1
+
+
+def test_what_a_kill_leaves_of_a_slice_is_dropped_and_made_again(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    hierarchies.declare(owner, child=False, hash_partitions=105, premake=0)
+    owner.execute("SELECT dp.set_storage('event', '{\"fillfactor\": 90}')")
+    admin = small.connect("postgres")
+    admin.execute(
+        "CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity ~ '_h104$') THEN"
+        " RAISE EXCEPTION 'stopped'; END IF; END $$;"
+        " CREATE EVENT TRIGGER stop ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION stop()"
+    )
+    with pytest.raises(psycopg.errors.RaiseException):
+        owner.execute("CALL dp.run_maintenance('event')")
+    admin.execute("DROP EVENT TRIGGER stop")
+    assert owner.execute("SELECT relispartition FROM pg_class WHERE oid = 'event_2025_06'::regclass").fetchone() == (
+        False,
+    )
+    found = owner.execute("SELECT statement FROM dp.check('event') WHERE finding = 'missing current slice'").fetchone()
+    assert found == ('CALL dp.run_maintenance(\'"public"."event"\')',), "half a slice is nothing to attach"
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        owner.execute("SELECT dp.attach_slice('event', '2025-06-01')")
+    owner.execute(
+        "INSERT INTO event_2025_06_h000 SELECT 1, '2025-06-01', p::text FROM generate_series(1, 500) AS p"
+        " WHERE satisfies_hash_partition('event_2025_06'::regclass, 105, 0, p::text) LIMIT 1"
+    )
+    with pytest.raises(psycopg.errors.RaiseException) as raised:
+        owner.execute("CALL dp.run_maintenance('event')")
+    assert "(42P07)" in str(raised.value.diag.message_detail), "rows that somebody put there are not dropped"
+    owner.execute("DELETE FROM event_2025_06")
+    owner.execute("CALL dp.run_maintenance('event')")
+    assert leaves(owner, "event_2025_06") == 105
+    assert owner.execute("SELECT obj_description('event_2025_06'::regclass, 'pg_class')").fetchone() == (None,)
+    owner.execute("INSERT INTO event VALUES (1, '2025-06-15', 'p')")
