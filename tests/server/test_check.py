@@ -17,6 +17,7 @@ def hierarchy(db: Database) -> psycopg.Connection:
     owner = db.connect()
     owner.execute('CREATE TABLE "Dialog" ("Id" int PRIMARY KEY, at timestamptz NOT NULL, "Party" text NOT NULL)')
     owner.execute('CREATE TABLE part ("Id" int PRIMARY KEY, "DialogId" int REFERENCES "Dialog" ON DELETE CASCADE)')
+    owner.execute('CREATE INDEX ON part ("DialogId")')
     owner.execute(f"SELECT dp.create_hierarchy({ROOT}, 'at', 'Party', hash_partitions => 2, premake => 1)")
     owner.execute(f"SELECT dp.register_child('part', {ROOT})")
     owner.execute(f"CALL dp.run_maintenance({ROOT})")
