@@ -206,8 +206,9 @@ def test_nothing_is_no_width(db: Database, parameter: str) -> None:
 
 
 def test_a_clock_beyond_the_calendar_is_refused(db: Database) -> None:
-    owner = db.connect(**{"dp.now": "60000-01-01 00:00+00"})
+    owner = db.connect()
     declare(owner, child=False)
+    owner.execute("SET dp.now = '60000-01-01 00:00+00'")
     with pytest.raises(psycopg.Error, match=r"invalid value for parameter dp\.now"):
         owner.execute("CALL dp.run_maintenance('event')")
 
