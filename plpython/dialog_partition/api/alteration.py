@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
-LOCKS_OF_CALL = 90
+LOCKS_OF_CALL = 105
 
 INCLUDE_DETACHED = "dp.include_detached"  # the setting by which changes reach detached slices, too
 BOOLEANS = {

@@ -10,7 +10,7 @@ from ..model import ForeignKey, Hierarchy, Slice, Table
 
 Trees = tuple[tuple[int, int], ...]  # tables that are locked with all their partitions, and how many entries those are
 
-BOOKKEEPING = 20  # relations of the catalog and of schema dp that a step touches besides
+BOOKKEEPING = 35  # relations of the catalog and of schema dp that a step touches besides
 
 
 def referenced(hierarchy: Hierarchy, table: Table) -> Trees:
