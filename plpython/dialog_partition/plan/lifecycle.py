@@ -99,7 +99,7 @@ def drop_steps(
             operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
             steps.append(Step(operations, bool(table.global_indexes)))
         else:
-            locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING
+            locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
             touched = _touched(hierarchy, table, each)
             drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
             steps.append(Step((*_remove_entries(table, each), drop), bool(table.global_indexes)))

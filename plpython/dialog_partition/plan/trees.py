@@ -10,7 +10,8 @@ from ..model import ForeignKey, Hierarchy, Slice, Table
 
 Trees = tuple[tuple[int, int], ...]  # tables that are locked with all their partitions, and how many entries those are
 
-BOOKKEEPING = 35  # relations of the catalog and of schema dp that a step touches besides
+BOOKKEEPING = 20  # relations of the catalog and of schema dp that a step touches besides
+FORGETTING = 15  # and those that are looked up when a table is dropped
 
 
 def referenced(hierarchy: Hierarchy, table: Table) -> Trees:
