@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .execute import Context
 
-NAME = Literal("dialog_partition")  # of the connection in this session
+NAME = "dialog_partition"  # of the connection in this session
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
 OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
 SHOWN_AFTER = 0.1  # seconds
@@ -59,12 +59,12 @@ class Dblink:
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
         before = _sockets()
-        self._call("dblink_connect_u" if may_skip_password else "dblink_connect", f", {Literal(connection)}")
+        self._call("dblink_connect_u" if may_skip_password else "dblink_connect", connection)
         self._sockets = sorted(_sockets() - before)
 
     def send(self, statement: str) -> None:
         """Begin a statement without waiting for it."""
-        self._call("dblink_send_query", f", {Literal(statement)}")
+        self._call("dblink_send_query", statement)
 
     def is_busy(self) -> bool:
         """Whether the statement still runs."""
@@ -83,11 +83,12 @@ class Dblink:
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
         function = Identifier(self._schema, "dblink_get_result")
-        query = compose("SELECT value FROM {}({}) AS result (value pg_catalog.text)", function, NAME).text
+        query = compose("SELECT value FROM {}($1) AS result (value pg_catalog.text)", function).text
         try:
-            rows = database.query_once(f"{query} UNION ALL {query}")  # the second is the end, which has no rows
+            # the second is the end, which has no rows
+            rows = database.query(f"{query} UNION ALL {query}", ("pg_catalog.text",), (NAME,))
         except database.ServerError:
-            database.query_once(query)  # before the end nothing else can be sent
+            database.query(query, ("pg_catalog.text",), (NAME,))  # before the end nothing else can be sent
             raise
         return rows[0]["value"] if rows else None
 
@@ -99,9 +100,11 @@ class Dblink:
         """End the other session."""
         self._call("dblink_disconnect")
 
-    def _call(self, function: str, arguments: str = "") -> object:
-        rows = database.query_once(f"SELECT {Identifier(self._schema, function)}({NAME}{arguments}) AS value")
-        return rows[0]["value"]
+    def _call(self, function: str, *arguments: str) -> object:
+        values = (NAME, *arguments)
+        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        query = f"SELECT {Identifier(self._schema, function)}({places}) AS value"
+        return database.query(query, ("pg_catalog.text",) * len(values), values)[0]["value"]
 
 
 def _sockets() -> set[int]:
