@@ -189,10 +189,12 @@ def test_months_of_jobs_by_the_clock_while_rows_are_written(home: Database) -> N
     assert writer.longest < 0.1 + 1.4, "lock_timeout, and what a busy machine adds"
     assert family.counts(owner) == {table: n * writer.written for n, table in enumerate(family.TABLES, start=1)}
     failed = "SELECT DISTINCT return_message FROM cron.job_run_details WHERE status = 'failed'"
+    # a run that met the other job, or whose lock_timeout of 100 ms was too short on a busy machine: the next one did it
+    met = ("another session works", "(55P03)")
     others = [
-        row["return_message"] for row in home.rows(failed) if "another session works" not in row["return_message"]
+        row["return_message"] for row in home.rows(failed) if not any(each in row["return_message"] for each in met)
     ]
-    assert others == []
+    assert not others, "\n".join(others)
     assert home.value("SELECT count(*) FROM cron.job_run_details WHERE status = 'succeeded'") >= 5
 
 
