@@ -1315,17 +1315,86 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
     foreign_keys = kept + tuple(inside)
     ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
     return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)
-''','api.columns': r'''"""add_column, drop_column, rename_column, alter_column_type, set_default, drop_default, set_not_null, drop_not_null."""
+''','api.column_type': r'''"""alter_column_type: another type for a column of the table, its template and all partitions."""
+
+from __future__ import annotations
+
+from .. import fragments
+from ..catalog import alter as catalog_alter
+from ..catalog import physical_order as catalog_order
+from ..operation import Operation
+from ..plan import alter as plan
+from ..plan import physical_order as plan_order
+from ..plan.asked import ColumnFacts
+from ..sql import SQL, Identifier, compose
+from . import probing
+from .alteration import Alteration
+from .columns import with_readable_policies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+
+def alter_column_type(
+    tbl: int, column_name: str, type: str, using_expression: str | None, search_path: str, dry_run: bool
+) -> list[PlanRow]:
+    """Give a column another type; see sql/functions/alter_column_type.sql.j2."""
+    fragments.check("type", type)
+    if using_expression is not None:
+        fragments.check("using_expression", using_expression)
+    change = Alteration("alter_column_type", tbl, dry_run, search_path)
+    change.column(column_name)
+    asked = probing.tried(
+        change,
+        lambda copy: compose("ALTER TABLE {} ADD COLUMN {} {}", copy, Identifier(probing.PROBE), SQL(type)),
+        lambda copy: catalog_alter.column(copy, probing.PROBE),
+    )
+    present = catalog_alter.column(tbl, column_name)
+    of_table = _type_of(asked) != _type_of(present)
+    is_late = change.reach_followers(
+        lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
+    )
+    if not of_table and not is_late:
+        return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
+    change.refuse_keys(column_name, "get another type")
+    alter = plan.alter_type_action(column_name, type, using_expression)
+    probing.tried(change, lambda copy: plan.alter(copy, alter), catalog_alter.file_of)
+    operations = plan.alter_column_type(
+        change.target,
+        column_name,
+        type,
+        using_expression,
+        of_table=of_table,
+        of_template=of_table and change.template_has(column_name),
+        writes_anew=change.writes_anew,
+        dependents=present.dependents,
+    )
+    if of_table:
+        operations += _lost_marks(tbl, column_name)
+    return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
+
+
+def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
+    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
+    found: list[Operation] = []
+    for index in catalog_order.indexes(tbl):
+        if index.is_chosen and column_name in index.columns:
+            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
+    return found
+
+
+def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
+    return (column.type, column.collation) if column is not None else None
+''','api.columns': r'''"""add_column, drop_column, rename_column, set_default, drop_default, set_not_null, drop_not_null."""
 
 from __future__ import annotations
 
 from .. import errors, execute, fragments
 from ..catalog import alter as catalog_alter
-from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
-from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -1381,8 +1450,8 @@ def add_column(
         _refuse_identity(change, column)
     asked = probing.tried(
         change,
-        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.COLUMN))),
-        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.PROBE))),
+        lambda copy: catalog_alter.column(copy, probing.PROBE),
     )
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
@@ -1454,10 +1523,10 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
+    return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
-def _kept(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
+def with_readable_policies(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
     """What was run, when the policies that name columns can still be read."""
     if change.context.mode != execute.DRY_RUN:
         retention.refuse_unreadable(change.target.hierarchy)
@@ -1477,8 +1546,10 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
-        return _kept(change, change.run(operations, "column", new_name))
-    return _kept(change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name))
+        return with_readable_policies(change, change.run(operations, "column", new_name))
+    return with_readable_policies(
+        change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+    )
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
@@ -1509,58 +1580,6 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
         )
         operations += [Operation(root.identifier, each, relations=(root.oid,)) for each in trigger]
     return operations
-
-
-def alter_column_type(
-    tbl: int, column_name: str, type: str, using_expression: str | None, search_path: str, dry_run: bool
-) -> list[PlanRow]:
-    """Give a column another type; see sql/functions/alter_column_type.sql.j2."""
-    fragments.check("type", type)
-    if using_expression is not None:
-        fragments.check("using_expression", using_expression)
-    change = Alteration("alter_column_type", tbl, dry_run, search_path)
-    change.column(column_name)
-    asked = probing.tried(
-        change,
-        lambda copy: compose("ALTER TABLE {} ADD COLUMN {} {}", copy, Identifier(probing.COLUMN), SQL(type)),
-        lambda copy: catalog_alter.column(copy, probing.COLUMN),
-    )
-    present = catalog_alter.column(tbl, column_name)
-    of_table = _type_of(asked) != _type_of(present)
-    is_late = change.reach_followers(
-        lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
-    )
-    if not of_table and not is_late:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
-    change.refuse_keys(column_name, "get another type")
-    alter = plan.alter_type_action(column_name, type, using_expression)
-    probing.tried(change, lambda copy: plan.alter(copy, alter), catalog_alter.file_of)
-    operations = plan.alter_column_type(
-        change.target,
-        column_name,
-        type,
-        using_expression,
-        of_table=of_table,
-        of_template=of_table and change.template_has(column_name),
-        writes_anew=change.writes_anew,
-        dependents=present.dependents,
-    )
-    if of_table:
-        operations += _lost_marks(tbl, column_name)
-    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
-
-
-def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
-    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
-    found: list[Operation] = []
-    for index in catalog_order.indexes(tbl):
-        if index.is_chosen and column_name in index.columns:
-            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
-    return found
-
-
-def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
-    return (column.type, column.collation) if column is not None else None
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:
@@ -1765,15 +1784,15 @@ from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
 from ..operation import Step
 from ..plan import online as plan
+from ..plan.index_statement import create_index_statement
 from ..plan.online import Index, Part, Wanted
-from ..sql import SQL, Identifier, compose
+from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import rolled_back
+from .probing import PROBE, rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
-PROBE = "dp_probe"
 
 
 def create_index_concurrently(
@@ -1834,8 +1853,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
-    unique = SQL("UNIQUE " if given.is_unique else "")
-    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
+    statement = create_index_statement(template, Identifier(PROBE), SQL(given.definition), is_unique=given.is_unique)
 
     def made() -> Wanted:
         execute.probe(statement.text, change.context)
@@ -1998,6 +2016,7 @@ from ..catalog import foreign_keys as catalog_keys
 from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
+from ..plan.index_statement import create_index_statement
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
 from . import probing
@@ -2041,8 +2060,8 @@ def _refuse_another_constraint(change: Alteration, name: str, definition: str) -
     present = catalog_alter.constraint(change.target.table.oid, name)
     asked = probing.tried(
         change,
-        lambda copy: add_constraint_statement(copy, probing.COLUMN, SQL(definition)),
-        lambda copy: catalog_alter.constraint(copy, probing.COLUMN),
+        lambda copy: add_constraint_statement(copy, probing.PROBE, SQL(definition)),
+        lambda copy: catalog_alter.constraint(copy, probing.PROBE),
     )
     if present is not None and present == (asked or "").removesuffix(NOT_VALID):  # valid is more than was asked for
         asked = present
@@ -2120,8 +2139,8 @@ def refuse_other_index(change: Alteration, name: str, present: IndexFacts, defin
     """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
-        lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
-        lambda copy: catalog_alter.index(copy, probing.COLUMN),
+        lambda copy: create_index_statement(copy, Identifier(probing.PROBE), SQL(definition), is_unique=is_unique),
+        lambda copy: catalog_alter.index(copy, probing.PROBE),
     )
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(
@@ -2192,7 +2211,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..plan.conversion_findings import Finding
+    from ..plan.conversion_finding import Finding
     from ..plan.declare import Settings
 
 PREMAKE = 4
@@ -3585,10 +3604,10 @@ def _deparsed(change: Alteration, predicate: str | None) -> tuple[str | None, tu
 
     def build(copy: Identifier) -> SQL:
         return compose(
-            "CREATE INDEX {} ON {} {} WHERE {}", Identifier(probing.COLUMN), copy, SQL(constant), SQL(predicate)
+            "CREATE INDEX {} ON {} {} WHERE {}", Identifier(probing.PROBE), copy, SQL(constant), SQL(predicate)
         )
 
-    return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.COLUMN))
+    return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.PROBE))
 
 
 def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:
@@ -3927,7 +3946,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import rolled_back
+from .probing import PROBE, rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -3972,7 +3991,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return SQL(definition), 0
-    name = "dp_probe"
+    name = PROBE
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
 
@@ -4048,7 +4067,6 @@ if TYPE_CHECKING:
     from ..execute import Context, PlanRow
 
 SCOPES = ("closed", "all")
-SAMPLE_PAGES = 100
 
 
 class ClusteringRow(NamedTuple):
@@ -4525,7 +4543,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-COLUMN = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
+PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
 class Rolled(Exception):
@@ -4546,7 +4564,7 @@ def rolled_back(work: Callable[[], T]) -> T:
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
-    copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
+    copy = Identifier(table.schema, naming.derived_name(table.name, PROBE))
 
     def on_copy() -> T:
         execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)
@@ -6359,7 +6377,7 @@ def parse_width(text: str, parameter: str) -> Width:
                 return _positive(Width(number, candidate), text, parameter)
             if candidate in _ALIASES:
                 base, factor = _ALIASES[candidate]
-                return _positive(Width(number * factor, "month" if base == "mon" else base), text, parameter)
+                return _positive(Width(number * factor, base), text, parameter)
     raise errors.InvalidParameter.of(
         parameter,
         text,
@@ -7431,16 +7449,6 @@ def existing_schemas(schemas: list[str]) -> list[str]:
         "SELECT nspname AS name FROM pg_namespace WHERE nspname = ANY ($1) ORDER BY 1", ("name[]",), (schemas,)
     )
     return [row["name"] for row in rows]
-
-
-def is_empty_schema(schema: str) -> bool:
-    """Whether nothing is in a schema."""
-    rows = database.query(
-        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = $1::regnamespace LIMIT 1",
-        ("text",),
-        (Identifier(schema).text,),
-    )
-    return not rows
 
 
 def relation(oid: int) -> database.Row:
@@ -9823,7 +9831,7 @@ def point_ranges(moments: list[str], type_name: str, time_zone: str) -> list[tup
 def try_lock(root: int, for_session: bool) -> int | None:
     """Take the lock of a hierarchy; the process that holds it where it cannot be had, None where it could."""
     function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
-    if database.query(f"SELECT {function}(dp._lock_class(), $1::int) AS taken", ("int",), (_signed(root),))[0]["taken"]:
+    if database.query(f"SELECT {function}(dp._lock_class(), $1::int) AS taken", ("int",), (signed(root),))[0]["taken"]:
         return None
     rows = database.query("SELECT dp._lock_holder($1) AS pid", ("oid",), (root,))
     return int(rows[0]["pid"] or 0)
@@ -9831,10 +9839,11 @@ def try_lock(root: int, for_session: bool) -> int | None:
 
 def unlock(root: int) -> None:
     """Give a session's lock of a hierarchy back."""
-    database.query("SELECT pg_catalog.pg_advisory_unlock(dp._lock_class(), $1::int)", ("int",), (_signed(root),))
+    database.query("SELECT pg_catalog.pg_advisory_unlock(dp._lock_class(), $1::int)", ("int",), (signed(root),))
 
 
-def _signed(oid: int) -> int:
+def signed(oid: int) -> int:
+    """An oid as the integer that an advisory lock takes."""
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
@@ -11040,7 +11049,7 @@ MODULES = {
     "add_column": "columns",
     "drop_column": "columns",
     "rename_column": "columns",
-    "alter_column_type": "columns",
+    "alter_column_type": "column_type",
     "set_default": "columns",
     "drop_default": "columns",
     "set_not_null": "columns",
@@ -12841,6 +12850,7 @@ from ..model import Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
+from .index_statement import create_index_statement
 from .properties import option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
 
@@ -13103,15 +13113,9 @@ def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operat
     return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
-def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
-    """``CREATE INDEX``."""
-    unique = SQL("UNIQUE " if is_unique else "")
-    return compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), relation, SQL(definition))
-
-
 def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
     """An index on the parent, which PostgreSQL makes on all partitions, too; everybody may read meanwhile."""
-    statement = create_index_statement(target.identifier, name, definition, is_unique=is_unique)
+    statement = create_index_statement(target.identifier, Identifier(name), SQL(definition), is_unique=is_unique)
     # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
     table = Literal(target.identifier.text)
     named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)
@@ -13872,33 +13876,11 @@ def moment(range_type: str, value: Identifier) -> SQL:
             value,
         )
     return compose("({})::timestamp", value)
-''','plan.conversion_findings': r'''"""What a conversion comes to, as a DBA reads it: a row a finding, with its severity and the statement."""
+''','plan.conversion_finding': r'''"""A row of what a conversion comes to."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from .. import errors
-from ..model import ForeignKey
-from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout
-from .conversion import (
-    CHILD,
-    KEEP,
-    OUTSIDE,
-    REFERENCE,
-    ROOT,
-    Conversion,
-    Figures,
-    Member,
-    is_kept,
-    key_columns,
-    root_columns,
-    weakened,
-)
-from .conversion_steps import side_table
-from .remakable import check_can_be_remade
-from .unique import lacking, widened
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
@@ -13912,6 +13894,27 @@ class Finding(NamedTuple):
     finding: str
     detail: str
     statement: str | None
+''','plan.conversion_findings': r'''"""What a conversion comes to, as a DBA reads it: a row a finding, with its severity and the statement."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..sql import Identifier, Literal, compose, names
+from . import conversion_form, conversion_layout, conversion_rules
+from .conversion import (
+    CHILD,
+    KEEP,
+    OUTSIDE,
+    REFERENCE,
+    ROOT,
+    Conversion,
+    Figures,
+    Member,
+    key_columns,
+    root_columns,
+)
+from .conversion_finding import ERROR, NOTICE, WARNING, Finding
+from .remakable import check_can_be_remade
 
 
 def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
@@ -13928,7 +13931,7 @@ def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: i
         detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
         found.append(Finding(name_text, OUTSIDE, ERROR, "cannot belong", detail, None))
     for key in conversion.outside:
-        found.append(_outside(conversion, key))
+        found.append(conversion_rules.outside(conversion, key))
     root = conversion.root.identifier.text
     for each in conversion.dependents:
         way = "is dropped and made again" if each.drop is not None else "is replaced"
@@ -14014,9 +14017,8 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
         found.append(Finding(name, role, ERROR, "row type in use", detail, None))
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
-    found += _unique(conversion, member, role)
-    for key in (*member.owners, *member.others):
-        found.append(_foreign_key(conversion, member, key, role))
+    found += conversion_rules.unique(conversion, member, role)
+    found += conversion_rules.foreign_keys(conversion, member, role)
     found += _carried(member, role)
     return found
 
@@ -14132,50 +14134,6 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     return found
 
 
-def _unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
-    found = []
-    broken = weakened(conversion, member)
-    for index in conversion_form.widened_indexes(conversion, member):
-        kind = "primary key" if index.constraint_type == "p" else "unique rule"
-        definition = widened(index.definition, lacking(index, conversion.keys))
-        if index not in broken:
-            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
-            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
-        elif conversion.allow_weaker_unique:
-            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
-            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
-        elif is_kept(member, index):
-            detail = (
-                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
-                " name the keys as well."
-            )
-            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
-        else:
-            detail = (
-                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
-                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
-            )
-            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
-    return found
-
-
-def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> Finding:
-    wanted = next(
-        (
-            s
-            for _, s in conversion_form.key_steps(conversion, member)
-            if f"CONSTRAINT {Identifier(key.name)} " in s.text
-        ),
-        None,
-    )
-    deferred = wanted is not None and wanted.text.endswith("INITIALLY DEFERRED") and not key.is_deferred
-    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
-    if deferred:
-        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
-    title = "foreign key made composite"
-    return Finding(member.identifier.text, role, NOTICE, title, detail, wanted.text if wanted is not None else None)
-
-
 def _carried(member: Member, role: str) -> list[Finding]:
     """What is carried along; only what a DBA may want to look at."""
     structure = member.structure
@@ -14191,15 +14149,6 @@ def _carried(member: Member, role: str) -> list[Finding]:
         for title, found in parts
         if found
     ]
-
-
-def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
-    side = side_table(conversion, key.parent, key.parent_columns)
-    if side is None:
-        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
-        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
-    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
-    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)
 ''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
 
 from __future__ import annotations
@@ -14621,6 +14570,67 @@ def read(text: str | None) -> Record:
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
     )
+''','plan.conversion_rules': r'''"""What a conversion comes to for unique rules and foreign keys."""
+
+from __future__ import annotations
+
+from ..model import ForeignKey
+from . import conversion_form
+from .conversion import OUTSIDE, Conversion, Member, is_kept, weakened
+from .conversion_finding import ERROR, NOTICE, WARNING, Finding
+from .conversion_steps import side_table
+from .unique import lacking, widened
+
+
+def unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """Primary keys and unique rules, which get the keys."""
+    found = []
+    broken = weakened(conversion, member)
+    for index in conversion_form.widened_indexes(conversion, member):
+        kind = "primary key" if index.constraint_type == "p" else "unique rule"
+        definition = widened(index.definition, lacking(index, conversion.keys))
+        if index not in broken:
+            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
+        elif conversion.allow_weaker_unique:
+            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
+            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
+        elif is_kept(member, index):
+            detail = (
+                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
+                " name the keys as well."
+            )
+            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
+        else:
+            detail = (
+                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
+                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+            )
+            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
+    return found
+
+
+def foreign_keys(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """The foreign keys inside the hierarchy, which get the keys."""
+    made = {key.name: statement.text for key, statement in conversion_form.key_steps(conversion, member)}
+    return [_foreign_key(member, key, made.get(key.name), role) for key in (*member.owners, *member.others)]
+
+
+def _foreign_key(member: Member, key: ForeignKey, statement: str | None, role: str) -> Finding:
+    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
+    if statement is not None and statement.endswith("INITIALLY DEFERRED") and not key.is_deferred:
+        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
+    return Finding(member.identifier.text, role, NOTICE, "foreign key made composite", detail, statement)
+
+
+def outside(conversion: Conversion, key: ForeignKey) -> Finding:
+    """A foreign key of a table that stays outside."""
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
+        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
+    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
+    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)
 ''','plan.conversion_steps': r'''"""A conversion as a list of steps that are stored, and done one after the other."""
 
 from __future__ import annotations
@@ -14630,10 +14640,10 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import ForeignKey
-from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array
 from . import conversion_copy, conversion_form, conversion_switch
 from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
-from .foreign_keys import ACTIONS
+from .foreign_keys import clause
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
@@ -14849,20 +14859,7 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
 
 def outside_key(key: ForeignKey, side: Identifier) -> SQL:
     """A foreign key of another table, made again to what holds its columns."""
-    action = SQL(ACTIONS[key.on_delete])
-    if key.delete_columns:
-        action = compose("{} ({})", action, names(key.delete_columns))
-    deferral = " DEFERRABLE" if key.is_deferrable else ""
-    clause = compose(
-        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
-        names(key.columns),
-        side,
-        names(key.parent_columns),
-        SQL(ACTIONS[key.on_update]),
-        action,
-        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
-    )
-    return add_constraint(SQL(key.child_text), key.name, clause)
+    return add_constraint(SQL(key.child_text), key.name, clause(key, side, key.is_deferred))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
@@ -15984,6 +15981,7 @@ from ..operation import ACCESS_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from . import drift_access, drift_storage
 from .difference import REWRITE, SYNC, Difference, Facts, MissingIndex, Partition
+from .index_statement import create_index_statement
 from .properties import State
 
 
@@ -16074,8 +16072,7 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     for kind, index in wanted.items():
         if kind not in present:
             name = Identifier(naming.unique_derived_name(partition.state.name, index.name))
-            unique = SQL("UNIQUE " if index.is_unique else "")
-            statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
+            statement = create_index_statement(relation, name, SQL(index.definition), is_unique=index.is_unique)
             found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
     for kind, index in present.items():
         if kind not in wanted and kind not in adopted:
@@ -16095,8 +16092,7 @@ def _missing_index(state: State, missing: MissingIndex) -> Difference:
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
-        unique = SQL("UNIQUE " if missing.is_unique else "")
-        create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
+        create = create_index_statement(state.identifier, name, SQL(missing.definition), is_unique=missing.is_unique)
     statements = (create, _attach(state, missing, name.name))
     return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
 
@@ -17513,16 +17509,17 @@ UNBOUNDED = 1 << 30  # deeper than any hierarchy
 
 
 def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
-    """``FOREIGN KEY (...) REFERENCES ...`` of a key inside a hierarchy."""
+    """``FOREIGN KEY (...) REFERENCES ...``."""
     action = SQL(ACTIONS[key.on_delete])
-    if key.on_delete in SETTING_ACTIONS:  # the column list keeps the partition keys from being set, too
+    if key.delete_columns:  # inside a hierarchy they keep the partition keys from being set, too
         action = compose("{} ({})", action, names(key.delete_columns))
     deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
     return compose(
-        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE CASCADE ON DELETE {action}{deferral}",
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE {on_update} ON DELETE {action}{deferral}",
         columns=names(key.columns),
         parent=parent,
         referenced=names(key.parent_columns),
+        on_update=SQL(ACTIONS[key.on_update]),
         action=action,
         deferral=SQL(deferral),
     )
@@ -17946,6 +17943,19 @@ def drop_index(index: GlobalIndex, table: Table, partitions: list[Identifier]) -
     found.append(compose("DROP TABLE {}", index.identifier))
     found.append(compose("DROP FUNCTION IF EXISTS {}()", index.identifier))
     return found
+''','plan.index_statement': r'''"""CREATE INDEX, the one place that composes it."""
+
+from __future__ import annotations
+
+from ..sql import SQL, Composable, compose
+
+
+def create_index_statement(
+    relation: Composable, name: Composable, clauses: Composable, *, is_unique: bool, concurrently: bool = False
+) -> SQL:
+    """An index of a relation; ``clauses`` is what stands behind the relation's name."""
+    unique, how = SQL("UNIQUE " if is_unique else ""), SQL("CONCURRENTLY " if concurrently else "")
+    return compose("CREATE {}INDEX {}{} ON {} {}", unique, how, name, relation, clauses)
 ''','plan.keeping': r'''"""The triggers that keep a global index, and the function that they all call: generated PL/pgSQL.
 
 Statement triggers with transition tables see all rows that a statement on the table writes, cascades included. Row
@@ -18513,6 +18523,7 @@ from ..operation import (
 )
 from ..sql import SQL, Composable, Identifier, compose
 from .alter import Target, on_parent
+from .index_statement import create_index_statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18613,14 +18624,8 @@ def _upper_index(
     name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
     operations = []
     if found is None:
-        unique = SQL("UNIQUE " if wanted.is_unique else "")
-        statement = compose(
-            "CREATE {}INDEX {} ON ONLY {} {}",
-            unique,
-            Identifier(name.name),
-            part.identifier,
-            wanted.clauses,
-        )
+        only = compose("ONLY {}", part.identifier)
+        statement = create_index_statement(only, Identifier(name.name), wanted.clauses, is_unique=wanted.is_unique)
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
         operations.append(_attach(part, above[1], name, found))
@@ -18647,15 +18652,11 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
     yield from (drop_leftover(leaf, index) for index in leftovers(leaf, wanted))
     name = found.identifier if found is not None else Identifier(leaf.schema, wanted.name_for(leaf))
     if found is None:
-        unique = SQL("UNIQUE " if wanted.is_unique else "")
-        statement = compose(
-            "CREATE {}INDEX CONCURRENTLY {} ON {} {}",
-            unique,
-            Identifier(name.name),
-            leaf.identifier,
-            wanted.clauses,
+        own = Identifier(name.name)
+        yield outside(
+            leaf,
+            create_index_statement(leaf.identifier, own, wanted.clauses, is_unique=wanted.is_unique, concurrently=True),
         )
-        yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))
 
 
@@ -19100,6 +19101,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .index_statement import create_index_statement
 from .row_policy import RowPolicy, policy_statement, requalified
 
 CLUSTER_ON = "CLUSTER ON"
@@ -19280,9 +19282,8 @@ def leaf_statements(properties: Properties, schema: str, leaf: str) -> list[SQL]
         if each.target is not None:
             found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
     for index in properties.leaf_indexes:
-        unique = SQL("UNIQUE " if index.is_unique else "")
         index_name = Identifier(naming.unique_derived_name(leaf, index.name))
-        found.append(compose("CREATE {}INDEX {} ON {} {}", unique, index_name, relation, SQL(index.definition)))
+        found.append(create_index_statement(relation, index_name, SQL(index.definition), is_unique=index.is_unique))
     return found
 
 
@@ -21403,12 +21404,12 @@ import json
 
 from .. import errors, naming
 from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, names
+from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, keeping, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
-from .foreign_keys import ACTIONS, SETTING_ACTIONS
+from .foreign_keys import clause
 from .properties import column_statements, storage_clause
 from .slice_form import spans
 from .structure import Index, Structure, add_constraint
@@ -21501,22 +21502,6 @@ def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
     )
 
 
-def _clause(key: ForeignKey, parent: Composable) -> SQL:
-    action = SQL(ACTIONS[key.on_delete])
-    if key.on_delete in SETTING_ACTIONS and key.delete_columns:
-        action = compose("{} ({})", action, names(key.delete_columns))
-    deferral = " DEFERRABLE" if key.is_deferrable else ""
-    return compose(
-        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
-        names(key.columns),
-        parent,
-        names(key.parent_columns),
-        SQL(ACTIONS[key.on_update]),
-        action,
-        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
-    )
-
-
 def parts(
     conversion: Conversion,
     records: dict[int, Record],
@@ -21592,7 +21577,7 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
         working = member.working.identifier
         for key in member.structure.foreign_keys:
             parent = inside.get(key.parent, SQL(key.parent_text))
-            statement = add_constraint(working, key.name, _clause(key, parent))
+            statement = add_constraint(working, key.name, clause(key, parent, key.is_deferred))
             found.append(Part("foreign keys", RUN, working, (statement,), member.oid))
         triggers = conversion_switch.trigger_statements(member)
         if triggers:
@@ -21665,6 +21650,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import SQL, Identifier, Literal, compose, names
+from .index_statement import create_index_statement
 from .properties import storage_clause
 from .structure import Index, Structure, add_constraint
 
@@ -21683,8 +21669,9 @@ def index_statements(structure: Structure, keys: tuple[str, ...]) -> list[SQL]:
         if index.constraint_type is not None:
             found.append(add_constraint(table, index.name, SQL(definition)))
         else:
-            unique = SQL("UNIQUE " if index.is_unique else "")
-            found.append(compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(index.name), table, SQL(definition)))
+            found.append(
+                create_index_statement(table, Identifier(index.name), SQL(definition), is_unique=index.is_unique)
+            )
         if index.comment is not None:
             found.append(
                 compose("COMMENT ON INDEX {} IS {}", Identifier(structure.schema, index.name), Literal(index.comment))
@@ -22109,6 +22096,7 @@ import stat
 import time
 
 from . import database, errors
+from .catalog.server import signed
 from .sql import Identifier, Literal, compose
 
 TYPE_CHECKING = False
@@ -22279,7 +22267,7 @@ def _quoted(value: str) -> str:
 def _prepare(session: Dblink, context: Context, owner: str) -> None:
     """The other session: of this database, which its lock shows; with the owner's rights, and its own settings."""
     lock_class = database.query("SELECT dp._worker_lock_class() AS value")[0]["value"]
-    taken = _ask(session, f"SELECT pg_catalog.pg_try_advisory_lock({lock_class}, {_signed(context.root)})")
+    taken = _ask(session, f"SELECT pg_catalog.pg_try_advisory_lock({lock_class}, {signed(context.root)})")
     pid = _ask(session, "SELECT pg_catalog.pg_backend_pid()")
     holder = database.query("SELECT dp._worker_of($1)::text AS pid", ("oid",), (context.root,))[0]["pid"]
     if taken != "t":
@@ -22301,10 +22289,6 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
 def set_parameter(name: str, value: str) -> None:
     """Set a parameter of the other session."""
     _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
-
-
-def _signed(oid: int) -> int:
-    return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
 def _ask(session: Dblink, query: str) -> str | None:
@@ -22540,7 +22524,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_d2de73e7e0b4', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_5b686d93a2cf', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22559,8 +22543,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_d2de73e7e0b4'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_5b686d93a2cf'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23917,10 +23901,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24253,10 +24237,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24275,10 +24259,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24304,10 +24288,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24329,10 +24313,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24350,10 +24334,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24371,10 +24355,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24405,10 +24389,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24424,10 +24408,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24452,10 +24436,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24487,10 +24471,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24512,10 +24496,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24548,10 +24532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24572,10 +24556,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24592,10 +24576,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24612,10 +24596,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24633,10 +24617,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24654,10 +24638,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24681,10 +24665,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24702,10 +24686,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24722,10 +24706,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24741,10 +24725,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24761,10 +24745,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24780,10 +24764,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24800,10 +24784,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24820,10 +24804,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24840,10 +24824,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24859,10 +24843,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24879,10 +24863,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24914,10 +24898,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24943,10 +24927,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24963,10 +24947,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24992,10 +24976,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25072,10 +25056,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25108,10 +25092,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25136,10 +25120,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25161,10 +25145,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25182,10 +25166,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25203,10 +25187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25227,10 +25211,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25257,10 +25241,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25284,10 +25268,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25305,10 +25289,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25327,10 +25311,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25347,10 +25331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25367,10 +25351,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25387,10 +25371,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5b686d93a2cf'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25539,10 +25523,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25557,10 +25541,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25580,10 +25564,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25612,10 +25596,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25637,10 +25621,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25659,10 +25643,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25682,10 +25666,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25703,10 +25687,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25723,10 +25707,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25743,10 +25727,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25762,10 +25746,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25782,10 +25766,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25801,10 +25785,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25820,10 +25804,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d2de73e7e0b4' not in GD:
+if 'dialog_partition_0_1_0_5b686d93a2cf' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d2de73e7e0b4'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5b686d93a2cf'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -57,7 +57,7 @@ def parse_width(text: str, parameter: str) -> Width:
                 return _positive(Width(number, candidate), text, parameter)
             if candidate in _ALIASES:
                 base, factor = _ALIASES[candidate]
-                return _positive(Width(number * factor, "month" if base == "mon" else base), text, parameter)
+                return _positive(Width(number * factor, base), text, parameter)
     raise errors.InvalidParameter.of(
         parameter,
         text,

@@ -29,7 +29,7 @@ MODULES = {
     "add_column": "columns",
     "drop_column": "columns",
     "rename_column": "columns",
-    "alter_column_type": "columns",
+    "alter_column_type": "column_type",
     "set_default": "columns",
     "drop_default": "columns",
     "set_not_null": "columns",

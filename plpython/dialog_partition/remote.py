@@ -14,6 +14,7 @@ import stat
 import time
 
 from . import database, errors
+from .catalog.server import signed
 from .sql import Identifier, Literal, compose
 
 TYPE_CHECKING = False
@@ -184,7 +185,7 @@ def _quoted(value: str) -> str:
 def _prepare(session: Dblink, context: Context, owner: str) -> None:
     """The other session: of this database, which its lock shows; with the owner's rights, and its own settings."""
     lock_class = database.query("SELECT dp._worker_lock_class() AS value")[0]["value"]
-    taken = _ask(session, f"SELECT pg_catalog.pg_try_advisory_lock({lock_class}, {_signed(context.root)})")
+    taken = _ask(session, f"SELECT pg_catalog.pg_try_advisory_lock({lock_class}, {signed(context.root)})")
     pid = _ask(session, "SELECT pg_catalog.pg_backend_pid()")
     holder = database.query("SELECT dp._worker_of($1)::text AS pid", ("oid",), (context.root,))[0]["pid"]
     if taken != "t":
@@ -206,10 +207,6 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
 def set_parameter(name: str, value: str) -> None:
     """Set a parameter of the other session."""
     _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
-
-
-def _signed(oid: int) -> int:
-    return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 
 def _ask(session: Dblink, query: str) -> str | None:

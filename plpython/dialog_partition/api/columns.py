@@ -1,14 +1,12 @@
-"""add_column, drop_column, rename_column, alter_column_type, set_default, drop_default, set_not_null, drop_not_null."""
+"""add_column, drop_column, rename_column, set_default, drop_default, set_not_null, drop_not_null."""
 
 from __future__ import annotations
 
 from .. import errors, execute, fragments
 from ..catalog import alter as catalog_alter
-from ..catalog import physical_order as catalog_order
 from ..catalog import server as catalog_server
 from ..operation import Operation
 from ..plan import alter as plan
-from ..plan import physical_order as plan_order
 from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
@@ -64,8 +62,8 @@ def add_column(
         _refuse_identity(change, column)
     asked = probing.tried(
         change,
-        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.COLUMN))),
-        lambda copy: catalog_alter.column(copy, probing.COLUMN),
+        lambda copy: plan.alter(copy, plan.add_column_action(column._replace(name=probing.PROBE))),
+        lambda copy: catalog_alter.column(copy, probing.PROBE),
     )
     if present is not None:
         _refuse_differences(change, column_name, asked_differences(column, asked, present))
@@ -137,10 +135,10 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
-    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
+    return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
-def _kept(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
+def with_readable_policies(change: Alteration, rows: list[PlanRow]) -> list[PlanRow]:
     """What was run, when the policies that name columns can still be read."""
     if change.context.mode != execute.DRY_RUN:
         retention.refuse_unreadable(change.target.hierarchy)
@@ -160,8 +158,10 @@ def rename_column(tbl: int, column_name: str, new_name: str, dry_run: bool) -> l
     if not change.is_key(column_name):
         of_template = change.template_has(column_name)
         operations = plan.rename_column(change.target, column_name, new_name, of_template=of_template)
-        return _kept(change, change.run(operations, "column", new_name))
-    return _kept(change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name))
+        return with_readable_policies(change, change.run(operations, "column", new_name))
+    return with_readable_policies(
+        change, change.run(_rename_key(change, column_name, new_name, dry_run), "column", new_name)
+    )
 
 
 def _reach_old_name(change: Alteration, column: str) -> bool:
@@ -192,58 +192,6 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
         )
         operations += [Operation(root.identifier, each, relations=(root.oid,)) for each in trigger]
     return operations
-
-
-def alter_column_type(
-    tbl: int, column_name: str, type: str, using_expression: str | None, search_path: str, dry_run: bool
-) -> list[PlanRow]:
-    """Give a column another type; see sql/functions/alter_column_type.sql.j2."""
-    fragments.check("type", type)
-    if using_expression is not None:
-        fragments.check("using_expression", using_expression)
-    change = Alteration("alter_column_type", tbl, dry_run, search_path)
-    change.column(column_name)
-    asked = probing.tried(
-        change,
-        lambda copy: compose("ALTER TABLE {} ADD COLUMN {} {}", copy, Identifier(probing.COLUMN), SQL(type)),
-        lambda copy: catalog_alter.column(copy, probing.COLUMN),
-    )
-    present = catalog_alter.column(tbl, column_name)
-    of_table = _type_of(asked) != _type_of(present)
-    is_late = change.reach_followers(
-        lambda oid: _type_of(catalog_alter.find_column(oid, column_name)) != _type_of(asked)
-    )
-    if not of_table and not is_late:
-        return change.nothing(f'column "{column_name}" of {change.target.identifier} is of that type already')
-    change.refuse_keys(column_name, "get another type")
-    alter = plan.alter_type_action(column_name, type, using_expression)
-    probing.tried(change, lambda copy: plan.alter(copy, alter), catalog_alter.file_of)
-    operations = plan.alter_column_type(
-        change.target,
-        column_name,
-        type,
-        using_expression,
-        of_table=of_table,
-        of_template=of_table and change.template_has(column_name),
-        writes_anew=change.writes_anew,
-        dependents=present.dependents,
-    )
-    if of_table:
-        operations += _lost_marks(tbl, column_name)
-    return _kept(change, change.run(operations, "column", column_name, drops_views=of_table))
-
-
-def _lost_marks(tbl: int, column_name: str) -> list[Operation]:
-    """Another type makes the indexes anew, and those of partitions lose the mark of the order then."""
-    found: list[Operation] = []
-    for index in catalog_order.indexes(tbl):
-        if index.is_chosen and column_name in index.columns:
-            found += plan_order.mark_operations(index, catalog_order.leaves(index.oid, None))
-    return found
-
-
-def _type_of(column: ColumnFacts | None) -> tuple[str, str | None] | None:
-    return (column.type, column.collation) if column is not None else None
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:

@@ -8,15 +8,15 @@ from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
 from ..operation import Step
 from ..plan import online as plan
+from ..plan.index_statement import create_index_statement
 from ..plan.online import Index, Part, Wanted
-from ..sql import SQL, Identifier, compose
+from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import rolled_back
+from .probing import PROBE, rolled_back
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
-PROBE = "dp_probe"
 
 
 def create_index_concurrently(
@@ -77,8 +77,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return given
-    unique = SQL("UNIQUE " if given.is_unique else "")
-    statement = compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(PROBE), template, SQL(given.definition))
+    statement = create_index_statement(template, Identifier(PROBE), SQL(given.definition), is_unique=given.is_unique)
 
     def made() -> Wanted:
         execute.probe(statement.text, change.context)

@@ -8,6 +8,7 @@ from ..catalog import foreign_keys as catalog_keys
 from ..catalog import guard as catalog_guard
 from ..plan import alter as plan
 from ..plan.asked import IndexFacts
+from ..plan.index_statement import create_index_statement
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
 from . import probing
@@ -51,8 +52,8 @@ def _refuse_another_constraint(change: Alteration, name: str, definition: str) -
     present = catalog_alter.constraint(change.target.table.oid, name)
     asked = probing.tried(
         change,
-        lambda copy: add_constraint_statement(copy, probing.COLUMN, SQL(definition)),
-        lambda copy: catalog_alter.constraint(copy, probing.COLUMN),
+        lambda copy: add_constraint_statement(copy, probing.PROBE, SQL(definition)),
+        lambda copy: catalog_alter.constraint(copy, probing.PROBE),
     )
     if present is not None and present == (asked or "").removesuffix(NOT_VALID):  # valid is more than was asked for
         asked = present
@@ -130,8 +131,8 @@ def refuse_other_index(change: Alteration, name: str, present: IndexFacts, defin
     """The index of that name must be the one that was asked for."""
     asked = probing.tried(
         change,
-        lambda copy: plan.create_index_statement(copy, probing.COLUMN, definition, is_unique=is_unique),
-        lambda copy: catalog_alter.index(copy, probing.COLUMN),
+        lambda copy: create_index_statement(copy, Identifier(probing.PROBE), SQL(definition), is_unique=is_unique),
+        lambda copy: catalog_alter.index(copy, probing.PROBE),
     )
     if asked is None or asked.text != present.text or present.is_of_constraint:
         raise errors.DuplicateObject(

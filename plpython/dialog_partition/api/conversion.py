@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..plan.conversion_findings import Finding
+    from ..plan.conversion_finding import Finding
     from ..plan.declare import Settings
 
 PREMAKE = 4

@@ -210,10 +210,10 @@ def _deparsed(change: Alteration, predicate: str | None) -> tuple[str | None, tu
 
     def build(copy: Identifier) -> SQL:
         return compose(
-            "CREATE INDEX {} ON {} {} WHERE {}", Identifier(probing.COLUMN), copy, SQL(constant), SQL(predicate)
+            "CREATE INDEX {} ON {} {} WHERE {}", Identifier(probing.PROBE), copy, SQL(constant), SQL(predicate)
         )
 
-    return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.COLUMN))
+    return probing.tried(change, build, lambda copy: catalog.predicate(copy, probing.PROBE))
 
 
 def _present(change: Alteration, wanted: keeping.Wanted) -> GlobalIndex | None:

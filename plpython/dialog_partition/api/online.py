@@ -11,7 +11,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import rolled_back
+from .probing import PROBE, rolled_back
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -56,7 +56,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
         return SQL(definition), 0
-    name = "dp_probe"
+    name = PROBE
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..execute import Context, PlanRow
 
 SCOPES = ("closed", "all")
-SAMPLE_PAGES = 100
 
 
 class ClusteringRow(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-COLUMN = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
+PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
 class Rolled(Exception):
@@ -40,7 +40,7 @@ def rolled_back(work: Callable[[], T]) -> T:
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
-    copy = Identifier(table.schema, naming.derived_name(table.name, COLUMN))
+    copy = Identifier(table.schema, naming.derived_name(table.name, PROBE))
 
     def on_copy() -> T:
         execute.probe(compose("CREATE TABLE {} (LIKE {})", copy, table.identifier).text, change.context)

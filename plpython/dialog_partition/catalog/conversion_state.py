@@ -238,16 +238,6 @@ def existing_schemas(schemas: list[str]) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def is_empty_schema(schema: str) -> bool:
-    """Whether nothing is in a schema."""
-    rows = database.query(
-        "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = $1::regnamespace LIMIT 1",
-        ("text",),
-        (Identifier(schema).text,),
-    )
-    return not rows
-
-
 def relation(oid: int) -> database.Row:
     """Name, schema and owner of a table."""
     rows = database.query(

@@ -97,7 +97,7 @@ def point_ranges(moments: list[str], type_name: str, time_zone: str) -> list[tup
 def try_lock(root: int, for_session: bool) -> int | None:
     """Take the lock of a hierarchy; the process that holds it where it cannot be had, None where it could."""
     function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
-    if database.query(f"SELECT {function}(dp._lock_class(), $1::int) AS taken", ("int",), (_signed(root),))[0]["taken"]:
+    if database.query(f"SELECT {function}(dp._lock_class(), $1::int) AS taken", ("int",), (signed(root),))[0]["taken"]:
         return None
     rows = database.query("SELECT dp._lock_holder($1) AS pid", ("oid",), (root,))
     return int(rows[0]["pid"] or 0)
@@ -105,10 +105,11 @@ def try_lock(root: int, for_session: bool) -> int | None:
 
 def unlock(root: int) -> None:
     """Give a session's lock of a hierarchy back."""
-    database.query("SELECT pg_catalog.pg_advisory_unlock(dp._lock_class(), $1::int)", ("int",), (_signed(root),))
+    database.query("SELECT pg_catalog.pg_advisory_unlock(dp._lock_class(), $1::int)", ("int",), (signed(root),))
 
 
-def _signed(oid: int) -> int:
+def signed(oid: int) -> int:
+    """An oid as the integer that an advisory lock takes."""
     return oid - (1 << 32) if oid >= 1 << 31 else oid
 
 

@@ -9,6 +9,7 @@ from ..model import Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
+from .index_statement import create_index_statement
 from .properties import option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
 
@@ -271,15 +272,9 @@ def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operat
     return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
 
 
-def create_index_statement(relation: Composable, name: str, definition: str, *, is_unique: bool) -> SQL:
-    """``CREATE INDEX``."""
-    unique = SQL("UNIQUE " if is_unique else "")
-    return compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(name), relation, SQL(definition))
-
-
 def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
     """An index on the parent, which PostgreSQL makes on all partitions, too; everybody may read meanwhile."""
-    statement = create_index_statement(target.identifier, name, definition, is_unique=is_unique)
+    statement = create_index_statement(target.identifier, Identifier(name), SQL(definition), is_unique=is_unique)
     # where PostgreSQL's own names for the partitions' indexes would be cut or numbered, new slices have better ones
     table = Literal(target.identifier.text)
     named = compose("SELECT dp._name_indexes({}) WHERE dp._index_names_need_help({}::regclass)", table, table)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import errors
-from ..model import ForeignKey
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout
+from . import conversion_form, conversion_layout, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -17,27 +14,11 @@ from .conversion import (
     Conversion,
     Figures,
     Member,
-    is_kept,
     key_columns,
     root_columns,
-    weakened,
 )
-from .conversion_steps import side_table
+from .conversion_finding import ERROR, NOTICE, WARNING, Finding
 from .remakable import check_can_be_remade
-from .unique import lacking, widened
-
-ERROR, WARNING, NOTICE = "error", "warning", "notice"
-
-
-class Finding(NamedTuple):
-    """A row of dp.plan_conversion."""
-
-    tbl: str
-    role: str
-    severity: str
-    finding: str
-    detail: str
-    statement: str | None
 
 
 def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
@@ -54,7 +35,7 @@ def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: i
         detail = f"{why} It refers to the hierarchy by its primary key alone and cannot be converted along."
         found.append(Finding(name_text, OUTSIDE, ERROR, "cannot belong", detail, None))
     for key in conversion.outside:
-        found.append(_outside(conversion, key))
+        found.append(conversion_rules.outside(conversion, key))
     root = conversion.root.identifier.text
     for each in conversion.dependents:
         way = "is dropped and made again" if each.drop is not None else "is replaced"
@@ -140,9 +121,8 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
         found.append(Finding(name, role, ERROR, "row type in use", detail, None))
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
-    found += _unique(conversion, member, role)
-    for key in (*member.owners, *member.others):
-        found.append(_foreign_key(conversion, member, key, role))
+    found += conversion_rules.unique(conversion, member, role)
+    found += conversion_rules.foreign_keys(conversion, member, role)
     found += _carried(member, role)
     return found
 
@@ -258,50 +238,6 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     return found
 
 
-def _unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
-    found = []
-    broken = weakened(conversion, member)
-    for index in conversion_form.widened_indexes(conversion, member):
-        kind = "primary key" if index.constraint_type == "p" else "unique rule"
-        definition = widened(index.definition, lacking(index, conversion.keys))
-        if index not in broken:
-            detail = f'{kind} "{index.name}" gets the keys; it refuses the same rows, for it holds a parent\'s key.'
-            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} widened", detail, definition))
-        elif conversion.allow_weaker_unique:
-            detail = f'{kind} "{index.name}" gets the keys: equal values are accepted in two partitions.'
-            found.append(Finding(member.identifier.text, role, WARNING, f"{kind} weaker", detail, definition))
-        elif is_kept(member, index):
-            detail = (
-                f'{kind} "{index.name}" gets the keys; a global index keeps it over all partitions. ON CONFLICT must'
-                " name the keys as well."
-            )
-            found.append(Finding(member.identifier.text, role, NOTICE, f"{kind} kept", detail, definition))
-        else:
-            detail = (
-                f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
-                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
-            )
-            found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
-    return found
-
-
-def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> Finding:
-    wanted = next(
-        (
-            s
-            for _, s in conversion_form.key_steps(conversion, member)
-            if f"CONSTRAINT {Identifier(key.name)} " in s.text
-        ),
-        None,
-    )
-    deferred = wanted is not None and wanted.text.endswith("INITIALLY DEFERRED") and not key.is_deferred
-    detail = f'Foreign key "{key.name}" gets the keys, and ON UPDATE CASCADE.'
-    if deferred:
-        detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
-    title = "foreign key made composite"
-    return Finding(member.identifier.text, role, NOTICE, title, detail, wanted.text if wanted is not None else None)
-
-
 def _carried(member: Member, role: str) -> list[Finding]:
     """What is carried along; only what a DBA may want to look at."""
     structure = member.structure
@@ -317,12 +253,3 @@ def _carried(member: Member, role: str) -> list[Finding]:
         for title, found in parts
         if found
     ]
-
-
-def _outside(conversion: Conversion, key: ForeignKey) -> Finding:
-    side = side_table(conversion, key.parent, key.parent_columns)
-    if side is None:
-        detail = f'Foreign key "{key.name}" refers to columns that no global index holds. Drop it first.'
-        return Finding(key.child_text, OUTSIDE, ERROR, "foreign key from outside", detail, None)
-    detail = f'Foreign key "{key.name}" will refer to the global index {side}, whose entries go with their rows.'
-    return Finding(key.child_text, OUTSIDE, NOTICE, "foreign key from outside", detail, None)

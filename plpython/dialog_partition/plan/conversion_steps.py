@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import ForeignKey
-from ..sql import SQL, Composable, Identifier, Literal, compose, name_array, names
+from ..sql import SQL, Composable, Identifier, Literal, compose, name_array
 from . import conversion_copy, conversion_form, conversion_switch
 from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
-from .foreign_keys import ACTIONS
+from .foreign_keys import clause
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
@@ -226,20 +226,7 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
 
 def outside_key(key: ForeignKey, side: Identifier) -> SQL:
     """A foreign key of another table, made again to what holds its columns."""
-    action = SQL(ACTIONS[key.on_delete])
-    if key.delete_columns:
-        action = compose("{} ({})", action, names(key.delete_columns))
-    deferral = " DEFERRABLE" if key.is_deferrable else ""
-    clause = compose(
-        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
-        names(key.columns),
-        side,
-        names(key.parent_columns),
-        SQL(ACTIONS[key.on_update]),
-        action,
-        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
-    )
-    return add_constraint(SQL(key.child_text), key.name, clause)
+    return add_constraint(SQL(key.child_text), key.name, clause(key, side, key.is_deferred))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:

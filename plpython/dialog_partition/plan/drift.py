@@ -10,6 +10,7 @@ from ..operation import ACCESS_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from . import drift_access, drift_storage
 from .difference import REWRITE, SYNC, Difference, Facts, MissingIndex, Partition
+from .index_statement import create_index_statement
 from .properties import State
 
 
@@ -100,8 +101,7 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     for kind, index in wanted.items():
         if kind not in present:
             name = Identifier(naming.unique_derived_name(partition.state.name, index.name))
-            unique = SQL("UNIQUE " if index.is_unique else "")
-            statement = compose("CREATE {}INDEX {} ON {} {}", unique, name, relation, SQL(index.definition))
+            statement = create_index_statement(relation, name, SQL(index.definition), is_unique=index.is_unique)
             found.append(Difference(relation, "index", index.name, index.definition, None, (statement,)))
     for kind, index in present.items():
         if kind not in wanted and kind not in adopted:
@@ -121,8 +121,7 @@ def _missing_index(state: State, missing: MissingIndex) -> Difference:
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
-        unique = SQL("UNIQUE " if missing.is_unique else "")
-        create = compose("CREATE {}INDEX {} ON {} {}", unique, name, state.identifier, SQL(missing.definition))
+        create = create_index_statement(state.identifier, name, SQL(missing.definition), is_unique=missing.is_unique)
     statements = (create, _attach(state, missing, name.name))
     return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
 

@@ -16,16 +16,17 @@ UNBOUNDED = 1 << 30  # deeper than any hierarchy
 
 
 def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
-    """``FOREIGN KEY (...) REFERENCES ...`` of a key inside a hierarchy."""
+    """``FOREIGN KEY (...) REFERENCES ...``."""
     action = SQL(ACTIONS[key.on_delete])
-    if key.on_delete in SETTING_ACTIONS:  # the column list keeps the partition keys from being set, too
+    if key.delete_columns:  # inside a hierarchy they keep the partition keys from being set, too
         action = compose("{} ({})", action, names(key.delete_columns))
     deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
     return compose(
-        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE CASCADE ON DELETE {action}{deferral}",
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE {on_update} ON DELETE {action}{deferral}",
         columns=names(key.columns),
         parent=parent,
         referenced=names(key.parent_columns),
+        on_update=SQL(ACTIONS[key.on_update]),
         action=action,
         deferral=SQL(deferral),
     )

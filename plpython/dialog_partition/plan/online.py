@@ -18,6 +18,7 @@ from ..operation import (
 )
 from ..sql import SQL, Composable, Identifier, compose
 from .alter import Target, on_parent
+from .index_statement import create_index_statement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,14 +119,8 @@ def _upper_index(
     name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
     operations = []
     if found is None:
-        unique = SQL("UNIQUE " if wanted.is_unique else "")
-        statement = compose(
-            "CREATE {}INDEX {} ON ONLY {} {}",
-            unique,
-            Identifier(name.name),
-            part.identifier,
-            wanted.clauses,
-        )
+        only = compose("ONLY {}", part.identifier)
+        statement = create_index_statement(only, Identifier(name.name), wanted.clauses, is_unique=wanted.is_unique)
         operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
     if above is not None:
         operations.append(_attach(part, above[1], name, found))
@@ -152,15 +147,11 @@ def _leaf_steps(leaf: Part, wanted: Wanted, above: tuple[int, Identifier], attac
     yield from (drop_leftover(leaf, index) for index in leftovers(leaf, wanted))
     name = found.identifier if found is not None else Identifier(leaf.schema, wanted.name_for(leaf))
     if found is None:
-        unique = SQL("UNIQUE " if wanted.is_unique else "")
-        statement = compose(
-            "CREATE {}INDEX CONCURRENTLY {} ON {} {}",
-            unique,
-            Identifier(name.name),
-            leaf.identifier,
-            wanted.clauses,
+        own = Identifier(name.name)
+        yield outside(
+            leaf,
+            create_index_statement(leaf.identifier, own, wanted.clauses, is_unique=wanted.is_unique, concurrently=True),
         )
-        yield outside(leaf, statement)
     attached.append(_attach(leaf, above[1], name, found))
 
 

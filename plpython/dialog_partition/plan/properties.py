@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .index_statement import create_index_statement
 from .row_policy import RowPolicy, policy_statement, requalified
 
 CLUSTER_ON = "CLUSTER ON"
@@ -191,9 +192,8 @@ def leaf_statements(properties: Properties, schema: str, leaf: str) -> list[SQL]
         if each.target is not None:
             found.append(compose("ALTER STATISTICS {} SET STATISTICS {}", statistics, Literal(each.target)))
     for index in properties.leaf_indexes:
-        unique = SQL("UNIQUE " if index.is_unique else "")
         index_name = Identifier(naming.unique_derived_name(leaf, index.name))
-        found.append(compose("CREATE {}INDEX {} ON {} {}", unique, index_name, relation, SQL(index.definition)))
+        found.append(create_index_statement(relation, index_name, SQL(index.definition), is_unique=index.is_unique))
     return found
 
 

@@ -6,12 +6,12 @@ import json
 
 from .. import errors, naming
 from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, names
+from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, keeping, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
-from .foreign_keys import ACTIONS, SETTING_ACTIONS
+from .foreign_keys import clause
 from .properties import column_statements, storage_clause
 from .slice_form import spans
 from .structure import Index, Structure, add_constraint
@@ -104,22 +104,6 @@ def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
     )
 
 
-def _clause(key: ForeignKey, parent: Composable) -> SQL:
-    action = SQL(ACTIONS[key.on_delete])
-    if key.on_delete in SETTING_ACTIONS and key.delete_columns:
-        action = compose("{} ({})", action, names(key.delete_columns))
-    deferral = " DEFERRABLE" if key.is_deferrable else ""
-    return compose(
-        "FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}",
-        names(key.columns),
-        parent,
-        names(key.parent_columns),
-        SQL(ACTIONS[key.on_update]),
-        action,
-        SQL(deferral + (" INITIALLY DEFERRED" if key.is_deferred else "")),
-    )
-
-
 def parts(
     conversion: Conversion,
     records: dict[int, Record],
@@ -195,7 +179,7 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
         working = member.working.identifier
         for key in member.structure.foreign_keys:
             parent = inside.get(key.parent, SQL(key.parent_text))
-            statement = add_constraint(working, key.name, _clause(key, parent))
+            statement = add_constraint(working, key.name, clause(key, parent, key.is_deferred))
             found.append(Part("foreign keys", RUN, working, (statement,), member.oid))
         triggers = conversion_switch.trigger_statements(member)
         if triggers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import SQL, Identifier, Literal, compose, names
+from .index_statement import create_index_statement
 from .properties import storage_clause
 from .structure import Index, Structure, add_constraint
 
@@ -22,8 +23,9 @@ def index_statements(structure: Structure, keys: tuple[str, ...]) -> list[SQL]:
         if index.constraint_type is not None:
             found.append(add_constraint(table, index.name, SQL(definition)))
         else:
-            unique = SQL("UNIQUE " if index.is_unique else "")
-            found.append(compose("CREATE {}INDEX {} ON {} {}", unique, Identifier(index.name), table, SQL(definition)))
+            found.append(
+                create_index_statement(table, Identifier(index.name), SQL(definition), is_unique=index.is_unique)
+            )
         if index.comment is not None:
             found.append(
                 compose("COMMENT ON INDEX {} IS {}", Identifier(structure.schema, index.name), Literal(index.comment))
