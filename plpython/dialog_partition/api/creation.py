@@ -33,6 +33,7 @@ class Creation(NamedTuple):
     lacking: Lacking
     unfinished: list[Unfinished]  # what kills left of such slices, empty
     refused: list[errors.PartitionError]
+    properties: dict[int, Properties]  # what new leaves of each table get; empty where none are needed
 
 
 def create(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> bool:
@@ -63,10 +64,11 @@ def judge(hierarchy: Hierarchy, new: list[SliceSpec], call: Context) -> Creation
     now = window.current_point(hierarchy)
     possible = [spec for spec in needed if spec not in in_the_way]
     possible.sort(key=lambda spec: now is not None and spec.upper is not None and spec.upper.point <= now)
-    fitting, too_many = _within_budget(hierarchy, possible, lacking, call)
+    properties = all_properties(hierarchy) if possible else {}
+    fitting, too_many = _within_budget(hierarchy, possible, lacking, properties, call)
     if too_many is not None:
         refused.append(too_many)
-    return Creation(fitting, lacking, unfinished, refused)
+    return Creation(fitting, lacking, unfinished, refused, properties)
 
 
 def lacks_leaves(hierarchy: Hierarchy) -> bool:
@@ -88,14 +90,13 @@ def repair(hierarchy: Hierarchy, call: Context) -> bool:
 
 def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
     """Create what can be; whether there was anything to do."""
-    needed, lacking, unfinished, _ = creation
+    needed, lacking, unfinished, _, properties = creation
     facts = catalog_slices.default_facts(hierarchy)
     calls.run_in_procedure(plan_default.leftover_steps(hierarchy, needed, facts), call)
     for identifier, leaves in unfinished:
         calls.run_in_procedure(plan.drop_unfinished_steps(identifier, leaves, call.lock_budget), call)
     if not needed:
         return bool(unfinished)
-    properties = all_properties(hierarchy)
     for spec in needed:
         guarded = bool(facts) and not spec.is_default
         if guarded:
@@ -128,12 +129,15 @@ def lacking_slices(hierarchy: Hierarchy, wanted: list[SliceSpec]) -> Lacking:
 
 
 def _within_budget(
-    hierarchy: Hierarchy, needed: list[SliceSpec], lacking: Lacking, call: Context
+    hierarchy: Hierarchy,
+    needed: list[SliceSpec],
+    lacking: Lacking,
+    properties: dict[int, Properties],
+    call: Context,
 ) -> tuple[list[SliceSpec], errors.PartitionError | None]:
     """The first of the slices, as many as can be locked when all of them are there; and why the others cannot be."""
     if not needed:
         return needed, None
-    properties = all_properties(hierarchy)
     largest = max(needed, key=lambda spec: spec.modulus)
     dearest = {}
     for table in hierarchy.tables:
