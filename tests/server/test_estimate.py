@@ -34,15 +34,12 @@ class Row(NamedTuple):
 @pytest.fixture(scope="module")
 def databases(server: Server) -> Iterator[dict[str, Database]]:
     """A family of five months by four leaves in both key forms."""
-    found = {}
-    for form in ("exact", "slice"):
-        found[form] = Database.create(server, f"estimate_{form}")
-        owner = found[form].connect(**{"dp.now": "2025-06-15 00:00+00"})
-        family.declare(owner, form, hash_partitions=MODULUS)
+
+    def prepare(owner: psycopg.Connection[Any]) -> None:
         owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-06-01')")
-    yield found
-    for database in found.values():
-        database.drop()
+
+    with family.in_both_forms(server, "estimate", prepare, hash_partitions=MODULUS) as found:
+        yield found
 
 
 @pytest.fixture(params=["exact", "slice"])

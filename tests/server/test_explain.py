@@ -31,17 +31,14 @@ class Said(NamedTuple):
 @pytest.fixture(scope="module")
 def databases(server: Server) -> Iterator[dict[str, Database]]:
     """A family of six months by four leaves, with rows in one, in both key forms."""
-    found = {}
-    for form in ("exact", "slice"):
-        found[form] = Database.create(server, f"explain_{form}")
-        owner = found[form].connect(**{"dp.now": "2025-06-15 00:00+00"})
-        family.declare(owner, form, hash_partitions=MODULUS)
+
+    def prepare(owner: psycopg.Connection[Any]) -> None:
         owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-07-01')")
         family.fill(owner, "2025-05-10 12:00+00", 1, 20)
         owner.execute('ANALYZE "Dialog", "Activity", "Actor"')
-    yield found
-    for database in found.values():
-        database.drop()
+
+    with family.in_both_forms(server, "explain", prepare, hash_partitions=MODULUS) as found:
+        yield found
 
 
 @pytest.fixture(params=["exact", "slice"])

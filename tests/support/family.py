@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+
+from tests.support.database import Database
+from tests.support.server import Server
 
 TABLES = ("Dialog", "Activity", "Actor")
 
@@ -30,6 +35,22 @@ def declare(connection: psycopg.Connection[Any], key_form: str = "exact", **opti
     connection.execute("SELECT dp.register_child('\"Activity\"', '\"Dialog\"')")
     connection.execute("SELECT dp.register_child('\"Actor\"', '\"Activity\"')")
     connection.execute("SELECT dp.register_child('\"Actor\"', '\"Dialog\"')")
+
+
+@contextmanager
+def in_both_forms(
+    server: Server, name: str, prepare: Callable[[psycopg.Connection[Any]], object], **options: object
+) -> Iterator[dict[str, Database]]:
+    """A database for each key form with a family that ``prepare`` fills, for tests that leave nothing behind."""
+    found = {}
+    for form in ("exact", "slice"):
+        found[form] = Database.create(server, f"{name}_{form}")
+        owner = found[form].connect(**{"dp.now": "2025-06-15 00:00+00"})
+        declare(owner, form, **options)
+        prepare(owner)
+    yield found
+    for database in found.values():
+        database.drop()
 
 
 def key_column(connection: psycopg.Connection[Any]) -> str:
