@@ -293,6 +293,14 @@ def test_reindex_builds_every_leaf_anew(owner: Connection, connection: str) -> N
     create(owner, connection)
     files = "SELECT relname, relfilenode FROM pg_class WHERE relname ~ '_h0._event_body$' ORDER BY 1"
     before = owner.execute(files).fetchall()
+    call(owner, "CALL dp.reindex_concurrently", "event", INDEX, connection=connection, dry_run=True)
+    printed = owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()
+    assert owner.execute(files).fetchall() == before, "a dry run changes nothing"
+    for (statement,) in printed:
+        owner.execute(statement)
+    after = owner.execute(files).fetchall()
+    assert not set(before) & set(after)
+    before = after
     call(owner, "CALL dp.reindex_concurrently", "event", INDEX, connection=connection)
     after = owner.execute(files).fetchall()
     assert len(after) == 6

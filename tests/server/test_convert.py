@@ -272,11 +272,19 @@ def _stop_before_the_exchange(plain: Database, owner: Connection) -> None:
         admin.execute("DROP SCHEMA public_converted")
 
 
-def test_given_up_nothing_is_left(plain: Database) -> None:
+@pytest.mark.parametrize("way", ["called", "printed"])
+def test_given_up_nothing_is_left(plain: Database, way: str) -> None:
     owner = plain.connect()
     before, described = contents(plain), definitions(plain)
     _stop_before_the_exchange(plain, owner)
-    owner.execute("CALL dp.cancel_conversion('event')")
+    if way == "called":
+        owner.execute("CALL dp.cancel_conversion('event')")
+    else:
+        owner.execute("CALL dp.cancel_conversion('event', dry_run => true)")
+        printed = owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()
+        assert plain.value("SELECT count(*) FROM dp.conversion_config") == 1, "a dry run changes nothing"
+        for (statement,) in printed:
+            owner.execute(statement)
     assert contents(plain) == before
     assert definitions(plain) == described
     for table in ("hierarchy_config", "table_config", "conversion_config", "conversion_table", "conversion_step"):

@@ -56,6 +56,12 @@ CASES = {
     ),
     "register_child": (DECLARED, "SELECT {columns} FROM dp.register_child('other', 'event'{dry})"),
     "register_child, with slices": (FILLED, "SELECT {columns} FROM dp.register_child('other', 'event'{dry})"),
+    "register_reference": (
+        DECLARED
+        + "CREATE TABLE shared (id int PRIMARY KEY); ALTER TABLE item ADD FOREIGN KEY (kind) REFERENCES shared;",
+        "SELECT {columns} FROM dp.register_reference('shared'{dry})",
+    ),
+    "adopt": (FILLED + "SELECT dp.forget('event');", "SELECT {columns} FROM dp.adopt('event'{adopted}{dry})"),
     "create_slices": (DECLARED, "CALL dp.create_slices('event', '2025-01-01', '2025-03-01'{dry})"),
     "create_slices, some missing": (
         FILLED + "DROP TABLE item_2025_01; DROP TABLE item_2025_02_h01;",
@@ -314,6 +320,7 @@ def test_the_printed_statements_do_what_the_call_does(db: Database, twin: Databa
     clock = "SET dp.now = '2025-04-10 00:00+00';\n"
     statement = statement.replace("{connection}", connection)
     call = statement.replace("{form}", form).replace("{key}", places["key"])
+    call = call.replace("{adopted}", "" if exact else ", range_key => 'at', bucket => '1 month'")
     db.server.psql(db.name, clock + call.replace("{columns}", "*").replace("{dry}", "") + ";", "owner")
     dry = call.replace("{columns}", "statement").replace("{dry}", ", dry_run => true")
     start = picture(twin)

@@ -98,6 +98,7 @@ def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     row = catalog.relation(root)
     _check_owner(row["name"], row["owner"])
     call = calls.context(name, root, row["name"], row["owner"], execute.mode_of(dry_run, True))
+    call = call._replace(is_schema_change=True)
     if dry_run:
         return call
     execute.commit(call)
