@@ -78,7 +78,7 @@ def load(database: Database, dialogs: int, orphans: int = ORPHANS) -> Before:
     """Make the plain tables with rows, and look at them."""
     owner = database.connect(jit="off")
     owner.prepare_threshold = None
-    for script in dialogporten.loading(dialogs, FIRST, NOW, grows=True, further=dialogs // 100, orphans=orphans):
+    for script in dialogporten.loading(dialogs, FIRST, NOW, grows=2, further=dialogs // 100, orphans=orphans):
         owner.execute(script)
     owner.execute("ANALYZE")
     columns = checksums.columns(owner, TABLES + (VIEWS if dialogs <= 1000 else ()))
