@@ -26,18 +26,18 @@ BEGIN
 END
 $$;
 
--- The first page of all, with what becomes visible later.
-CREATE FUNCTION labelled_of_party(party text, today timestamptz, wanted bigint)
+CREATE FUNCTION labelled_of_party(party text, moment timestamptz, wanted bigint)
 RETURNS SETOF "Dialog" LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    lower_bound date := date_trunc('month', today AT TIME ZONE 'UTC');
-    upper_bound date := 'infinity';
+    lower_bound date := date_trunc('month', moment AT TIME ZONE 'UTC');
+    upper_bound date := lower_bound + interval '1 month';
     found bigint;
 BEGIN
     FOR step IN 1 .. 6 LOOP
         RETURN QUERY SELECT d.* FROM "Dialog" AS d
         WHERE d."Party" = party AND d."ContentUpdatedAtSlice" >= lower_bound AND d."ContentUpdatedAtSlice" < upper_bound
-            AND d."Deleted" = false AND d."SystemLabelsMask" <> ALL (ARRAY[0, 2, 4, 8, 16])
+            AND d."Deleted" = false AND d."ContentUpdatedAt" <= moment
+            AND d."SystemLabelsMask" <> ALL (ARRAY[0, 2, 4, 8, 16])
         ORDER BY d."ContentUpdatedAt" DESC, d."Id" DESC LIMIT wanted;
         GET DIAGNOSTICS found = ROW_COUNT;
         wanted := wanted - found;
