@@ -1,4 +1,4 @@
-"""The application's queries on Dialogporten's 22 tables: as they were on plain tables, rewritten on partitioned ones."""
+"""The application's queries on Dialogporten's 22 tables: as they were on plain ones, rewritten on partitioned ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def given(plain: Connection, partitioned: Connection) -> forms.Given:
     found: forms.Given = queries.values(plain, FIRST, NOW)
     found["dialog"], found["party"] = plain.execute(
         'SELECT "Id", "Party" FROM "Dialog" WHERE "ContentUpdatedAt" < %s AND NOT "Deleted"'
-        " AND right(\"ExternalReference\", 1) = '0' ORDER BY \"ContentUpdatedAt\" DESC LIMIT 1",
+        ' AND right("ExternalReference", 1) = \'0\' ORDER BY "ContentUpdatedAt" DESC LIMIT 1',
         (NOW,),
     ).fetchall()[0]
     found["revision"] = value(plain, 'SELECT "Revision" FROM "Dialog" WHERE "Id" = %s', found["dialog"])
@@ -50,7 +50,9 @@ def given(plain: Connection, partitioned: Connection) -> forms.Given:
 def slices(partitioned: Connection) -> list[tuple[date, date]]:
     """The bounds of the slices that hold what is older than now, the newest first."""
     found = partitioned.execute(
-        "SELECT lower_bound::date, upper_bound::date FROM dp.slice WHERE tbl = %s::regclass AND is_attached ORDER BY 1 DESC", (ROOT,)
+        "SELECT lower_bound::date, upper_bound::date FROM dp.slice WHERE tbl = %s::regclass AND is_attached"
+        " ORDER BY 1 DESC",
+        (ROOT,),
     ).fetchall()
     assert len(found) == SLICES, f"{len(found)} slices"
     return [(lower, upper) for lower, upper in found if str(lower) < NOW]

@@ -30,7 +30,7 @@ _KEYS = f'{{0}}."{SLICE_KEY}" = %(slice)s AND {{0}}."Party" = %(party)s'
 def _bound(query: str, *aliases: str) -> str:
     """A query whose joins name the keys of each table; they are known from the dialog that was read before."""
     for alias in aliases:
-        query = query.replace(f' AS {alias} ON ', f" AS {alias} ON {_KEYS.format(alias)} AND ")
+        query = query.replace(f" AS {alias} ON ", f" AS {alias} ON {_KEYS.format(alias)} AND ")
     first = query.split(" AS ", 1)[1].split(maxsplit=1)[0]
     return query.replace("WHERE ", f"WHERE {_KEYS.format(first)} AND ")
 
@@ -126,10 +126,12 @@ WRITES = (
     _insert("insert a service owner's context", "DialogServiceOwnerContext", '"DialogId"', "%(new_dialog)s"),
     Write(
         "update the content's time",
-        (update := """
+        (
+            update := """
             UPDATE "Dialog" SET "ContentUpdatedAt" = %(now)s, "UpdatedAt" = %(now)s, "Revision" = gen_random_uuid(),
                 "IsSeenSinceLastContentUpdate" = false
-            WHERE "Id" = %(dialog)s AND "Revision" = %(revision)s"""),
+            WHERE "Id" = %(dialog)s AND "Revision" = %(revision)s"""
+        ),
         update + f' AND "{SLICE_KEY}" = %(slice)s AND "Party" = %(party)s',
     ),
     _insert("append an activity", "DialogActivity", '"Id", "DialogId", "TypeId"', "%(new_activity)s, %(dialog)s, 1"),
