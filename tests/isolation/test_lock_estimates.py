@@ -17,7 +17,7 @@ Connection = psycopg.Connection[Any]
 
 LARGE = "-c max_locks_per_transaction=4000"
 TINY = "-c max_locks_per_transaction=10 -c max_connections=5"
-SLICES = ("2024-01-01", "2024-07-01")
+FIRST = "2024-01-01"
 LEAVES = 3
 MONTH, DETACHED = "2024-03-01", "2024-05-01"
 HELD = (
@@ -31,6 +31,7 @@ class Shape(NamedTuple):
 
     root: str
     calls: tuple[str, ...]
+    end: str = "2025-01-01"  # of its slices
 
 
 SHAPES = {
@@ -38,7 +39,7 @@ SHAPES = {
     "child": Shape("event", ("detach", "drop", "attach", "drain", "register")),
     "diamond": Shape('"Dialog"', ("detach", "drop", "attach")),
     "itself": Shape("event", ("detach", "drop", "attach")),
-    "dialogporten": Shape('"Dialog"', ("detach", "drop", "attach")),
+    "dialogporten": Shape('"Dialog"', ("detach", "drop", "attach"), "2024-07-01"),
 }
 CASES = [(name, call) for name, shape in SHAPES.items() for call in shape.calls]
 
@@ -58,7 +59,7 @@ def declare(owner: Connection, name: str) -> None:
         if name == "itself":
             owner.execute("ALTER TABLE event ADD up bigint")
             owner.execute("SELECT dp.register_child('event', 'event', '{up}', 'SET NULL')")
-    hierarchies.create_slices(owner, *SLICES, SHAPES[name].root)
+    hierarchies.create_slices(owner, FIRST, SHAPES[name].end, SHAPES[name].root)
 
 
 def make(call: str, root: str, *, dry_run: bool) -> str:
