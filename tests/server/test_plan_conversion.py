@@ -57,7 +57,8 @@ def test_too_many_leaves_are_told_with_how_many_would_fit(owner: Connection) -> 
     assert told.endswith("or take hash_partitions => 2, or wider slices.")
     assert details(owner, finding, ", slice => '1 month', hash_partitions => 2") == {}
     assert details(owner, finding, ", slice => '1 month', hash_partitions => 4") != {}
-    assert details(owner, finding, ", slice => '1 day', hash_partitions => 2")["event"].endswith("or take wider slices.")
+    daily = details(owner, finding, ", slice => '1 day', hash_partitions => 2")["event"]
+    assert daily.endswith("or take wider slices.")
 
 
 def test_what_becomes_of_the_unique_rules(owner: Connection) -> None:
