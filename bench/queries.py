@@ -14,6 +14,7 @@ from tests.support.database import Database
 from tests.support.dialogporten import HASH_KEY, RANGE_KEY, ROOT, SLICE_KEY, forms, queries
 
 SLICES, LEAVES, WIDTH = 60, 16, "1 month"
+BEGIN, END = "2020-09-01", "2025-09-01"  # of the slices; the oldest hold nothing
 DIALOGS, PARTIES, GROWS = 10_000, 25, 8
 FIRST, NOW = "2020-10-01 00:00+00", "2025-06-15 12:00+00"
 READS, SCATTERED_READS, TRANSACTIONS = 101, 21, 51
@@ -28,6 +29,7 @@ def convert(connection: Connection) -> None:
         "CALL dp.convert(%s, %s, %s, key_form => 'slice', slice => %s, hash_partitions => %s)",
         (ROOT, RANGE_KEY, HASH_KEY, WIDTH, LEAVES),
     )
+    connection.execute("CALL dp.create_slices(%s, %s, %s)", (ROOT, BEGIN, END))
     connection.execute(forms.FUNCTIONS)  # type: ignore[arg-type]
 
 
@@ -54,7 +56,7 @@ def slices(partitioned: Connection) -> list[tuple[date, date]]:
         " ORDER BY 1 DESC",
         (ROOT,),
     ).fetchall()
-    assert len(found) == SLICES, f"{len(found)} slices"
+    assert len(found) >= SLICES, f"{len(found)} slices"
     return [(lower, upper) for lower, upper in found if str(lower) < NOW]
 
 
@@ -83,9 +85,11 @@ def reads(plain: Connection, partitioned: Connection, asked: forms.Given) -> lis
 
 
 def scattered(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
-    """What belongs to twenty dialogs that lie in as many leaves: each leaf costs planning."""
-    ids = plain.execute('SELECT "Id" FROM "Dialog" ORDER BY md5("Id"::text) LIMIT 20').fetchall()
-    everywhere = {**asked, "dialogs": [row[0] for row in ids]}
+    """What belongs to twenty dialogs of anybody, in about as many leaves: each leaf costs planning."""
+    ids = [row[0] for row in plain.execute('SELECT "Id" FROM "Dialog" ORDER BY md5("Id"::text) LIMIT 20').fetchall()]
+    pairs = f'SELECT count(DISTINCT ("{SLICE_KEY}", "{HASH_KEY}")) FROM "Dialog_Id_global" WHERE "Id" = ANY (%s)'
+    number = value(partitioned, pairs, ids)
+    everywhere = {**asked, "dialogs": ids}
     results = []
     for each in ("content", "latest activity"):
 
@@ -97,7 +101,8 @@ def scattered(plain: Connection, partitioned: Connection, asked: forms.Given) ->
 
         assert new() == old(), each
         before, after = interleaved(SCATTERED_READS, old, new)
-        results.append(Result("queries", f"{each}, dialogs of 20 leaves", after, "ms", BASELINE, before))
+        told = f"{each}, 20 dialogs with {number} pairs of keys"
+        results.append(Result("queries", told, after, "ms", BASELINE, before))
     return results
 
 

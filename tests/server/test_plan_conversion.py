@@ -51,6 +51,16 @@ def test_the_layout_follows_the_rows(owner: Connection) -> None:
     assert "A root row has 18.0 rows below it" in details(owner, "key form")["event"]
 
 
+def test_too_many_leaves_are_told_with_how_many_would_fit(owner: Connection) -> None:
+    finding = "too many leaves"
+    told = details(owner, finding, ", slice => '1 month', hash_partitions => 16")["event"]
+    assert told.endswith("or take hash_partitions => 2, or wider slices.")
+    assert details(owner, finding, ", slice => '1 month', hash_partitions => 2") == {}
+    assert details(owner, finding, ", slice => '1 month', hash_partitions => 4") != {}
+    daily = details(owner, finding, ", slice => '1 day', hash_partitions => 2")["event"]
+    assert daily.endswith("or take wider slices.")
+
+
 def test_what_becomes_of_the_unique_rules(owner: Connection) -> None:
     kept = [(row[0], row[3]) for row in plan(owner) if "global index keeps it" in row[4]]
     assert kept == [

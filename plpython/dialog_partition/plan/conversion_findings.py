@@ -79,9 +79,12 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
     if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
         needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        smaller = conversion_layout.largest_fitting(list(conversion.ranges), partitions, lock_budget)
+        fits = conversion_layout.fits(list(conversion.ranges), smaller, lock_budget)
+        fewer = f"take hash_partitions => {smaller}, or wider slices" if fits else "take wider slices"
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
-            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or {fewer}."
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
