@@ -10922,7 +10922,14 @@ def describe(error: Exception) -> str:
 
 def set_local(name: str, value: str) -> None:
     """Set a parameter until the end of the transaction."""
-    query("SELECT pg_catalog.set_config($1, $2, true)", ("text", "text"), (name, value))
+    set_all_local({name: value})
+
+
+def set_all_local(settings: dict[str, str]) -> None:
+    """Set parameters, in order, until the end of the transaction."""
+    calls = (f"pg_catalog.set_config(${2 * number + 1}, ${2 * number + 2}, true)" for number in range(len(settings)))
+    values = tuple(text for item in settings.items() for text in item)
+    query(f"SELECT {', '.join(calls)}", ("text",) * len(values), values)
 
 
 def setting(name: str) -> str | None:
@@ -11338,7 +11345,7 @@ from .sql import SQL, Composable, Identifier, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
@@ -11382,6 +11389,7 @@ class Running(NamedTuple):
 
 _running: list[Running] = []
 _outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
+_waiting: list[Step] = []  # what this session does as soon as the other one is at work
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -11398,6 +11406,7 @@ def reset_plan() -> None:
     _printed_off.clear()
     _running.clear()
     _outside.clear()
+    _waiting.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -11407,20 +11416,23 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", wrapping.PINNED_PATH)
-    database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
-    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
-    database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
-    database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
+    settings = {
+        "search_path": wrapping.PINNED_PATH,
+        "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
+        "standard_conforming_strings": "on",  # pieces of SQL were checked by that
+        "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        PROPAGATION: "off",  # what a call changes it changes everywhere
+    }
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
-        database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
+        settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
-        database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
-            database.set_local("row_security", "off")
+            settings["row_security"] = "off"
             if not context.is_superuser:
-                database.set_local("role", context.owner)
+                settings["role"] = context.owner
+    database.set_all_local(settings)
 
 
 def execute(steps: Iterable[Step], context: Context) -> None:
@@ -11429,29 +11441,57 @@ def execute(steps: Iterable[Step], context: Context) -> None:
         if not each.operations:
             continue
         if context.mode != DRY_RUN:
-            _running[:] = [Running(each, time.monotonic())]
-            if each.in_transaction:
-                _write_outside(context)
-                check_budget(each, context)
-                _run_with_retries(each, context)
-                if context.mode == PROCEDURE:
-                    log_message(context, "")
-                    progress.done(1, each.operations[0].target.text)
-                    commit(context)
-            else:
+            if not each.in_transaction:
                 _run_outside(each, context)
-            _running.clear()
+            elif each.can_wait and remote.is_open():
+                _waiting.append(each)
+            else:
+                _run_waiting(context)
+                _run_inside(each, context)
         _record(each, context)
-    _write_outside(context)
+    _run_waiting(context)
+    if _outside:
+        _write_outside(context)
+        begin(context)
+
+
+def _run_inside(each: Step, context: Context) -> None:
+    """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
+    _running[:] = [Running(each, time.monotonic())]
+    check_budget(each, context)
+    _run_with_retries(each, context)
+    if context.mode == PROCEDURE:
+        _log_outside(context)
+        log_message(context, "")
+        progress.done(1, each.operations[0].target.text)
+        commit(context)
+    _running.clear()
+
+
+def _run_waiting(context: Context) -> None:
+    """Run the steps that have waited for the other session to be at work."""
+    if _waiting:
+        begin(context)
+    while _waiting:
+        _run_inside(_waiting.pop(0), context)
 
 
 def _run_outside(each: Step, context: Context) -> None:
-    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    """Run a step in the other session; meanwhile this one does and writes down what it has put off.
+
+    Thousands of short steps would spend their time with writing what they did, one by one.
+    """
     since = time.monotonic()
-    remote.run(each.text, lambda: _show(each, context))
-    _outside.append(Running(each, since, time.monotonic() - since))
-    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+    remote.send(each.text)
+    if _waiting:
+        _run_waiting(context)
+        database.commit()  # as behind every look: the other session may wait for our snapshot
+    elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
+    _running[:] = [Running(each, since)]
+    remote.wait(lambda: _show(each, context))
+    _running.clear()
+    _outside.append(Running(each, since, time.monotonic() - since))
 
 
 def _show(each: Step, context: Context) -> None:
@@ -11463,18 +11503,15 @@ def _show(each: Step, context: Context) -> None:
 
 
 def _write_outside(context: Context) -> None:
-    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
-    if not _outside:
-        return
+    """Write what was done in the other session, in a transaction of its own."""
     begin(context)
     _log_outside(context)
-    commit(context)
+    database.commit()
 
 
 def _log_outside(context: Context) -> None:
-    for each in _outside:
-        _log(context, "done", "", each)
     if _outside:
+        _log(context, "done", "", _outside)
         progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
     _outside.clear()
 
@@ -11594,7 +11631,7 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
-    _log(context, "failed", message, _running[0] if _running else None)
+    _log(context, "failed", message, _running or [None])
     _running.clear()
 
 
@@ -11605,25 +11642,25 @@ def forget_step() -> None:
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message, _running[0] if _running else None)
+    _log(context, "done", message, _running or [None])
 
 
-def _log(context: Context, status: str, message: str, running: Running | None) -> None:
-    duration = None
-    if running is not None:
-        duration = time.monotonic() - running.since if running.duration is None else running.duration
+def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
+    """A row for each step; for the call itself where there is none."""
+    now = time.monotonic()
     database.query(
-        "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
-        " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
-        ("oid", "text", "text", "text", "text", "text", "float8"),
+        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
+        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
+        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
+        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
         (
             context.root,
             context.call,
-            running.step.operations[0].target.text if running else context.root_name,
             status,
             message,
-            running.step.text if running else "",
-            duration,
+            [each.step.operations[0].target.text if each else context.root_name for each in running],
+            [each.step.text if each else "" for each in running],
+            [(each.duration or now - each.since) if each else None for each in running],
         ),
     )
 ''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
@@ -12280,6 +12317,7 @@ class Step(NamedTuple):
 
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+    can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
 
     @property
     def locks(self) -> int:
@@ -18535,6 +18573,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+ATTACHED_TOGETHER = 16  # each index that is attached is locked until the last of them is
+
+
 class Index(NamedTuple):
     """An index of a table or partition."""
 
@@ -18598,43 +18639,53 @@ class Wanted(NamedTuple):
 
 
 def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
-    """An index on every partition without blocking writers; the table first, leaves by slices."""
-    chosen: dict[int, tuple[int, Identifier]] = {}  # the index of each part that has partitions; oid 0: yet to be made
-    steps: list[Step] = []
-    by_parent: dict[int, list[Part]] = {}
-    for part in parts:
-        if part.is_leaf:
-            by_parent.setdefault(part.parent, []).append(part)
+    """An index on every partition without blocking writers; the table first, then slice by slice.
+
+    The index of a slice is attached when its leaves' are: had it been before, the last of them would make both valid,
+    for which servers before 18 lock the table itself ACCESS EXCLUSIVE.
+    """
+    below: dict[int, list[Part]] = {}
+    for part in parts[1:]:
+        below.setdefault(part.parent, []).append(part)
+    found = _own(parts[0], wanted, None)
+    chosen = _chosen(parts[0], wanted, found)
+    steps = [] if found is not None else [Step((_create_only(parts[0], wanted),))]
+    return [*steps, *_built_below(parts[0], wanted, chosen, below, [])]
+
+
+def _built_below(
+    part: Part, wanted: Wanted, index: tuple[int, Identifier], below: dict[int, list[Part]], attached: list[Operation]
+) -> Iterator[Step]:
+    """What builds the indexes below a part, and attaches them to its own; ``attached`` comes with the last of them."""
+    ready: list[Operation] = []
+    for child in below.get(part.oid, ()):
+        if child.is_leaf:
+            yield from _leaf_steps(child, wanted, index, ready)
+            if len(ready) == ATTACHED_TOGETHER:
+                yield Step(tuple(ready), can_wait=True)
+                ready.clear()
             continue
-        index, operations = _upper_index(part, wanted, chosen.get(part.parent))
-        chosen[part.oid] = index
-        if operations:
-            steps.append(Step(tuple(operations), is_atomic=len(operations) > 1))
-    for parent, leaves in by_parent.items():
-        attached: list[Operation] = []
-        for leaf in leaves:
-            steps += _leaf_steps(leaf, wanted, chosen[parent], attached)
-        if attached:
-            steps.append(Step(tuple(attached)))
-    return steps
+        found = _own(child, wanted, index)
+        chosen = _chosen(child, wanted, found)
+        if found is None:
+            yield Step((_create_only(child, wanted),), can_wait=True)
+        is_attached = found is not None and found.parent != 0
+        own = [] if is_attached else [_attach(child, index[1], chosen[1], found)]
+        yield from _built_below(child, wanted, chosen, below, own)
+    if ready or attached:
+        yield Step((*ready, *attached), can_wait=True)
 
 
-def _upper_index(
-    part: Part, wanted: Wanted, above: tuple[int, Identifier] | None
-) -> tuple[tuple[int, Identifier], list[Operation]]:
-    """The index of the table or of a slice, without its partitions; and what makes it."""
-    found = _own(part, wanted, above)
-    if found is not None and (above is None or found.parent == above[0] != 0):
-        return (found.oid, found.identifier), []
-    name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
-    operations = []
-    if found is None:
-        only = compose("ONLY {}", part.identifier)
-        statement = create_index_statement(only, Identifier(name.name), wanted.clauses, is_unique=wanted.is_unique)
-        operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
-    if above is not None:
-        operations.append(_attach(part, above[1], name, found))
-    return (found.oid if found is not None else 0, name), operations
+def _chosen(part: Part, wanted: Wanted, found: Index | None) -> tuple[int, Identifier]:
+    """The index of a part: its oid, 0 where it is yet to be made, and its name."""
+    return (found.oid, found.identifier) if found else (0, Identifier(part.schema, wanted.name_for(part)))
+
+
+def _create_only(part: Part, wanted: Wanted) -> Operation:
+    """The index of the table or of a slice, without its partitions."""
+    only, own = compose("ONLY {}", part.identifier), Identifier(wanted.name_for(part))
+    statement = create_index_statement(only, own, wanted.clauses, is_unique=wanted.is_unique)
+    return Operation(part.identifier, statement, SHARE, (part.oid,), 4)
 
 
 def _own(part: Part, wanted: Wanted, above: tuple[int, Identifier] | None) -> Index | None:
@@ -18670,10 +18721,12 @@ def leftovers(leaf: Part, wanted: Wanted) -> list[Index]:
     return [index for index in leaf.indexes if wanted.is_equal(index) and not index.is_valid and not index.is_busy]
 
 
-def unattached(leaf: Part, wanted: Wanted) -> list[Index]:
-    """What a call that was stopped built on a leaf and did not attach, besides what it left half built."""
-    ready = [index for index in leaf.indexes if wanted.is_equal(index) and index.is_valid]
-    return leftovers(leaf, wanted) + [index for index in ready if index.name == wanted.name_for(leaf)]
+def _unattached(part: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped built on a slice or leaf and did not attach, besides what it left half built."""
+    own = [index for index in part.indexes if wanted.is_equal(index) and index.name == wanted.name_for(part)]
+    if not part.is_leaf:
+        return own
+    return leftovers(part, wanted) + [index for index in own if index.is_valid]
 
 
 def outside(part: Part, statement: SQL) -> Step:
@@ -18704,9 +18757,12 @@ def taken_names(parts: tuple[Part, ...], wanted: Wanted) -> dict[str, list[str]]
 
 def drop_index(target: Target, parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
     """What is attached to nothing, concurrently; then the table's index with all that is attached, in one moment."""
-    steps = [drop_leftover(part, index) for part in parts if part.is_leaf for index in unattached(part, wanted)]
+    left = [(part, index) for part in parts[1:] for index in _unattached(part, wanted)]
+    steps = [drop_leftover(part, index) for part, index in left if part.is_leaf]
+    # what is partitioned cannot be dropped concurrently
+    uppers = [compose("DROP INDEX {}", index.identifier) for part, index in left if not part.is_leaf]
     statement = compose("DROP INDEX {}", Identifier(target.table.schema, wanted.name))
-    return [*steps, Step((on_parent(target, statement, 2),))]
+    return [*steps, Step(tuple(on_parent(target, each, 2) for each in (*uppers, statement)))]
 
 
 def reindex(parts: tuple[Part, ...], top: Index, built: frozenset[str]) -> list[Step]:
@@ -22143,6 +22199,14 @@ class Dblink:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._sockets: list[int] = []
+        function = Identifier(schema, "dblink_get_result")
+        self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
+        # the second is the end, which has no rows
+        self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
+        self._get_results_if_ended = (
+            f"SELECT CASE WHEN {Identifier(schema, 'dblink_is_busy')}($1) = 0"
+            f" THEN (SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result) END AS ended"
+        )
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
@@ -22170,15 +22234,21 @@ class Dblink:
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
-        function = Identifier(self._schema, "dblink_get_result")
-        query = compose("SELECT value FROM {}($1) AS result (value pg_catalog.text)", function).text
-        try:
-            # the second is the end, which has no rows
-            rows = database.query(f"{query} UNION ALL {query}", ("pg_catalog.text",), (NAME,))
-        except database.ServerError:
-            database.query(query, ("pg_catalog.text",), (NAME,))  # before the end nothing else can be sent
-            raise
+        rows = self._end(self._get_results)
         return rows[0]["value"] if rows else None
+
+    def has_ended(self) -> bool:
+        """Whether the statement is at its end; its error is an error here. One look, for there are thousands."""
+        return self._end(self._get_results_if_ended)[0]["ended"] is not None
+
+    def _end(self, query: str) -> list[database.Row]:
+        try:
+            return database.query(query, ("pg_catalog.text",), (NAME,))
+        except database.ServerError as error:
+            # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
+            if not (database.is_cancel(error) and self.is_busy()):
+                database.query(self._get_result, ("pg_catalog.text",), (NAME,))
+            raise
 
     def cancel(self) -> None:
         """Ask the other session to stop what it does."""
@@ -22304,24 +22374,31 @@ def _ask(session: Dblink, query: str) -> str | None:
     return session.result()
 
 
-def run(statement: str, show: Callable[[], None]) -> None:
-    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+def is_open() -> bool:
+    """Whether there is another session."""
+    return bool(_open)
 
-    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
-    when the statement turns out to last.
+
+def send(statement: str) -> None:
+    """Begin a statement in the other session; the transaction here ends, and what it has pinned is not any more."""
+    _open[-1].send(statement)
+    database.commit()
+
+
+def wait(show: Callable[[], None]) -> None:
+    """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
+
+    ``show``: called and committed once when the statement turns out to last.
     """
     session = _open[-1]
-    session.send(statement)
-    database.commit()
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
-    while session.is_busy():
+    while not session.has_ended():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
         session.wait(LONGEST_PAUSE)
-    session.result()
 
 
 def close() -> None:
@@ -22529,7 +22606,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_be7869a9f520', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_4d8ee42597bc', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22548,7 +22625,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_be7869a9f520'
+PACKAGE = 'dialog_partition_0_1_0_4d8ee42597bc'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -23435,23 +23512,29 @@ EXECUTE FUNCTION dp._forget_dropped();
 -- triggers/ownership.sql.j2
 CREATE FUNCTION dp._owns(relation oid)
 RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
-RETURN (
+AS $plpgsql$
+BEGIN
     -- a number that no relation has yet may be another role's table tomorrow: nobody owns it
-    SELECT coalesce(
+    RETURN coalesce(
         pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = relation), 'USAGE'),
         (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user)
-    )
-);
+    );
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._owns(oid) IS 'Internal: whether the current role may act as the owner of a relation.';
 
 CREATE FUNCTION dp._is_gone(relation oid)
 RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation);
+AS $plpgsql$
+BEGIN
+    RETURN relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation);
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._is_gone(oid) IS 'Internal: whether a relation was dropped.';
 
@@ -23495,32 +23578,163 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_ownership() IS
 'Internal: everyone may write to dp''s tables, but only about tables of their own. Arguments: the columns to look at; behind "-" one whose table anybody may own, but whose end ends the row.';
 
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.hierarchy_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.table_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.pending_foreign_key
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child', '-parent');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_slice
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_table
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_record
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.table_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root) AND dp._owns(new.tbl) AND dp._owns(new.template)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.table_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root) AND dp._owns(new.tbl) AND dp._owns(new.template)
+    AND dp._owns(old.root) AND dp._owns(old.tbl) AND dp._owns(old.template)
+))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.table_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root) AND dp._owns(old.tbl) AND dp._owns(old.template)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (dp._owns(new.child)))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.child)
+    AND dp._owns(old.child)
+))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (dp._owns(old.child)))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (dp._owns(new.slice) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.slice) AND dp._owns(new.root)
+    AND dp._owns(old.slice) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (dp._owns(old.slice) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.side) AND dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.side) AND dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.side) AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.side) AND dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.view) AND dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.view) AND dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.view) AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.view) AND dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.job_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.job_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.job_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.log_entry
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.log_entry
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.log_entry
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (dp._owns(new.tbl) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.tbl) AND dp._owns(new.root)
+    AND dp._owns(old.tbl) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (dp._owns(old.tbl) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -23807,6 +24021,36 @@ COMMENT ON FUNCTION dp._refuse_broken(jsonb, text, boolean) IS
 'Internal: the one rule of what a hierarchy must not lose, for plain DDL and for calls; of the answer of dp._ddl_changes.
 Errors: 42P16 the command would break the hierarchy.';
 
+CREATE FUNCTION dp._names_others(command text, query text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    said text := lower(query COLLATE "C");  -- as names without quotes are read
+BEGIN
+    -- one command that names its table, and what it changes of another one it would do by CASCADE
+    IF command NOT IN ('ALTER TABLE', 'COMMENT', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS', 'DROP TRIGGER')
+        OR said IS NULL OR said !~ ('^\s*' || replace(lower(command), ' ', '\s+') || '\s[^;]*;?\s*$')
+        OR said ~ 'u&"|\mcascade\M|\mtablespace\M' THEN
+        RETURN false;
+    END IF;
+    RETURN NOT EXISTS (
+        SELECT
+        FROM (
+            SELECT t.tbl::oid, t.template::oid FROM dp.table_config AS t
+            UNION ALL
+            SELECT g.side::oid, NULL FROM dp.global_index_config AS g
+        ) AS followed (tbl, template)
+        JOIN pg_class AS c ON c.oid IN (followed.tbl, followed.template)
+        WHERE strpos(said, lower(replace(c.relname, '"', '""') COLLATE "C")) > 0
+    );
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._names_others(text, text) IS
+'Internal: whether a command that a client has sent is about other tables for certain, by its text: to read what all managed tables say takes long.';
+
 CREATE FUNCTION dp._before_ddl()
 RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE
@@ -23816,10 +24060,15 @@ BEGIN
     -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
     IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
         PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
+        IF current_setting('dp.ddl_state') = '{}' THEN  -- the other one is about other tables, this one need not be
+            PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+        END IF;
     -- roles that may not look into dp have no hierarchies
     ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
-            PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+            PERFORM set_config(
+                'dp.ddl_state', CASE WHEN dp._names_others(tg_tag, current_query()) THEN '{}' ELSE dp._ddl_state()::text END, true
+            );
             PERFORM set_config('dp.ddl_depth', '1', true);
             PERFORM set_config('dp.ddl_inner', '', true);
         END IF;
@@ -23871,14 +24120,16 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('dp.ddl_state', '', true);
-    IF before = '{}' OR NOT dp._follows_ddl() THEN
+    IF NOT dp._follows_ddl() THEN
         RETURN;
     END IF;
-    IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
-        RETURN;
+    IF before <> '{}' THEN
+        IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
+            RETURN;
+        END IF;
+        changed := dp._ddl_changes(before, dp._ddl_state());
+        PERFORM dp._refuse_broken(changed, tg_tag, true);
     END IF;
-    changed := dp._ddl_changes(before, dp._ddl_state());
-    PERFORM dp._refuse_broken(changed, tg_tag, true);
     FOR partition IN
         SELECT DISTINCT c.objid::regclass AS name, t.root
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23906,10 +24157,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24242,10 +24493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24264,10 +24515,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24293,10 +24544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24318,10 +24569,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24339,10 +24590,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24360,10 +24611,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24394,10 +24645,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24413,10 +24664,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24441,10 +24692,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24476,10 +24727,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24501,10 +24752,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24537,10 +24788,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24561,10 +24812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24581,10 +24832,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24601,10 +24852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24622,10 +24873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24643,10 +24894,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24670,10 +24921,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24691,10 +24942,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24711,10 +24962,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24730,10 +24981,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24750,10 +25001,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24769,10 +25020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24789,10 +25040,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24809,10 +25060,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24829,10 +25080,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24848,10 +25099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24868,10 +25119,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24903,10 +25154,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24932,10 +25183,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24952,10 +25203,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24981,10 +25232,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25061,10 +25312,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25097,10 +25348,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25125,10 +25376,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25150,10 +25401,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25171,10 +25422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25192,10 +25443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25216,10 +25467,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25246,10 +25497,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25273,10 +25524,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25294,10 +25545,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25316,10 +25567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25336,10 +25587,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25356,10 +25607,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25376,10 +25627,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25528,10 +25779,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25546,10 +25797,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25569,10 +25820,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25601,10 +25852,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25626,10 +25877,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25648,10 +25899,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25671,10 +25922,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25692,10 +25943,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25712,10 +25963,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25732,10 +25983,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25751,10 +26002,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25771,10 +26022,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25790,10 +26041,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25809,10 +26060,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_4d8ee42597bc'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
