@@ -3263,7 +3263,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls, requirements
+from . import calls, following, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3314,6 +3314,9 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
         facts = catalog_drift.read_table(_with_template(table, call))
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    named = following.operations(hierarchy)
+    if named:
+        calls.run_in_procedure([Step(tuple(named), is_atomic=True)], call)
 
 
 def _with_template(table: Table, call: Context) -> Table:
@@ -3397,12 +3400,52 @@ def present_layout(hierarchy: Hierarchy) -> Layout:
     most = max(table.indexes for table in hierarchy.tables)
     no_hash_level = hierarchy.policy.hash_key is None
     return Layout(max(len(slices), 1), 0 if no_hash_level else hash_partitions, len(hierarchy.tables), most)
+''','api.following': r'''"""What was generated for a hierarchy names its tables: when they have got other names, it is made to follow."""
+
+from __future__ import annotations
+
+from ..catalog import lookup as catalog
+from ..model import Hierarchy
+from ..operation import Operation, Step
+from ..plan import keeping
+from ..plan import lookup as plan
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+FUNCTION_LOCKS = 6
+
+
+def operations(hierarchy: Hierarchy) -> list[Operation]:
+    """Trigger functions of global indexes, and lookup functions."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            if not catalog.names_its_table(side):
+                statement = keeping.keeper(catalog.wanted(table, side))
+                found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    statements = plan.follow(lookup, present)
+                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
+    return found
+
+
+def run(hierarchy: Hierarchy, call: Context) -> None:
+    """Make them follow in the caller's transaction."""
+    found = operations(hierarchy)
+    if found:
+        calls.run_in_function([Step(tuple(found), is_atomic=True)], call)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
 
 from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
+from ..catalog import lookup as catalog_lookup
 from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
@@ -3533,7 +3576,7 @@ def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
         each
         for table in hierarchy.tables
         for side in table.global_indexes
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if each.table.oid == tbl and each.columns == tuple(columns)
     ]
     for each in served:
@@ -3660,7 +3703,9 @@ def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> 
 
 
 def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
-    return [operation for each in _all_lookups(hierarchy, table, side) for operation in _lookup_operations(each)]
+    return [
+        operation for each in catalog_lookup.served(hierarchy, table, side) for operation in _lookup_operations(each)
+    ]
 
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
@@ -3671,26 +3716,9 @@ def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> l
     """Those that are there."""
     return [
         each
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
-
-
-def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
-    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
-    keys = hierarchy.policy.partition_keys
-    types = catalog.types(table.oid, side.columns)
-    found = [Lookup(table, side.columns, types, side, keys)]
-    for key in hierarchy.foreign_keys:
-        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
-            continue
-        by_parent = dict(zip(key.parent_columns, key.columns))
-        if {*side.columns, *keys} == set(by_parent):
-            columns = tuple(by_parent[name] for name in side.columns)
-            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
-            if lookup not in found:
-                found.append(lookup)
-    return found
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -4599,7 +4627,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, retention, view_upkeep
+from . import calls, following, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4629,6 +4657,8 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
+            following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
 
 
@@ -6268,8 +6298,9 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
             "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
         )
+    own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
-    taken = catalog.taken_function(schema, names, wanted.comment)
+    taken = catalog.taken_function(schema, [name for name in names if (schema, name) not in own], wanted.comment)
     if taken is not None:
         raise errors.DuplicateObject(
             f"function {Identifier(schema, taken)}() already exists",
@@ -8258,11 +8289,13 @@ from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
 from ..sql import Identifier
+from . import cron as catalog_cron
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
+from . import lookup as catalog_lookup
 from . import server as catalog_server
 from . import slices as catalog_slices
 from . import writable_view as catalog_view
@@ -8339,6 +8372,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
         outdated_views=_outdated_views(hierarchy),
+        outdated_functions=_outdated_functions(hierarchy),
+        jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -8387,6 +8422,20 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_functions(hierarchy: Hierarchy) -> tuple[Identifier, ...]:
+    """Trigger functions of global indexes and lookups that name tables as they were called before."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            if not catalog_lookup.names_its_table(side):
+                found.append(side.identifier)
+            for lookup in catalog_lookup.served(hierarchy, table, side):
+                present = catalog_lookup.present(lookup)
+                if present is not None and present.comment != lookup.comment:
+                    found.append(Identifier(present.schema, present.name))
     return tuple(found)
 
 
@@ -9010,6 +9059,73 @@ def last_failures(roots: list[int]) -> dict[int, str]:
     """The roots whose last maintenance failed, with when and why."""
     rows = database.query(_LAST_FAILURES, ("oid[]",), (roots,))
     return {row["oid"]: f"{row['at']}: {row['message']}" for row in rows}
+''','catalog.lookup': r'''"""Reading the functions that are generated for global indexes: what they are called, and what they name."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import GlobalIndex, Hierarchy, Table
+from ..plan.keeping import Wanted
+from ..plan.lookup import Lookup, Present
+from . import global_index as catalog_global_index
+from . import structure as catalog_structure
+
+
+def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
+    keys = hierarchy.policy.partition_keys
+    types = catalog_global_index.types(table.oid, side.columns)
+    found = [Lookup(table, side.columns, types, side, keys)]
+    for key in hierarchy.foreign_keys:
+        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
+            continue
+        by_parent = dict(zip(key.parent_columns, key.columns))
+        if {*side.columns, *keys} == set(by_parent):
+            columns = tuple(by_parent[name] for name in side.columns)
+            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
+            if lookup not in found:
+                found.append(lookup)
+    return found
+
+
+def present(lookup: Lookup) -> Present | None:
+    """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
+        " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE c.oid = $1 AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
+        " AND obj_description(p.oid, 'pg_proc') ~ '^Rows of .* by the global index .*[.]$'"
+        " ORDER BY n.nspname <> $4, p.oid LIMIT 1",
+        ("oid", "text[]", "text", "text"),
+        (
+            lookup.table.oid,
+            [f"{column}s" for column in lookup.columns],
+            ", ".join(f"{each}[]" for each in lookup.types),
+            lookup.table.schema,
+        ),
+    )
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None
+
+
+def names_its_table(side: GlobalIndex) -> bool:
+    """Whether the trigger function of a global index writes to the side table, as that is called now.
+
+    One that is not there, or was replaced by hand, is another matter.
+    """
+    rows = database.query(
+        "SELECT strpos(p.prosrc, $3) > 0 AS named FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype",
+        ("text", "text", "text"),
+        (side.schema, side.name, side.identifier.text),
+    )
+    return not rows or bool(rows[0]["named"])
+
+
+def wanted(table: Table, side: GlobalIndex) -> Wanted:
+    """What the trigger function of a global index is made of."""
+    columns = {each.name: each for each in catalog_structure.read(table.oid).columns}
+    return Wanted(side, tuple(columns[name] for name in side.stored), (), side.hash_partitions)
 ''','catalog.online': r'''"""Reading what schema changes without blocking need: partitions with their indexes and constraints."""
 
 from __future__ import annotations
@@ -16894,6 +17010,7 @@ from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
+from .schedule import Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -16947,6 +17064,8 @@ class Facts(NamedTuple):
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
+    outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
+    jobs: tuple[Recorded, ...]
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -16963,7 +17082,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_names, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -16986,6 +17105,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
+        *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -17418,6 +17538,34 @@ def _build(table: Table, index: GlobalIndex) -> str:
         Literal(index.name),
         Literal(index.hash_partitions),
     ).text
+''','plan.findings_names': r'''"""What still goes by names that tables of a hierarchy had before."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..sql import Literal, compose
+from . import schedule
+from .finding import ERROR, WARNING, Facts, Finding
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Generated functions, and jobs."""
+    root = hierarchy.root
+    found = []
+    for function in facts.outdated_functions:
+        text = "It names a table by a name that the table does not have any more, and fails."
+        statement = compose("CALL dp.sync({})", Literal(root.identifier.text)).text
+        found.append(Finding(ERROR, "function of a renamed table", function.text, text, statement))
+    name = f"{root.schema}.{root.name}"
+    former = [each for each in facts.jobs if each.name != schedule.job_name(facts.database, name, each.kind)]
+    if former:
+        text = (
+            f"Job {', '.join(each.name for each in former)} was made when the table or the database had another name,"
+            " and calls it by that. A connection parameter that it was given must be given again."
+        )
+        statement = schedule.again(root.identifier, facts.jobs).text
+        found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
+    return found
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -18474,6 +18622,14 @@ class Lookup(NamedTuple):
         return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
 
 
+class Present(NamedTuple):
+    """A lookup function that is there."""
+
+    schema: str
+    name: str
+    comment: str
+
+
 # First the keys, then a statement for each hash key, planned with its constants, so that it reads few leaves. A join of
 # both would be planned for all leaves.
 _BODY = """
@@ -18533,6 +18689,22 @@ def create(lookup: Lookup) -> list[SQL]:
         ),
         compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
     ]
+
+
+def follow(lookup: Lookup, present: Present) -> list[SQL]:
+    """What makes a function follow the names that its table and the global index have now."""
+    if present.comment == lookup.comment:
+        return []
+    types = SQL(lookup.signature.text[len(lookup.identifier.text) :])
+    found = []
+    own = Identifier(present.schema, present.name)
+    if present.schema != lookup.table.schema:
+        found.append(compose("ALTER FUNCTION {}{} SET SCHEMA {}", own, types, Identifier(lookup.table.schema)))
+        own = Identifier(lookup.table.schema, present.name)
+    if own.text != lookup.identifier.text:
+        name = Identifier(lookup.identifier.name)
+        found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
+    return found + create(lookup)
 
 
 def drop(lookup: Lookup) -> SQL:
@@ -19041,7 +19213,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES = "privileges"
+PRIVILEGES, NAME = "privileges", "name"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -20728,6 +20900,16 @@ def operations(
         if known.get(job.kind) != record:
             statements.append(_record(root, record))
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
+
+
+def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+    """The call that makes the same jobs once more, by the names of now."""
+    schedules = {each.kind: each.schedule for each in recorded}
+    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
+    connection = next((each.connection for each in recorded if each.connection is not None), None)
+    if connection is not None:
+        given.append(compose("cron_connection => {}", Literal(connection)))
+    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
 
 
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
@@ -22606,7 +22788,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_4d8ee42597bc', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_e3e0d032b226', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22625,8 +22807,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_4d8ee42597bc'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_e3e0d032b226'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23789,6 +23971,8 @@ BEGIN
             -- what is carried to partitions and templates: aspects and parts are named as dp.drift names them
             SELECT m.oid, 'owner', '', m.relowner::text FROM managed AS m
             UNION ALL
+            SELECT m.oid, 'name', '', m.relname::text FROM managed AS m
+            UNION ALL
             SELECT m.oid, 'schema', '', n.nspname FROM managed AS m JOIN pg_namespace AS n ON n.oid = m.relnamespace
             UNION ALL SELECT m.oid, 'row security', '', m.relrowsecurity::text FROM managed AS m
             UNION ALL SELECT m.oid, 'forced row security', '', m.relforcerowsecurity::text FROM managed AS m
@@ -23963,7 +24147,9 @@ BEGIN
         JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
         JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain) AND NOT dp._is_gone(h.root)
         WHERE c.before IS NOT NULL AND (
-            c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
+            c.aspect IN ('key', 'column of a global index', 'default of the slice key')
+            -- with the schema that both are in its function has moved, too, and is made to follow
+            OR c.aspect = 'side table of a global index' AND (c.after IS NULL OR command <> 'ALTER SCHEMA')
             -- a key that goes is another aspect's loss
             OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
             OR c.after IS NULL AND c.aspect IN (
@@ -24157,10 +24343,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24226,12 +24412,12 @@ EXECUTE FUNCTION dp._check_dropped();
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
     'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN', 'ALTER SCHEMA')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
     'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN', 'ALTER SCHEMA')
 EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
@@ -24493,10 +24679,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24515,10 +24701,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24544,10 +24730,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24569,10 +24755,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24590,10 +24776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24611,10 +24797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24645,10 +24831,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24664,10 +24850,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24692,10 +24878,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24727,10 +24913,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24752,10 +24938,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24788,10 +24974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24812,10 +24998,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24832,10 +25018,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24852,10 +25038,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24873,10 +25059,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24894,10 +25080,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24921,10 +25107,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24942,10 +25128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24962,10 +25148,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24981,10 +25167,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25001,10 +25187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25020,10 +25206,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25040,10 +25226,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25060,10 +25246,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25080,10 +25266,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25099,10 +25285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25119,10 +25305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25154,10 +25340,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25183,10 +25369,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25203,10 +25389,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25232,10 +25418,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25312,10 +25498,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25348,10 +25534,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25376,10 +25562,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25401,10 +25587,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25422,10 +25608,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25443,10 +25629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25467,10 +25653,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25497,10 +25683,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25524,10 +25710,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25545,10 +25731,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25567,10 +25753,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25587,10 +25773,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25607,10 +25793,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25627,10 +25813,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4d8ee42597bc'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e3e0d032b226'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25779,10 +25965,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25797,10 +25983,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25820,10 +26006,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25852,10 +26038,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25877,10 +26063,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25899,10 +26085,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25922,10 +26108,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25943,10 +26129,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25963,10 +26149,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25983,10 +26169,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26002,10 +26188,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26022,10 +26208,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26041,10 +26227,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26060,10 +26246,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4d8ee42597bc' not in GD:
+if 'dialog_partition_0_1_0_e3e0d032b226' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4d8ee42597bc'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e3e0d032b226'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -36,7 +36,9 @@ def test_a_command_is_judged_by_its_text(db: Database, command: str, text: str |
     assert found is ((command, text) in ABOUT_OTHERS)
 
 
-@pytest.mark.parametrize("text", [f"ALTER TABLE {CHILD} ADD more int", 'ALTER TABLE "Sch ema".U&"ite\\006d" ADD more int'])
+@pytest.mark.parametrize(
+    "text", [f"ALTER TABLE {CHILD} ADD more int", 'ALTER TABLE "Sch ema".U&"ite\\006d" ADD more int']
+)
 def test_however_the_table_is_written_the_column_reaches_the_template(db: Database, text: str) -> None:
     owner = declare(db)
     owner.execute(text)  # type: ignore[call-overload]

@@ -16,7 +16,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, retention, view_upkeep
+from . import calls, following, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
+            following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
 
 
