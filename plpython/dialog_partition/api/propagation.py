@@ -54,6 +54,12 @@ def propagate(changes: str) -> None:
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
     """Template first: leaves are compared with what it says then."""
     target = catalog_alter.target(hierarchy, table)
+    if table.template is None:
+        database.warning(
+            f"{table.identifier} has no template: what only a template can hold is carried nowhere, new partitions do"
+            f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
+            " one as the newest partition is."
+        )
     as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
