@@ -166,7 +166,7 @@ from ..plan import alter as plan
 from ..plan import drift as plan_drift
 from ..plan.difference import Difference
 from ..sql import SQL
-from . import calls, probing
+from . import calls
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -275,15 +275,13 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
     state = catalog_guard.state(change.context.root)
-    rest: list[Operation] = []
-    try:
-        with database.subtransaction():
-            execute.probe(Step(tuple(operations)).text, change.context)
-            catalog_guard.refuse_broken(change.context.root, state, CALL)
-            rest = _brought_along(change, before)
-            raise probing.Rolled
-    except probing.Rolled:
-        return rest
+
+    def along() -> list[Operation]:
+        execute.probe(Step(tuple(operations)).text, change.context)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
+        return _brought_along(change, before)
+
+    return database.rolled_back(along)
 
 
 def _is_seen_as_drift(action: str) -> bool:
@@ -711,15 +709,12 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
         raise errors.InvalidParameter.of(
             "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
         )
-    hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.check_owner(calls.read_patiently(lambda: catalog_hierarchy.load(root)))
     tool = _usable("pg_prewarm")
     buffercache = catalog.facility("pg_buffercache")
-    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    for each, fits in found:
-        if fits:
-            catalog.warm(each, tool)
+    verdicts = [catalog.warm(each, tool) if fits else plan.LEFT_OUT for each, fits in found]
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -728,10 +723,15 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            plan.WARMED if fits else plan.LEFT_OUT,
+            verdict,
         )
-        for each, fits in found
+        for (each, _), verdict in zip(found, verdicts)
     ]
+
+
+def _candidates(root: int) -> list[plan.Candidate]:
+    hierarchy = catalog_hierarchy.load(root)
+    return catalog.candidates(hierarchy, _critical(hierarchy))
 
 
 def residency(root: int) -> list[ResidencyRow]:
@@ -785,6 +785,8 @@ def _usable(name: str) -> Facility:
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -796,8 +798,12 @@ from ..sql import compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
     from ..plan.structure import Structure
+
+Read = TypeVar("Read")
 
 _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock the session holds
 
@@ -971,6 +977,18 @@ def release_locks() -> None:
             catalog_server.unlock(_open.pop().root)
             raise
         _open.pop()
+
+
+def read_patiently(read: Callable[[], Read]) -> Read:
+    """What is read by a call that lasts, beside maintenance: no lock stays, one in the way is waited for again."""
+    for attempt in range(1, execute.ATTEMPTS):
+        try:
+            return database.rolled_back(read)
+        except database.ServerError as error:
+            if not database.is_lock_timeout(error):
+                raise
+        database.pause(execute.DEFAULT_LOCK_TIMEOUT_MS * attempt)
+    return database.rolled_back(read)
 
 
 def reading_blocked(error: Exception) -> errors.LockNotAvailable:
@@ -1778,7 +1796,7 @@ def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> S
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, progress, remote
+from .. import database, errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -1790,7 +1808,7 @@ from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 
@@ -1859,7 +1877,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
         execute.probe(statement.text, change.context)
         return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
 
-    wanted = rolled_back(made)
+    wanted = database.rolled_back(made)
     change.context = change.context._replace(search_path=None)
     return wanted
 
@@ -3970,7 +3988,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, naming
+from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -3979,7 +3997,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -4032,7 +4050,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
         execute.probe(statement.text, change.context)
         return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
 
-    text, referenced = rolled_back(made)
+    text, referenced = database.rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -4579,21 +4597,6 @@ if TYPE_CHECKING:
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
-class Rolled(Exception):
-    """Ends a subtransaction that is to be rolled back."""
-
-
-def rolled_back(work: Callable[[], T]) -> T:
-    """What some work finds whose effect goes again."""
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            found.append(work())
-            raise Rolled
-    except Rolled:
-        return found[0]
-
-
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
@@ -4608,7 +4611,7 @@ def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable
         change.writes_anew = catalog_alter.file_of(oid) != file
         return result
 
-    return rolled_back(on_copy)
+    return database.rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -6863,7 +6866,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, GONE, HEAP, INDEX, LOCKED, REFERENCE, WARMED, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -6911,10 +6914,6 @@ class Facility(NamedTuple):
     usable: bool
 
 
-class _Warmed(Exception):
-    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
-
-
 def facility(name: str) -> Facility | None:
     """An extension, None where it is not installed."""
     rows = database.query(_FACILITIES, ("text",), (name,))
@@ -6942,7 +6941,7 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
         name = table.identifier.text
         size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
         found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
-    return [each for each in found if each.size > 0]
+    return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
 def primary_keys(tables: list[int]) -> list[int]:
@@ -6969,15 +6968,18 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> None:
-    """Read a relation into the cache; its lock is let go at once."""
+def warm(each: Candidate, prewarm: Facility) -> str:
+    """Read a relation into the cache, and what became of it; its lock is let go at once."""
     query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
     try:
-        with database.subtransaction():
-            database.query_once(query.text)
-            raise _Warmed
-    except _Warmed:
-        pass
+        database.rolled_back(lambda: database.query_once(query.text))
+        return WARMED
+    except database.ServerError as error:
+        if database.is_lock_timeout(error):
+            return LOCKED
+        if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
+            raise
+        return GONE
 
 
 def buffers() -> int:
@@ -6998,26 +7000,22 @@ SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
 _TABLE = "pg_temp.dialog_partition_calibration"
 
 
-class _Measured(Exception):
-    """Ends a subtransaction, so that nothing stays of the table."""
-
-
 def factor(version: int) -> float:
     """How many times as long as by the model this server takes for planning."""
-    taken: list[float] = []
-    try:
-        with database.subtransaction():
-            database.set_local("client_min_messages", "warning")
-            database.run(";\n".join(_statements()))
-            for _ in range(TIMES):
-                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
-                rows = database.query_once(query)
-                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
-            raise _Measured
-    except _Measured:
-        pass
+    taken = database.rolled_back(_times)
     expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
     return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _times() -> list[float]:
+    """Milliseconds of planning a query by Id, of a table that is made for it."""
+    database.set_local("client_min_messages", "warning")
+    database.run(";\n".join(_statements()))
+    taken: list[float] = []
+    for _ in range(TIMES):
+        rows = database.query_once(f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1")
+        taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+    return taken
 
 
 def _statements() -> list[str]:
@@ -9637,26 +9635,16 @@ _IDENTITIES = """
 """
 
 
-class _Seen(Exception):
-    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
-
-
 def plan(query: list[Token], search_path: str) -> dict[str, Any]:
     """The plan of one statement by the caller's rights and settings; it is not run.
 
     A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
     """
-    found: list[dict[str, Any]] = []
     try:
-        with database.subtransaction():
-            found = _planned(query, search_path)
-            raise _Seen
-    except _Seen:
-        pass
+        return database.rolled_back(lambda: _planned(query, search_path))[0]
     except database.ServerError as error:
         _refuse(error)
         raise
-    return found[0]
 
 
 def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
@@ -9674,20 +9662,19 @@ def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
 
 def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
     """What the server takes each parameter for; nothing can be written by what is analysed for it."""
-    types: list[str] = []
+
+    def prepared() -> list[str]:
+        database.set_local("search_path", search_path)
+        # PREPARE might be followed by other statements: first make sure that there is one
+        unknown = query_text.text(query, lambda _: "NULL")
+        database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+        database.set_local("transaction_read_only", "on")
+        database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+        return _prepared_types()
+
     _deallocate()
     try:
-        with database.subtransaction():
-            database.set_local("search_path", search_path)
-            # PREPARE might be followed by other statements: first make sure that there is one
-            unknown = query_text.text(query, lambda _: "NULL")
-            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
-            database.set_local("transaction_read_only", "on")
-            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
-            types += _prepared_types()
-            raise _Seen
-    except _Seen:
-        pass
+        types = database.rolled_back(prepared)
     finally:
         _deallocate()
     return types + ["text"] * (count - len(types))
@@ -10978,8 +10965,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, TypeVar
 
+    Found = TypeVar("Found")
     Row = dict[str, Any]
 
 import plpy
@@ -11103,6 +11091,21 @@ def _tell(send: Any, message: str) -> None:
 def subtransaction() -> Any:
     """A context manager that rolls back what an error interrupted."""
     return plpy.subtransaction()
+
+
+class _RolledBack(Exception):
+    """Ends a subtransaction that has done what it was for."""
+
+
+def rolled_back(work: Callable[[], Found]) -> Found:
+    """What some work finds whose effects go again, and its locks with them."""
+    found: list[Found] = []
+    try:
+        with subtransaction():
+            found.append(work())
+            raise _RolledBack
+    except _RolledBack:
+        return found[0]
 
 
 def pause(milliseconds: int) -> None:
@@ -13374,7 +13377,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GLOBAL_INDEX, INDEX, HEAP, REFERENCE = "global index", "index", "heap", "reference"
-WARMED, LEFT_OUT = "warmed", "left out"
+WARMED, LEFT_OUT, LOCKED, GONE = "warmed", "left out", "locked", "gone"
 SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
 SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
 
@@ -22800,7 +22803,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_9a5134714910', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_b5bb040624ea', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22819,7 +22822,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9a5134714910'
+PACKAGE = 'dialog_partition_0_1_0_b5bb040624ea'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -23256,29 +23259,31 @@ COMMENT ON FUNCTION dp._index_names_need_help(oid) IS
 
 CREATE FUNCTION dp._partition_index_name(partition oid, parent_index oid)
 RETURNS name
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN (
-    SELECT
-        CASE
-            WHEN dp._index_names_need_help(i.indrelid) OR octet_length(own.name) > 63
-                OR EXISTS (SELECT FROM pg_class AS o WHERE o.relname = own.name::name AND o.relnamespace = c.relnamespace)
-                THEN dp._index_name(c.relname, top.relname)
-            ELSE own.name::name
-        END
+AS $plpgsql$
+DECLARE
+    own record;
+    top record;
+    ending text;
+BEGIN
+    SELECT c.relname, c.relnamespace INTO own FROM pg_class AS c WHERE c.oid = partition;
+    SELECT x.oid, x.relname, i.indrelid, i.indisprimary INTO top
     FROM pg_partition_ancestors(parent_index) AS a (relid)
-    JOIN pg_class AS top ON top.oid = a.relid AND NOT top.relispartition
-    JOIN pg_index AS i ON i.indexrelid = top.oid
-    JOIN pg_class AS c ON c.oid = partition
-    CROSS JOIN LATERAL (
-        SELECT
-            c.relname || CASE
-                WHEN i.indisprimary THEN '_pkey'
-                ELSE (SELECT string_agg('_' || k.attname, '' ORDER BY k.attnum) FROM pg_attribute AS k WHERE k.attrelid = top.oid)
-                    || CASE WHEN EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = top.oid AND r.contype = 'u') THEN '_key' ELSE '_idx' END
-            END
-    ) AS own (name)
-);
+    JOIN pg_class AS x ON x.oid = a.relid AND NOT x.relispartition
+    JOIN pg_index AS i ON i.indexrelid = x.oid;
+    ending := CASE
+        WHEN top.indisprimary THEN '_pkey'
+        ELSE (SELECT string_agg('_' || k.attname, '' ORDER BY k.attnum) FROM pg_attribute AS k WHERE k.attrelid = top.oid)
+            || CASE WHEN EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = top.oid AND r.contype = 'u') THEN '_key' ELSE '_idx' END
+    END;
+    IF dp._index_names_need_help(top.indrelid) OR octet_length(own.relname || ending) > 63
+        OR EXISTS (SELECT FROM pg_class AS o WHERE o.relname = (own.relname || ending)::name AND o.relnamespace = own.relnamespace) THEN
+        RETURN dp._index_name(own.relname, top.relname);
+    END IF;
+    RETURN own.relname || ending;
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._partition_index_name(oid, oid) IS
 'Internal: the name of the index that a partition lacks of its parent''s: the one that a new partition''s has, made by PostgreSQL, or by dp._name_indexes where those are not predictable.';
@@ -24384,10 +24389,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24720,10 +24725,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24742,10 +24747,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24771,10 +24776,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24796,10 +24801,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24817,10 +24822,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24838,10 +24843,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24872,10 +24877,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24891,10 +24896,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24919,10 +24924,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24954,10 +24959,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24979,10 +24984,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25015,10 +25020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25039,10 +25044,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25059,10 +25064,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25079,10 +25084,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25100,10 +25105,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25121,10 +25126,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25148,10 +25153,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25169,10 +25174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25189,10 +25194,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25208,10 +25213,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25228,10 +25233,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25247,10 +25252,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25267,10 +25272,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25287,10 +25292,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25307,10 +25312,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25326,10 +25331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25346,10 +25351,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25381,10 +25386,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25410,10 +25415,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25430,10 +25435,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25459,10 +25464,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25539,10 +25544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25575,10 +25580,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25603,10 +25608,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25628,10 +25633,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25649,10 +25654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25670,10 +25675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25694,10 +25699,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25724,10 +25729,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25751,10 +25756,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25772,10 +25777,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25794,10 +25799,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25814,10 +25819,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25834,10 +25839,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25854,10 +25859,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9a5134714910'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b5bb040624ea'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26006,10 +26011,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26024,10 +26029,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26047,10 +26052,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26079,10 +26084,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26104,10 +26109,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26126,10 +26131,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26149,10 +26154,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26170,10 +26175,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26190,10 +26195,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26210,10 +26215,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26229,10 +26234,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26249,10 +26254,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26268,10 +26273,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26287,10 +26292,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9a5134714910' not in GD:
+if 'dialog_partition_0_1_0_b5bb040624ea' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9a5134714910'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b5bb040624ea'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
