@@ -3281,7 +3281,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls, requirements
+from . import calls, following, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3332,6 +3332,9 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
         facts = catalog_drift.read_table(_with_template(table, call))
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    named = following.operations(hierarchy)
+    if named:
+        calls.run_in_procedure([Step(tuple(named), is_atomic=True)], call)
 
 
 def _with_template(table: Table, call: Context) -> Table:
@@ -3415,12 +3418,52 @@ def present_layout(hierarchy: Hierarchy) -> Layout:
     most = max(table.indexes for table in hierarchy.tables)
     no_hash_level = hierarchy.policy.hash_key is None
     return Layout(max(len(slices), 1), 0 if no_hash_level else hash_partitions, len(hierarchy.tables), most)
+''','api.following': r'''"""What was generated for a hierarchy names its tables: when they have got other names, it is made to follow."""
+
+from __future__ import annotations
+
+from ..catalog import lookup as catalog
+from ..model import Hierarchy
+from ..operation import Operation, Step
+from ..plan import keeping
+from ..plan import lookup as plan
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+FUNCTION_LOCKS = 6
+
+
+def operations(hierarchy: Hierarchy) -> list[Operation]:
+    """Trigger functions of global indexes, and lookup functions."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            if not catalog.names_its_table(side):
+                statement = keeping.keeper(catalog.wanted(table, side))
+                found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    statements = plan.follow(lookup, present)
+                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
+    return found
+
+
+def run(hierarchy: Hierarchy, call: Context) -> None:
+    """Make them follow in the caller's transaction."""
+    found = operations(hierarchy)
+    if found:
+        calls.run_in_function([Step(tuple(found), is_atomic=True)], call)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
 
 from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
+from ..catalog import lookup as catalog_lookup
 from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
@@ -3551,7 +3594,7 @@ def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
         each
         for table in hierarchy.tables
         for side in table.global_indexes
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if each.table.oid == tbl and each.columns == tuple(columns)
     ]
     for each in served:
@@ -3678,7 +3721,9 @@ def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> 
 
 
 def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
-    return [operation for each in _all_lookups(hierarchy, table, side) for operation in _lookup_operations(each)]
+    return [
+        operation for each in catalog_lookup.served(hierarchy, table, side) for operation in _lookup_operations(each)
+    ]
 
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
@@ -3689,26 +3734,9 @@ def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> l
     """Those that are there."""
     return [
         each
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
-
-
-def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
-    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
-    keys = hierarchy.policy.partition_keys
-    types = catalog.types(table.oid, side.columns)
-    found = [Lookup(table, side.columns, types, side, keys)]
-    for key in hierarchy.foreign_keys:
-        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
-            continue
-        by_parent = dict(zip(key.parent_columns, key.columns))
-        if {*side.columns, *keys} == set(by_parent):
-            columns = tuple(by_parent[name] for name in side.columns)
-            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
-            if lookup not in found:
-                found.append(lookup)
-    return found
 ''','api.looking': r'''"""What views ask Python for."""
 
 from __future__ import annotations
@@ -4602,7 +4630,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, retention, view_upkeep
+from . import calls, following, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4632,12 +4660,20 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
+            following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
     """Template first: leaves are compared with what it says then."""
     target = catalog_alter.target(hierarchy, table)
+    if table.template is None:
+        database.warning(
+            f"{table.identifier} has no template: what only a template can hold is carried nowhere, new partitions do"
+            f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
+            " one as the newest partition is."
+        )
     as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)
@@ -6271,8 +6307,9 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
             "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
         )
+    own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
-    taken = catalog.taken_function(schema, names, wanted.comment)
+    taken = catalog.taken_function(schema, [name for name in names if (schema, name) not in own], wanted.comment)
     if taken is not None:
         raise errors.DuplicateObject(
             f"function {Identifier(schema, taken)}() already exists",
@@ -8177,7 +8214,7 @@ _COLUMNS = f"""
 _MISSING_INDEXES = """
     SELECT part.inhrelid AS relation, n.nspname AS schema, x.relname AS parent_index, top.relname AS top_index,
            i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition,
-           pg_get_constraintdef(k.oid) AS constraint
+           pg_get_constraintdef(k.oid) AS constraint, dp._partition_index_name(part.inhrelid, i.indexrelid) AS name
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'I'
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -8239,6 +8276,7 @@ def _missing_index(row: database.Row) -> MissingIndex:
         row["is_unique"],
         row["definition"],
         row["constraint"],
+        row["name"],
     )
 ''','catalog.findings': r'''"""Reading what dp.check judges."""
 
@@ -8256,11 +8294,13 @@ from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
 from ..sql import Identifier
+from . import cron as catalog_cron
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
+from . import lookup as catalog_lookup
 from . import server as catalog_server
 from . import slices as catalog_slices
 from . import writable_view as catalog_view
@@ -8337,6 +8377,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
         outdated_views=_outdated_views(hierarchy),
+        outdated_functions=_outdated_functions(hierarchy),
+        jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -8385,6 +8427,20 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_functions(hierarchy: Hierarchy) -> tuple[Identifier, ...]:
+    """Trigger functions of global indexes and lookups that name tables as they were called before."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            if not catalog_lookup.names_its_table(side):
+                found.append(side.identifier)
+            for lookup in catalog_lookup.served(hierarchy, table, side):
+                present = catalog_lookup.present(lookup)
+                if present is not None and present.comment != lookup.comment:
+                    found.append(Identifier(present.schema, present.name))
     return tuple(found)
 
 
@@ -9008,6 +9064,73 @@ def last_failures(roots: list[int]) -> dict[int, str]:
     """The roots whose last maintenance failed, with when and why."""
     rows = database.query(_LAST_FAILURES, ("oid[]",), (roots,))
     return {row["oid"]: f"{row['at']}: {row['message']}" for row in rows}
+''','catalog.lookup': r'''"""Reading the functions that are generated for global indexes: what they are called, and what they name."""
+
+from __future__ import annotations
+
+from .. import database
+from ..model import GlobalIndex, Hierarchy, Table
+from ..plan.keeping import Wanted
+from ..plan.lookup import Lookup, Present
+from . import global_index as catalog_global_index
+from . import structure as catalog_structure
+
+
+def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
+    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
+    keys = hierarchy.policy.partition_keys
+    types = catalog_global_index.types(table.oid, side.columns)
+    found = [Lookup(table, side.columns, types, side, keys)]
+    for key in hierarchy.foreign_keys:
+        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
+            continue
+        by_parent = dict(zip(key.parent_columns, key.columns))
+        if {*side.columns, *keys} == set(by_parent):
+            columns = tuple(by_parent[name] for name in side.columns)
+            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
+            if lookup not in found:
+                found.append(lookup)
+    return found
+
+
+def present(lookup: Lookup) -> Present | None:
+    """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
+        " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE c.oid = $1 AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
+        " AND obj_description(p.oid, 'pg_proc') ~ '^Rows of .* by the global index .*[.]$'"
+        " ORDER BY n.nspname <> $4, p.oid LIMIT 1",
+        ("oid", "text[]", "text", "text"),
+        (
+            lookup.table.oid,
+            [f"{column}s" for column in lookup.columns],
+            ", ".join(f"{each}[]" for each in lookup.types),
+            lookup.table.schema,
+        ),
+    )
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None
+
+
+def names_its_table(side: GlobalIndex) -> bool:
+    """Whether the trigger function of a global index writes to the side table, as that is called now.
+
+    One that is not there, or was replaced by hand, is another matter.
+    """
+    rows = database.query(
+        "SELECT strpos(p.prosrc, $3) > 0 AS named FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype",
+        ("text", "text", "text"),
+        (side.schema, side.name, side.identifier.text),
+    )
+    return not rows or bool(rows[0]["named"])
+
+
+def wanted(table: Table, side: GlobalIndex) -> Wanted:
+    """What the trigger function of a global index is made of."""
+    columns = {each.name: each for each in catalog_structure.read(table.oid).columns}
+    return Wanted(side, tuple(columns[name] for name in side.stored), (), side.hash_partitions)
 ''','catalog.online': r'''"""Reading what schema changes without blocking need: partitions with their indexes and constraints."""
 
 from __future__ import annotations
@@ -10910,7 +11033,14 @@ def describe(error: Exception) -> str:
 
 def set_local(name: str, value: str) -> None:
     """Set a parameter until the end of the transaction."""
-    query("SELECT pg_catalog.set_config($1, $2, true)", ("text", "text"), (name, value))
+    set_all_local({name: value})
+
+
+def set_all_local(settings: dict[str, str]) -> None:
+    """Set parameters, in order, until the end of the transaction."""
+    calls = (f"pg_catalog.set_config(${2 * number + 1}, ${2 * number + 2}, true)" for number in range(len(settings)))
+    values = tuple(text for item in settings.items() for text in item)
+    query(f"SELECT {', '.join(calls)}", ("text",) * len(values), values)
 
 
 def setting(name: str) -> str | None:
@@ -11341,7 +11471,7 @@ from .sql import SQL, Composable, Identifier, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
@@ -11385,6 +11515,7 @@ class Running(NamedTuple):
 
 _running: list[Running] = []
 _outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
+_waiting: list[Step] = []  # what this session does as soon as the other one is at work
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -11401,6 +11532,7 @@ def reset_plan() -> None:
     _printed_off.clear()
     _running.clear()
     _outside.clear()
+    _waiting.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -11410,20 +11542,23 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", wrapping.PINNED_PATH)
-    database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
-    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
-    database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
-    database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
+    settings = {
+        "search_path": wrapping.PINNED_PATH,
+        "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
+        "standard_conforming_strings": "on",  # pieces of SQL were checked by that
+        "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        PROPAGATION: "off",  # what a call changes it changes everywhere
+    }
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
-        database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
+        settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
-        database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
-            database.set_local("row_security", "off")
+            settings["row_security"] = "off"
             if not context.is_superuser:
-                database.set_local("role", context.owner)
+                settings["role"] = context.owner
+    database.set_all_local(settings)
 
 
 def execute(steps: Iterable[Step], context: Context) -> None:
@@ -11432,29 +11567,57 @@ def execute(steps: Iterable[Step], context: Context) -> None:
         if not each.operations:
             continue
         if context.mode != DRY_RUN:
-            _running[:] = [Running(each, time.monotonic())]
-            if each.in_transaction:
-                _write_outside(context)
-                check_budget(each, context)
-                _run_with_retries(each, context)
-                if context.mode == PROCEDURE:
-                    log_message(context, "")
-                    progress.done(1, each.operations[0].target.text)
-                    commit(context)
-            else:
+            if not each.in_transaction:
                 _run_outside(each, context)
-            _running.clear()
+            elif each.can_wait and remote.is_open():
+                _waiting.append(each)
+            else:
+                _run_waiting(context)
+                _run_inside(each, context)
         _record(each, context)
-    _write_outside(context)
+    _run_waiting(context)
+    if _outside:
+        _write_outside(context)
+        begin(context)
+
+
+def _run_inside(each: Step, context: Context) -> None:
+    """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
+    _running[:] = [Running(each, time.monotonic())]
+    check_budget(each, context)
+    _run_with_retries(each, context)
+    if context.mode == PROCEDURE:
+        _log_outside(context)
+        log_message(context, "")
+        progress.done(1, each.operations[0].target.text)
+        commit(context)
+    _running.clear()
+
+
+def _run_waiting(context: Context) -> None:
+    """Run the steps that have waited for the other session to be at work."""
+    if _waiting:
+        begin(context)
+    while _waiting:
+        _run_inside(_waiting.pop(0), context)
 
 
 def _run_outside(each: Step, context: Context) -> None:
-    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    """Run a step in the other session; meanwhile this one does and writes down what it has put off.
+
+    Thousands of short steps would spend their time with writing what they did, one by one.
+    """
     since = time.monotonic()
-    remote.run(each.text, lambda: _show(each, context))
-    _outside.append(Running(each, since, time.monotonic() - since))
-    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+    remote.send(each.text)
+    if _waiting:
+        _run_waiting(context)
+        database.commit()  # as behind every look: the other session may wait for our snapshot
+    elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
+    _running[:] = [Running(each, since)]
+    remote.wait(lambda: _show(each, context))
+    _running.clear()
+    _outside.append(Running(each, since, time.monotonic() - since))
 
 
 def _show(each: Step, context: Context) -> None:
@@ -11466,18 +11629,15 @@ def _show(each: Step, context: Context) -> None:
 
 
 def _write_outside(context: Context) -> None:
-    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
-    if not _outside:
-        return
+    """Write what was done in the other session, in a transaction of its own."""
     begin(context)
     _log_outside(context)
-    commit(context)
+    database.commit()
 
 
 def _log_outside(context: Context) -> None:
-    for each in _outside:
-        _log(context, "done", "", each)
     if _outside:
+        _log(context, "done", "", _outside)
         progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
     _outside.clear()
 
@@ -11597,7 +11757,7 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
-    _log(context, "failed", message, _running[0] if _running else None)
+    _log(context, "failed", message, _running or [None])
     _running.clear()
 
 
@@ -11608,25 +11768,25 @@ def forget_step() -> None:
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message, _running[0] if _running else None)
+    _log(context, "done", message, _running or [None])
 
 
-def _log(context: Context, status: str, message: str, running: Running | None) -> None:
-    duration = None
-    if running is not None:
-        duration = time.monotonic() - running.since if running.duration is None else running.duration
+def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
+    """A row for each step; for the call itself where there is none."""
+    now = time.monotonic()
     database.query(
-        "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
-        " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
-        ("oid", "text", "text", "text", "text", "text", "float8"),
+        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
+        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
+        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
+        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
         (
             context.root,
             context.call,
-            running.step.operations[0].target.text if running else context.root_name,
             status,
             message,
-            running.step.text if running else "",
-            duration,
+            [each.step.operations[0].target.text if each else context.root_name for each in running],
+            [each.step.text if each else "" for each in running],
+            [(each.duration or now - each.since) if each else None for each in running],
         ),
     )
 ''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
@@ -12283,6 +12443,7 @@ class Step(NamedTuple):
 
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+    can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
 
     @property
     def locks(self) -> int:
@@ -15903,7 +16064,7 @@ if TYPE_CHECKING:
 
 # Who runs the statement of a difference: dp.sync, dp.sync when it may write all rows anew, or nobody but the DBA.
 SYNC, REWRITE, HAND = "sync", "rewrite", "hand"
-OWNER = "owner"  # the aspect that dp.check has a finding of its own for
+OWNER, TEMPLATE = "owner", "template"  # the aspects that dp.check has findings of their own for
 
 
 class Partition(NamedTuple):
@@ -15935,6 +16096,7 @@ class MissingIndex(NamedTuple):
     is_unique: bool
     definition: str  # behind the table's name
     constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+    name: str  # that it would have in a new partition
 
     @property
     def kind(self) -> tuple[bool, str]:
@@ -15995,9 +16157,9 @@ from __future__ import annotations
 
 from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, Operation, Step
-from ..sql import SQL, Identifier, compose
+from ..sql import SQL, Identifier, Literal, compose
 from . import drift_access, drift_storage
-from .difference import REWRITE, SYNC, Difference, Facts, MissingIndex, Partition
+from .difference import HAND, REWRITE, SYNC, TEMPLATE, Difference, Facts, MissingIndex, Partition
 from .index_statement import create_index_statement
 from .properties import State
 
@@ -16016,10 +16178,11 @@ def differences(facts: Facts) -> list[Difference]:
 
 
 def _template(facts: Facts) -> list[Difference]:
-    """The template has the columns of its table."""
+    """The template has the columns of its table. One that is lost is made by dp.sync before anything is compared."""
     template = facts.table.template
     if template is None:
-        return []
+        table = facts.table.identifier
+        return [Difference(table, TEMPLATE, "", naming.template_name(facts.table.name), None, (), HAND)]
     found = []
     for column in facts.columns:
         if column.relation != facts.table.template_oid:
@@ -16078,7 +16241,7 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     found = []
     for missing in facts.missing_indexes:
         if missing.relation == partition.oid:
-            found.append(_missing_index(partition.state, missing))
+            found.append(_missing_index(partition, missing, renamed=facts.wanted.renamed_indexes))
     if not partition.is_leaf:
         return found
     wanted = {each.kind: each for each in facts.wanted.leaf_indexes}
@@ -16099,19 +16262,22 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     return found
 
 
-def _missing_index(state: State, missing: MissingIndex) -> Difference:
+def _missing_index(partition: Partition, missing: MissingIndex, *, renamed: bool) -> Difference:
+    state = partition.state
     expected = missing.constraint or missing.definition
     equal = [each for each in state.indexes if each.is_valid and each.kind == missing.kind]
     if equal and missing.constraint is None:  # the leaf has built it by itself: it is only to be attached
         attach = _attach(state, missing, equal[0].name)
         return Difference(state.identifier, "index", missing.top_index, expected, None, (attach,))
-    name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
+    name = Identifier(missing.name)
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
         create = create_index_statement(state.identifier, name, SQL(missing.definition), is_unique=missing.is_unique)
-    statements = (create, _attach(state, missing, name.name))
-    return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
+    statements = [create, _attach(state, missing, name.name)]
+    if renamed and not partition.is_leaf:  # those of its leaves have come with it
+        statements.append(compose("SELECT dp._name_indexes({})", Literal(state.identifier.text)))
+    return Difference(state.identifier, "index", missing.top_index, expected, None, tuple(statements))
 
 
 def _attach(state: State, missing: MissingIndex, name: str) -> SQL:
@@ -16868,6 +17034,7 @@ from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
+from .schedule import Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -16921,6 +17088,8 @@ class Facts(NamedTuple):
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
+    outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
+    jobs: tuple[Recorded, ...]
     last_failure: str | None
     lock_table: int
     lock_budget: int
@@ -16937,10 +17106,10 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_names, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
-from .difference import OWNER, SYNC
+from .difference import OWNER, SYNC, TEMPLATE
 from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
 PAST, CURRENT, AHEAD = "past", "current", "ahead"
@@ -16960,6 +17129,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
+        *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -17171,7 +17341,7 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for table, differences in facts.drift:
-        others = [each for each in differences if each.aspect != OWNER]
+        others = [each for each in differences if each.aspect not in (OWNER, TEMPLATE)]
         for each in differences:
             if each.aspect == OWNER:
                 text = f"The partition belongs to {each.actual}, its table to {each.expected}."
@@ -17392,6 +17562,34 @@ def _build(table: Table, index: GlobalIndex) -> str:
         Literal(index.name),
         Literal(index.hash_partitions),
     ).text
+''','plan.findings_names': r'''"""What still goes by names that tables of a hierarchy had before."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..sql import Literal, compose
+from . import schedule
+from .finding import ERROR, WARNING, Facts, Finding
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Generated functions, and jobs."""
+    root = hierarchy.root
+    found = []
+    for function in facts.outdated_functions:
+        text = "It names a table by a name that the table does not have any more, and fails."
+        statement = compose("CALL dp.sync({})", Literal(root.identifier.text)).text
+        found.append(Finding(ERROR, "function of a renamed table", function.text, text, statement))
+    name = f"{root.schema}.{root.name}"
+    former = [each for each in facts.jobs if each.name != schedule.job_name(facts.database, name, each.kind)]
+    if former:
+        text = (
+            f"Job {', '.join(each.name for each in former)} was made when the table or the database had another name,"
+            " and calls it by that. A connection parameter that it was given must be given again."
+        )
+        statement = schedule.again(root.identifier, facts.jobs).text
+        found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
+    return found
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -18460,6 +18658,14 @@ class Lookup(NamedTuple):
         return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
 
 
+class Present(NamedTuple):
+    """A lookup function that is there."""
+
+    schema: str
+    name: str
+    comment: str
+
+
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
 # join of both would be planned for all leaves, and so would a plan that is kept for all keys.
 _BODY = """
@@ -18513,6 +18719,22 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
 
 
+def follow(lookup: Lookup, present: Present) -> list[SQL]:
+    """What makes a function follow the names that its table and the global index have now."""
+    if present.comment == lookup.comment:
+        return []
+    types = SQL(lookup.signature.text[len(lookup.identifier.text) :])
+    found = []
+    own = Identifier(present.schema, present.name)
+    if present.schema != lookup.table.schema:
+        found.append(compose("ALTER FUNCTION {}{} SET SCHEMA {}", own, types, Identifier(lookup.table.schema)))
+        own = Identifier(lookup.table.schema, present.name)
+    if own.text != lookup.identifier.text:
+        name = Identifier(lookup.identifier.name)
+        found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
+    return found + create(lookup)
+
+
 def drop(lookup: Lookup) -> SQL:
     """The function goes."""
     return compose("DROP FUNCTION {}", lookup.signature)
@@ -18549,6 +18771,9 @@ from .index_statement import create_index_statement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+ATTACHED_TOGETHER = 16  # each index that is attached is locked until the last of them is
 
 
 class Index(NamedTuple):
@@ -18614,43 +18839,53 @@ class Wanted(NamedTuple):
 
 
 def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
-    """An index on every partition without blocking writers; the table first, leaves by slices."""
-    chosen: dict[int, tuple[int, Identifier]] = {}  # the index of each part that has partitions; oid 0: yet to be made
-    steps: list[Step] = []
-    by_parent: dict[int, list[Part]] = {}
-    for part in parts:
-        if part.is_leaf:
-            by_parent.setdefault(part.parent, []).append(part)
+    """An index on every partition without blocking writers; the table first, then slice by slice.
+
+    The index of a slice is attached when its leaves' are: had it been before, the last of them would make both valid,
+    for which servers before 18 lock the table itself ACCESS EXCLUSIVE.
+    """
+    below: dict[int, list[Part]] = {}
+    for part in parts[1:]:
+        below.setdefault(part.parent, []).append(part)
+    found = _own(parts[0], wanted, None)
+    chosen = _chosen(parts[0], wanted, found)
+    steps = [] if found is not None else [Step((_create_only(parts[0], wanted),))]
+    return [*steps, *_built_below(parts[0], wanted, chosen, below, [])]
+
+
+def _built_below(
+    part: Part, wanted: Wanted, index: tuple[int, Identifier], below: dict[int, list[Part]], attached: list[Operation]
+) -> Iterator[Step]:
+    """What builds the indexes below a part, and attaches them to its own; ``attached`` comes with the last of them."""
+    ready: list[Operation] = []
+    for child in below.get(part.oid, ()):
+        if child.is_leaf:
+            yield from _leaf_steps(child, wanted, index, ready)
+            if len(ready) == ATTACHED_TOGETHER:
+                yield Step(tuple(ready), can_wait=True)
+                ready.clear()
             continue
-        index, operations = _upper_index(part, wanted, chosen.get(part.parent))
-        chosen[part.oid] = index
-        if operations:
-            steps.append(Step(tuple(operations), is_atomic=len(operations) > 1))
-    for parent, leaves in by_parent.items():
-        attached: list[Operation] = []
-        for leaf in leaves:
-            steps += _leaf_steps(leaf, wanted, chosen[parent], attached)
-        if attached:
-            steps.append(Step(tuple(attached)))
-    return steps
+        found = _own(child, wanted, index)
+        chosen = _chosen(child, wanted, found)
+        if found is None:
+            yield Step((_create_only(child, wanted),), can_wait=True)
+        is_attached = found is not None and found.parent != 0
+        own = [] if is_attached else [_attach(child, index[1], chosen[1], found)]
+        yield from _built_below(child, wanted, chosen, below, own)
+    if ready or attached:
+        yield Step((*ready, *attached), can_wait=True)
 
 
-def _upper_index(
-    part: Part, wanted: Wanted, above: tuple[int, Identifier] | None
-) -> tuple[tuple[int, Identifier], list[Operation]]:
-    """The index of the table or of a slice, without its partitions; and what makes it."""
-    found = _own(part, wanted, above)
-    if found is not None and (above is None or found.parent == above[0] != 0):
-        return (found.oid, found.identifier), []
-    name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
-    operations = []
-    if found is None:
-        only = compose("ONLY {}", part.identifier)
-        statement = create_index_statement(only, Identifier(name.name), wanted.clauses, is_unique=wanted.is_unique)
-        operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
-    if above is not None:
-        operations.append(_attach(part, above[1], name, found))
-    return (found.oid if found is not None else 0, name), operations
+def _chosen(part: Part, wanted: Wanted, found: Index | None) -> tuple[int, Identifier]:
+    """The index of a part: its oid, 0 where it is yet to be made, and its name."""
+    return (found.oid, found.identifier) if found else (0, Identifier(part.schema, wanted.name_for(part)))
+
+
+def _create_only(part: Part, wanted: Wanted) -> Operation:
+    """The index of the table or of a slice, without its partitions."""
+    only, own = compose("ONLY {}", part.identifier), Identifier(wanted.name_for(part))
+    statement = create_index_statement(only, own, wanted.clauses, is_unique=wanted.is_unique)
+    return Operation(part.identifier, statement, SHARE, (part.oid,), 4)
 
 
 def _own(part: Part, wanted: Wanted, above: tuple[int, Identifier] | None) -> Index | None:
@@ -18686,10 +18921,12 @@ def leftovers(leaf: Part, wanted: Wanted) -> list[Index]:
     return [index for index in leaf.indexes if wanted.is_equal(index) and not index.is_valid and not index.is_busy]
 
 
-def unattached(leaf: Part, wanted: Wanted) -> list[Index]:
-    """What a call that was stopped built on a leaf and did not attach, besides what it left half built."""
-    ready = [index for index in leaf.indexes if wanted.is_equal(index) and index.is_valid]
-    return leftovers(leaf, wanted) + [index for index in ready if index.name == wanted.name_for(leaf)]
+def _unattached(part: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped built on a slice or leaf and did not attach, besides what it left half built."""
+    own = [index for index in part.indexes if wanted.is_equal(index) and index.name == wanted.name_for(part)]
+    if not part.is_leaf:
+        return own
+    return leftovers(part, wanted) + [index for index in own if index.is_valid]
 
 
 def outside(part: Part, statement: SQL) -> Step:
@@ -18720,9 +18957,12 @@ def taken_names(parts: tuple[Part, ...], wanted: Wanted) -> dict[str, list[str]]
 
 def drop_index(target: Target, parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
     """What is attached to nothing, concurrently; then the table's index with all that is attached, in one moment."""
-    steps = [drop_leftover(part, index) for part in parts if part.is_leaf for index in unattached(part, wanted)]
+    left = [(part, index) for part in parts[1:] for index in _unattached(part, wanted)]
+    steps = [drop_leftover(part, index) for part, index in left if part.is_leaf]
+    # what is partitioned cannot be dropped concurrently
+    uppers = [compose("DROP INDEX {}", index.identifier) for part, index in left if not part.is_leaf]
     statement = compose("DROP INDEX {}", Identifier(target.table.schema, wanted.name))
-    return [*steps, Step((on_parent(target, statement, 2),))]
+    return [*steps, Step(tuple(on_parent(target, each, 2) for each in (*uppers, statement)))]
 
 
 def reindex(parts: tuple[Part, ...], top: Index, built: frozenset[str]) -> list[Step]:
@@ -19001,7 +19241,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES = "privileges"
+PRIVILEGES, NAME = "privileges", "name"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 
@@ -20690,6 +20930,16 @@ def operations(
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
 
 
+def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+    """The call that makes the same jobs once more, by the names of now."""
+    schedules = {each.kind: each.schedule for each in recorded}
+    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
+    connection = next((each.connection for each in recorded if each.connection is not None), None)
+    if connection is not None:
+        given.append(compose("cron_connection => {}", Literal(connection)))
+    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
+
+
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
     values = [Literal(job.name), Literal(job.schedule), Literal(job.command)]
     if elsewhere is None:
@@ -22159,6 +22409,14 @@ class Dblink:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._sockets: list[int] = []
+        function = Identifier(schema, "dblink_get_result")
+        self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
+        # the second is the end, which has no rows
+        self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
+        self._get_results_if_ended = (
+            f"SELECT CASE WHEN {Identifier(schema, 'dblink_is_busy')}($1) = 0"
+            f" THEN (SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result) END AS ended"
+        )
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
@@ -22186,15 +22444,21 @@ class Dblink:
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
-        function = Identifier(self._schema, "dblink_get_result")
-        query = compose("SELECT value FROM {}($1) AS result (value pg_catalog.text)", function).text
-        try:
-            # the second is the end, which has no rows
-            rows = database.query(f"{query} UNION ALL {query}", ("pg_catalog.text",), (NAME,))
-        except database.ServerError:
-            database.query(query, ("pg_catalog.text",), (NAME,))  # before the end nothing else can be sent
-            raise
+        rows = self._end(self._get_results)
         return rows[0]["value"] if rows else None
+
+    def has_ended(self) -> bool:
+        """Whether the statement is at its end; its error is an error here. One look, for there are thousands."""
+        return self._end(self._get_results_if_ended)[0]["ended"] is not None
+
+    def _end(self, query: str) -> list[database.Row]:
+        try:
+            return database.query(query, ("pg_catalog.text",), (NAME,))
+        except database.ServerError as error:
+            # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
+            if not (database.is_cancel(error) and self.is_busy()):
+                database.query(self._get_result, ("pg_catalog.text",), (NAME,))
+            raise
 
     def cancel(self) -> None:
         """Ask the other session to stop what it does."""
@@ -22320,24 +22584,31 @@ def _ask(session: Dblink, query: str) -> str | None:
     return session.result()
 
 
-def run(statement: str, show: Callable[[], None]) -> None:
-    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+def is_open() -> bool:
+    """Whether there is another session."""
+    return bool(_open)
 
-    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
-    when the statement turns out to last.
+
+def send(statement: str) -> None:
+    """Begin a statement in the other session; the transaction here ends, and what it has pinned is not any more."""
+    _open[-1].send(statement)
+    database.commit()
+
+
+def wait(show: Callable[[], None]) -> None:
+    """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
+
+    ``show``: called and committed once when the statement turns out to last.
     """
     session = _open[-1]
-    session.send(statement)
-    database.commit()
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
-    while session.is_busy():
+    while not session.has_ended():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
         session.wait(LONGEST_PAUSE)
-    session.result()
 
 
 def close() -> None:
@@ -22545,7 +22816,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_b1a7c0f820d9', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_48b5f4569e8d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22564,8 +22835,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_b1a7c0f820d9'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_48b5f4569e8d'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -22998,6 +23269,37 @@ RETURN (
 
 COMMENT ON FUNCTION dp._index_names_need_help(oid) IS
 'Internal: whether PostgreSQL would cut or number the names that it gives to the indexes of a table''s partitions.';
+
+CREATE FUNCTION dp._partition_index_name(partition oid, parent_index oid)
+RETURNS name
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    own record;
+    top record;
+    ending text;
+BEGIN
+    SELECT c.relname, c.relnamespace INTO own FROM pg_class AS c WHERE c.oid = partition;
+    SELECT x.oid, x.relname, i.indrelid, i.indisprimary INTO top
+    FROM pg_partition_ancestors(parent_index) AS a (relid)
+    JOIN pg_class AS x ON x.oid = a.relid AND NOT x.relispartition
+    JOIN pg_index AS i ON i.indexrelid = x.oid;
+    ending := CASE
+        WHEN top.indisprimary THEN '_pkey'
+        ELSE (SELECT string_agg('_' || k.attname, '' ORDER BY k.attnum) FROM pg_attribute AS k WHERE k.attrelid = top.oid)
+            || CASE WHEN EXISTS (SELECT FROM pg_constraint AS r WHERE r.conindid = top.oid AND r.contype = 'u') THEN '_key' ELSE '_idx' END
+    END;
+    IF dp._index_names_need_help(top.indrelid) OR octet_length(own.relname || ending) > 63
+        OR EXISTS (SELECT FROM pg_class AS o WHERE o.relname = (own.relname || ending)::name AND o.relnamespace = own.relnamespace) THEN
+        RETURN dp._index_name(own.relname, top.relname);
+    END IF;
+    RETURN own.relname || ending;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._partition_index_name(oid, oid) IS
+'Internal: the name of the index that a partition lacks of its parent''s: the one that a new partition''s has, made by PostgreSQL, or by dp._name_indexes where those are not predictable.';
 
 CREATE FUNCTION dp._name_indexes(slice regclass)
 RETURNS integer
@@ -23451,23 +23753,29 @@ EXECUTE FUNCTION dp._forget_dropped();
 -- triggers/ownership.sql.j2
 CREATE FUNCTION dp._owns(relation oid)
 RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
-RETURN (
+AS $plpgsql$
+BEGIN
     -- a number that no relation has yet may be another role's table tomorrow: nobody owns it
-    SELECT coalesce(
+    RETURN coalesce(
         pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = relation), 'USAGE'),
         (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user)
-    )
-);
+    );
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._owns(oid) IS 'Internal: whether the current role may act as the owner of a relation.';
 
 CREATE FUNCTION dp._is_gone(relation oid)
 RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation);
+AS $plpgsql$
+BEGIN
+    RETURN relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation);
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._is_gone(oid) IS 'Internal: whether a relation was dropped.';
 
@@ -23511,32 +23819,163 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._check_ownership() IS
 'Internal: everyone may write to dp''s tables, but only about tables of their own. Arguments: the columns to look at; behind "-" one whose table anybody may own, but whose end ends the row.';
 
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.hierarchy_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.table_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.pending_foreign_key
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('child', '-parent');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.detached_slice
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('slice', 'root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.global_index_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.writable_view_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.job_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR DELETE ON dp.log_entry
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.progress_entry
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_config
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_table
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_step
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('root');
-CREATE TRIGGER check_ownership BEFORE INSERT OR UPDATE OR DELETE ON dp.conversion_record
-FOR EACH ROW EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.hierarchy_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.table_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root) AND dp._owns(new.tbl) AND dp._owns(new.template)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.table_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root) AND dp._owns(new.tbl) AND dp._owns(new.template)
+    AND dp._owns(old.root) AND dp._owns(old.tbl) AND dp._owns(old.template)
+))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.table_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root) AND dp._owns(old.tbl) AND dp._owns(old.template)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl', 'template');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (dp._owns(new.child)))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.child)
+    AND dp._owns(old.child)
+))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.pending_foreign_key
+FOR EACH ROW WHEN (NOT (dp._owns(old.child)))
+EXECUTE FUNCTION dp._check_ownership('child', '-parent');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (dp._owns(new.slice) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.slice) AND dp._owns(new.root)
+    AND dp._owns(old.slice) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.detached_slice
+FOR EACH ROW WHEN (NOT (dp._owns(old.slice) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('slice', 'root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.side) AND dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.side) AND dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.side) AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.global_index_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.side) AND dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('side', 'root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.view) AND dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.view) AND dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.view) AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.writable_view_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.view) AND dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.job_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.job_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.job_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.log_entry
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.log_entry
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.log_entry
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (dp._owns(new.root) AND dp._owns(new.tbl)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root) AND dp._owns(new.tbl)
+    AND dp._owns(old.root) AND dp._owns(old.tbl)
+))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.progress_entry
+FOR EACH ROW WHEN (NOT (dp._owns(old.root) AND dp._owns(old.tbl)))
+EXECUTE FUNCTION dp._check_ownership('root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_table
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_step
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (dp._owns(new.tbl) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.tbl) AND dp._owns(new.root)
+    AND dp._owns(old.tbl) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.conversion_record
+FOR EACH ROW WHEN (NOT (dp._owns(old.tbl) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('tbl', 'root');
+
 
 -- triggers/propagate_ddl.sql.j2
 CREATE FUNCTION dp._follows_ddl()
@@ -23590,6 +24029,8 @@ BEGIN
         said (tbl, aspect, part, value) AS (
             -- what is carried to partitions and templates: aspects and parts are named as dp.drift names them
             SELECT m.oid, 'owner', '', m.relowner::text FROM managed AS m
+            UNION ALL
+            SELECT m.oid, 'name', '', m.relname::text FROM managed AS m
             UNION ALL
             SELECT m.oid, 'schema', '', n.nspname FROM managed AS m JOIN pg_namespace AS n ON n.oid = m.relnamespace
             UNION ALL SELECT m.oid, 'row security', '', m.relrowsecurity::text FROM managed AS m
@@ -23765,7 +24206,9 @@ BEGIN
         JOIN dp.table_config AS t ON t.tbl = c.tbl AND t.role <> 'reference' AND pg_has_role(r.relowner, 'USAGE')
         JOIN dp.hierarchy_config AS h ON h.root = t.root AND (h.propagate_ddl OR NOT is_plain) AND NOT dp._is_gone(h.root)
         WHERE c.before IS NOT NULL AND (
-            c.aspect IN ('key', 'column of a global index', 'side table of a global index', 'default of the slice key')
+            c.aspect IN ('key', 'column of a global index', 'default of the slice key')
+            -- with the schema that both are in its function has moved, too, and is made to follow
+            OR c.aspect = 'side table of a global index' AND (c.after IS NULL OR command <> 'ALTER SCHEMA')
             -- a key that goes is another aspect's loss
             OR c.aspect = 'column of a foreign key' AND c.after IS NOT NULL
             OR c.after IS NULL AND c.aspect IN (
@@ -23823,6 +24266,36 @@ COMMENT ON FUNCTION dp._refuse_broken(jsonb, text, boolean) IS
 'Internal: the one rule of what a hierarchy must not lose, for plain DDL and for calls; of the answer of dp._ddl_changes.
 Errors: 42P16 the command would break the hierarchy.';
 
+CREATE FUNCTION dp._names_others(command text, query text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    said text := lower(query COLLATE "C");  -- as names without quotes are read
+BEGIN
+    -- one command that names its table, and what it changes of another one it would do by CASCADE
+    IF command NOT IN ('ALTER TABLE', 'COMMENT', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS', 'DROP TRIGGER')
+        OR said IS NULL OR said !~ ('^\s*' || replace(lower(command), ' ', '\s+') || '\s[^;]*;?\s*$')
+        OR said ~ 'u&"|\mcascade\M|\mtablespace\M' THEN
+        RETURN false;
+    END IF;
+    RETURN NOT EXISTS (
+        SELECT
+        FROM (
+            SELECT t.tbl::oid, t.template::oid FROM dp.table_config AS t
+            UNION ALL
+            SELECT g.side::oid, NULL FROM dp.global_index_config AS g
+        ) AS followed (tbl, template)
+        JOIN pg_class AS c ON c.oid IN (followed.tbl, followed.template)
+        WHERE strpos(said, lower(replace(c.relname, '"', '""') COLLATE "C")) > 0
+    );
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION dp._names_others(text, text) IS
+'Internal: whether a command that a client has sent is about other tables for certain, by its text: to read what all managed tables say takes long.';
+
 CREATE FUNCTION dp._before_ddl()
 RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE
@@ -23832,10 +24305,15 @@ BEGIN
     -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
     IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
         PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
+        IF current_setting('dp.ddl_state') = '{}' THEN  -- the other one is about other tables, this one need not be
+            PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+        END IF;
     -- roles that may not look into dp have no hierarchies
     ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
-            PERFORM set_config('dp.ddl_state', dp._ddl_state()::text, true);
+            PERFORM set_config(
+                'dp.ddl_state', CASE WHEN dp._names_others(tg_tag, current_query()) THEN '{}' ELSE dp._ddl_state()::text END, true
+            );
             PERFORM set_config('dp.ddl_depth', '1', true);
             PERFORM set_config('dp.ddl_inner', '', true);
         END IF;
@@ -23887,14 +24365,16 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('dp.ddl_state', '', true);
-    IF before = '{}' OR NOT dp._follows_ddl() THEN
+    IF NOT dp._follows_ddl() THEN
         RETURN;
     END IF;
-    IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
-        RETURN;
+    IF before <> '{}' THEN
+        IF current_setting('dp.ddl_inner') = '' AND dp._is_of_others() THEN
+            RETURN;
+        END IF;
+        changed := dp._ddl_changes(before, dp._ddl_state());
+        PERFORM dp._refuse_broken(changed, tg_tag, true);
     END IF;
-    changed := dp._ddl_changes(before, dp._ddl_state());
-    PERFORM dp._refuse_broken(changed, tg_tag, true);
     FOR partition IN
         SELECT DISTINCT c.objid::regclass AS name, t.root
         FROM pg_event_trigger_ddl_commands() AS c
@@ -23922,10 +24402,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -23991,12 +24471,12 @@ EXECUTE FUNCTION dp._check_dropped();
 CREATE EVENT TRIGGER dialog_partition_before_ddl ON ddl_command_start
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
     'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN', 'ALTER SCHEMA')
 EXECUTE FUNCTION dp._before_ddl();
 CREATE EVENT TRIGGER dialog_partition_after_ddl ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'COMMENT', 'GRANT', 'REVOKE', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS',
     'ALTER STATISTICS', 'DROP STATISTICS', 'DROP INDEX', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN')
+    'DROP FUNCTION', 'DROP ROUTINE', 'DROP TYPE', 'DROP DOMAIN', 'ALTER SCHEMA')
 EXECUTE FUNCTION dp._after_ddl();
 
 -- triggers/readable.sql.j2
@@ -24258,10 +24738,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24280,10 +24760,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24309,10 +24789,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24334,10 +24814,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24355,10 +24835,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24376,10 +24856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24410,10 +24890,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24429,10 +24909,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24457,10 +24937,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24492,10 +24972,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24517,10 +24997,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24553,10 +25033,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24577,10 +25057,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24597,10 +25077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24617,10 +25097,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24638,10 +25118,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24659,10 +25139,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24686,10 +25166,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24707,10 +25187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24727,10 +25207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24746,10 +25226,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24766,10 +25246,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24785,10 +25265,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24805,10 +25285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24825,10 +25305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24845,10 +25325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24864,10 +25344,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24884,10 +25364,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24919,10 +25399,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24948,10 +25428,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24968,10 +25448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24997,10 +25477,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25077,10 +25557,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25113,10 +25593,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25141,10 +25621,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25166,10 +25646,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25187,10 +25667,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25208,10 +25688,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25232,10 +25712,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25262,10 +25742,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25289,10 +25769,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25310,10 +25790,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25332,10 +25812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25352,10 +25832,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25372,10 +25852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25392,10 +25872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25544,10 +26024,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25562,10 +26042,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25585,10 +26065,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25617,10 +26097,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25642,10 +26122,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25664,10 +26144,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25687,10 +26167,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25708,10 +26188,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25728,10 +26208,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25748,10 +26228,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25767,10 +26247,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25787,10 +26267,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25806,10 +26286,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25825,10 +26305,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_b1a7c0f820d9' not in GD:
+if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_b1a7c0f820d9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_48b5f4569e8d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

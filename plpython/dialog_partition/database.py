@@ -72,7 +72,14 @@ def describe(error: Exception) -> str:
 
 def set_local(name: str, value: str) -> None:
     """Set a parameter until the end of the transaction."""
-    query("SELECT pg_catalog.set_config($1, $2, true)", ("text", "text"), (name, value))
+    set_all_local({name: value})
+
+
+def set_all_local(settings: dict[str, str]) -> None:
+    """Set parameters, in order, until the end of the transaction."""
+    calls = (f"pg_catalog.set_config(${2 * number + 1}, ${2 * number + 2}, true)" for number in range(len(settings)))
+    values = tuple(text for item in settings.items() for text in item)
+    query(f"SELECT {', '.join(calls)}", ("text",) * len(values), values)
 
 
 def setting(name: str) -> str | None:

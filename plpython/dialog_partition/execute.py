@@ -11,7 +11,7 @@ from .sql import SQL, Composable, Identifier, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
@@ -55,6 +55,7 @@ class Running(NamedTuple):
 
 _running: list[Running] = []
 _outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
+_waiting: list[Step] = []  # what this session does as soon as the other one is at work
 
 
 def mode_of(dry_run: bool, is_procedure: bool) -> str:
@@ -71,6 +72,7 @@ def reset_plan() -> None:
     _printed_off.clear()
     _running.clear()
     _outside.clear()
+    _waiting.clear()
 
 
 def last_plan() -> list[PlanRow]:
@@ -80,20 +82,23 @@ def last_plan() -> list[PlanRow]:
 
 def begin(context: Context | None) -> None:
     """Pin what a transaction of ours must not take from the session; gone after each commit."""
-    database.set_local("search_path", wrapping.PINNED_PATH)
-    database.set_local("quote_all_identifiers", "off")  # what PostgreSQL deparses is compared with names
-    database.set_local("standard_conforming_strings", "on")  # pieces of SQL were checked by that
-    database.set_local("jit", "off")  # statements over many partitions look costly, and would be compiled for seconds
-    database.set_local(PROPAGATION, "off")  # what a call changes it changes everywhere
+    settings = {
+        "search_path": wrapping.PINNED_PATH,
+        "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
+        "standard_conforming_strings": "on",  # pieces of SQL were checked by that
+        "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        PROPAGATION: "off",  # what a call changes it changes everywhere
+    }
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
-        database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
+        settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
-        database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
-            database.set_local("row_security", "off")
+            settings["row_security"] = "off"
             if not context.is_superuser:
-                database.set_local("role", context.owner)
+                settings["role"] = context.owner
+    database.set_all_local(settings)
 
 
 def execute(steps: Iterable[Step], context: Context) -> None:
@@ -102,29 +107,57 @@ def execute(steps: Iterable[Step], context: Context) -> None:
         if not each.operations:
             continue
         if context.mode != DRY_RUN:
-            _running[:] = [Running(each, time.monotonic())]
-            if each.in_transaction:
-                _write_outside(context)
-                check_budget(each, context)
-                _run_with_retries(each, context)
-                if context.mode == PROCEDURE:
-                    log_message(context, "")
-                    progress.done(1, each.operations[0].target.text)
-                    commit(context)
-            else:
+            if not each.in_transaction:
                 _run_outside(each, context)
-            _running.clear()
+            elif each.can_wait and remote.is_open():
+                _waiting.append(each)
+            else:
+                _run_waiting(context)
+                _run_inside(each, context)
         _record(each, context)
-    _write_outside(context)
+    _run_waiting(context)
+    if _outside:
+        _write_outside(context)
+        begin(context)
+
+
+def _run_inside(each: Step, context: Context) -> None:
+    """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
+    _running[:] = [Running(each, time.monotonic())]
+    check_budget(each, context)
+    _run_with_retries(each, context)
+    if context.mode == PROCEDURE:
+        _log_outside(context)
+        log_message(context, "")
+        progress.done(1, each.operations[0].target.text)
+        commit(context)
+    _running.clear()
+
+
+def _run_waiting(context: Context) -> None:
+    """Run the steps that have waited for the other session to be at work."""
+    if _waiting:
+        begin(context)
+    while _waiting:
+        _run_inside(_waiting.pop(0), context)
 
 
 def _run_outside(each: Step, context: Context) -> None:
-    """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
+    """Run a step in the other session; meanwhile this one does and writes down what it has put off.
+
+    Thousands of short steps would spend their time with writing what they did, one by one.
+    """
     since = time.monotonic()
-    remote.run(each.text, lambda: _show(each, context))
-    _outside.append(Running(each, since, time.monotonic() - since))
-    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+    remote.send(each.text)
+    if _waiting:
+        _run_waiting(context)
+        database.commit()  # as behind every look: the other session may wait for our snapshot
+    elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
+    _running[:] = [Running(each, since)]
+    remote.wait(lambda: _show(each, context))
+    _running.clear()
+    _outside.append(Running(each, since, time.monotonic() - since))
 
 
 def _show(each: Step, context: Context) -> None:
@@ -136,18 +169,15 @@ def _show(each: Step, context: Context) -> None:
 
 
 def _write_outside(context: Context) -> None:
-    """Write what was done in the other session; the settings of our transactions are pinned again behind it."""
-    if not _outside:
-        return
+    """Write what was done in the other session, in a transaction of its own."""
     begin(context)
     _log_outside(context)
-    commit(context)
+    database.commit()
 
 
 def _log_outside(context: Context) -> None:
-    for each in _outside:
-        _log(context, "done", "", each)
     if _outside:
+        _log(context, "done", "", _outside)
         progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
     _outside.clear()
 
@@ -267,7 +297,7 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
-    _log(context, "failed", message, _running[0] if _running else None)
+    _log(context, "failed", message, _running or [None])
     _running.clear()
 
 
@@ -278,24 +308,24 @@ def forget_step() -> None:
 
 def log_message(context: Context, message: str) -> None:
     """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message, _running[0] if _running else None)
+    _log(context, "done", message, _running or [None])
 
 
-def _log(context: Context, status: str, message: str, running: Running | None) -> None:
-    duration = None
-    if running is not None:
-        duration = time.monotonic() - running.since if running.duration is None else running.duration
+def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
+    """A row for each step; for the call itself where there is none."""
+    now = time.monotonic()
     database.query(
-        "INSERT INTO dp.log_entry (root, call, target, status, message, statements, duration)"
-        " VALUES ($1::regclass, $2, $3, $4, $5, $6, $7 * interval '1 second')",
-        ("oid", "text", "text", "text", "text", "text", "float8"),
+        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
+        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
+        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
+        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
         (
             context.root,
             context.call,
-            running.step.operations[0].target.text if running else context.root_name,
             status,
             message,
-            running.step.text if running else "",
-            duration,
+            [each.step.operations[0].target.text if each else context.root_name for each in running],
+            [each.step.text if each else "" for each in running],
+            [(each.duration or now - each.since) if each else None for each in running],
         ),
     )

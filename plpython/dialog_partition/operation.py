@@ -56,6 +56,7 @@ class Step(NamedTuple):
 
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+    can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
 
     @property
     def locks(self) -> int:

@@ -56,6 +56,14 @@ class Dblink:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._sockets: list[int] = []
+        function = Identifier(schema, "dblink_get_result")
+        self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
+        # the second is the end, which has no rows
+        self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
+        self._get_results_if_ended = (
+            f"SELECT CASE WHEN {Identifier(schema, 'dblink_is_busy')}($1) = 0"
+            f" THEN (SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result) END AS ended"
+        )
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
@@ -83,15 +91,21 @@ class Dblink:
 
     def result(self) -> str | None:
         """The first value of the statement's result, or its tag; its error is an error here."""
-        function = Identifier(self._schema, "dblink_get_result")
-        query = compose("SELECT value FROM {}($1) AS result (value pg_catalog.text)", function).text
-        try:
-            # the second is the end, which has no rows
-            rows = database.query(f"{query} UNION ALL {query}", ("pg_catalog.text",), (NAME,))
-        except database.ServerError:
-            database.query(query, ("pg_catalog.text",), (NAME,))  # before the end nothing else can be sent
-            raise
+        rows = self._end(self._get_results)
         return rows[0]["value"] if rows else None
+
+    def has_ended(self) -> bool:
+        """Whether the statement is at its end; its error is an error here. One look, for there are thousands."""
+        return self._end(self._get_results_if_ended)[0]["ended"] is not None
+
+    def _end(self, query: str) -> list[database.Row]:
+        try:
+            return database.query(query, ("pg_catalog.text",), (NAME,))
+        except database.ServerError as error:
+            # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
+            if not (database.is_cancel(error) and self.is_busy()):
+                database.query(self._get_result, ("pg_catalog.text",), (NAME,))
+            raise
 
     def cancel(self) -> None:
         """Ask the other session to stop what it does."""
@@ -217,24 +231,31 @@ def _ask(session: Dblink, query: str) -> str | None:
     return session.result()
 
 
-def run(statement: str, show: Callable[[], None]) -> None:
-    """Run a statement in the other session, and wait for its end; the transaction here ends, and many after it.
+def is_open() -> bool:
+    """Whether there is another session."""
+    return bool(_open)
 
-    What the transactions of a call have pinned is not pinned any more behind it. ``show``: called and committed once
-    when the statement turns out to last.
+
+def send(statement: str) -> None:
+    """Begin a statement in the other session; the transaction here ends, and what it has pinned is not any more."""
+    _open[-1].send(statement)
+    database.commit()
+
+
+def wait(show: Callable[[], None]) -> None:
+    """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
+
+    ``show``: called and committed once when the statement turns out to last.
     """
     session = _open[-1]
-    session.send(statement)
-    database.commit()
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
-    while session.is_busy():
+    while not session.has_ended():
         database.commit()  # the look took a snapshot, for which the statement waits
         if shown_at is not None and time.monotonic() > shown_at:
             shown_at = None
             show()
         session.wait(LONGEST_PAUSE)
-    session.result()
 
 
 def close() -> None:

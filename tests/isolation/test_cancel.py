@@ -30,14 +30,17 @@ def test_a_cancel_stops_a_call_at_once(db: Database, user: str) -> None:
     moment: list[float] = []
 
     def cancel() -> None:
+        until = time.monotonic() + 60
+        while not family.slices(owner) and time.monotonic() < until:  # then it is at work
+            time.sleep(0.01)
         db.value("SELECT pg_cancel_backend(%s)", session.info.backend_pid)
         moment.append(time.monotonic())
 
-    timer = threading.Timer(0.7, cancel)
-    timer.start()
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     with pytest.raises(psycopg.errors.QueryCanceled):
         session.execute(CREATE)
-    timer.join()
+    canceller.join()
     assert time.monotonic() - moment[0] < 0.5
     assert settings(session) == before
     assert db.value("SELECT running_pid FROM dp.hierarchy") is None

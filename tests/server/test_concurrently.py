@@ -271,6 +271,18 @@ def test_while_it_waits_others_work_it_shows_progress_and_a_cancel_stops_both_se
     check_whole(owner)
 
 
+def test_a_transaction_that_has_read_the_table_is_not_waited_for(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    reader = db.connect()
+    reader.execute("BEGIN")
+    reader.execute("LOCK TABLE ONLY event IN ACCESS SHARE MODE")  # what reading leaves behind, without the snapshot
+    owner.execute("SELECT dp.configure('event', lock_timeout => '10 ms')")
+    create(owner, connection)
+    reader.execute("COMMIT")
+    check_whole(owner)
+
+
 def test_it_is_dropped_again(db: Database, owner: Connection, connection: str) -> None:
     before = catalogs.picture(db)
     create(owner, connection)
@@ -285,6 +297,7 @@ def test_what_a_stopped_call_built_is_dropped_too(owner: Connection, connection:
     owner.execute("CREATE INDEX event_body ON ONLY event (body)")
     owner.execute("CREATE INDEX event_2025_01_h00_event_body ON event_2025_01_h00 (body)")
     owner.execute("CREATE INDEX mine_body ON event_2025_01_h01 (body)")
+    owner.execute("CREATE INDEX event_2025_02_event_body ON ONLY event_2025_02 (body)")
     call(owner, "CALL dp.drop_index_concurrently", "event", INDEX, connection=connection)
     assert [row[1] for row in tree(owner)] == ["mine_body"]
 

@@ -13,7 +13,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls, requirements
+from . import calls, following, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def sync(root: int, rewrite: bool, dry_run: bool) -> None:
         facts = catalog_drift.read_table(_with_template(table, call))
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
+    named = following.operations(hierarchy)
+    if named:
+        calls.run_in_procedure([Step(tuple(named), is_atomic=True)], call)
 
 
 def _with_template(table: Table, call: Context) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import errors, execute, fragments
 from ..catalog import global_index as catalog
+from ..catalog import lookup as catalog_lookup
 from ..catalog import server as catalog_server
 from ..catalog import writable_view as catalog_view
 from ..model import GlobalIndex, Hierarchy, Table
@@ -134,7 +135,7 @@ def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:
         each
         for table in hierarchy.tables
         for side in table.global_indexes
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if each.table.oid == tbl and each.columns == tuple(columns)
     ]
     for each in served:
@@ -261,7 +262,9 @@ def _created(change: Alteration, wanted: keeping.Wanted, *, is_filled: bool) -> 
 
 
 def _lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Operation]:
-    return [operation for each in _all_lookups(hierarchy, table, side) for operation in _lookup_operations(each)]
+    return [
+        operation for each in catalog_lookup.served(hierarchy, table, side) for operation in _lookup_operations(each)
+    ]
 
 
 def _lookup_operations(lookup: Lookup) -> list[Operation]:
@@ -272,23 +275,6 @@ def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> l
     """Those that are there."""
     return [
         each
-        for each in _all_lookups(hierarchy, table, side)
+        for each in catalog_lookup.served(hierarchy, table, side)
         if catalog.existing_functions(each.table.schema, each.comment)
     ]
-
-
-def _all_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
-    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
-    keys = hierarchy.policy.partition_keys
-    types = catalog.types(table.oid, side.columns)
-    found = [Lookup(table, side.columns, types, side, keys)]
-    for key in hierarchy.foreign_keys:
-        if key.parent != table.oid or not side.is_unique or side.predicate is not None:
-            continue
-        by_parent = dict(zip(key.parent_columns, key.columns))
-        if {*side.columns, *keys} == set(by_parent):
-            columns = tuple(by_parent[name] for name in side.columns)
-            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
-            if lookup not in found:
-                found.append(lookup)
-    return found

@@ -16,7 +16,7 @@ from ..plan import propagation as plan
 from ..plan.difference import OWNER, REWRITE, SYNC
 from ..plan.propagation import Change
 from ..sql import Literal
-from . import calls, retention, view_upkeep
+from . import calls, following, retention, view_upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,12 +46,20 @@ def propagate(changes: str) -> None:
         for table in hierarchy.tables:
             if table.oid in by_table:
                 _carry(hierarchy, table, by_table[table.oid], call)
+        if any(each.aspect in (plan.NAME, plan.SCHEMA) for changes in by_table.values() for each in changes):
+            following.run(catalog_hierarchy.load(root), call)
         view_upkeep.run_refresh(call)
 
 
 def _carry(hierarchy: Hierarchy, table: Table, changes: list[Change], call: Context) -> None:
     """Template first: leaves are compared with what it says then."""
     target = catalog_alter.target(hierarchy, table)
+    if table.template is None:
+        database.warning(
+            f"{table.identifier} has no template: what only a template can hold is carried nowhere, new partitions do"
+            f" not get it, and drift of it is not seen. CALL dp.sync({Literal(hierarchy.root.identifier.text)}) makes"
+            " one as the newest partition is."
+        )
     as_caller = call._replace(owner=None)  # who gives a table away may give its partitions away; the new owner may not
     if any(each.aspect == plan.COLUMN for each in changes):
         retention.refuse_unreadable(hierarchy)

@@ -94,8 +94,9 @@ def _check(hierarchy: Hierarchy, table: Table, schema: str, present: PresentView
             f"What it fills in is looked up as the owner of {table.identifier}, who is {table.owner}.",
             "SELECT dp.drop_writable_view(...) as its owner, and create it anew.",
         )
+    own = {(where, name) for where, name, _ in present.functions} if present is not None else set()
     names = [wanted.function(purpose).name for purpose in (FILL, INSERT)]
-    taken = catalog.taken_function(schema, names, wanted.comment)
+    taken = catalog.taken_function(schema, [name for name in names if (schema, name) not in own], wanted.comment)
     if taken is not None:
         raise errors.DuplicateObject(
             f"function {Identifier(schema, taken)}() already exists",

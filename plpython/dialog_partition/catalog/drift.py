@@ -70,7 +70,7 @@ _COLUMNS = f"""
 _MISSING_INDEXES = """
     SELECT part.inhrelid AS relation, n.nspname AS schema, x.relname AS parent_index, top.relname AS top_index,
            i.indisunique AS is_unique, dp._index_definition(i.indexrelid) AS definition,
-           pg_get_constraintdef(k.oid) AS constraint
+           pg_get_constraintdef(k.oid) AS constraint, dp._partition_index_name(part.inhrelid, i.indexrelid) AS name
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'I'
     JOIN pg_namespace n ON n.oid = x.relnamespace
@@ -132,4 +132,5 @@ def _missing_index(row: database.Row) -> MissingIndex:
         row["is_unique"],
         row["definition"],
         row["constraint"],
+        row["name"],
     )

@@ -14,11 +14,13 @@ from ..plan import drift as plan_drift
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
 from ..sql import Identifier
+from . import cron as catalog_cron
 from . import drift as catalog_drift
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
+from . import lookup as catalog_lookup
 from . import server as catalog_server
 from . import slices as catalog_slices
 from . import writable_view as catalog_view
@@ -95,6 +97,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         inexact_entries={index.oid: catalog_global_index.sample(index) for _, index in indexes if index.is_valid},
         unguarded={index.oid: catalog_global_index.unguarded(index, table) for table, index in indexes},
         outdated_views=_outdated_views(hierarchy),
+        outdated_functions=_outdated_functions(hierarchy),
+        jobs=tuple(catalog_cron.recorded(hierarchy.root.oid)),
         last_failure=catalog_log.last_failures([hierarchy.root.oid]).get(hierarchy.root.oid),
         lock_table=server.lock_table,
         lock_budget=server.lock_budget,
@@ -143,6 +147,20 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
         if default is not None and catalog_slices.shows_rows(default, table):
             is_inside = maintained is not None and catalog_slices.shows_rows(default, table, maintained)
             found.append((table.oid, is_inside))
+    return tuple(found)
+
+
+def _outdated_functions(hierarchy: Hierarchy) -> tuple[Identifier, ...]:
+    """Trigger functions of global indexes and lookups that name tables as they were called before."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            if not catalog_lookup.names_its_table(side):
+                found.append(side.identifier)
+            for lookup in catalog_lookup.served(hierarchy, table, side):
+                present = catalog_lookup.present(lookup)
+                if present is not None and present.comment != lookup.comment:
+                    found.append(Identifier(present.schema, present.name))
     return tuple(found)
 
 

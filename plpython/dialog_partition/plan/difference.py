@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Who runs the statement of a difference: dp.sync, dp.sync when it may write all rows anew, or nobody but the DBA.
 SYNC, REWRITE, HAND = "sync", "rewrite", "hand"
-OWNER = "owner"  # the aspect that dp.check has a finding of its own for
+OWNER, TEMPLATE = "owner", "template"  # the aspects that dp.check has findings of their own for
 
 
 class Partition(NamedTuple):
@@ -47,6 +47,7 @@ class MissingIndex(NamedTuple):
     is_unique: bool
     definition: str  # behind the table's name
     constraint: str | None  # the index is a constraint's: as in pg_get_constraintdef
+    name: str  # that it would have in a new partition
 
     @property
     def kind(self) -> tuple[bool, str]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, Operation, Step
-from ..sql import SQL, Identifier, compose
+from ..sql import SQL, Identifier, Literal, compose
 from . import drift_access, drift_storage
-from .difference import REWRITE, SYNC, Difference, Facts, MissingIndex, Partition
+from .difference import HAND, REWRITE, SYNC, TEMPLATE, Difference, Facts, MissingIndex, Partition
 from .index_statement import create_index_statement
 from .properties import State
 
@@ -28,10 +28,11 @@ def differences(facts: Facts) -> list[Difference]:
 
 
 def _template(facts: Facts) -> list[Difference]:
-    """The template has the columns of its table."""
+    """The template has the columns of its table. One that is lost is made by dp.sync before anything is compared."""
     template = facts.table.template
     if template is None:
-        return []
+        table = facts.table.identifier
+        return [Difference(table, TEMPLATE, "", naming.template_name(facts.table.name), None, (), HAND)]
     found = []
     for column in facts.columns:
         if column.relation != facts.table.template_oid:
@@ -90,7 +91,7 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     found = []
     for missing in facts.missing_indexes:
         if missing.relation == partition.oid:
-            found.append(_missing_index(partition.state, missing))
+            found.append(_missing_index(partition, missing, renamed=facts.wanted.renamed_indexes))
     if not partition.is_leaf:
         return found
     wanted = {each.kind: each for each in facts.wanted.leaf_indexes}
@@ -111,19 +112,22 @@ def _indexes(partition: Partition, facts: Facts) -> list[Difference]:
     return found
 
 
-def _missing_index(state: State, missing: MissingIndex) -> Difference:
+def _missing_index(partition: Partition, missing: MissingIndex, *, renamed: bool) -> Difference:
+    state = partition.state
     expected = missing.constraint or missing.definition
     equal = [each for each in state.indexes if each.is_valid and each.kind == missing.kind]
     if equal and missing.constraint is None:  # the leaf has built it by itself: it is only to be attached
         attach = _attach(state, missing, equal[0].name)
         return Difference(state.identifier, "index", missing.top_index, expected, None, (attach,))
-    name = Identifier(naming.unique_derived_name(state.name, missing.top_index))
+    name = Identifier(missing.name)
     if missing.constraint is not None:
         create = compose("ALTER TABLE {} ADD CONSTRAINT {} {}", state.identifier, name, SQL(missing.constraint))
     else:
         create = create_index_statement(state.identifier, name, SQL(missing.definition), is_unique=missing.is_unique)
-    statements = (create, _attach(state, missing, name.name))
-    return Difference(state.identifier, "index", missing.top_index, expected, None, statements)
+    statements = [create, _attach(state, missing, name.name)]
+    if renamed and not partition.is_leaf:  # those of its leaves have come with it
+        statements.append(compose("SELECT dp._name_indexes({})", Literal(state.identifier.text)))
+    return Difference(state.identifier, "index", missing.top_index, expected, None, tuple(statements))
 
 
 def _attach(state: State, missing: MissingIndex, name: str) -> SQL:

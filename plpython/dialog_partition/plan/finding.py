@@ -8,6 +8,7 @@ from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
 from .detached import DetachedSlice
 from .difference import Difference
+from .schedule import Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -61,6 +62,8 @@ class Facts(NamedTuple):
     inexact_entries: dict[int, tuple[tuple[str, str], ...]]  # by global index: missing or stale, the entry
     unguarded: dict[int, tuple[tuple[str, str, bool], ...]]  # by global index: schema and name of partition, is leaf
     outdated_views: tuple[tuple[Identifier, Identifier, str, int], ...]  # table, view, its schema, what differs
+    outdated_functions: tuple[Identifier, ...]  # generated ones that name tables as they were called before
+    jobs: tuple[Recorded, ...]
     last_failure: str | None
     lock_table: int
     lock_budget: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_names, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
-from .difference import OWNER, SYNC
+from .difference import OWNER, SYNC, TEMPLATE
 from .finding import ERROR, SEVERITIES, WARNING, Facts, Finding
 
 PAST, CURRENT, AHEAD = "past", "current", "ahead"
@@ -27,6 +27,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
+        *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
@@ -238,7 +239,7 @@ def _objects(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
 def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     for table, differences in facts.drift:
-        others = [each for each in differences if each.aspect != OWNER]
+        others = [each for each in differences if each.aspect not in (OWNER, TEMPLATE)]
         for each in differences:
             if each.aspect == OWNER:
                 text = f"The partition belongs to {each.actual}, its table to {each.expected}."

@@ -37,6 +37,14 @@ class Lookup(NamedTuple):
         return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
 
 
+class Present(NamedTuple):
+    """A lookup function that is there."""
+
+    schema: str
+    name: str
+    comment: str
+
+
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
 # join of both would be planned for all leaves, and so would a plan that is kept for all keys.
 _BODY = """
@@ -88,6 +96,22 @@ def create(lookup: Lookup) -> list[SQL]:
         ),
         compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
     ]
+
+
+def follow(lookup: Lookup, present: Present) -> list[SQL]:
+    """What makes a function follow the names that its table and the global index have now."""
+    if present.comment == lookup.comment:
+        return []
+    types = SQL(lookup.signature.text[len(lookup.identifier.text) :])
+    found = []
+    own = Identifier(present.schema, present.name)
+    if present.schema != lookup.table.schema:
+        found.append(compose("ALTER FUNCTION {}{} SET SCHEMA {}", own, types, Identifier(lookup.table.schema)))
+        own = Identifier(lookup.table.schema, present.name)
+    if own.text != lookup.identifier.text:
+        name = Identifier(lookup.identifier.name)
+        found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
+    return found + create(lookup)
 
 
 def drop(lookup: Lookup) -> SQL:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+ATTACHED_TOGETHER = 16  # each index that is attached is locked until the last of them is
+
+
 class Index(NamedTuple):
     """An index of a table or partition."""
 
@@ -88,43 +91,53 @@ class Wanted(NamedTuple):
 
 
 def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
-    """An index on every partition without blocking writers; the table first, leaves by slices."""
-    chosen: dict[int, tuple[int, Identifier]] = {}  # the index of each part that has partitions; oid 0: yet to be made
-    steps: list[Step] = []
-    by_parent: dict[int, list[Part]] = {}
-    for part in parts:
-        if part.is_leaf:
-            by_parent.setdefault(part.parent, []).append(part)
+    """An index on every partition without blocking writers; the table first, then slice by slice.
+
+    The index of a slice is attached when its leaves' are: had it been before, the last of them would make both valid,
+    for which servers before 18 lock the table itself ACCESS EXCLUSIVE.
+    """
+    below: dict[int, list[Part]] = {}
+    for part in parts[1:]:
+        below.setdefault(part.parent, []).append(part)
+    found = _own(parts[0], wanted, None)
+    chosen = _chosen(parts[0], wanted, found)
+    steps = [] if found is not None else [Step((_create_only(parts[0], wanted),))]
+    return [*steps, *_built_below(parts[0], wanted, chosen, below, [])]
+
+
+def _built_below(
+    part: Part, wanted: Wanted, index: tuple[int, Identifier], below: dict[int, list[Part]], attached: list[Operation]
+) -> Iterator[Step]:
+    """What builds the indexes below a part, and attaches them to its own; ``attached`` comes with the last of them."""
+    ready: list[Operation] = []
+    for child in below.get(part.oid, ()):
+        if child.is_leaf:
+            yield from _leaf_steps(child, wanted, index, ready)
+            if len(ready) == ATTACHED_TOGETHER:
+                yield Step(tuple(ready), can_wait=True)
+                ready.clear()
             continue
-        index, operations = _upper_index(part, wanted, chosen.get(part.parent))
-        chosen[part.oid] = index
-        if operations:
-            steps.append(Step(tuple(operations), is_atomic=len(operations) > 1))
-    for parent, leaves in by_parent.items():
-        attached: list[Operation] = []
-        for leaf in leaves:
-            steps += _leaf_steps(leaf, wanted, chosen[parent], attached)
-        if attached:
-            steps.append(Step(tuple(attached)))
-    return steps
+        found = _own(child, wanted, index)
+        chosen = _chosen(child, wanted, found)
+        if found is None:
+            yield Step((_create_only(child, wanted),), can_wait=True)
+        is_attached = found is not None and found.parent != 0
+        own = [] if is_attached else [_attach(child, index[1], chosen[1], found)]
+        yield from _built_below(child, wanted, chosen, below, own)
+    if ready or attached:
+        yield Step((*ready, *attached), can_wait=True)
 
 
-def _upper_index(
-    part: Part, wanted: Wanted, above: tuple[int, Identifier] | None
-) -> tuple[tuple[int, Identifier], list[Operation]]:
-    """The index of the table or of a slice, without its partitions; and what makes it."""
-    found = _own(part, wanted, above)
-    if found is not None and (above is None or found.parent == above[0] != 0):
-        return (found.oid, found.identifier), []
-    name = found.identifier if found is not None else Identifier(part.schema, wanted.name_for(part))
-    operations = []
-    if found is None:
-        only = compose("ONLY {}", part.identifier)
-        statement = create_index_statement(only, Identifier(name.name), wanted.clauses, is_unique=wanted.is_unique)
-        operations.append(Operation(part.identifier, statement, SHARE, (part.oid,), 4))
-    if above is not None:
-        operations.append(_attach(part, above[1], name, found))
-    return (found.oid if found is not None else 0, name), operations
+def _chosen(part: Part, wanted: Wanted, found: Index | None) -> tuple[int, Identifier]:
+    """The index of a part: its oid, 0 where it is yet to be made, and its name."""
+    return (found.oid, found.identifier) if found else (0, Identifier(part.schema, wanted.name_for(part)))
+
+
+def _create_only(part: Part, wanted: Wanted) -> Operation:
+    """The index of the table or of a slice, without its partitions."""
+    only, own = compose("ONLY {}", part.identifier), Identifier(wanted.name_for(part))
+    statement = create_index_statement(only, own, wanted.clauses, is_unique=wanted.is_unique)
+    return Operation(part.identifier, statement, SHARE, (part.oid,), 4)
 
 
 def _own(part: Part, wanted: Wanted, above: tuple[int, Identifier] | None) -> Index | None:
@@ -160,10 +173,12 @@ def leftovers(leaf: Part, wanted: Wanted) -> list[Index]:
     return [index for index in leaf.indexes if wanted.is_equal(index) and not index.is_valid and not index.is_busy]
 
 
-def unattached(leaf: Part, wanted: Wanted) -> list[Index]:
-    """What a call that was stopped built on a leaf and did not attach, besides what it left half built."""
-    ready = [index for index in leaf.indexes if wanted.is_equal(index) and index.is_valid]
-    return leftovers(leaf, wanted) + [index for index in ready if index.name == wanted.name_for(leaf)]
+def _unattached(part: Part, wanted: Wanted) -> list[Index]:
+    """What a call that was stopped built on a slice or leaf and did not attach, besides what it left half built."""
+    own = [index for index in part.indexes if wanted.is_equal(index) and index.name == wanted.name_for(part)]
+    if not part.is_leaf:
+        return own
+    return leftovers(part, wanted) + [index for index in own if index.is_valid]
 
 
 def outside(part: Part, statement: SQL) -> Step:
@@ -194,9 +209,12 @@ def taken_names(parts: tuple[Part, ...], wanted: Wanted) -> dict[str, list[str]]
 
 def drop_index(target: Target, parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
     """What is attached to nothing, concurrently; then the table's index with all that is attached, in one moment."""
-    steps = [drop_leftover(part, index) for part in parts if part.is_leaf for index in unattached(part, wanted)]
+    left = [(part, index) for part in parts[1:] for index in _unattached(part, wanted)]
+    steps = [drop_leftover(part, index) for part, index in left if part.is_leaf]
+    # what is partitioned cannot be dropped concurrently
+    uppers = [compose("DROP INDEX {}", index.identifier) for part, index in left if not part.is_leaf]
     statement = compose("DROP INDEX {}", Identifier(target.table.schema, wanted.name))
-    return [*steps, Step((on_parent(target, statement, 2),))]
+    return [*steps, Step(tuple(on_parent(target, each, 2) for each in (*uppers, statement)))]
 
 
 def reindex(parts: tuple[Part, ...], top: Index, built: frozenset[str]) -> list[Step]:

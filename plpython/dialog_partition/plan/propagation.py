@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..sql import Composable
 
 COLUMN, SCHEMA, STATISTICS_OBJECT, STATISTICS_TARGET = "column", "schema", "statistics object", "statistics target"
-PRIVILEGES = "privileges"
+PRIVILEGES, NAME = "privileges", "name"
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
 
 

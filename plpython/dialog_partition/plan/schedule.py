@@ -119,6 +119,16 @@ def operations(
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
 
 
+def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+    """The call that makes the same jobs once more, by the names of now."""
+    schedules = {each.kind: each.schedule for each in recorded}
+    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
+    connection = next((each.connection for each in recorded if each.connection is not None), None)
+    if connection is not None:
+        given.append(compose("cron_connection => {}", Literal(connection)))
+    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
+
+
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
     values = [Literal(job.name), Literal(job.schedule), Literal(job.command)]
     if elsewhere is None:
