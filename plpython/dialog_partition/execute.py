@@ -43,6 +43,13 @@ class Context(NamedTuple):
     is_superuser: bool = False  # the caller
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
     is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
+    ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
+
+
+class TimeIsOver(errors.PartitionError):
+    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
+
+    sqlstate = "57014"
 
 
 class Running(NamedTuple):
@@ -121,10 +128,29 @@ def execute(steps: Iterable[Step], context: Context) -> None:
 def _run_outside(each: Step, context: Context) -> None:
     """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
     since = time.monotonic()
-    remote.run(each.text, lambda: _show(each, context))
+    is_watched = context.ends is not None or any(operation.gives_way for operation in each.operations)
+    watch = (lambda: _reason_to_stop(each, context)) if is_watched else None
+    remote.run(each.text, lambda: _show(each, context), watch)
     _outside.append(Running(each, since, time.monotonic() - since))
     if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
+
+
+def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | None:
+    """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
+    target = each.operations[0].target
+    if context.ends is not None and time.monotonic() > context.ends:
+        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+    if not any(operation.gives_way for operation in each.operations):
+        return None
+    begin(context)
+    if blockers.waits_too_long(each, context.root, context.lock_timeout_ms):
+        return errors.LockNotAvailable(
+            f"could not lock what the step on {target} needs",
+            f"It was stopped after {context.lock_timeout_ms} ms, for others wait behind it. {blockers.describe(each)}",
+            "Call again when these transactions have ended; what was committed so far stays.",
+        )
+    return None
 
 
 def _show(each: Step, context: Context) -> None:
