@@ -34,25 +34,6 @@ def holders(each: Step) -> list[database.Row]:
     return [row for row in rows if row["mode"] in modes[row["wanted"]]]
 
 
-def waits_too_long(each: Step, root: int, milliseconds: int) -> bool:
-    """Whether the second session, or the worker that it has started, waits so long for a lock on what a step is about.
-
-    Whoever comes later waits behind it. The workers of pg_squeeze know no lock_timeout.
-    """
-    rows = database.query(
-        """
-        SELECT count(*) AS waiting FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'relation' AND NOT l.granted AND l.relation = ANY ($1)
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND (l.pid = dp._worker_of($2) OR starts_with(a.backend_type, 'squeeze'))
-          AND l.waitstart < clock_timestamp() - $3 * interval '1 ms'
-        """,
-        ("oid[]", "oid", "int"),
-        ([relation for relation, _ in each.wanted_locks], root, milliseconds),
-    )
-    return bool(rows[0]["waiting"])
-
-
 def describe(each: Step) -> str:
     """Who holds them, for an error's DETAIL."""
     found = holders(each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, progress, remote, wrapping
+from . import blockers, database, errors, giving_way, progress, remote, wrapping
 from .operation import Step
 from .sql import SQL, Composable, Identifier, compose
 
@@ -128,9 +128,16 @@ def execute(steps: Iterable[Step], context: Context) -> None:
 def _run_outside(each: Step, context: Context) -> None:
     """Run a step in the other session. Thousands of short ones would spend their time with writing what they did."""
     since = time.monotonic()
-    is_watched = context.ends is not None or any(operation.gives_way for operation in each.operations)
-    watch = (lambda: _reason_to_stop(each, context)) if is_watched else None
-    remote.run(each.text, lambda: _show(each, context), watch)
+    gives_way = any(operation.gives_way for operation in each.operations)
+    watch = (lambda: _reason_to_stop(each, context)) if gives_way or context.ends is not None else None
+    is_done = False
+    try:
+        remote.run(each.text, lambda: _show(each, context), watch)
+        is_done = True
+    finally:
+        if gives_way and not is_done:
+            begin(context)
+            giving_way.stop_workers(each)
     _outside.append(Running(each, since, time.monotonic() - since))
     if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
@@ -144,7 +151,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     if not any(operation.gives_way for operation in each.operations):
         return None
     begin(context)
-    if blockers.waits_too_long(each, context.root, context.lock_timeout_ms):
+    if giving_way.waits_too_long(each, context.root, context.lock_timeout_ms):
         return errors.LockNotAvailable(
             f"could not lock what the step on {target} needs",
             f"It was stopped after {context.lock_timeout_ms} ms, for others wait behind it. {blockers.describe(each)}",
