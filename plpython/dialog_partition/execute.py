@@ -96,6 +96,9 @@ def begin(context: Context | None) -> None:
         database.set_local("lock_timeout", f"{DEFAULT_LOCK_TIMEOUT_MS}ms")
     elif context.mode != DRY_RUN:
         database.set_local("lock_timeout", f"{context.lock_timeout_ms}ms")
+        if context.ends is not None and database.setting("synchronous_commit") == "off":
+            # VACUUM takes rows that were written anew for visible only when their commit has reached the disk
+            database.set_local("synchronous_commit", "local")
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
             database.set_local("row_security", "off")
@@ -135,11 +138,13 @@ def _run_outside(each: Step, context: Context) -> None:
         remote.run(each.text, lambda: _show(each, context), watch)
         is_done = True
     finally:
-        if gives_way and not is_done:
+        if gives_way:
             begin(context)
-            giving_way.stop_workers(each)
+            if not is_done:
+                giving_way.stop_workers(each, time.monotonic() - since)
+            giving_way.wait_for_workers()
     _outside.append(Running(each, since, time.monotonic() - since))
-    if time.monotonic() - _outside[0].since > WRITTEN_EVERY:
+    if gives_way or time.monotonic() - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
 
 

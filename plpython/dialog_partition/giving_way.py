@@ -32,16 +32,38 @@ def waits_too_long(each: Step, root: int, milliseconds: int) -> bool:
     return bool(rows[0]["waiting"])
 
 
-def stop_workers(each: Step) -> None:
-    """Stop the workers that were left on what a step is about."""
+def stop_workers(each: Step, seconds: float) -> None:
+    """Stop the worker that a step, begun so many seconds ago, has left: until it has read the table it has no lock."""
     quiet, waited = 0, 0
     while quiet < QUIET_LOOKS and waited < SECONDS_TO_STOP * 1000:
         rows = database.query(
-            f"SELECT pg_cancel_backend(l.pid) {_WORKERS} AND starts_with(a.backend_type, 'squeeze')",
-            ("oid[]",),
-            (_relations(each),),
+            """
+            SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a
+            WHERE starts_with(a.backend_type, 'squeeze') AND a.datname = current_database()
+              AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
+                           AND l.relation = ANY ($1))
+                   OR a.backend_start > clock_timestamp() - $2 * interval '1 second'
+                   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
+                                   AND l.relation >= 16384))
+            """,
+            ("oid[]", "float8"),
+            (_relations(each), seconds + waited / 1000),
         )
         quiet = 0 if rows else quiet + 1
+        database.pause(PAUSE_MS)
+        waited += PAUSE_MS
+
+
+def wait_for_workers() -> None:
+    """Wait until the slots of workers are gone: as long as one is there, VACUUM keeps the rows that it may need."""
+    waited = 0
+    while waited < SECONDS_TO_STOP * 1000:
+        rows = database.query(
+            "SELECT count(*) AS slots FROM pg_replication_slots"
+            " WHERE plugin = 'pg_squeeze' AND database = current_database()"
+        )
+        if not rows[0]["slots"]:
+            return
         database.pause(PAUSE_MS)
         waited += PAUSE_MS
 

@@ -176,7 +176,7 @@ def test_the_online_method_is_taken_where_it_can_work(database: Database, owner:
     assert max(closed(disorder(owner))) < 1.3
     assert everything(owner) == rows
     leaves = "relname ~ '_2025_0[23]_h0[01]$' AND relkind = 'r'"
-    assert database.value(f"SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE {leaves}")
+    assert database.value(f"SELECT min(relallvisible::float8 / relpages) FROM pg_class WHERE {leaves}") > 0.8
     analyzed = f"SELECT count(pg_stat_get_last_analyze_time(oid)) FROM pg_class WHERE {leaves}"
     assert database.value(analyzed) == 8
     told = owner.execute("SELECT count(*) FROM dp.clustering('event') WHERE last_ordered IS NOT NULL").fetchone()
@@ -225,7 +225,7 @@ def test_an_owner_without_the_privileges(database: Database, owner: Connection, 
         admin.execute("ALTER ROLE owner NOREPLICATION")
     with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught:
         call(owner, "CALL dp.cluster", "event", method="pg_squeeze", connection=connection)
-    assert "ALTER ROLE owner REPLICATION;" in str(caught.value.diag.message_hint)
+    assert 'ALTER ROLE "owner" REPLICATION;' in str(caught.value.diag.message_hint)
     with database.server.connect(database.name) as admin:
         admin.execute("REVOKE USAGE ON SCHEMA squeeze FROM owner")
     call(owner, "CALL dp.cluster", "event", connection=connection, time_budget="1 microsecond")
@@ -250,7 +250,7 @@ def test_a_server_that_does_not_allow_the_library(database: Database, owner: Con
     try:
         told: list[str] = []
         owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not be used as an output plugin"):
+        with pytest.raises(psycopg.errors.RaiseException, match="may not be used as an output plugin"):
             call(owner, "CALL dp.cluster", "event", method="pg_squeeze", connection=connection)
         with database.server.connect(database.name) as admin:
             admin.execute(f"SET dp.now = '{NOW}'")  # type: ignore[call-overload]

@@ -97,6 +97,7 @@ class Ordering:
         self.left = 0  # leaves for which the time was too short
         self.count = 0  # of leaves that were to be ordered
         self._bytes, self._seconds = 0, 0.0
+        self._has_worked = False  # the online method, on one leaf at least
 
     @property
     def is_dry(self) -> bool:
@@ -221,21 +222,16 @@ class Ordering:
             if database.is_cancel(error) or not each.is_online:
                 raise
             self._failed(error)
-            if database.sqlstate(error) == errors.InsufficientPrivilege.sqlstate:
+            if self.way.is_chosen and not self._has_worked:
                 return self._without_method(each, error)
         else:
+            self._has_worked = self._has_worked or each.is_online
             self._bytes += each.leaf.size
             self._seconds += time.monotonic() - since
         return True
 
     def _without_method(self, each: Due, error: Exception) -> bool:
-        """The server refuses the method as such, for a reason that only a superuser could have seen before."""
-        if not self.way.is_chosen:
-            raise errors.InsufficientPrivilege(
-                f"method {self.way.method.name} cannot work here: {error}",
-                "The server said so of the first leaf; no further one was tried.",
-                "Its reference says what it needs; output_plugin_libraries must allow pg_squeeze.",
-            )
+        """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
         database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
         self.failures.pop()
         self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
@@ -281,6 +277,6 @@ class Ordering:
         kind = errors.LockNotAvailable if is_lock else errors.MaintenanceFailed
         raise kind(
             f"{len(self.failures)} of {self.count} leaves of {name} could not be {'locked' if is_lock else 'ordered'}",
-            " ".join(f"{calls.describe(each)}." for each in self.failures),
+            " ".join(dict.fromkeys(f"{calls.describe(each)}." for each in self.failures)),
             "The others are in order. Call again when nobody uses these." if is_lock else "The others are in order.",
         )

@@ -37,8 +37,7 @@ _LEAVES = """
                    AND CASE c.relreplident WHEN 'n' THEN false WHEN 'i' THEN k.indisreplident ELSE k.indisprimary END)
                AS has_identity,
            -- a new file has a new number, and nothing in it is known to be visible to all
-           c.relallvisible > 0 OR c.relpages = 0 OR pg_relation_filenode(c.oid) = c.oid
-               OR coalesce(vacuumed.at > o.at, false) AS is_vacuumed,
+           c.relallvisible > 0 OR c.relpages = 0 OR pg_relation_filenode(c.oid) = c.oid AS is_vacuumed,
            o.at AS ordered, coalesce(o.changes > 0 AND dp._changes_of(c.oid) = o.changes, false) AS is_unchanged,
            -- the count begins anew after a crash
            CASE WHEN dp._changes_of(c.oid) >= o.changes THEN dp._changes_of(c.oid) - o.changes END AS changed
@@ -49,9 +48,6 @@ _LEAVES = """
     JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) AS bytes) AS size
     CROSS JOIN LATERAL (SELECT current_setting('block_size')::bigint AS bytes) AS page
-    CROSS JOIN LATERAL (
-        SELECT greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS at
-    ) AS vacuumed
     LEFT JOIN dp.leaf_order o ON o.leaf = c.oid AND o.index_name = (SELECT relname FROM pg_class WHERE oid = $1)
     WHERE $2 IS NULL OR c.oid = ANY ($2)
         OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid AND h.inhparent = ANY ($2))

@@ -47,7 +47,7 @@ class Leaf(NamedTuple):
     relations: int  # itself, its indexes, its TOAST table
     is_logged: bool  # not UNLOGGED
     has_identity: bool  # an index that says which row was changed: of its primary key, or its replica identity
-    is_vacuumed: bool  # since it was ordered, or some of its pages are known to be visible to all
+    is_vacuumed: bool  # since it was written anew
     ordered: str | None  # when, by this index
     changed: int | None  # rows written since then; None: unknown
     is_unchanged: bool  # since then, for certain
