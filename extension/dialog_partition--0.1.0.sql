@@ -26366,9 +26366,9 @@ $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
 'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, while the time budget lasts; then VACUUM, ANALYZE,
-and what was in the cache is read into it again. The method is CLUSTER, pg_squeeze, REPACK (CONCURRENTLY), or pg_repack, whose commands are printed; auto takes an online one where it can work.
-Locks one leaf at a time ACCESS EXCLUSIVE: by CLUSTER while it is written, by the online methods for a moment at the end. Errors: 08001 no second session, 22023, 2D000,
-42501, 42704 no hierarchy, 53200, 55000 the method cannot work here, 55006, 55P03.';
+and what was in the cache is read into it again. The method is CLUSTER, pg_squeeze, REPACK (CONCURRENTLY), or pg_repack, whose commands are printed;
+auto takes an online one where it can work. Locks one leaf at a time ACCESS EXCLUSIVE: by CLUSTER while it is written, by the online methods for a moment at the end.
+Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55000 the method cannot work here, 55006, 55P03, P0001.';
 
 -- procedures/convert.sql.j2
 CREATE PROCEDURE dp.convert(
