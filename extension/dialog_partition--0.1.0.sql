@@ -25236,8 +25236,8 @@ $python$;
 
 
 COMMENT ON FUNCTION dp.clustering IS
-'How disordered each leaf is, worst first: the pages in which rows lie that are read together, as a multiple of the least possible, from sample_pages random pages; and the rows written since dp.cluster ordered it.
-Locks nothing but as a reader does. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
+'How disordered each leaf is, worst first: the pages in which rows lie that are read together, as a multiple of the least possible, from sample_pages random pages;
+and the rows written since dp.cluster ordered it. Locks nothing but as a reader does. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
 
 -- functions/configure.sql.j2
 CREATE FUNCTION dp.configure(
