@@ -296,6 +296,24 @@ def test_refused_before_anything_is_changed(db: Database, owner: Connection, nam
 
 
 @one_form
+def test_a_runner_outside_orders_by_pg_repack(db: Database, owner: Connection) -> None:
+    if not db.rows("SELECT FROM pg_available_extensions WHERE name = 'pg_repack'"):
+        pytest.skip("pg_repack is not installed for this version")
+    with db.server.connect(db.name) as admin:
+        admin.execute("CREATE EXTENSION pg_repack")
+    rows, before = everything(owner), catalogs.picture(db)
+    call(owner, "CALL dp.cluster", "event", method="pg_repack")
+    assert catalogs.difference(before, catalogs.picture(db)) == {}, "nothing is run by the call"
+    commands = [text for (text,) in owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()]
+    assert [text.split()[0] for text in commands] == ["pg_repack", "vacuumdb"] * 8
+    db.server.shell("\n".join(commands))
+    assert max(closed(disorder(owner))) < 1.3
+    assert everything(owner) == rows
+    leaves = "relname ~ '_2025_0[23]_h0[01]$' AND relkind = 'r'"
+    assert db.value(f"SELECT min(relallvisible::float8 / relpages) FROM pg_class WHERE {leaves}") > 0.8
+
+
+@one_form
 def test_a_superuser_orders_the_owners_leaves(db: Database, owner: Connection, connection: str) -> None:
     with db.server.connect(db.name) as admin:
         admin.execute(f"SET dp.now = '{NOW}'")  # type: ignore[call-overload]

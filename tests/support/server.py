@@ -138,6 +138,11 @@ class Server:
         options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-")
         return self.run("psql", *options, "-d", self.inner_dsn(database, user), script=script)
 
+    def shell(self, script: str, user: str = "postgres") -> str:
+        """Run a shell's script where the server is; PostgreSQL's programs in it connect to the server."""
+        environment = (f"PATH={self.bin}:/usr/bin:/bin", f"PGHOST={self.socket_directory}", f"PGPORT={self.port}")
+        return self._execute(["env", *environment, f"PGUSER={user}", "sh", "-e"], script)
+
     def pg_dump(self, database: str, *options: str) -> str:
         """The database as a script."""
         return self.run("pg_dump", *options, "-d", self.inner_dsn(database))
