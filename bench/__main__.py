@@ -10,7 +10,7 @@ import time
 
 from bench.report import Result, machine, table
 from bench.support import Bench
-from tests.support.server import installed_versions, make_server
+from tests.support.server import SQUEEZE_SETTINGS, allow_squeeze, has_squeeze, installed_versions, make_server
 
 NAMES = (
     "create",
@@ -66,7 +66,10 @@ def main() -> int:
         parser.error("no PostgreSQL with PL/Python is installed; --server VERSION takes a container")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and removed then, too
     results: list[Result] = []
-    with make_server(arguments.server or versions[-1], SETTINGS) as server:
+    version = arguments.server or versions[-1]
+    with make_server(version, {**SETTINGS, **(SQUEEZE_SETTINGS if has_squeeze(version) else {})}) as server:
+        if has_squeeze(version):
+            allow_squeeze(server)
         bench = Bench(server, arguments.dialogs)
         print(machine(bench.server_version), flush=True)
         for name in (*NAMES, *ON_REQUEST):

@@ -1,11 +1,18 @@
-"""What a reader of one party's newest dialogs reads, of rows that came in random order: before and after dp.cluster."""
+"""What a reader of one party's newest dialogs reads, of rows that came in random order: before and after dp.cluster.
+
+And how long others wait while a leaf is ordered. Where the server has pg_squeeze, both for that, too.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 from bench.report import Result
-from bench.support import Bench, Connection, session, value
+from bench.support import Bench, Connection, milliseconds, session, value
+from tests.support.database import Database
+from tests.support.server import has_squeeze
 
 DIALOGS, PARTIES, CONTENTS, ACTORS, NEWEST = 24_000, 60, 3, 4, 50
 RANDOM, ORDERED = "md5(id::text)", "party, at DESC"
@@ -88,25 +95,103 @@ def look(connection: Connection) -> tuple[int, int]:
     return int(value(connection, PAGES.format(newest=NEWEST))), buffers(connection)
 
 
+LARGE_ROWS, LOCK_TIMEOUT_MS = 400_000, 500
+LARGE = """
+    CREATE TABLE wide (id bigint PRIMARY KEY, at timestamptz NOT NULL, party text NOT NULL, title text);
+    SELECT dp.create_hierarchy('wide', 'at', 'party', hash_partitions => 1, premake => 0);
+    CALL dp.create_slices('wide', '2025-01-01', '2025-02-01');
+    CREATE INDEX ON wide (party, at DESC);
+    INSERT INTO wide (id, at, party, title) SELECT n, '2025-01-01 00:00+00'::timestamptz + n * interval '5 seconds',
+        'party ' || n % 60, repeat('t', 100) FROM generate_series(1, 400000) AS n ORDER BY md5(n::text);
+    VACUUM ANALYZE wide
+"""
+OTHERS = (
+    "SELECT count(*) FROM wide WHERE party = 'party 7' AND at < '2025-01-02'",
+    "UPDATE wide SET title = 'changed' WHERE id = 7777 AND party = 'party 37' AND at ="
+    " '2025-01-01 00:00+00'::timestamptz + 7777 * interval '5 seconds'",
+)
+
+
+def methods(bench: Bench) -> list[str]:
+    """Those that this server has."""
+    return ["cluster", "pg_squeeze"] if has_squeeze(bench.server.version) else ["cluster"]
+
+
+def make_ready(database: Database, method: str) -> str:
+    """What an administrator does for a method, once; and how the second session connects."""
+    with database.server.connect(database.name) as admin:
+        admin.execute("CREATE EXTENSION dblink")
+        admin.execute("GRANT EXECUTE ON FUNCTION dblink_connect_u(text, text) TO owner")
+        if method == "pg_squeeze":
+            admin.execute("CREATE EXTENSION pg_squeeze")
+            admin.execute("ALTER ROLE owner REPLICATION")
+            admin.execute("GRANT USAGE ON SCHEMA squeeze TO owner")
+            admin.execute("GRANT INSERT ON squeeze.log, squeeze.errors TO owner")
+            admin.execute("GRANT USAGE ON SEQUENCE squeeze.errors_id_seq TO owner")
+    return f"host={database.server.socket_directory}"
+
+
+def waits(bench: Bench, method: str) -> tuple[float, float]:
+    """The longest wait of a reader and a writer of a leaf while it is ordered, and how long that lasts, in ms."""
+    with bench.database() as database:
+        connection = session(database)
+        for statement in LARGE.split(";"):
+            connection.execute(statement)  # type: ignore[call-overload]
+        connects = make_ready(database, method)
+        longest = dict.fromkeys(OTHERS, 0.0)
+        stop = threading.Event()
+
+        def repeat(text: str) -> None:
+            with database.server.connect(database.name, "owner") as other:
+                other.execute(text)  # type: ignore[call-overload]  # the first reads the catalog
+                while not stop.is_set():
+                    longest[text] = max(longest[text], milliseconds(lambda: other.execute(text)))  # type: ignore[call-overload]
+                    time.sleep(0.002)
+
+        threads = [threading.Thread(target=repeat, args=(text,)) for text in OTHERS]
+        for thread in threads:
+            thread.start()
+        call = f"CALL dp.cluster('wide', scope => 'all', method => '{method}', connection => '{connects}')"
+        lasted = milliseconds(lambda: connection.execute(call))  # type: ignore[call-overload]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        return max(longest.values()), lasted
+
+
+def after(bench: Bench, method: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What is read of rows in random order, and what when they are ordered."""
+    with bench.database() as database:
+        connection = session(database)
+        load(connection, is_random=True)
+        before = look(connection)
+        connects = make_ready(database, method)
+        connection.execute(
+            f"CALL dp.cluster('dialog', scope => 'all', method => '{method}', connection => '{connects}')"  # type: ignore[call-overload]
+        )
+        return before, look(connection)
+
+
 def measure(bench: Bench) -> list[Result]:
     """The same rows twice: in random order, and in the best order from the beginning, which is the least possible."""
     with bench.database() as database:
         connection = session(database)
         load(connection, is_random=False)
         least = look(connection)
-    with bench.database() as database:
-        connection = session(database)
-        load(connection, is_random=True)
-        before = look(connection)
-        connection.execute("CALL dp.cluster('dialog', scope => 'all', vacuum => false)")
-        for table in ("dialog", "content", "actor"):
-            connection.execute(f"VACUUM ANALYZE {table}")  # type: ignore[call-overload]
-        after = look(connection)
+    ordered = {method: after(bench, method) for method in methods(bench)}
     found = []
     for place, what in enumerate(("pages of rows", "accesses of pages")):
         about = f"a party's newest {NEWEST} dialogs, {what}"
-        found.append(Result("cluster", f"{about}, random order", before[place], "", "least possible", least[place]))
-        found.append(
-            Result("cluster", f"{about}, after dp.cluster", after[place], "", "least possible", least[place], 1.3)
-        )
+        before = ordered["cluster"][0][place]
+        found.append(Result("cluster", f"{about}, random order", before, "", "least possible", least[place]))
+        for method, (_, pages) in ordered.items():
+            told = f"{about}, after dp.cluster by {method}"
+            found.append(Result("cluster", told, pages[place], "", "least possible", least[place], 1.3))
+    for method in methods(bench):
+        longest, lasted = waits(bench, method)
+        about = f"longest wait of others, a leaf of {LARGE_ROWS} rows ordered by {method}"
+        # beside what others wait, how busy the machine is: one lock_timeout of grace
+        goal = 3.0 if method == "pg_squeeze" else None
+        found.append(Result("cluster", about, longest, "ms", "lock_timeout", LOCK_TIMEOUT_MS, goal))
+        found.append(Result("cluster", f"a leaf of {LARGE_ROWS} rows ordered by {method}, in all", lasted, "ms"))
     return found

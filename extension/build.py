@@ -32,6 +32,7 @@ ORDER = (
     "support/check_empty.sql.j2",
     "support/check_unchanged.sql.j2",
     "support/use_index.sql.j2",
+    "support/changes.sql.j2",
     "support/share_identity.sql.j2",
     "support/rename_sequence.sql.j2",
     "support/equality_schema.sql.j2",

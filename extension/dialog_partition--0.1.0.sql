@@ -338,6 +338,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context, PlanRow
+    from ..model import Hierarchy
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
@@ -361,9 +362,16 @@ class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
     def __init__(
-        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+        self,
+        call: str,
+        table: int,
+        dry_run: bool,
+        search_path: str | None = None,
+        *,
+        is_procedure: bool = False,
+        opened: tuple[Hierarchy, Context] | None = None,
     ) -> None:
-        """Find the table's hierarchy and take its lock."""
+        """Find the table's hierarchy and take its lock; ``opened``: by another call, a part of which this is."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
             raise errors.UndefinedObject(
@@ -371,8 +379,9 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        opened = calls.open_procedure if is_procedure else calls.open_function
-        hierarchy, context = opened(call, root, dry_run)
+        if opened is None:
+            opened = (calls.open_procedure if is_procedure else calls.open_function)(call, root, dry_run)
+        hierarchy, context = opened
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path, is_schema_change=True)
         self.structure: Structure = catalog_structure.read(table)
@@ -1333,6 +1342,233 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
     foreign_keys = kept + tuple(inside)
     ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
     return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)
+''','api.cluster': r'''"""cluster: the leaves that need it are written anew in their order, worst first."""
+
+from __future__ import annotations
+
+import time
+
+from .. import database, errors, execute, naming, remote
+from ..catalog import cron as catalog_cron
+from ..catalog import ordering as catalog_ordering
+from ..catalog import physical_order as catalog
+from ..catalog import server as catalog_server
+from ..model import Hierarchy
+from ..plan import ordering as plan
+from ..plan import physical_order as plan_order
+from ..plan.online import Wanted
+from . import calls, clustering, concurrently
+from .alteration import Alteration
+from .ordering import SCOPES, Asked, Ordering, Way, disordered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+INDEX_PURPOSE = "dp_order"  # what the name of an index ends with that was made for the order
+
+
+def cluster(
+    root: int,
+    threshold: float,
+    time_budget: str,
+    scope: str,
+    method: str,
+    create_index: bool,
+    vacuum: bool,
+    sample_pages: int,
+    connection: str | None,
+    dry_run: bool,
+) -> None:
+    """Order the leaves that need it, worst first; see sql/procedures/cluster.sql.j2."""
+    clustering.check_sample(sample_pages)
+    if not threshold >= 1:
+        raise errors.InvalidParameter.of("threshold", threshold, "It is 1, the perfect order, or more.")
+    for name, value, allowed in (("scope", scope, SCOPES), ("method", method, plan.NAMES)):
+        if value not in allowed:
+            raise errors.InvalidParameter.of(name, value, f"It is one of {', '.join(allowed)}.")
+    budget = catalog.seconds(time_budget)
+    if budget <= 0:
+        raise errors.InvalidParameter.of("time_budget", time_budget, "It must be longer than nothing.")
+    ends = time.monotonic() + budget
+    asked = Asked(threshold, scope, vacuum, sample_pages)
+    hierarchy, call = calls.open_procedure("cluster", root, dry_run)
+    way = _way(hierarchy, call, method, connection)
+    if way.method.is_outside:
+        _print_commands(hierarchy, call, way, asked)
+        return
+    way = _with_session(hierarchy, call, way, connection, vacuum)
+    work = Ordering(hierarchy, call._replace(ends=ends), way, asked)
+    if create_index and way.has_session:
+        _create_indexes(hierarchy, call, connection)
+    work.mark()
+    work.order_all(work.due())
+    work.tell()
+
+
+def _way(hierarchy: Hierarchy, call: Context, name: str, connection: str | None) -> Way:
+    """The method that was asked for, which must have what it needs; or the best that has."""
+    owner = hierarchy.root.owner
+    facts = catalog_ordering.facts(owner)
+    as_caller = call.is_superuser and call.owner is not None and bool(facts.missing_grants)
+    if as_caller:
+        facts = facts._replace(missing_grants=())
+    connects = owner if call.owner is not None and not call.is_superuser else catalog_server.server().user
+    has_session = catalog_cron.has_second_session(connects, connection)
+    if name == plan.AUTO:
+        return Way(plan.automatic(facts, has_session), True, facts, as_caller, has_session)
+    method = plan.METHODS[name]
+    lacks = method.lacks(facts)
+    if lacks:
+        privilege = all(each.is_privilege for each in lacks)
+        raise (errors.InsufficientPrivilege if privilege else errors.NotInPrerequisiteState)(
+            f"method {name} cannot work here: {lacks[0].what}",
+            f"What is missing: {'; '.join(each.what for each in lacks)}.",
+            " ".join(each.remedy for each in lacks),
+        )
+    return Way(method, False, facts, as_caller, has_session)
+
+
+def _with_session(hierarchy: Hierarchy, call: Context, way: Way, connection: str | None, vacuum: bool) -> Way:
+    """Open the second session where it is needed, or of use; without it nothing is online that nobody asked for."""
+    is_needed = vacuum or (way.method.is_online and not way.is_chosen)
+    is_useful = way.has_session and (
+        way.method.is_online or any(clustering.order(hierarchy, table) is None for table in hierarchy.tables)
+    )
+    has_session = is_needed or is_useful
+    if call.mode != execute.DRY_RUN and has_session:
+        try:
+            remote.open_session(call, connection, as_caller=way.as_caller and way.method.is_online)
+            if way.method.name == plan.SQUEEZE:
+                remote.set_parameter("squeeze.max_xlock_time", str(call.lock_timeout_ms))
+        except errors.NoSecondSession:
+            if is_needed:
+                raise
+            has_session = False
+        execute.commit(call)
+    method = way.method if has_session or not way.method.is_online else plan.automatic(way.facts, has_session)
+    return way._replace(method=method, has_session=has_session)
+
+
+def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
+    """The indexes of the orders that have none, leaf by leaf."""
+    for table in hierarchy.tables:
+        definition = plan_order.wanted_index(hierarchy, table)
+        if definition is None or clustering.order(hierarchy, table) is not None:
+            continue
+        change = Alteration("cluster", table.oid, call.mode == execute.DRY_RUN, opened=(hierarchy, call))
+        wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
+        concurrently.build(change, wanted, connection)
+
+
+def _print_commands(hierarchy: Hierarchy, call: Context, way: Way, asked: Asked) -> None:
+    """What a program outside of the server does is printed, by whatever call."""
+    printed = call._replace(mode=execute.DRY_RUN, owner=None)
+    count = 0
+    for disorder, leaf, index in disordered(hierarchy, call, asked):
+        why = plan.obstacle(way.method, leaf)
+        if why is not None:
+            database.notice(f"{leaf.identifier}, disordered {disorder:.1f} times, is left out: {why}")
+            continue
+        execute.execute([plan.outside_step(leaf, index, way.facts, asked.vacuum)], printed)
+        count += 1
+    database.notice(f"{count} leaves of {call.root_name} are to be ordered: the commands are in dp.last_plan")
+''','api.clustering': r'''"""clustering, set_cluster_order: the order in which the rows of leaves lie on disk."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import database, errors, execute
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import physical_order as catalog
+from ..model import Hierarchy, Table
+from ..plan import physical_order as plan
+from ..plan.physical_order import OrderIndex
+from . import calls
+from .alteration import Alteration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import PlanRow
+
+
+class ClusteringRow(NamedTuple):
+    """One row of dp.clustering."""
+
+    tbl: str
+    leaf: str
+    index_name: str
+    pages: int
+    disorder: float | None
+    last_ordered: str | None
+    changed_since_ordered: int | None
+
+
+def clustering(root: int, sample_pages: int) -> list[ClusteringRow]:
+    """How disordered each leaf is; see sql/functions/clustering.sql.j2."""
+    check_sample(sample_pages)
+    hierarchy = catalog_hierarchy.load(root)
+    calls.hierarchy_context("clustering", hierarchy, execute.DRY_RUN)  # reading may run code of the owner, too
+    found: list[ClusteringRow] = []
+    for table in hierarchy.tables:
+        index = order(hierarchy, table)
+        if index is None:
+            tell_missing(hierarchy, table)
+            continue
+        groups = plan.group_columns(hierarchy, table, index)
+        for leaf in catalog.leaves(index.oid, None):
+            found.append(
+                ClusteringRow(
+                    table.identifier.text,
+                    leaf.identifier.text,
+                    index.name,
+                    leaf.pages,
+                    catalog.disorder(leaf, index, groups, sample_pages),
+                    leaf.ordered,
+                    leaf.changed,
+                )
+            )
+    return sorted(found, key=lambda row: -(row.disorder or 0))
+
+
+def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
+    """Order the leaves of a table by another index from now on; see sql/functions/set_cluster_order.sql.j2."""
+    change = Alteration("set_cluster_order", tbl, dry_run)
+    indexes = catalog.indexes(tbl)
+    index = next((each for each in indexes if each.name == index_name), None)
+    if index is None:
+        names = ", ".join(each.name for each in indexes) or "none"
+        raise errors.UndefinedObject(
+            f'{change.target.identifier} has no index "{index_name}" that rows can be ordered by',
+            f"These can: {names}. Such an index is a valid btree of plain columns, without a predicate.",
+            "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
+        )
+    leaves = catalog.leaves(index.oid, None)
+    if index.is_chosen and index.marked == len(leaves):
+        return change.nothing(f"{change.target.identifier} is ordered by this index already")
+    return change.run(plan.order_operations(change.target.identifier, index, leaves))
+
+
+def check_sample(sample_pages: int) -> None:
+    """Refuse what is no number of pages."""
+    if sample_pages < 1:
+        raise errors.InvalidParameter.of("sample_pages", sample_pages, "It is 1 or more.")
+
+
+def order(hierarchy: Hierarchy, table: Table) -> OrderIndex | None:
+    """The index of a table's order."""
+    return plan.choose(hierarchy, table, catalog.indexes(table.oid))
+
+
+def tell_missing(hierarchy: Hierarchy, table: Table) -> None:
+    """A table without an index to order it by is told of, and left as it is."""
+    wanted = plan.wanted_columns(hierarchy, table)
+    database.notice(
+        f"{table.identifier} has no index to order it by ({', '.join(wanted)}): left out; dp.cluster makes one where it"
+        " has a second session, or create one with dp.create_index_concurrently, or choose another with"
+        " dp.set_cluster_order"
+    )
 ''','api.column_type': r'''"""alter_column_type: another type for a column of the table, its template and all partitions."""
 
 from __future__ import annotations
@@ -1836,20 +2072,27 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    wanted = _wanted(change, index, Wanted(index_name, definition, is_unique))
+    build(change, Wanted(index_name, definition, is_unique), connection)
+
+
+def build(change: Alteration, given: Wanted, connection: str | None) -> None:
+    """Build an index that is missing, or that a stopped call began."""
+    table = change.target.table.oid
+    parts = catalog_online.parts(table)
+    wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
     for _ in range(MAX_ROUNDS):
         steps = plan.create_index(parts, wanted)
         if not steps:
             break
-        run_counted(change, steps, index_name, connection)
-        if dry_run:
+        run_counted(change, steps, given.name, connection)
+        if change.context.mode == execute.DRY_RUN:
             return
-        parts = catalog_online.parts(tbl)
-    others = catalog_alter.disagreeing("index", tbl, index_name)
+        parts = catalog_online.parts(table)
+    others = catalog_alter.disagreeing("index", table, given.name)
     if others:
         raise errors.NotInPrerequisiteState(
-            f'index "{index_name}" of {change.target.identifier} is not valid',
+            f'index "{given.name}" of {change.target.identifier} is not valid',
             "A partition has none that is valid and equal, though all that were found have been built.",
             "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
         )
@@ -4094,208 +4337,287 @@ def set_not_null_online(tbl: int, column_name: str, dry_run: bool) -> None:
     run_counted(change, plan.not_null(change.target, parts, column_name, name, is_not_null), column_name)
     if not dry_run:
         _check_agreement(change, "column", column_name)
-''','api.physical_order': r'''"""clustering, cluster, set_cluster_order: the order in which the rows of leaves lie on disk."""
+''','api.ordering': r'''"""A call of dp.cluster at work: which leaves are due, and one after the other is ordered."""
 
 from __future__ import annotations
 
 import time
 from typing import NamedTuple
 
-from .. import database, errors, execute, remote
+from .. import blockers, database, errors, execute, progress, remote
 from ..catalog import cache as catalog_cache
-from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import physical_order as catalog
 from ..model import Hierarchy, Slice, Table
-from ..plan import physical_order as plan
-from ..plan.cache import HEAP
+from ..operation import Step, split
+from ..plan import ordering as plan
+from ..plan import physical_order as plan_order
+from ..plan.cache import HEAP, INDEX
+from ..plan.ordering import Facts, Method
 from ..plan.physical_order import Leaf, OrderIndex
-from ..sql import Identifier
-from . import calls, window
-from .alteration import Alteration
+from ..sql import SQL, Identifier, Literal, compose
+from . import calls, clustering, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import Context, PlanRow
+    from ..execute import Context
 
-SCOPES = ("closed", "all")
+CLOSED, ALL = "closed", "all"
+SCOPES = (CLOSED, ALL)
+LOOKS_AT_BUSY = 5  # how often a leaf in use is looked at before it is left
 
 
-class ClusteringRow(NamedTuple):
-    """One row of dp.clustering."""
+class Asked(NamedTuple):
+    """Which leaves are to be ordered."""
 
-    tbl: str
-    leaf: str
-    index_name: str
-    pages: int
-    disorder: float | None
-    modified_since_analyze: int
-    last_ordered: str | None
+    threshold: float
+    scope: str
+    vacuum: bool
+    sample_pages: int
+
+
+class Way(NamedTuple):
+    """How leaves are ordered."""
+
+    method: Method
+    is_chosen: bool  # by the call: nobody asked for this one
+    facts: Facts
+    as_caller: bool  # by the caller, a superuser, for the owner of the tables may not use the method
+    has_session: bool  # whether the call has, or can have, a second session
 
 
 class Due(NamedTuple):
-    """A leaf that is to be ordered."""
+    """A leaf that is to be ordered, or only lacks what comes behind that."""
 
     disorder: float
     leaf: Leaf
-    prewarm: Identifier | None = None  # what reads it into the cache again, where it was there
+    order: OrderIndex | None
+    is_online: bool
+    steps: list[Step]  # that order it
+    finish: list[Step]
 
 
-def clustering(root: int, sample_pages: int) -> list[ClusteringRow]:
-    """How disordered each leaf is; see sql/functions/clustering.sql.j2."""
-    _check_sample(sample_pages)
-    hierarchy = catalog_hierarchy.load(root)
-    calls.hierarchy_context("clustering", hierarchy, execute.DRY_RUN)  # reading may run code of the owner, too
-    found: list[ClusteringRow] = []
+def disordered(hierarchy: Hierarchy, call: Context, asked: Asked) -> list[tuple[float, Leaf, OrderIndex]]:
+    """The leaves at the threshold or above it, worst first; one that nobody wrote to since it was ordered is not."""
+    found: list[tuple[float, Leaf, OrderIndex]] = []
     for table in hierarchy.tables:
-        index = _order(hierarchy, table)
+        index = clustering.order(hierarchy, table)
         if index is None:
+            clustering.tell_missing(hierarchy, table)
             continue
-        groups = plan.group_columns(hierarchy, table, index)
-        leaves = catalog.leaves(index.oid, None)
-        use = catalog.use(root, leaves)
-        for leaf in leaves:
-            disorder = catalog.disorder(leaf, index, groups, sample_pages)
-            used = use[leaf.oid]
-            found.append(
-                ClusteringRow(
-                    table.identifier.text,
-                    leaf.identifier.text,
-                    index.name,
-                    leaf.pages,
-                    disorder,
-                    used["modified"],
-                    used["ordered"],
-                )
-            )
-    return sorted(found, key=lambda row: -(row.disorder or 0))
+        groups = plan_order.group_columns(hierarchy, table, index)
+        for leaf in catalog.leaves(index.oid, _slices(hierarchy, table, asked.scope)):
+            disorder = None if leaf.is_unchanged else catalog.disorder(leaf, index, groups, asked.sample_pages)
+            if disorder is not None and disorder >= asked.threshold:
+                found.append((disorder, leaf, index))
+        if call.mode != execute.DRY_RUN:
+            execute.commit(call)  # what was looked at is not locked any more
+    return sorted(found, key=lambda each: (-each[0], each[1].identifier.text))
 
 
-def cluster(
-    root: int,
-    threshold: float,
-    time_budget: str,
-    scope: str,
-    vacuum: bool,
-    sample_pages: int,
-    connection: str | None,
-    dry_run: bool,
-) -> None:
-    """Order the leaves that need it, worst first; see sql/procedures/cluster.sql.j2."""
-    _check_sample(sample_pages)
-    if not threshold >= 1:
-        raise errors.InvalidParameter.of("threshold", threshold, "It is 1, the perfect order, or more.")
-    if scope not in SCOPES:
-        raise errors.InvalidParameter.of("scope", scope, f"It is one of {', '.join(SCOPES)}.")
-    budget = catalog.seconds(time_budget)
-    if budget <= 0:
-        raise errors.InvalidParameter.of("time_budget", time_budget, "It must be longer than nothing.")
-    ends = time.monotonic() + budget
-    hierarchy, call = calls.open_procedure("cluster", root, dry_run)
-    warm = _warm_leaves(hierarchy)  # before measuring, which reads some pages of each
-    due = [each._replace(prewarm=warm.get(each.leaf.oid)) for each in _due(hierarchy, threshold, scope, sample_pages)]
-    if not due:
-        database.notice(f"no leaf of {call.root_name} is disordered {threshold} times or more: nothing to do")
-        return
-    if vacuum and not dry_run:
-        remote.open_session(call, connection)
-        execute.commit(call)
-    _order_all(due, call, vacuum, ends)
-
-
-def set_cluster_order(tbl: int, index_name: str, dry_run: bool) -> list[PlanRow]:
-    """Order the leaves of a table by another index from now on; see sql/functions/set_cluster_order.sql.j2."""
-    change = Alteration("set_cluster_order", tbl, dry_run)
-    indexes = catalog.indexes(tbl)
-    index = next((each for each in indexes if each.name == index_name), None)
-    if index is None:
-        names = ", ".join(each.name for each in indexes) or "none"
-        raise errors.UndefinedObject(
-            f'{change.target.identifier} has no index "{index_name}" that rows can be ordered by',
-            f"These can: {names}. Such an index is a valid btree of plain columns, without a predicate.",
-            "Create it with SELECT dp.create_index(...) or CALL dp.create_index_concurrently(...).",
-        )
-    leaves = catalog.leaves(index.oid, None)
-    if index.is_chosen and index.marked == len(leaves):
-        return change.nothing(f"{change.target.identifier} is ordered by this index already")
-    return change.run(plan.order_operations(change.target.identifier, index, leaves))
-
-
-def _check_sample(sample_pages: int) -> None:
-    if sample_pages < 1:
-        raise errors.InvalidParameter.of("sample_pages", sample_pages, "It is 1 or more.")
-
-
-def _order(hierarchy: Hierarchy, table: Table) -> OrderIndex | None:
-    """The index of a table's order; a table without one is told of, and left as it is."""
-    index = plan.choose(hierarchy, table, catalog.indexes(table.oid))
-    if index is None:
-        wanted = plan.wanted_columns(hierarchy, table)
-        database.notice(
-            f"{table.identifier} has no index to order it by ({', '.join(wanted)}): left out; create one with"
-            " dp.create_index or dp.create_index_concurrently, or choose another with dp.set_cluster_order"
-        )
-    return index
-
-
-def _due(hierarchy: Hierarchy, threshold: float, scope: str, sample_pages: int) -> list[Due]:
-    """The leaves at the threshold or above it, worst first."""
-    found: list[Due] = []
-    for table in hierarchy.tables:
-        index = _order(hierarchy, table)
-        if index is None:
-            continue
-        groups = plan.group_columns(hierarchy, table, index)
-        slices = None if scope == "all" else _closed(hierarchy, table)
-        for leaf in catalog.leaves(index.oid, slices):
-            disorder = catalog.disorder(leaf, index, groups, sample_pages)
-            if disorder is not None and disorder >= threshold:
-                found.append(Due(disorder, leaf))
-    return sorted(found, key=lambda each: (-each.disorder, each.leaf.identifier.text))
-
-
-def _closed(hierarchy: Hierarchy, table: Table) -> list[Slice]:
-    """The slices whose time is over; of numbers without a calendar none is."""
+def _slices(hierarchy: Hierarchy, table: Table, scope: str) -> list[Slice] | None:
+    """None: all. The closed ones are those whose time is over; of numbers without a calendar none is."""
+    if scope == ALL:
+        return None
     now = window.current_point(hierarchy)
     if now is None:
         return []
     return [each for each in hierarchy.range_slices(table) if each.upper is not None and each.upper.point <= now]
 
 
-def _warm_leaves(hierarchy: Hierarchy) -> dict[int, Identifier]:
-    """The leaves that are in the cache for the most part, with the function that reads them into it again."""
-    prewarm, buffercache = catalog_cache.facility("pg_prewarm"), catalog_cache.facility("pg_buffercache")
-    if prewarm is None or buffercache is None or not (prewarm.usable and buffercache.usable):
-        return {}
-    heaps = [each for each in catalog_cache.candidates(hierarchy, []) if each.kind == HEAP]
-    resident = catalog_cache.resident(heaps, buffercache)
-    function = Identifier(prewarm.schema, "pg_prewarm")
-    return {each.oid: function for each in heaps if resident.get(each.oid, 0) * 2 >= each.size}
+class Ordering:
+    """A call of dp.cluster at work."""
 
+    def __init__(self, hierarchy: Hierarchy, call: Context, way: Way, asked: Asked) -> None:
+        self.hierarchy = hierarchy
+        self.call = call
+        self.way = way
+        self.asked = asked
+        self.failures: list[Exception] = []
+        self.left = 0  # leaves for which the time was too short
+        self.count = 0  # of leaves that were to be ordered
+        self._bytes, self._seconds = 0, 0.0
+        self._has_worked = False  # the online method, on one leaf at least
 
-def _order_all(due: list[Due], call: Context, vacuum: bool, ends: float) -> None:
-    """One leaf after the other, as long as the next is likely to be done in time; a busy one does not stop the rest."""
-    failures: list[str] = []
-    done_bytes, done_seconds = 0, 0.0
-    for position, each in enumerate(due):
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is run."""
+        return self.call.mode == execute.DRY_RUN
+
+    def mark(self) -> None:
+        """Every leaf, and what new leaves get, is marked with the index of its order."""
+        for table in self.hierarchy.tables:
+            index = clustering.order(self.hierarchy, table)
+            if index is None:
+                continue
+            leaves = catalog.leaves(index.oid, None)
+            if index.is_chosen and index.marked == len(leaves):
+                continue
+            operations = plan_order.order_operations(table.identifier, index, leaves)
+            try:
+                calls.run_in_procedure(split(operations, self.call.lock_budget), self.call)
+            except errors.LockNotAvailable as error:
+                self._failed(error)
+
+    def due(self) -> list[Due]:
+        """The leaves that lack only VACUUM since they were ordered; then the disordered ones, worst first."""
+        warm = self._warm()  # before measuring, which reads some pages of each
+        worst = disordered(self.hierarchy, self.call, self.asked)
+        found = [self._due(*each, warm.get(each[1].oid, ())) for each in worst]
+        rewritten = {each.leaf.oid for each in found}
+        return [*(each for each in self._unfinished() if each.leaf.oid not in rewritten), *found]
+
+    def _due(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
+        finish = plan.finishing_steps(leaf, self.asked.vacuum, warm)
+        return self._by_method(Due(disorder, leaf, index, False, [], finish), index)
+
+    def _by_method(self, due: Due, index: OrderIndex) -> Due:
+        """With the steps of the method, or of CLUSTER where it cannot order that leaf and was not asked for."""
+        method, leaf = self.way.method, due.leaf
+        why = plan.obstacle(method, leaf)
+        if why is not None and not self.way.is_chosen:
+            raise errors.NotInPrerequisiteState(
+                f"{leaf.identifier} cannot be ordered by method {method.name}",
+                f"The leaf is disordered {due.disorder:.1f} times, and {why}.",
+                "Call with method => 'auto' or 'cluster', or give the table what it lacks.",
+            )
+        if why is not None:
+            method = plan.METHODS[plan.CLUSTER]
+        steps = plan.order_steps(method, leaf, index, self.hierarchy.root.identifier, self.way.facts)
+        return due._replace(is_online=method.is_online, steps=steps)
+
+    def _unfinished(self) -> list[Due]:
+        """Leaves that were written anew by a call which was stopped before VACUUM."""
+        if not self.asked.vacuum:
+            return []
+        found = []
+        for table in self.hierarchy.tables:
+            index = clustering.order(self.hierarchy, table)
+            leaves = (
+                [] if index is None else catalog.leaves(index.oid, _slices(self.hierarchy, table, self.asked.scope))
+            )
+            for leaf in leaves:
+                if not leaf.is_vacuumed:
+                    found.append(Due(0, leaf, None, False, [], plan.finishing_steps(leaf, True, ())))
+        return found
+
+    def _warm(self) -> dict[int, tuple[SQL, ...]]:
+        """What of each leaf is in the cache for the most part: the statements that read it into the cache again."""
+        prewarm, buffercache = catalog_cache.facility("pg_prewarm"), catalog_cache.facility("pg_buffercache")
+        if prewarm is None or buffercache is None or not (prewarm.usable and buffercache.usable):
+            return {}
+        relations = [each for each in catalog_cache.candidates(self.hierarchy, None) if each.kind in (HEAP, INDEX)]
+        resident = catalog_cache.resident(relations, buffercache)
+        heaps = catalog.heaps_of([each.oid for each in relations if each.kind == INDEX])
+        function = Identifier(prewarm.schema, "pg_prewarm")
+        found: dict[int, tuple[SQL, ...]] = {}
+        for each in relations:
+            if resident.get(each.oid, 0) * 2 >= each.size:
+                statement = compose("SELECT {}({}::pg_catalog.regclass)", function, Literal(each.relation))
+                leaf = heaps.get(each.oid, each.oid)
+                found[leaf] = (*found.get(leaf, ()), statement)
+        return found
+
+    def order_all(self, due: list[Due]) -> None:
+        """One leaf after the other. One in use does not stop the rest: it is looked at again when they are done."""
+        self.count = sum(1 for each in due if each.steps)
+        if not self.is_dry and due:
+            total = sum(len(each.steps) + len(each.finish) for each in due)
+            progress.begin(self.call, self.hierarchy.root.oid, self.way.method.name, total)
+            execute.commit(self.call)
+        rest = due
+        for look in range(LOOKS_AT_BUSY):
+            if look > 0:
+                database.pause(min(self.call.lock_timeout_ms * 2**look, execute.MAX_PAUSE_MS))
+            rest = [each for each in rest if not self._order_one(each)]
+            if not rest:
+                break
+        for each in rest:
+            self.failures.append(
+                errors.LockNotAvailable(f"{each.leaf.identifier} is in use", blockers.describe(each.steps[0]))
+            )
+        if not self.is_dry and due:
+            progress.end()
+            execute.commit(self.call)
+
+    def _order_one(self, each: Due) -> bool:
+        """Whether a leaf is dealt with; False: it is in use, and CLUSTER would have to wait."""
         since = time.monotonic()
-        speed = done_bytes / done_seconds if done_bytes and done_seconds else plan.FIRST_BYTES_A_SECOND
-        if call.mode != execute.DRY_RUN and since + each.leaf.size / speed > ends:
-            database.notice(f"the time is over: {len(due) - position} leaves are left to the next call")
-            break
+        if not self._has_time(each, since):
+            self.left += 1
+            return True
+        if each.is_online and each.order is not None and not self.way.method.is_online:
+            each = self._by_method(each, each.order)
+        if each.steps and not each.is_online and not self.is_dry and blockers.holders(each.steps[0]):
+            return False
         try:
-            calls.run_in_procedure(plan.order_steps(each.leaf, vacuum, each.prewarm), call)
+            self._run(each)
+        except execute.TimeIsOver:
+            self.left += 1
+            execute.forget_step()
+            self._begin_anew()
         except errors.LockNotAvailable as error:
-            failures.append(calls.describe(error))
-            calls.record_failure(error, call)
-            execute.begin(call)
-            continue
-        done_bytes += each.leaf.size
-        done_seconds += time.monotonic() - since
-    if failures:
-        raise errors.LockNotAvailable(
-            f"{len(failures)} of {len(due)} leaves of {call.root_name} could not be locked",
-            " ".join(f"{text}." for text in failures),
-            "The others are in order. Call again when nobody uses these.",
+            self._failed(error)
+        except database.ServerError as error:
+            if database.is_cancel(error) or not each.is_online:
+                raise
+            self._failed(error)
+            if self.way.is_chosen and not self._has_worked:
+                return self._without_method(each, error)
+        else:
+            self._has_worked = self._has_worked or each.is_online
+            self._bytes += each.leaf.size
+            self._seconds += time.monotonic() - since
+        return True
+
+    def _without_method(self, each: Due, error: Exception) -> bool:
+        """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
+        database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
+        self.failures.pop()
+        self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
+        return self._order_one(each)
+
+    def _has_time(self, each: Due, now: float) -> bool:
+        """Whether a leaf is likely to be done in time, by the speed of those before it."""
+        speed = self._bytes / self._seconds if self._bytes and self._seconds else plan.FIRST_BYTES_A_SECOND
+        return self.is_dry or self.call.ends is None or now + each.leaf.size / speed <= self.call.ends
+
+    def _run(self, each: Due) -> None:
+        """Order one leaf. A superuser does himself what the owner may not: after RESET ROLE, and for one statement."""
+        steps = each.steps
+        if self.way.as_caller and each.is_online:
+            if not self.is_dry:
+                remote.as_login(None)
+            calls.run_in_procedure(steps[:1], self.call._replace(owner=None))
+            if not self.is_dry:
+                remote.as_login(self.hierarchy.root.owner)
+                execute.commit(self.call)
+            steps = steps[1:]
+        calls.run_in_procedure([*steps, *each.finish], self.call)
+
+    def _failed(self, error: Exception) -> None:
+        self.failures.append(error)
+        calls.record_failure(error, self.call)
+        execute.begin(self.call)
+
+    def _begin_anew(self) -> None:
+        database.rollback()
+        execute.begin(self.call)
+
+    def tell(self) -> None:
+        """What came of it: an error where leaves could not be ordered."""
+        name = self.call.root_name
+        if self.left:
+            database.notice(f"the time is over: {self.left} leaves are left to the next call")
+        elif not self.count:
+            database.notice(f"no leaf of {name} is disordered {self.asked.threshold} times or more: nothing to do")
+        if not self.failures:
+            return
+        is_lock = all(isinstance(each, errors.LockNotAvailable) for each in self.failures)
+        kind = errors.LockNotAvailable if is_lock else errors.MaintenanceFailed
+        raise kind(
+            f"{len(self.failures)} of {self.count} leaves of {name} could not be {'locked' if is_lock else 'ordered'}",
+            " ".join(dict.fromkeys(f"{calls.describe(each)}." for each in self.failures)),
+            "The others are in order. Call again when nobody uses these." if is_lock else "The others are in order.",
         )
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
@@ -9274,6 +9596,69 @@ def constraint_definition(table: int, name: str) -> str:
         (table, name),
     )
     return str(rows[0]["definition"])
+''','catalog.ordering': r'''"""Reading what the server has of what the methods of ordering need."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.ordering import Facts
+from ..sql import Identifier
+
+# The view shows a setting of a library when the server has loaded it, not when somebody only wrote it down; and those
+# of superusers to them and to members of pg_read_all_settings.
+_FACTS = """
+    SELECT current_setting('server_version_num')::int AS version, current_setting('wal_level') AS wal_level,
+           current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots) AS free_slots,
+           coalesce(current_setting('max_repack_replication_slots', true), '0')::int AS repack_slots,
+           (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugins,
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_squeeze') AS has_squeeze,
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_repack') AS has_pg_repack,
+           EXISTS (SELECT FROM pg_settings WHERE name = 'squeeze.max_xlock_time') AS is_squeeze_loaded,
+           current_database() AS database
+"""
+
+# The worker runs as whoever called, and writes what it did to tables of the extension. Its schema may be closed to us,
+# so that nothing in it can be named here.
+_GRANTS = """
+    SELECT needed.text FROM pg_roles r
+    JOIN pg_extension e ON e.extname = 'pg_squeeze'
+    JOIN pg_namespace n ON n.oid = e.extnamespace
+    CROSS JOIN LATERAL (
+        SELECT 1 AS place, 'ALTER ROLE %1$s REPLICATION;' AS text WHERE NOT r.rolreplication
+        UNION ALL SELECT 2, 'GRANT USAGE ON SCHEMA squeeze TO %1$s;'
+            WHERE NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+        UNION ALL SELECT 3, 'GRANT INSERT ON squeeze.log, squeeze.errors TO %1$s;'
+            FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ('log', 'errors')
+            HAVING NOT bool_and(has_table_privilege(r.oid, c.oid, 'INSERT'))
+        UNION ALL SELECT 4, 'GRANT USAGE ON SEQUENCE squeeze.errors_id_seq TO %1$s;'
+            FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'errors_id_seq'
+            AND NOT has_sequence_privilege(r.oid, c.oid, 'USAGE')
+        UNION ALL SELECT 5, 'GRANT EXECUTE ON FUNCTION squeeze.squeeze_table TO %1$s;'
+            FROM pg_proc p WHERE p.pronamespace = n.oid AND p.proname = 'squeeze_table'
+            AND NOT has_function_privilege(r.oid, p.oid, 'EXECUTE')
+    ) AS needed
+    WHERE r.rolname = $1 AND NOT r.rolsuper
+    ORDER BY needed.place
+"""
+
+
+def facts(role: str) -> Facts:
+    """What the server has, for a role that would run it."""
+    row = database.query(_FACTS)[0]
+    plugins = row["output_plugins"]
+    grants = database.query(_GRANTS, ("name",), (role,))
+    return Facts(
+        row["version"],
+        row["wal_level"],
+        row["free_slots"],
+        row["repack_slots"],
+        None if plugins is None else tuple(each.strip().strip('"') for each in plugins.split(",") if each.strip()),
+        row["has_squeeze"],
+        row["is_squeeze_loaded"],
+        row["has_pg_repack"],
+        tuple(each["text"].replace("%1$s", Identifier(role).text) for each in grants),
+        row["database"],
+    )
 ''','catalog.physical_order': r'''"""Reading the physical order of leaves: the indexes to order by, the leaves, and how far these are from it."""
 
 from __future__ import annotations
@@ -9282,10 +9667,6 @@ from .. import database
 from ..model import Slice
 from ..plan import physical_order as plan
 from ..plan.physical_order import Leaf, OrderIndex
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..database import Row
 
 # Of whole rows, by plain columns: what CLUSTER can use, and what a reader meets in its order.
 _INDEXES = """
@@ -9311,7 +9692,16 @@ _INDEXES = """
 _LEAVES = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, x.relname AS index_name, size.bytes AS size,
            (size.bytes + page.bytes - 1) / page.bytes AS pages,
-           (SELECT count(*) FROM pg_index o WHERE o.indrelid = c.oid) + 3 AS relations
+           (SELECT count(*) FROM pg_index o WHERE o.indrelid = c.oid) + 3 AS relations,
+           c.relpersistence = 'p' AS is_logged,
+           EXISTS (SELECT FROM pg_index k WHERE k.indrelid = c.oid AND k.indisvalid AND k.indimmediate
+                   AND CASE c.relreplident WHEN 'n' THEN false WHEN 'i' THEN k.indisreplident ELSE k.indisprimary END)
+               AS has_identity,
+           -- a new file has a new number, and nothing in it is known to be visible to all
+           c.relallvisible > 0 OR c.relpages = 0 OR pg_relation_filenode(c.oid) = c.oid AS is_vacuumed,
+           o.at AS ordered, coalesce(o.changes > 0 AND dp._changes_of(c.oid) = o.changes, false) AS is_unchanged,
+           -- the count begins anew after a crash
+           CASE WHEN dp._changes_of(c.oid) >= o.changes THEN dp._changes_of(c.oid) - o.changes END AS changed
     FROM pg_partition_tree($1::regclass) AS tree
     JOIN pg_index i ON i.indexrelid = tree.relid
     JOIN pg_class x ON x.oid = i.indexrelid
@@ -9319,17 +9709,23 @@ _LEAVES = """
     JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) AS bytes) AS size
     CROSS JOIN LATERAL (SELECT current_setting('block_size')::bigint AS bytes) AS page
+    LEFT JOIN dp.leaf_order o ON o.leaf = c.oid AND o.index_name = (SELECT relname FROM pg_class WHERE oid = $1)
     WHERE $2 IS NULL OR c.oid = ANY ($2)
         OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid AND h.inhparent = ANY ($2))
     ORDER BY n.nspname, c.relname
 """
 
-_USE = """
-    SELECT l.oid, pg_stat_get_mod_since_analyze(l.oid) AS modified,
-           (SELECT max(e.at) FROM dp.log_entry e
-            WHERE e.root = $1::regclass AND e.call = 'cluster' AND e.status = 'done' AND e.target = l.name) AS ordered
-    FROM unnest($2, $3) AS l (oid, name)
-"""
+# How the groups of a measurement are read: by the index, also of a leaf of which no statistics say that this is best.
+_BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "max_parallel_workers_per_gather": "0"}
+MORE = 10  # times as many pages are looked at when those that were chosen had no row
+
+
+class _Measured(Exception):
+    """Ends a subtransaction, which lets the locks of a leaf go that was measured."""
+
+    def __init__(self, disorder: float | None) -> None:
+        super().__init__()
+        self.disorder = disorder
 
 
 def indexes(table: int) -> list[OrderIndex]:
@@ -9355,19 +9751,33 @@ def leaves(index: int, slices: list[Slice] | None) -> list[Leaf]:
     return [Leaf(**{name: row[name] for name in Leaf._fields}) for row in rows]
 
 
-def use(root: int, found: list[Leaf]) -> dict[int, Row]:
-    """When leaves were ordered last, and how many rows have changed since they were analysed."""
-    values = (root, [leaf.oid for leaf in found], [leaf.identifier.text for leaf in found])
-    return {row["oid"]: row for row in database.query(_USE, ("oid", "oid[]", "text[]"), values)}
-
-
 def disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
     """How many times the least possible pages are read for rows that belong together; None: nothing to measure."""
     if leaf.pages == 0:
         return None
+    try:
+        with database.subtransaction():
+            for name, value in _BY_INDEX.items():
+                database.set_local(name, value)
+            raise _Measured(_disorder(leaf, index, groups, sample_pages))
+    except _Measured as measured:
+        return measured.disorder
+
+
+def _disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
     percent = min(100.0, 100.0 * sample_pages / leaf.pages)
     row = database.query_once(plan.measurement(leaf, index, groups, percent).text)[0]
-    return None if row["pages"] is None else max(float(row["pages"] / row["least"]), 1.0)
+    if row["pages"] is not None:
+        return max(float(row["pages"] / row["least"]), 1.0)
+    return None if percent == 100 else _disorder(leaf, index, groups, sample_pages * MORE)
+
+
+def heaps_of(indexes: list[int]) -> dict[int, int]:
+    """The tables that indexes belong to."""
+    rows = database.query(
+        "SELECT indexrelid AS oid, indrelid AS heap FROM pg_index WHERE indexrelid = ANY ($1)", ("oid[]",), (indexes,)
+    )
+    return {row["oid"]: row["heap"] for row in rows}
 
 
 def seconds(interval: str) -> float:
@@ -11215,9 +11625,9 @@ MODULES = {
     "drift": "drift",
     "sync": "drift",
     "last_plan": "looking",
-    "clustering": "physical_order",
-    "cluster": "physical_order",
-    "set_cluster_order": "physical_order",
+    "clustering": "clustering",
+    "cluster": "cluster",
+    "set_cluster_order": "clustering",
     "prewarm": "cache",
     "residency": "cache",
     "retention": "retention",
@@ -11465,7 +11875,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, progress, remote, wrapping
+from . import blockers, database, errors, giving_way, progress, remote, wrapping
 from .operation import Step
 from .sql import SQL, Composable, Identifier, compose
 
@@ -11503,6 +11913,13 @@ class Context(NamedTuple):
     is_superuser: bool = False  # the caller
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
     is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
+    ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
+
+
+class TimeIsOver(errors.PartitionError):
+    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
+
+    sqlstate = "57014"
 
 
 class Running(NamedTuple):
@@ -11553,6 +11970,9 @@ def begin(context: Context | None) -> None:
         settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
         settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
+        if context.ends is not None and database.setting("synchronous_commit") == "off":
+            # VACUUM takes rows that were written anew for visible only when their commit has reached the disk
+            settings["synchronous_commit"] = "local"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
             settings["row_security"] = "off"
@@ -11615,9 +12035,39 @@ def _run_outside(each: Step, context: Context) -> None:
     elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
     _running[:] = [Running(each, since)]
-    remote.wait(lambda: _show(each, context))
+    gives_way = any(operation.gives_way for operation in each.operations)
+    watch = (lambda: _reason_to_stop(each, context)) if gives_way or context.ends is not None else None
+    is_done = False
+    try:
+        remote.wait(lambda: _show(each, context), watch)
+        is_done = True
+    finally:
+        if gives_way:
+            begin(context)
+            if not is_done:
+                giving_way.stop_workers(each, time.monotonic() - since)
+            giving_way.wait_for_workers()
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
+    if gives_way:
+        _write_outside(context)
+
+
+def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | None:
+    """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
+    target = each.operations[0].target
+    if context.ends is not None and time.monotonic() > context.ends:
+        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+    if not any(operation.gives_way for operation in each.operations):
+        return None
+    begin(context)
+    if giving_way.waits_too_long(each, context.root, context.lock_timeout_ms):
+        return errors.LockNotAvailable(
+            f"could not lock what the step on {target} needs",
+            f"It was stopped after {context.lock_timeout_ms} ms, for others wait behind it. {blockers.describe(each)}",
+            "Call again when these transactions have ended; what was committed so far stays.",
+        )
+    return None
 
 
 def _show(each: Step, context: Context) -> None:
@@ -11933,6 +12383,78 @@ def _quoted_end(text: str, start: int, quote: str) -> int | None:
         else:
             return position + 1
     return None
+''','giving_way': r'''"""What the second session runs must not keep others waiting: they queue behind a lock that it wants.
+
+pg_squeeze leaves its work to a worker, which knows no lock_timeout, and which goes on when the session that called it
+is stopped.
+"""
+
+from __future__ import annotations
+
+from . import database
+from .operation import Step
+
+SECONDS_TO_STOP = 5.0
+PAUSE_MS = 50
+QUIET_LOOKS = 3  # a worker has no lock for a moment when it changes one for another
+
+_WORKERS = """
+    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'relation' AND l.relation = ANY ($1)
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def waits_too_long(each: Step, root: int, milliseconds: int) -> bool:
+    """Whether the second session, or the worker that it has called, waits so long for a lock on what a step names."""
+    rows = database.query(
+        f"SELECT count(*) AS waiting {_WORKERS} AND NOT l.granted"
+        " AND (l.pid = dp._worker_of($2) OR starts_with(a.backend_type, 'squeeze'))"
+        " AND l.waitstart < clock_timestamp() - $3 * interval '1 ms'",
+        ("oid[]", "oid", "int"),
+        (_relations(each), root, milliseconds),
+    )
+    return bool(rows[0]["waiting"])
+
+
+def stop_workers(each: Step, seconds: float) -> None:
+    """Stop the worker that a step, begun so many seconds ago, has left: until it has read the table it has no lock."""
+    quiet, waited = 0, 0
+    while quiet < QUIET_LOOKS and waited < SECONDS_TO_STOP * 1000:
+        rows = database.query(
+            """
+            SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a
+            WHERE starts_with(a.backend_type, 'squeeze') AND a.datname = current_database()
+              AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
+                           AND l.relation = ANY ($1))
+                   OR a.backend_start > clock_timestamp() - $2 * interval '1 second'
+                   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
+                                   AND l.relation >= 16384))
+            """,
+            ("oid[]", "float8"),
+            (_relations(each), seconds + waited / 1000),
+        )
+        quiet = 0 if rows else quiet + 1
+        database.pause(PAUSE_MS)
+        waited += PAUSE_MS
+
+
+def wait_for_workers() -> None:
+    """Wait until the slots of workers are gone: as long as one is there, VACUUM keeps the rows that it may need."""
+    waited = 0
+    while waited < SECONDS_TO_STOP * 1000:
+        rows = database.query(
+            "SELECT count(*) AS slots FROM pg_replication_slots"
+            " WHERE plugin = 'pg_squeeze' AND database = current_database()"
+        )
+        if not rows[0]["slots"]:
+            return
+        database.pause(PAUSE_MS)
+        waited += PAUSE_MS
+
+
+def _relations(each: Step) -> list[int]:
+    return [relation for relation, _ in each.wanted_locks]
 ''','keys': r'''"""Key types: how the values of a partition column are put on one axis of integers, and back into SQL.
 
 Every bound is a *point*: for calendar types the microseconds since 1970-01-01 (UTC for timestamptz and uuid, the
@@ -12436,6 +12958,7 @@ class Operation(NamedTuple):
     trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
     in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
+    gives_way: bool = False  # what another session runs waits for no lock longer than lock_timeout: others queue behind
 
 
 class Step(NamedTuple):
@@ -18987,6 +19510,225 @@ def _is_copy(index: Index, original: Index) -> bool:
     """Whether an index is what REINDEX CONCURRENTLY of another left when it was stopped."""
     prefixes = tuple(naming.cut(original.name, naming.MAX_BYTES - 8) + suffix for suffix in ("_ccnew", "_ccold"))
     return not index.is_valid and not index.is_busy and index.parent == 0 and index.name.startswith(prefixes)
+''','plan.ordering': r'''"""The methods by which a leaf is written anew in its order, behind one interface; and what each needs of the server.
+
+CLUSTER blocks readers and writers of the leaf while it works. The online methods read what is written meanwhile from
+the WAL, and block for a moment at their end. A method outside of the server is a program, whose command is printed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import SQL, Identifier, Literal, comma_list, compose
+from .physical_order import Leaf, OrderIndex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AUTO, CLUSTER, SQUEEZE, REPACK, PG_REPACK = "auto", "cluster", "pg_squeeze", "repack", "pg_repack"
+REPACK_SINCE = 190000
+FIRST_BYTES_A_SECOND = 50_000_000  # how fast the first leaf is ordered, before it was measured
+NEW_FILES = 8  # a leaf written anew locks its new files, too
+WAIT_OF_PG_REPACK = 60  # seconds, after which it leaves a table whose lock it did not get
+
+
+class Facts(NamedTuple):
+    """What the server has of what the methods need."""
+
+    version: int
+    wal_level: str
+    free_slots: int  # replication slots that nobody has
+    repack_slots: int  # those that are kept for REPACK
+    output_plugins: tuple[str, ...] | None  # that logical decoding may use; None: any, or the caller may not know
+    has_squeeze: bool  # the extension, in this database
+    is_squeeze_loaded: bool  # its library, when the server started
+    has_pg_repack: bool
+    missing_grants: tuple[str, ...]  # what would let the role use pg_squeeze
+    database: str
+
+
+class Lack(NamedTuple):
+    """Something that a method needs and that is not there."""
+
+    what: str
+    remedy: str
+    is_privilege: bool = False
+
+
+class Method(NamedTuple):
+    """A way to order a leaf."""
+
+    name: str
+    is_online: bool  # run by the second session, while readers and writers of the leaf go on
+    is_outside: bool  # a program's, whose command is printed
+    is_automatic: bool  # whether it may be chosen for the caller
+    lacks: Callable[[Facts], list[Lack]]
+    statement: Callable[[Leaf, OrderIndex, Facts], SQL]
+
+
+def _lacks_of_cluster(_: Facts) -> list[Lack]:
+    return []
+
+
+def _cluster(leaf: Leaf, _: OrderIndex, __: Facts) -> SQL:
+    return compose("CLUSTER {} USING {}", leaf.identifier, Identifier(leaf.index_name))
+
+
+def _lacks_of_repack(facts: Facts) -> list[Lack]:
+    found = []
+    if facts.version < REPACK_SINCE:
+        found.append(Lack("the server is older than PostgreSQL 19", "Upgrade the server."))
+    else:
+        if facts.wal_level == "minimal":
+            found.append(Lack("wal_level is minimal", "ALTER SYSTEM SET wal_level = replica; and restart the server."))
+        if facts.repack_slots == 0:
+            remedy = "ALTER SYSTEM SET max_repack_replication_slots = 1; and restart the server."
+            found.append(Lack("max_repack_replication_slots is 0", remedy))
+    return found
+
+
+def _repack(leaf: Leaf, _: OrderIndex, __: Facts) -> SQL:
+    return compose("REPACK (CONCURRENTLY) {} USING INDEX {}", leaf.identifier, Identifier(leaf.index_name))
+
+
+def _lacks_of_squeeze(facts: Facts) -> list[Lack]:
+    found = []
+    if not facts.is_squeeze_loaded:
+        remedy = "Add pg_squeeze to shared_preload_libraries and restart the server."
+        found.append(Lack("shared_preload_libraries does not have pg_squeeze", remedy))
+    if facts.wal_level != "logical" and facts.version < REPACK_SINCE:
+        remedy = "ALTER SYSTEM SET wal_level = logical; and restart the server."
+        found.append(Lack(f"wal_level is {facts.wal_level}, not logical", remedy))
+    if facts.output_plugins is not None and "pg_squeeze" not in facts.output_plugins:
+        listed = ", ".join((*facts.output_plugins, "pg_squeeze"))
+        remedy = f"ALTER SYSTEM SET output_plugin_libraries = {listed}; and reload the configuration."
+        found.append(Lack("output_plugin_libraries does not allow pg_squeeze", remedy))
+    if facts.free_slots < 1:
+        remedy = "Raise max_replication_slots and restart the server, or drop slots that nobody uses."
+        found.append(Lack("no replication slot is free", remedy))
+    if not facts.has_squeeze:
+        remedy = "CREATE EXTENSION pg_squeeze; as a superuser."
+        found.append(Lack("extension pg_squeeze is not installed in this database", remedy))
+    elif facts.missing_grants:
+        remedy = f"Let a superuser call; or as a superuser: {' '.join(facts.missing_grants)}"
+        found.append(Lack("the owner of the tables may not use pg_squeeze", remedy, is_privilege=True))
+    return found
+
+
+def _squeeze(leaf: Leaf, _: OrderIndex, __: Facts) -> SQL:
+    names = comma_list([Literal(name) for name in (leaf.schema, leaf.name, leaf.index_name)])
+    return compose("SELECT squeeze.squeeze_table({}, NULL, NULL)", names)
+
+
+def _lacks_of_pg_repack(facts: Facts) -> list[Lack]:
+    if facts.has_pg_repack:
+        return []
+    remedy = "CREATE EXTENSION pg_repack; as a superuser."
+    return [Lack("extension pg_repack is not installed in this database", remedy)]
+
+
+def _pg_repack(leaf: Leaf, index: OrderIndex, facts: Facts) -> SQL:
+    """It must not end other sessions, as it would after its wait; where to connect to, the environment says."""
+    order = comma_list([compose("{} {}", Identifier(c), SQL(d)) for c, d in zip(index.columns, index.directions)])
+    return SQL(
+        f"pg_repack --no-kill-backend --wait-timeout={WAIT_OF_PG_REPACK} --dbname={quoted(facts.database)}"
+        f" --table={quoted(leaf.identifier.text)} --order-by={quoted(order.text)}"
+    )
+
+
+def quoted(text: str) -> str:
+    """A word of a shell's command."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        # not chosen for anybody before it was tried on a server
+        Method(REPACK, True, False, False, _lacks_of_repack, _repack),
+        Method(SQUEEZE, True, False, True, _lacks_of_squeeze, _squeeze),
+        Method(CLUSTER, False, False, True, _lacks_of_cluster, _cluster),
+        Method(PG_REPACK, False, True, False, _lacks_of_pg_repack, _pg_repack),
+    )
+}
+NAMES = (AUTO, *METHODS)
+
+
+def automatic(facts: Facts, has_session: bool) -> Method:
+    """The method of a call that names none: the first that has what it needs."""
+    return next(
+        method
+        for method in METHODS.values()
+        if method.is_automatic and (has_session or not method.is_online) and not method.lacks(facts)
+    )
+
+
+def obstacle(method: Method, leaf: Leaf) -> str | None:
+    """Why a leaf cannot be ordered by a method that takes the changes of others along."""
+    if method.name == CLUSTER:
+        return None
+    if not leaf.has_identity:
+        return "it has no primary key or replica identity by which rows that are changed meanwhile could be found"
+    if method.is_online and not leaf.is_logged:
+        return "it is UNLOGGED, so that nothing tells what is changed meanwhile"
+    return None
+
+
+def order_steps(method: Method, leaf: Leaf, index: OrderIndex, root: Identifier, facts: Facts) -> list[Step]:
+    """Write a leaf anew in its order, and record that: at once where both can stand in one transaction."""
+    operation = Operation(
+        leaf.identifier,
+        method.statement(leaf, index, facts),
+        ACCESS_EXCLUSIVE,
+        (leaf.oid,),
+        3 * leaf.relations + NEW_FILES,
+        in_transaction=not method.is_online,
+        gives_way=method.is_online,
+    )
+    record = Operation(leaf.identifier, _record(leaf, index, root), ROW_EXCLUSIVE)
+    if method.is_online:
+        return [Step((operation,)), Step((record,))]
+    return [Step((operation, record))]
+
+
+def finishing_steps(leaf: Leaf, vacuum: bool, warm: tuple[SQL, ...]) -> list[Step]:
+    """What a leaf lacks that was written anew: a visibility map, statistics, its place in the cache.
+
+    Without a visibility map index-only scans read the rows. ``vacuum``: else ANALYZE alone, which a transaction may
+    contain. ``warm``: what was in the cache and is read into it again.
+    """
+    target, relations = leaf.identifier, (leaf.oid,)
+    if vacuum:
+        statement, locks = compose("VACUUM (ANALYZE) {}", target), 2
+    else:
+        statement, locks = compose("ANALYZE {}", target), leaf.relations
+    analyze = Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, locks, in_transaction=not vacuum)
+    return [Step((analyze,)), *(Step((Operation(target, each, SHARE_UPDATE_EXCLUSIVE),)) for each in warm)]
+
+
+def outside_step(leaf: Leaf, index: OrderIndex, facts: Facts, vacuum: bool) -> Step:
+    """The commands of a program, for the shell of whoever runs it."""
+    commands = [METHODS[PG_REPACK].statement(leaf, index, facts)]
+    if vacuum:
+        commands.append(
+            SQL(f"vacuumdb --quiet --dbname={quoted(facts.database)} --table={quoted(leaf.identifier.text)}")
+        )
+    return Step(tuple(Operation(leaf.identifier, each) for each in commands))
+
+
+def _record(leaf: Leaf, index: OrderIndex, root: Identifier) -> SQL:
+    return compose(
+        "INSERT INTO dp.leaf_order (leaf, root, index_name, changes)"
+        " VALUES ({leaf}::regclass, {root}::regclass, {index}, dp._changes_of({leaf}::regclass))"
+        " ON CONFLICT (leaf) DO UPDATE SET root = excluded.root, index_name = excluded.index_name,"
+        " changes = excluded.changes, at = excluded.at",
+        leaf=Literal(leaf.identifier.text),
+        root=Literal(root.text),
+        index=Literal(index.name),
+    )
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
 The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
@@ -18999,14 +19741,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import REFERENCE, Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
 from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
-FIRST_BYTES_A_SECOND = 50_000_000  # how fast the first leaf is ordered, before it was measured
-NEW_FILES = 8  # a leaf written anew locks its new files, too
 
 
 class OrderIndex(NamedTuple):
@@ -19036,6 +19776,12 @@ class Leaf(NamedTuple):
     pages: int
     size: int  # bytes of its rows
     relations: int  # itself, its indexes, its TOAST table
+    is_logged: bool  # not UNLOGGED
+    has_identity: bool  # an index that says which row was changed: of its primary key, or its replica identity
+    is_vacuumed: bool  # since it was written anew
+    ordered: str | None  # when, by this index
+    changed: int | None  # rows written since then; None: unknown
+    is_unchanged: bool  # since then, for certain
 
     @property
     def identifier(self) -> Identifier:
@@ -19054,6 +19800,24 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
         if key.child == table.oid and key.parent != table.oid:
             return tuple(column for column in key.columns if column not in keys)
     return ()
+
+
+def wanted_index(hierarchy: Hierarchy, table: Table) -> SQL | None:
+    """What stands behind the table's name in CREATE INDEX, for an order that has no index yet; None: no column wanted.
+
+    The newest rows of an owner first; in a child the rows of a parent together, beside those of the owner's others.
+    """
+    wanted = wanted_columns(hierarchy, table)
+    if not wanted:
+        return None
+    policy = hierarchy.policy
+    if table.oid == hierarchy.root.oid:
+        times = (policy.slice_key, policy.range_key)
+        columns = [compose("{}{}", Identifier(c), SQL(" DESC" if c in times else "")) for c in wanted]
+    else:
+        owner = () if policy.hash_key is None or policy.hash_key in wanted else (policy.hash_key,)
+        columns = [compose("{}", Identifier(c)) for c in (*owner, *wanted)]
+    return compose("({})", comma_list(columns))
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
@@ -19113,31 +19877,6 @@ def measurement(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], percent:
         same=conjunction([compose("dp_leaf.{} = chosen.{}", key, key) for key in keys]),
         order=comma_list(order),
     )
-
-
-def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[Step]:
-    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans.
-
-    ``prewarm``: the function that reads a leaf into the cache again, where it was there before.
-    """
-    target = leaf.identifier
-    cluster = compose("CLUSTER {} USING {}", target, Identifier(leaf.index_name))
-    relations = (leaf.oid,)
-    steps = [
-        Step(
-            (
-                Operation(target, cluster, ACCESS_EXCLUSIVE, relations, 3 * leaf.relations + NEW_FILES),
-                Operation(target, compose("ANALYZE {}", target), SHARE_UPDATE_EXCLUSIVE, (), leaf.relations),
-            )
-        )
-    ]
-    if vacuum:
-        statement = compose("VACUUM {}", target)
-        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
-    if prewarm is not None:
-        statement = compose("SELECT {}({}::pg_catalog.regclass)", prewarm, Literal(target.text))
-        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE),)))
-    return steps
 
 
 def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
@@ -22374,6 +23113,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .errors import PartitionError
     from .execute import Context
 
 NAME = "dialog_partition"  # of the connection in this session
@@ -22486,8 +23226,11 @@ def _sockets() -> set[int]:
     return found
 
 
-def open_session(context: Context, connection: str | None) -> None:
-    """Connect as the owner of the tables, and make sure that it is the same database; before anything is changed."""
+def open_session(context: Context, connection: str | None, *, as_caller: bool = False) -> None:
+    """Connect as the owner of the tables, and make sure that it is the same database; before anything is changed.
+
+    ``as_caller``: log in as the caller, who can do what the owner cannot; see ``as_login``.
+    """
     if _open:
         return
     facts = database.query(
@@ -22514,6 +23257,8 @@ def open_session(context: Context, connection: str | None) -> None:
             "Its statements are refused inside a transaction, and a procedure always is inside one.",
             _HINT,
         )
+    if as_caller:
+        facts["can_login"] = False
     session = Dblink(facts["schema"])
     try:
         session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
@@ -22571,6 +23316,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
+def as_login(owner: str | None) -> None:
+    """Act with the rights of whom the other session logged in as; with an owner given, with the owner's again."""
+    set_parameter("role", owner if owner is not None else "none")
+
+
 def set_parameter(name: str, value: str) -> None:
     """Set a parameter of the other session."""
     _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
@@ -22595,20 +23345,31 @@ def send(statement: str) -> None:
     database.commit()
 
 
-def wait(show: Callable[[], None]) -> None:
+def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | None = None) -> None:
     """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
 
-    ``show``: called and committed once when the statement turns out to last.
+    ``show``: called and committed once when the statement turns out to last. ``watch``: asked again and again; with the
+    error that it gives the statement is stopped, unless it comes to its end before that.
     """
+    stopped: PartitionError | None = None
     session = _open[-1]
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
-    while not session.has_ended():
-        database.commit()  # the look took a snapshot, for which the statement waits
-        if shown_at is not None and time.monotonic() > shown_at:
-            shown_at = None
-            show()
-        session.wait(LONGEST_PAUSE)
+    try:
+        while not session.has_ended():
+            database.commit()  # the look took a snapshot, for which the statement waits
+            if shown_at is not None and time.monotonic() > shown_at:
+                shown_at = None
+                show()
+            if watch is not None and stopped is None:
+                stopped = watch()
+                if stopped is not None:
+                    session.cancel()
+            session.wait(LONGEST_PAUSE)
+    except database.ServerError as error:
+        if stopped is None or not database.is_cancel(error):
+            raise
+        raise stopped from None
 
 
 def close() -> None:
@@ -22816,7 +23577,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_48b5f4569e8d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_5ef64417831e', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22835,8 +23596,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_48b5f4569e8d'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_5ef64417831e'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23415,6 +24176,16 @@ $plpgsql$;
 COMMENT ON FUNCTION dp._use_index(regclass, name, text) IS
 'Internal: uses the leaf''s own copy of an index of its parent as its REPLICA IDENTITY USING INDEX, or to CLUSTER ON.';
 
+-- support/changes.sql.j2
+CREATE FUNCTION dp._changes_of(relation oid)
+RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN pg_stat_get_tuples_inserted(relation) + pg_stat_get_tuples_updated(relation) + pg_stat_get_tuples_deleted(relation);
+
+COMMENT ON FUNCTION dp._changes_of(oid) IS
+'Internal: how many rows of a table were written since the server began to count.';
+
 -- support/share_identity.sql.j2
 CREATE FUNCTION dp._share_identity(slice regclass)
 RETURNS integer
@@ -23589,6 +24360,17 @@ CREATE TABLE dp.job_config (
 COMMENT ON TABLE dp.job_config IS
 'The jobs that dp.schedule made in pg_cron, and where that is; read it through dp.job.';
 
+CREATE TABLE dp.leaf_order (
+    leaf regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    index_name name NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changes bigint NOT NULL
+);
+CREATE INDEX leaf_order_root ON dp.leaf_order (root);
+COMMENT ON TABLE dp.leaf_order IS
+'When dp.cluster ordered a leaf last, by which index of its table, and how many rows of it had been written by then; read it through dp.clustering.';
+
 CREATE TABLE dp.log_entry (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -23675,6 +24457,7 @@ SELECT pg_extension_config_dump('dp.conversion_record', '');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.global_index_config,
 dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dp.leaf_order TO PUBLIC;
 GRANT SELECT ON dp.log_entry TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
@@ -23734,6 +24517,7 @@ BEGIN
     END LOOP;
     DELETE FROM dp.global_index_config AS g WHERE g.side::oid = ANY (gone) OR g.tbl::oid = ANY (gone);
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
+    DELETE FROM dp.leaf_order AS o WHERE o.leaf::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone) OR s.tbl::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
@@ -23903,6 +24687,18 @@ EXECUTE FUNCTION dp._check_ownership('root');
 CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.job_config
 FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
 EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.leaf_order
+FOR EACH ROW WHEN (NOT (dp._owns(new.leaf) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.leaf_order
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.leaf) AND dp._owns(new.root)
+    AND dp._owns(old.leaf) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.leaf_order
+FOR EACH ROW WHEN (NOT (dp._owns(old.leaf) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
 CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.log_entry
 FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
 EXECUTE FUNCTION dp._check_ownership('root');
@@ -24402,10 +25198,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24738,10 +25534,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24760,10 +25556,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24789,10 +25585,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24814,10 +25610,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24835,10 +25631,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24856,10 +25652,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24890,10 +25686,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24909,10 +25705,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24931,22 +25727,22 @@ RETURNS TABLE (
     index_name text,
     pages bigint,
     disorder double precision,
-    modified_since_analyze bigint,
-    last_ordered timestamptz
+    last_ordered timestamptz,
+    changed_since_ordered bigint
 )
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
 COMMENT ON FUNCTION dp.clustering IS
-'How disordered each leaf is, worst first: the pages in which rows lie that are read together, as a multiple of the least possible, from sample_pages random pages.
-Locks nothing but as a reader does. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
+'How disordered each leaf is, worst first: the pages in which rows lie that are read together, as a multiple of the least possible, from sample_pages random pages;
+and the rows written since dp.cluster ordered it. Locks nothing but as a reader does. Errors: 22023, 42501 not the owner, 42704 no hierarchy.';
 
 -- functions/configure.sql.j2
 CREATE FUNCTION dp.configure(
@@ -24972,10 +25768,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24997,10 +25793,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25033,10 +25829,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25057,10 +25853,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25077,10 +25873,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25097,10 +25893,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25118,10 +25914,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25139,10 +25935,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25166,10 +25962,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25187,10 +25983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25207,10 +26003,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25226,10 +26022,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25246,10 +26042,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25265,10 +26061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25285,10 +26081,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25305,10 +26101,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25325,10 +26121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25344,10 +26140,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25364,10 +26160,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25399,10 +26195,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25428,10 +26224,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25448,10 +26244,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25477,10 +26273,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25557,10 +26353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25593,10 +26389,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25621,10 +26417,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25646,10 +26442,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25667,10 +26463,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25688,10 +26484,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25712,10 +26508,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25742,10 +26538,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25769,10 +26565,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25790,10 +26586,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25812,10 +26608,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25832,10 +26628,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25852,10 +26648,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25872,10 +26668,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_48b5f4569e8d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5ef64417831e'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26024,10 +26820,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26042,10 +26838,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26058,6 +26854,8 @@ CREATE PROCEDURE dp.cluster(
     threshold double precision DEFAULT 1.5,
     time_budget interval DEFAULT '1 hour',
     scope text DEFAULT 'closed',
+    method text DEFAULT 'auto',
+    create_index boolean DEFAULT true,
     vacuum boolean DEFAULT true,
     sample_pages integer DEFAULT 100,
     connection text DEFAULT NULL,
@@ -26065,16 +26863,17 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_5ef64417831e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
-'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, a leaf a transaction, while the time budget lasts;
-then VACUUM in a second session, by dblink.
-Locks one leaf at a time ACCESS EXCLUSIVE. Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55006, 55P03.';
+'Writes the leaves anew that are disordered threshold times or more in the order of their index, worst first, while the time budget lasts; then VACUUM, ANALYZE,
+and what was in the cache is read into it again. The method is CLUSTER, pg_squeeze, REPACK (CONCURRENTLY), or pg_repack, whose commands are printed;
+auto takes an online one where it can work. Locks one leaf at a time ACCESS EXCLUSIVE: by CLUSTER while it is written, by the online methods for a moment at the end.
+Errors: 08001 no second session, 22023, 2D000, 42501, 42704 no hierarchy, 53200, 55000 the method cannot work here, 55006, 55P03, P0001.';
 
 -- procedures/convert.sql.j2
 CREATE PROCEDURE dp.convert(
@@ -26097,10 +26896,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26122,10 +26921,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26144,10 +26943,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26167,10 +26966,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26188,10 +26987,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26208,10 +27007,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26228,10 +27027,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26247,10 +27046,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26267,10 +27066,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26286,10 +27085,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26305,10 +27104,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_48b5f4569e8d' not in GD:
+if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_48b5f4569e8d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5ef64417831e'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, progress, remote, wrapping
+from . import blockers, database, errors, giving_way, progress, remote, wrapping
 from .operation import Step
 from .sql import SQL, Composable, Identifier, compose
 
@@ -43,6 +43,13 @@ class Context(NamedTuple):
     is_superuser: bool = False  # the caller
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
     is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
+    ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
+
+
+class TimeIsOver(errors.PartitionError):
+    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
+
+    sqlstate = "57014"
 
 
 class Running(NamedTuple):
@@ -93,6 +100,9 @@ def begin(context: Context | None) -> None:
         settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
         settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
+        if context.ends is not None and database.setting("synchronous_commit") == "off":
+            # VACUUM takes rows that were written anew for visible only when their commit has reached the disk
+            settings["synchronous_commit"] = "local"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
             settings["row_security"] = "off"
@@ -155,9 +165,39 @@ def _run_outside(each: Step, context: Context) -> None:
     elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
     _running[:] = [Running(each, since)]
-    remote.wait(lambda: _show(each, context))
+    gives_way = any(operation.gives_way for operation in each.operations)
+    watch = (lambda: _reason_to_stop(each, context)) if gives_way or context.ends is not None else None
+    is_done = False
+    try:
+        remote.wait(lambda: _show(each, context), watch)
+        is_done = True
+    finally:
+        if gives_way:
+            begin(context)
+            if not is_done:
+                giving_way.stop_workers(each, time.monotonic() - since)
+            giving_way.wait_for_workers()
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
+    if gives_way:
+        _write_outside(context)
+
+
+def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | None:
+    """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
+    target = each.operations[0].target
+    if context.ends is not None and time.monotonic() > context.ends:
+        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+    if not any(operation.gives_way for operation in each.operations):
+        return None
+    begin(context)
+    if giving_way.waits_too_long(each, context.root, context.lock_timeout_ms):
+        return errors.LockNotAvailable(
+            f"could not lock what the step on {target} needs",
+            f"It was stopped after {context.lock_timeout_ms} ms, for others wait behind it. {blockers.describe(each)}",
+            "Call again when these transactions have ended; what was committed so far stays.",
+        )
+    return None
 
 
 def _show(each: Step, context: Context) -> None:

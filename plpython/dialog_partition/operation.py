@@ -49,6 +49,7 @@ class Operation(NamedTuple):
     trees: tuple[tuple[int, int], ...] = ()  # tables that it locks with all their partitions, and how many those are
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
     in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
+    gives_way: bool = False  # what another session runs waits for no lock longer than lock_timeout: others queue behind
 
 
 class Step(NamedTuple):

@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .errors import PartitionError
     from .execute import Context
 
 NAME = "dialog_partition"  # of the connection in this session
@@ -133,8 +134,11 @@ def _sockets() -> set[int]:
     return found
 
 
-def open_session(context: Context, connection: str | None) -> None:
-    """Connect as the owner of the tables, and make sure that it is the same database; before anything is changed."""
+def open_session(context: Context, connection: str | None, *, as_caller: bool = False) -> None:
+    """Connect as the owner of the tables, and make sure that it is the same database; before anything is changed.
+
+    ``as_caller``: log in as the caller, who can do what the owner cannot; see ``as_login``.
+    """
     if _open:
         return
     facts = database.query(
@@ -161,6 +165,8 @@ def open_session(context: Context, connection: str | None) -> None:
             "Its statements are refused inside a transaction, and a procedure always is inside one.",
             _HINT,
         )
+    if as_caller:
+        facts["can_login"] = False
     session = Dblink(facts["schema"])
     try:
         session.connect(connection_string(facts, connection), bool(facts["may_skip_password"]))
@@ -218,6 +224,11 @@ def _prepare(session: Dblink, context: Context, owner: str) -> None:
         _ask(session, compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
 
 
+def as_login(owner: str | None) -> None:
+    """Act with the rights of whom the other session logged in as; with an owner given, with the owner's again."""
+    set_parameter("role", owner if owner is not None else "none")
+
+
 def set_parameter(name: str, value: str) -> None:
     """Set a parameter of the other session."""
     _ask(_open[-1], compose("SELECT pg_catalog.set_config({}, {}, false)", Literal(name), Literal(value)).text)
@@ -242,20 +253,31 @@ def send(statement: str) -> None:
     database.commit()
 
 
-def wait(show: Callable[[], None]) -> None:
+def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | None = None) -> None:
     """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
 
-    ``show``: called and committed once when the statement turns out to last.
+    ``show``: called and committed once when the statement turns out to last. ``watch``: asked again and again; with the
+    error that it gives the statement is stopped, unless it comes to its end before that.
     """
+    stopped: PartitionError | None = None
     session = _open[-1]
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
-    while not session.has_ended():
-        database.commit()  # the look took a snapshot, for which the statement waits
-        if shown_at is not None and time.monotonic() > shown_at:
-            shown_at = None
-            show()
-        session.wait(LONGEST_PAUSE)
+    try:
+        while not session.has_ended():
+            database.commit()  # the look took a snapshot, for which the statement waits
+            if shown_at is not None and time.monotonic() > shown_at:
+                shown_at = None
+                show()
+            if watch is not None and stopped is None:
+                stopped = watch()
+                if stopped is not None:
+                    session.cancel()
+            session.wait(LONGEST_PAUSE)
+    except database.ServerError as error:
+        if stopped is None or not database.is_cancel(error):
+            raise
+        raise stopped from None
 
 
 def close() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -168,6 +169,108 @@ def test_a_table_without_an_index_to_order_by_is_left_out(owner: Connection) -> 
     assert {name for name in disorder(owner) if name.startswith("item")} == set()
 
 
+def test_the_index_of_an_order_is_made_and_every_leaf_is_marked(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    owner.execute("SET dp.propagate_ddl = off")
+    owner.execute("DROP INDEX event_order; DROP INDEX item_event")
+    call(owner, "CALL dp.cluster", "event", vacuum=False, create_index=False)
+    assert db.value("SELECT count(*) FROM pg_index WHERE indisclustered") == 0
+    call(owner, "CALL dp.cluster", "event", connection=connection)
+    columns = {
+        name: ", ".join(
+            text.split("(")[1].rstrip(")") for (text,) in owner.execute(f"SELECT pg_get_indexdef('{name}'::regclass)")
+        )  # type: ignore[call-overload]
+        for name in ("event_dp_order", "item_dp_order")
+    }
+    assert columns["item_dp_order"] == "party, event_id"
+    assert columns["event_dp_order"] in ("party, at DESC", "party, at_slice DESC, at DESC")
+    marks = "SELECT count(*) FROM pg_index i JOIN pg_class x ON x.oid = indexrelid WHERE indisclustered"
+    assert db.value(marks) == 12, "those of the current month, too"
+    assert max(closed(disorder(owner))) < 1.3
+    assert call(owner, "SELECT dp.drift", "event") == []
+    create_slices(owner, "2025-05-01", "2025-06-01")
+    assert db.value(marks) == 16
+    assert call(owner, "SELECT dp.drift", "event") == []
+
+
+@one_form
+def test_a_call_goes_on_behind_one_that_was_stopped_before_vacuum(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    call(owner, "CALL dp.cluster", "event", vacuum=False)
+    leaves = "relname ~ '_2025_0[23]_h0[01]$' AND relkind = 'r'"
+    assert db.value(f"SELECT sum(relallvisible) FROM pg_class WHERE {leaves}") == 0
+    call(owner, "CALL dp.cluster", "event", connection=connection)
+    assert db.value(f"SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE {leaves}")
+    vacuumed = (
+        f"SELECT sum(vacuum_count) FROM pg_stat_user_tables WHERE relid IN (SELECT oid FROM pg_class WHERE {leaves})"
+    )
+    before = db.value(vacuumed)
+    call(owner, "CALL dp.cluster", "event", connection=connection)
+    assert db.value(vacuumed) == before, "once is enough"
+
+
+@one_form
+def test_what_was_written_since_a_leaf_was_ordered(owner: Connection) -> None:
+    changed = "SELECT changed_since_ordered FROM dp.clustering('event') WHERE leaf ~ 'event_2025_02_h00'"
+    assert owner.execute(changed).fetchone() == (None,)
+    call(owner, "CALL dp.cluster", "event", vacuum=False)
+    assert owner.execute(changed).fetchone() == (0,)
+    owner.execute("UPDATE event_2025_02_h00 SET body = 'x' WHERE id IN (SELECT id FROM event_2025_02_h00 LIMIT 7)")
+    owner.execute("ANALYZE event_2025_02_h00")
+    owner.execute("SELECT pg_stat_force_next_flush()")
+    assert owner.execute(changed).fetchone() == (7,)
+
+
+@one_form
+def test_what_was_in_the_cache_is_read_into_it_again(db: Database, owner: Connection) -> None:
+    with db.server.connect(db.name) as admin:
+        admin.execute("CREATE EXTENSION pg_prewarm; CREATE EXTENSION pg_buffercache")
+        admin.execute("GRANT pg_monitor TO owner")
+    try:
+        names = ("event_2025_02_h00", "event_2025_02_h00_party_at_slice_at_idx")
+        resident = (
+            "SELECT count(*) = pg_relation_size('{0}') / 8192 FROM pg_buffercache"
+            " WHERE relfilenode = pg_relation_filenode('{0}') AND relforknumber = 0"
+        )
+        for name in names:
+            owner.execute(f"SELECT pg_prewarm('{name}')")  # type: ignore[call-overload]
+        call(owner, "CALL dp.cluster", "event", vacuum=False)
+        for name in names:
+            assert db.value(resident.format(name)), name
+    finally:
+        with db.server.connect(db.name) as admin:
+            admin.execute("REVOKE pg_monitor FROM owner")
+
+
+@one_form
+def test_a_leaf_in_use_is_not_queued_for(db: Database, owner: Connection) -> None:
+    with db.connect() as reader, db.connect() as other:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM event_2025_02_h00")
+        failed: list[psycopg.Error] = []
+
+        def order() -> None:
+            try:
+                call(owner, "CALL dp.cluster", "event", vacuum=False)
+            except psycopg.Error as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=order)
+        thread.start()
+        waiting = 0
+        while thread.is_alive():
+            waiting += db.value(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'event_2025_02_h00'::regclass"
+            )
+            other.execute("SELECT count(*) FROM event_2025_02_h00")
+        thread.join()
+        reader.rollback()
+    assert [error.sqlstate for error in failed] == ["55P03"]
+    assert waiting == 0
+
+
 @one_form
 @pytest.mark.parametrize(
     ("named", "state"),
@@ -177,6 +280,10 @@ def test_a_table_without_an_index_to_order_by_is_left_out(owner: Connection) -> 
         ({"scope": "open"}, "22023"),
         ({"time_budget": "-1 hour"}, "22023"),
         ({"sample_pages": 0}, "22023"),
+        ({"method": "vacuum full"}, "22023"),
+        ({"method": "pg_squeeze"}, "55000"),
+        ({"method": "repack"}, "55000"),
+        ({"method": "pg_repack"}, "55000"),
         ({}, "08001"),
     ],
 )
@@ -186,6 +293,24 @@ def test_refused_before_anything_is_changed(db: Database, owner: Connection, nam
         call(owner, "CALL dp.cluster", "event", **named)
     assert caught.value.sqlstate == state
     assert catalogs.difference(before, catalogs.picture(db)) == {}
+
+
+@one_form
+def test_a_runner_outside_orders_by_pg_repack(db: Database, owner: Connection) -> None:
+    if not db.rows("SELECT FROM pg_available_extensions WHERE name = 'pg_repack'"):
+        pytest.skip("pg_repack is not installed for this version")
+    with db.server.connect(db.name) as admin:
+        admin.execute("CREATE EXTENSION pg_repack")
+    rows, before = everything(owner), catalogs.picture(db)
+    call(owner, "CALL dp.cluster", "event", method="pg_repack")
+    assert catalogs.difference(before, catalogs.picture(db)) == {}, "nothing is run by the call"
+    commands = [text for (text,) in owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()]
+    assert [text.split()[0] for text in commands] == ["pg_repack", "vacuumdb"] * 8
+    db.server.shell("\n".join(commands))
+    assert max(closed(disorder(owner))) < 1.3
+    assert everything(owner) == rows
+    leaves = "relname ~ '_2025_0[23]_h0[01]$' AND relkind = 'r'"
+    assert db.value(f"SELECT min(relallvisible::float8 / relpages) FROM pg_class WHERE {leaves}") > 0.8
 
 
 @one_form

@@ -45,6 +45,31 @@ def installed_versions() -> list[int]:
     return sorted(found)
 
 
+def has_squeeze(version: int) -> bool:
+    """Whether pg_squeeze is there: installed here, or in the image, for which Debian has it from 17 on."""
+    if version in installed_versions():
+        return (DEBIAN / str(version) / "lib" / "pg_squeeze.so").exists()
+    return version >= 17
+
+
+# What pg_squeeze needs; see allow_squeeze for the rest.
+SQUEEZE_SETTINGS = {"shared_preload_libraries": "pg_squeeze", "wal_level": "logical", "max_worker_processes": "20"}
+
+
+def allow_squeeze(server: Server, *, is_allowed: bool = True) -> None:
+    """Let logical decoding use pg_squeeze, where the server asks for that; or forbid it."""
+    libraries = "pgoutput, pg_squeeze" if is_allowed else "pgoutput, test_decoding"
+    with server.connect() as admin:
+        if not admin.execute("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'").fetchone():
+            return
+        admin.execute(f"ALTER SYSTEM SET output_plugin_libraries = {libraries}")
+        admin.execute("SELECT pg_reload_conf()")
+    shown = ""
+    while shown != libraries:  # new sessions have it when the server has read it
+        with server.connect() as admin:
+            shown = str(admin.execute("SHOW output_plugin_libraries").fetchone()[0])  # type: ignore[index]
+
+
 class ProgramError(RuntimeError):
     """A program of PostgreSQL's failed; the message holds what it and the server said."""
 
@@ -112,6 +137,11 @@ class Server:
         """Run a script with psql; its output. An error in the script is an error here."""
         options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-")
         return self.run("psql", *options, "-d", self.inner_dsn(database, user), script=script)
+
+    def shell(self, script: str, user: str = "postgres") -> str:
+        """Run a shell's script where the server is; PostgreSQL's programs in it connect to the server."""
+        environment = (f"PATH={self.bin}:/usr/bin:/bin", f"PGHOST={self.socket_directory}", f"PGPORT={self.port}")
+        return self._execute(["env", *environment, f"PGUSER={user}", "sh", "-e"], script)
 
     def pg_dump(self, database: str, *options: str) -> str:
         """The database as a script."""

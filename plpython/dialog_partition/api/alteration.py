@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..execute import Context, PlanRow
+    from ..model import Hierarchy
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
@@ -44,9 +45,16 @@ class Alteration:
     """A schema change of one managed table, while it is planned and run."""
 
     def __init__(
-        self, call: str, table: int, dry_run: bool, search_path: str | None = None, *, is_procedure: bool = False
+        self,
+        call: str,
+        table: int,
+        dry_run: bool,
+        search_path: str | None = None,
+        *,
+        is_procedure: bool = False,
+        opened: tuple[Hierarchy, Context] | None = None,
     ) -> None:
-        """Find the table's hierarchy and take its lock."""
+        """Find the table's hierarchy and take its lock; ``opened``: by another call, a part of which this is."""
         root = catalog_hierarchy.root_of(table)
         if root is None:
             raise errors.UndefinedObject(
@@ -54,8 +62,9 @@ class Alteration:
                 "Slices, leaves and templates follow their table; references and other tables are ordinary ones.",
                 "Name a root or child (see the view dp.managed_table); use ALTER TABLE for other tables.",
             )
-        opened = calls.open_procedure if is_procedure else calls.open_function
-        hierarchy, context = opened(call, root, dry_run)
+        if opened is None:
+            opened = (calls.open_procedure if is_procedure else calls.open_function)(call, root, dry_run)
+        hierarchy, context = opened
         self.target: Target = catalog_alter.target(hierarchy, hierarchy.table(table))
         self.context: Context = context._replace(search_path=search_path, is_schema_change=True)
         self.structure: Structure = catalog_structure.read(table)

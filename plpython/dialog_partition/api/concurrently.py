@@ -42,20 +42,27 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    wanted = _wanted(change, index, Wanted(index_name, definition, is_unique))
+    build(change, Wanted(index_name, definition, is_unique), connection)
+
+
+def build(change: Alteration, given: Wanted, connection: str | None) -> None:
+    """Build an index that is missing, or that a stopped call began."""
+    table = change.target.table.oid
+    parts = catalog_online.parts(table)
+    wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
     for _ in range(MAX_ROUNDS):
         steps = plan.create_index(parts, wanted)
         if not steps:
             break
-        run_counted(change, steps, index_name, connection)
-        if dry_run:
+        run_counted(change, steps, given.name, connection)
+        if change.context.mode == execute.DRY_RUN:
             return
-        parts = catalog_online.parts(tbl)
-    others = catalog_alter.disagreeing("index", tbl, index_name)
+        parts = catalog_online.parts(table)
+    others = catalog_alter.disagreeing("index", table, given.name)
     if others:
         raise errors.NotInPrerequisiteState(
-            f'index "{index_name}" of {change.target.identifier} is not valid',
+            f'index "{given.name}" of {change.target.identifier} is not valid',
             "A partition has none that is valid and equal, though all that were found have been built.",
             "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
         )

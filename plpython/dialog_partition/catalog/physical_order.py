@@ -7,10 +7,6 @@ from ..model import Slice
 from ..plan import physical_order as plan
 from ..plan.physical_order import Leaf, OrderIndex
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..database import Row
-
 # Of whole rows, by plain columns: what CLUSTER can use, and what a reader meets in its order.
 _INDEXES = """
     SELECT x.oid, n.nspname AS schema, x.relname AS name,
@@ -35,7 +31,16 @@ _INDEXES = """
 _LEAVES = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, x.relname AS index_name, size.bytes AS size,
            (size.bytes + page.bytes - 1) / page.bytes AS pages,
-           (SELECT count(*) FROM pg_index o WHERE o.indrelid = c.oid) + 3 AS relations
+           (SELECT count(*) FROM pg_index o WHERE o.indrelid = c.oid) + 3 AS relations,
+           c.relpersistence = 'p' AS is_logged,
+           EXISTS (SELECT FROM pg_index k WHERE k.indrelid = c.oid AND k.indisvalid AND k.indimmediate
+                   AND CASE c.relreplident WHEN 'n' THEN false WHEN 'i' THEN k.indisreplident ELSE k.indisprimary END)
+               AS has_identity,
+           -- a new file has a new number, and nothing in it is known to be visible to all
+           c.relallvisible > 0 OR c.relpages = 0 OR pg_relation_filenode(c.oid) = c.oid AS is_vacuumed,
+           o.at AS ordered, coalesce(o.changes > 0 AND dp._changes_of(c.oid) = o.changes, false) AS is_unchanged,
+           -- the count begins anew after a crash
+           CASE WHEN dp._changes_of(c.oid) >= o.changes THEN dp._changes_of(c.oid) - o.changes END AS changed
     FROM pg_partition_tree($1::regclass) AS tree
     JOIN pg_index i ON i.indexrelid = tree.relid
     JOIN pg_class x ON x.oid = i.indexrelid
@@ -43,17 +48,23 @@ _LEAVES = """
     JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) AS bytes) AS size
     CROSS JOIN LATERAL (SELECT current_setting('block_size')::bigint AS bytes) AS page
+    LEFT JOIN dp.leaf_order o ON o.leaf = c.oid AND o.index_name = (SELECT relname FROM pg_class WHERE oid = $1)
     WHERE $2 IS NULL OR c.oid = ANY ($2)
         OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid AND h.inhparent = ANY ($2))
     ORDER BY n.nspname, c.relname
 """
 
-_USE = """
-    SELECT l.oid, pg_stat_get_mod_since_analyze(l.oid) AS modified,
-           (SELECT max(e.at) FROM dp.log_entry e
-            WHERE e.root = $1::regclass AND e.call = 'cluster' AND e.status = 'done' AND e.target = l.name) AS ordered
-    FROM unnest($2, $3) AS l (oid, name)
-"""
+# How the groups of a measurement are read: by the index, also of a leaf of which no statistics say that this is best.
+_BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "max_parallel_workers_per_gather": "0"}
+MORE = 10  # times as many pages are looked at when those that were chosen had no row
+
+
+class _Measured(Exception):
+    """Ends a subtransaction, which lets the locks of a leaf go that was measured."""
+
+    def __init__(self, disorder: float | None) -> None:
+        super().__init__()
+        self.disorder = disorder
 
 
 def indexes(table: int) -> list[OrderIndex]:
@@ -79,19 +90,33 @@ def leaves(index: int, slices: list[Slice] | None) -> list[Leaf]:
     return [Leaf(**{name: row[name] for name in Leaf._fields}) for row in rows]
 
 
-def use(root: int, found: list[Leaf]) -> dict[int, Row]:
-    """When leaves were ordered last, and how many rows have changed since they were analysed."""
-    values = (root, [leaf.oid for leaf in found], [leaf.identifier.text for leaf in found])
-    return {row["oid"]: row for row in database.query(_USE, ("oid", "oid[]", "text[]"), values)}
-
-
 def disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
     """How many times the least possible pages are read for rows that belong together; None: nothing to measure."""
     if leaf.pages == 0:
         return None
+    try:
+        with database.subtransaction():
+            for name, value in _BY_INDEX.items():
+                database.set_local(name, value)
+            raise _Measured(_disorder(leaf, index, groups, sample_pages))
+    except _Measured as measured:
+        return measured.disorder
+
+
+def _disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
     percent = min(100.0, 100.0 * sample_pages / leaf.pages)
     row = database.query_once(plan.measurement(leaf, index, groups, percent).text)[0]
-    return None if row["pages"] is None else max(float(row["pages"] / row["least"]), 1.0)
+    if row["pages"] is not None:
+        return max(float(row["pages"] / row["least"]), 1.0)
+    return None if percent == 100 else _disorder(leaf, index, groups, sample_pages * MORE)
+
+
+def heaps_of(indexes: list[int]) -> dict[int, int]:
+    """The tables that indexes belong to."""
+    rows = database.query(
+        "SELECT indexrelid AS oid, indrelid AS heap FROM pg_index WHERE indexrelid = ANY ($1)", ("oid[]",), (indexes,)
+    )
+    return {row["oid"]: row["heap"] for row in rows}
 
 
 def seconds(interval: str) -> float:

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import REFERENCE, Hierarchy, Table
-from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Identifier, Literal, comma_list, compose, conjunction
 from .properties import CLUSTER_ON, use_index
 
 GROUPS = 100  # how many groups of rows are looked at in a leaf
 ROWS_OF_GROUP = 200  # and how many rows of each, at most
-FIRST_BYTES_A_SECOND = 50_000_000  # how fast the first leaf is ordered, before it was measured
-NEW_FILES = 8  # a leaf written anew locks its new files, too
 
 
 class OrderIndex(NamedTuple):
@@ -47,6 +45,12 @@ class Leaf(NamedTuple):
     pages: int
     size: int  # bytes of its rows
     relations: int  # itself, its indexes, its TOAST table
+    is_logged: bool  # not UNLOGGED
+    has_identity: bool  # an index that says which row was changed: of its primary key, or its replica identity
+    is_vacuumed: bool  # since it was written anew
+    ordered: str | None  # when, by this index
+    changed: int | None  # rows written since then; None: unknown
+    is_unchanged: bool  # since then, for certain
 
     @property
     def identifier(self) -> Identifier:
@@ -65,6 +69,24 @@ def wanted_columns(hierarchy: Hierarchy, table: Table) -> tuple[str, ...]:
         if key.child == table.oid and key.parent != table.oid:
             return tuple(column for column in key.columns if column not in keys)
     return ()
+
+
+def wanted_index(hierarchy: Hierarchy, table: Table) -> SQL | None:
+    """What stands behind the table's name in CREATE INDEX, for an order that has no index yet; None: no column wanted.
+
+    The newest rows of an owner first; in a child the rows of a parent together, beside those of the owner's others.
+    """
+    wanted = wanted_columns(hierarchy, table)
+    if not wanted:
+        return None
+    policy = hierarchy.policy
+    if table.oid == hierarchy.root.oid:
+        times = (policy.slice_key, policy.range_key)
+        columns = [compose("{}{}", Identifier(c), SQL(" DESC" if c in times else "")) for c in wanted]
+    else:
+        owner = () if policy.hash_key is None or policy.hash_key in wanted else (policy.hash_key,)
+        columns = [compose("{}", Identifier(c)) for c in (*owner, *wanted)]
+    return compose("({})", comma_list(columns))
 
 
 def choose(hierarchy: Hierarchy, table: Table, indexes: list[OrderIndex]) -> OrderIndex | None:
@@ -124,31 +146,6 @@ def measurement(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], percent:
         same=conjunction([compose("dp_leaf.{} = chosen.{}", key, key) for key in keys]),
         order=comma_list(order),
     )
-
-
-def order_steps(leaf: Leaf, vacuum: bool, prewarm: Identifier | None) -> list[Step]:
-    """Write a leaf in its order; then VACUUM, for its visibility map is empty, which ends index-only scans.
-
-    ``prewarm``: the function that reads a leaf into the cache again, where it was there before.
-    """
-    target = leaf.identifier
-    cluster = compose("CLUSTER {} USING {}", target, Identifier(leaf.index_name))
-    relations = (leaf.oid,)
-    steps = [
-        Step(
-            (
-                Operation(target, cluster, ACCESS_EXCLUSIVE, relations, 3 * leaf.relations + NEW_FILES),
-                Operation(target, compose("ANALYZE {}", target), SHARE_UPDATE_EXCLUSIVE, (), leaf.relations),
-            )
-        )
-    ]
-    if vacuum:
-        statement = compose("VACUUM {}", target)
-        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
-    if prewarm is not None:
-        statement = compose("SELECT {}({}::pg_catalog.regclass)", prewarm, Literal(target.text))
-        steps.append(Step((Operation(target, statement, SHARE_UPDATE_EXCLUSIVE),)))
-    return steps
 
 
 def order_operations(table: Identifier, index: OrderIndex, leaves: list[Leaf]) -> list[Operation]:
