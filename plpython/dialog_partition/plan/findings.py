@@ -23,6 +23,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_keys(hierarchy, facts),
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
+        *_policies(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
@@ -251,6 +252,14 @@ def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
             statement = _synchronise(hierarchy) if can_be_mended else None
             found.append(Finding(WARNING, "drift", table.identifier.text, text, statement))
     return found
+
+
+def _policies(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    leaves = facts.expected.late_leaves
+    if not leaves:
+        return []
+    text = f"{leaves} leaves lack what a policy asks for at their age, for more than a day: see dp.ageing and dp.log."
+    return [Finding(WARNING, "policy not applied", hierarchy.root.identifier.text, text, _maintain(hierarchy))]
 
 
 def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
