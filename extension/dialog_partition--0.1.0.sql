@@ -984,9 +984,7 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
     buffercache = catalog.facility("pg_buffercache")
     found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
     before = _resident(found, buffercache)
-    for each, fits in found:
-        if fits:
-            catalog.warm(each, tool)
+    catalog.warm([each for each, fits in found if fits], tool)
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -1303,7 +1301,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import ageing, calls, creation, window
+from . import ageing, calls, creation, schedule, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1357,6 +1355,7 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         drain_locks(hierarchy, kept),
         window.beyond_gap(hierarchy),
         ageing.aged(hierarchy),
+        schedule.states(hierarchy.root.oid, hierarchy.root.owner),
         ageing.late(hierarchy),
     )
 
@@ -5477,6 +5476,8 @@ if TYPE_CHECKING:
 
 NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
+MISSED_RUNS = 3  # without success: a job is late from then on
+SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
 
 
 def schedule(
@@ -5568,6 +5569,8 @@ class JobRow(NamedTuple):
     status: str | None
     message: str | None
     next_run: str | None
+    last_success: str | None
+    is_late: bool | None
 
 
 def job() -> list[JobRow]:
@@ -5593,16 +5596,17 @@ def _jobs_of(root: int, owner: str) -> list[JobRow]:
         if database.is_cancel(error):
             raise
         may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+    made = catalog.made_at(root)
+    return [_row(root, each, found.get(each.name), may_see, why, made[each.kind]) for each in recorded]
 
 
-def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
     if job is None:
         is_scheduled = False if may_see else None
         status = None if may_see else UNKNOWN
-        return JobRow(
-            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
-        )
+        is_late = True if may_see else None  # what pg_cron has no more never comes
+        recorded = (root, each.kind, each.name, each.schedule, None, is_scheduled)
+        return JobRow(*recorded, None, None, None, status, why, None, None, is_late)
     return JobRow(
         root,
         each.kind,
@@ -5616,18 +5620,63 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
         job.status,
         job.message,
         _next_run(job.schedule) if job.is_active else None,
+        job.succeeded,
+        _is_late(job.schedule, job.succeeded, made),
     )
 
 
-def _next_run(text: str) -> str | None:
-    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+    """The jobs of a hierarchy that the caller may see."""
+    if not catalog.recorded(root):
+        return ()
+    return tuple(
+        plan.JobState(
+            each.kind,
+            each.name,
+            each.schedule,
+            each.is_scheduled,
+            each.status,
+            each.message,
+            each.last_success,
+            bool(each.is_late),
+        )
+        for each in _jobs_of(root, owner)
+        if each.is_scheduled is not None
+    )
+
+
+def _parsed(text: str) -> cron.Schedule | None:
+    """A schedule; somebody may have given the job one that only pg_cron understands."""
     try:
-        parsed = cron.parse(text, "schedule")
+        return cron.parse(text, "schedule")
     except errors.InvalidParameter:
         return None
-    zone = catalog.time_zone()
-    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
-    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+
+
+def _moment(at: str | None, zone: str) -> datetime.datetime:
+    """A moment, or now, in the time zone of pg_cron."""
+    query = "SELECT (coalesce($1::timestamptz, clock_timestamp()) AT TIME ZONE $2)::timestamp(0)::text AS at"
+    return datetime.datetime.fromisoformat(database.query(query, ("text", "text"), (at, zone))[0]["at"])
+
+
+def _is_late(text: str, succeeded: str | None, made: str) -> bool:
+    """Whether a job has missed some runs since it last succeeded, or was made; those at each start are never late."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    if parsed is None or parsed.at_reboot:
+        return False
+    since = _moment(made, zone)
+    if succeeded is not None:
+        since = max(since, _moment(succeeded, zone))
+    following: datetime.datetime | None = since
+    for _ in range(MISSED_RUNS):
+        following = cron.next_run(parsed, following) if following is not None else None
+    return following is not None and max(following, since + SHORTEST_DELAY) < _moment(None, zone)
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    following = cron.next_run(parsed, _moment(None, zone)) if parsed is not None else None
     if following is None:
         return None
     query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
@@ -7273,10 +7322,6 @@ class Facility(NamedTuple):
     usable: bool
 
 
-class _Warmed(Exception):
-    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
-
-
 def facility(name: str) -> Facility | None:
     """An extension, None where it is not installed."""
     rows = database.query(_FACILITIES, ("text",), (name,))
@@ -7301,9 +7346,9 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
                 name = Identifier(row["schema"], row["name"]).text
                 found.append(Candidate(row["oid"], table.identifier.text, name, GLOBAL_INDEX, row["size"], 0))
     for table in hierarchy.references:
-        name = table.identifier.text
-        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
-        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+        for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
     return [each for each in found if each.size > 0]
 
 
@@ -7326,20 +7371,26 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
         "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
         " WHERE c.oid = ANY ({}::oid[])",
         Identifier(buffercache.schema, "pg_buffercache"),
-        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+        Literal(_array(found)),
     )
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> None:
-    """Read a relation into the cache; its lock is let go at once."""
-    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
-    try:
-        with database.subtransaction():
-            database.query_once(query.text)
-            raise _Warmed
-    except _Warmed:
-        pass
+def warm(found: list[Candidate], prewarm: Facility) -> None:
+    """Read relations into the cache, one after the other in their order; each one's lock is let go at once.
+
+    One query: a query for each would cost more than reading a small relation does.
+    """
+    query = compose(
+        "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
+        Identifier(prewarm.schema, "pg_prewarm"),
+        Literal(_array(found)),
+    )
+    database.query_once(query.text)
+
+
+def _array(found: list[Candidate]) -> str:
+    return "{" + ",".join(str(each.oid) for each in found) + "}"
 
 
 def buffers() -> int:
@@ -7941,13 +7992,16 @@ _ALLOWED = SQL(
 
 _JOBS = SQL(
     "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
-    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration,"
+    " (SELECT r.end_time FROM cron.job_run_details r WHERE r.jobid = j.jobid AND r.status = 'succeeded'"
+    " ORDER BY r.runid DESC LIMIT 1)::text AS succeeded"
     " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
     " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
     " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
 )
 _JOB_COLUMNS = (
-    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text,"
+    " succeeded text"
 )
 
 
@@ -7975,6 +8029,7 @@ class FoundJob(NamedTuple):
     message: str | None
     started: str | None
     duration: str | None
+    succeeded: str | None  # when a run last ended well
 
 
 def find(owner: str, connection: str | None) -> Cron:
@@ -8098,6 +8153,7 @@ def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
             row["message"],
             row["started"],
             row["duration"],
+            row["succeeded"],
         )
         for row in rows
     }
@@ -8153,6 +8209,12 @@ def recorded(root: int) -> list[Recorded]:
     return [
         Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
     ]
+
+
+def made_at(root: int) -> dict[str, str]:
+    """When the jobs of a hierarchy became what they are, by kind."""
+    rows = database.query("SELECT kind, made_at::text AS at FROM dp.job_config WHERE root = $1", ("oid",), (root,))
+    return {row["kind"]: row["at"] for row in rows}
 
 
 def has_second_session(owner: str, connection: str | None) -> bool:
@@ -17504,6 +17566,7 @@ from ..sql import Identifier
 from .ageing import Stage
 from .detached import DetachedSlice
 from .difference import Difference
+from .schedule import JobState
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -17535,6 +17598,7 @@ class Expected(NamedTuple):
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
     stages: dict[int, Stage]  # what policies ask for, by slice
+    jobs: tuple[JobState, ...]  # that the caller may see
     late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
@@ -17575,7 +17639,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_jobs, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -17600,6 +17664,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
+        *findings_jobs.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
@@ -18039,6 +18104,42 @@ def _build(table: Table, index: GlobalIndex) -> str:
         Literal(index.name),
         Literal(index.hash_partitions),
     ).text
+''','plan.findings_jobs': r'''"""What is wrong with the jobs of a hierarchy in pg_cron."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from ..sql import Literal
+from .finding import WARNING, Facts, Finding
+from .schedule import JobState
+
+FAILED, NONE = "failed", "none"
+KINDS_OF_CALL = ("maintenance", "cluster", "prewarm")  # what dp.schedule makes when it is not told otherwise
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
+    found = []
+    for job in facts.expected.jobs:
+        if not job.is_scheduled:
+            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            found.append(Finding(WARNING, "missing job", job.name, text, _schedule(hierarchy, facts.expected.jobs)))
+        elif job.status == FAILED:
+            text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"
+            found.append(Finding(WARNING, "failed job", job.name, text, None))
+        if job.is_scheduled and job.is_late:
+            since = f"since {job.last_success}" if job.last_success is not None else "yet"
+            text = f"It has not succeeded {since}, for three runs by its schedule {job.schedule}: see dp.job."
+            found.append(Finding(WARNING, "late job", job.name, text, None))
+    return found
+
+
+def _schedule(hierarchy: Hierarchy, jobs: tuple[JobState, ...]) -> str:
+    """The call that makes them again, each by its own schedule."""
+    schedules = dict.fromkeys(KINDS_OF_CALL, NONE)
+    schedules.update((job.kind, job.schedule) for job in jobs)
+    named = "".join(f", {kind} => {Literal(text)}" for kind, text in schedules.items())
+    return f"SELECT * FROM dp.schedule({Literal(hierarchy.root.identifier.text)}{named})"
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
 
 from __future__ import annotations
@@ -21249,6 +21350,19 @@ class Recorded(NamedTuple):
     connection: str | None
 
 
+class JobState(NamedTuple):
+    """How a job fares, for dp.check."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_scheduled: bool
+    status: str | None
+    message: str | None
+    last_success: str | None
+    is_late: bool
+
+
 class Elsewhere(NamedTuple):
     """How a statement reaches pg_cron in another database: by extension dblink."""
 
@@ -21373,7 +21487,7 @@ def _record(root: Identifier, record: Recorded) -> SQL:
         "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
         " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection",
+        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),
@@ -23189,7 +23303,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_cd553ef3a832', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_19121baf07db', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23208,8 +23322,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_cd553ef3a832'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_19121baf07db'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23946,6 +24060,7 @@ CREATE TABLE dp.job_config (
     schedule text NOT NULL,
     is_elsewhere boolean NOT NULL,
     cron_connection text,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (root, kind)
 );
 COMMENT ON TABLE dp.job_config IS
@@ -24592,10 +24707,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24864,58 +24979,7 @@ WHERE p.pid = dp._lock_holder(p.root);
 COMMENT ON VIEW dp.progress IS
 'The long operations that run now: how many of how many parts of a table are done, and which one is at work.';
 
-CREATE VIEW dp.metric AS
-SELECT
-    h.root,
-    s.slices,
-    s.slices_ahead,
-    s.covered_seconds,
-    d.detached_slices,
-    l.leaves,
-    l.bytes,
-    l.default_bytes,
-    l.estimated_rows,
-    l.default_estimated_rows,
-    g.failures_last_day,
-    g.last_success_timestamp_seconds,
-    g.last_failure_timestamp_seconds,
-    (dp._lock_holder(h.root) IS NOT NULL)::integer AS is_running
-FROM dp.hierarchy_config AS h
-JOIN pg_class AS c ON c.oid = h.root
-JOIN LATERAL (
-    SELECT
-        count(*) AS slices,
-        count(*) FILTER (WHERE each.lower_local > dp._now(h.time_zone)) AS slices_ahead,
-        extract(EPOCH FROM max(each.upper_local) - dp._now(h.time_zone)) AS covered_seconds
-    FROM dp.slice AS each
-    WHERE each.root = h.root AND each.tbl = h.root AND each.is_attached AND NOT each.is_default
-) AS s ON true
-JOIN LATERAL (
-    SELECT count(*) AS detached_slices FROM dp.slice AS each WHERE each.root = h.root AND NOT each.is_attached
-) AS d ON true
-JOIN LATERAL (
-    SELECT
-        count(*) AS leaves,
-        coalesce(sum(each.bytes), 0) AS bytes,
-        coalesce(sum(each.bytes) FILTER (WHERE each.is_default), 0) AS default_bytes,
-        coalesce(sum(each.estimated_rows), 0) AS estimated_rows,
-        coalesce(sum(each.estimated_rows) FILTER (WHERE each.is_default), 0) AS default_estimated_rows
-    FROM dp.leaf AS each
-    WHERE each.root = h.root
-) AS l ON true
-JOIN LATERAL (
-    SELECT
-        count(*) FILTER (WHERE each.status = 'failed' AND each.at > y.began) AS failures_last_day,
-        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'done')) AS last_success_timestamp_seconds,
-        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'failed')) AS last_failure_timestamp_seconds
-    FROM dp.log_entry AS each
-    CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
-    WHERE each.root = h.root
-) AS g ON true;
-COMMENT ON VIEW dp.metric IS
-'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
-
-GRANT SELECT ON dp.metric, dp.progress, dp.hierarchy, dp.policy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
+GRANT SELECT ON dp.progress, dp.hierarchy, dp.policy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
 -- functions/add_column.sql.j2
 CREATE FUNCTION dp.add_column(
@@ -24934,10 +24998,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24956,10 +25020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24979,10 +25043,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -25008,10 +25072,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -25039,10 +25103,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25063,10 +25127,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -25084,10 +25148,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -25105,10 +25169,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -25139,10 +25203,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25158,10 +25222,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25186,10 +25250,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25221,10 +25285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25246,10 +25310,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25282,10 +25346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25306,10 +25370,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25326,10 +25390,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25346,10 +25410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25367,10 +25431,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25388,10 +25452,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25415,10 +25479,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25436,10 +25500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25456,10 +25520,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25475,10 +25539,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25495,10 +25559,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25514,10 +25578,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25534,10 +25598,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25554,10 +25618,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25574,10 +25638,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -25594,10 +25658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25613,10 +25677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25633,10 +25697,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25668,10 +25732,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25697,10 +25761,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25717,10 +25781,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25741,15 +25805,17 @@ RETURNS TABLE (
     duration interval,
     status text,
     message text,
-    next_run timestamptz
+    next_run timestamptz,
+    last_success timestamptz,
+    is_late boolean
 )
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25768,6 +25834,8 @@ SELECT
     j.status,
     j.message,
     j.next_run,
+    j.last_success,
+    j.is_late,
     g.logged_success,
     g.logged_failure
 FROM dp._job() AS j
@@ -25826,10 +25894,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25840,6 +25908,69 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/metric.sql.j2
+CREATE VIEW dp.metric AS
+SELECT
+    h.root,
+    s.slices,
+    s.slices_ahead,
+    s.covered_seconds,
+    d.detached_slices,
+    l.leaves,
+    l.bytes,
+    l.default_bytes,
+    l.estimated_rows,
+    l.default_estimated_rows,
+    g.failures_last_day,
+    g.last_success_timestamp_seconds,
+    g.last_failure_timestamp_seconds,
+    (dp._lock_holder(h.root) IS NOT NULL)::integer AS is_running,
+    coalesce(j.failed_jobs, CASE WHEN j.root IS NULL THEN 0 END) AS failed_jobs,
+    coalesce(j.late_jobs, CASE WHEN j.root IS NULL THEN 0 END) AS late_jobs
+FROM dp.hierarchy_config AS h
+JOIN pg_class AS c ON c.oid = h.root
+JOIN LATERAL (
+    SELECT
+        count(*) AS slices,
+        count(*) FILTER (WHERE each.lower_local > dp._now(h.time_zone)) AS slices_ahead,
+        extract(EPOCH FROM max(each.upper_local) - dp._now(h.time_zone)) AS covered_seconds
+    FROM dp.slice AS each
+    WHERE each.root = h.root AND each.tbl = h.root AND each.is_attached AND NOT each.is_default
+) AS s ON true
+JOIN LATERAL (
+    SELECT count(*) AS detached_slices FROM dp.slice AS each WHERE each.root = h.root AND NOT each.is_attached
+) AS d ON true
+JOIN LATERAL (
+    SELECT
+        count(*) AS leaves,
+        coalesce(sum(each.bytes), 0) AS bytes,
+        coalesce(sum(each.bytes) FILTER (WHERE each.is_default), 0) AS default_bytes,
+        coalesce(sum(each.estimated_rows), 0) AS estimated_rows,
+        coalesce(sum(each.estimated_rows) FILTER (WHERE each.is_default), 0) AS default_estimated_rows
+    FROM dp.leaf AS each
+    WHERE each.root = h.root
+) AS l ON true
+JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE each.status = 'failed' AND each.at > y.began) AS failures_last_day,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'done')) AS last_success_timestamp_seconds,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'failed')) AS last_failure_timestamp_seconds
+    FROM dp.log_entry AS each
+    CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
+    WHERE each.root = h.root
+) AS g ON true
+LEFT JOIN (
+    SELECT
+        each.root,
+        sum((each.status IS NOT DISTINCT FROM 'failed')::integer) FILTER (WHERE each.is_scheduled IS NOT NULL) AS failed_jobs,
+        sum(each.is_late::integer) AS late_jobs
+    FROM dp._job() AS each
+    GROUP BY each.root
+) AS j ON j.root = h.root::oid;
+COMMENT ON VIEW dp.metric IS
+'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
+GRANT SELECT ON dp.metric TO PUBLIC;
 
 -- functions/plan_conversion.sql.j2
 CREATE FUNCTION dp.plan_conversion(
@@ -25862,10 +25993,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -25890,10 +26021,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25915,10 +26046,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25936,10 +26067,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25957,10 +26088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25981,10 +26112,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26011,10 +26142,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26038,10 +26169,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -26059,10 +26190,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -26081,10 +26212,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -26101,10 +26232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -26121,10 +26252,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -26141,10 +26272,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_cd553ef3a832'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_19121baf07db'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26293,10 +26424,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26311,10 +26442,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26334,10 +26465,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26366,10 +26497,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26391,10 +26522,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26413,10 +26544,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26436,10 +26567,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26457,10 +26588,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26477,10 +26608,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26497,10 +26628,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26516,10 +26647,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26536,10 +26667,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26555,10 +26686,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26574,10 +26705,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_cd553ef3a832' not in GD:
+if 'dialog_partition_0_1_0_19121baf07db' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_cd553ef3a832'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_19121baf07db'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

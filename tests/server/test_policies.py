@@ -299,9 +299,8 @@ def test_the_same_age_again_takes_the_place_of_what_was_said(owner: Connection) 
 def test_what_cannot_be_is_refused_before_anything_is_changed(
     owner: Connection, options: dict[str, Any], message: str
 ) -> None:
-    after = options.pop("after", "1 month")
     with pytest.raises(psycopg.Error) as raised:
-        call(owner, "SELECT dp.add_policy", "event", after, **options)
+        call(owner, "SELECT dp.add_policy", "event", **{"after": "1 month", **options})
     assert message in str(raised.value) + str(raised.value.diag.message_detail)
     assert raised.value.sqlstate in ("22023", "42704", "42501")
     assert value(owner, "SELECT count(*) FROM dp.policy") == 0

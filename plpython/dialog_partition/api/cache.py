@@ -54,9 +54,7 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
     buffercache = catalog.facility("pg_buffercache")
     found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
     before = _resident(found, buffercache)
-    for each, fits in found:
-        if fits:
-            catalog.warm(each, tool)
+    catalog.warm([each for each, fits in found if fits], tool)
     after = _resident(found, buffercache)
     return [
         WarmedRow(

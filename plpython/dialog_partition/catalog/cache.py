@@ -54,10 +54,6 @@ class Facility(NamedTuple):
     usable: bool
 
 
-class _Warmed(Exception):
-    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
-
-
 def facility(name: str) -> Facility | None:
     """An extension, None where it is not installed."""
     rows = database.query(_FACILITIES, ("text",), (name,))
@@ -82,9 +78,9 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
                 name = Identifier(row["schema"], row["name"]).text
                 found.append(Candidate(row["oid"], table.identifier.text, name, GLOBAL_INDEX, row["size"], 0))
     for table in hierarchy.references:
-        name = table.identifier.text
-        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
-        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+        for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
     return [each for each in found if each.size > 0]
 
 
@@ -107,20 +103,26 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
         "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
         " WHERE c.oid = ANY ({}::oid[])",
         Identifier(buffercache.schema, "pg_buffercache"),
-        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+        Literal(_array(found)),
     )
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> None:
-    """Read a relation into the cache; its lock is let go at once."""
-    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
-    try:
-        with database.subtransaction():
-            database.query_once(query.text)
-            raise _Warmed
-    except _Warmed:
-        pass
+def warm(found: list[Candidate], prewarm: Facility) -> None:
+    """Read relations into the cache, one after the other in their order; each one's lock is let go at once.
+
+    One query: a query for each would cost more than reading a small relation does.
+    """
+    query = compose(
+        "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
+        Identifier(prewarm.schema, "pg_prewarm"),
+        Literal(_array(found)),
+    )
+    database.query_once(query.text)
+
+
+def _array(found: list[Candidate]) -> str:
+    return "{" + ",".join(str(each.oid) for each in found) + "}"
 
 
 def buffers() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_jobs, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC
@@ -29,6 +29,7 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_server.findings(hierarchy, facts),
+        *findings_jobs.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
