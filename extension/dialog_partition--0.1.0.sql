@@ -245,7 +245,7 @@ def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
     root = hierarchy.root
     copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
     create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
-    probing.rolled_back(lambda: execute.probe(create.text, call))
+    database.rolled_back(lambda: execute.probe(create.text, call))
 
 
 def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
@@ -316,15 +316,16 @@ def late(hierarchy: Hierarchy) -> int:
     return sum(plan.lacking(leaf, wanted[leaf.slice]) is not None for leaf in catalog.leaves(wanted))
 
 
-def run(hierarchy: Hierarchy, call: Context, connection: str | None, attempt: Attempt) -> None:
+def run(hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt) -> None:
     """Bring leaves to what their age asks for, each for itself, as long as the time of a run allows.
 
-    ``attempt`` does one part of it, and tells whether others of its kind are worth one.
+    ``known``: slices that were there when the run began, so that a dry run prints what a run does; others are the next
+    run's. ``attempt`` does one part, and tells whether others of its kind are worth one.
     """
     ends = time.monotonic() + SECONDS
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
-    todo = pending(hierarchy)
+    todo = [each for each in pending(hierarchy) if each[0].slice in known]
     if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
         database.notice(NO_SECOND_SESSION)
         failures[FREEZE] = MOST_FAILURES
@@ -432,7 +433,7 @@ from ..plan import alter as plan
 from ..plan import drift as plan_drift
 from ..plan.difference import Difference
 from ..sql import SQL
-from . import calls, probing
+from . import calls
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -542,15 +543,13 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
     state = catalog_guard.state(change.context.root)
-    rest: list[Operation] = []
-    try:
-        with database.subtransaction():
-            execute.probe(Step(tuple(operations)).text, change.context)
-            catalog_guard.refuse_broken(change.context.root, state, CALL)
-            rest = _brought_along(change, before)
-            raise probing.Rolled
-    except probing.Rolled:
-        return rest
+
+    def along() -> list[Operation]:
+        execute.probe(Step(tuple(operations)).text, change.context)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
+        return _brought_along(change, before)
+
+    return database.rolled_back(along)
 
 
 def _is_seen_as_drift(action: str) -> bool:
@@ -978,13 +977,12 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
         raise errors.InvalidParameter.of(
             "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
         )
-    hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.check_owner(calls.read_patiently(lambda: catalog_hierarchy.load(root)))
     tool = _usable("pg_prewarm")
     buffercache = catalog.facility("pg_buffercache")
-    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    catalog.warm([each for each, fits in found if fits], tool)
+    verdicts = catalog.warm([each for each, fits in found if fits], tool)
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -993,10 +991,15 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            plan.WARMED if fits else plan.LEFT_OUT,
+            verdicts[each.oid] if fits else plan.LEFT_OUT,
         )
         for each, fits in found
     ]
+
+
+def _candidates(root: int) -> list[plan.Candidate]:
+    hierarchy = catalog_hierarchy.load(root)
+    return catalog.candidates(hierarchy, _critical(hierarchy))
 
 
 def residency(root: int) -> list[ResidencyRow]:
@@ -1050,6 +1053,8 @@ def _usable(name: str) -> Facility:
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -1061,8 +1066,12 @@ from ..sql import compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
     from ..plan.structure import Structure
+
+Read = TypeVar("Read")
 
 _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock the session holds
 
@@ -1236,6 +1245,18 @@ def release_locks() -> None:
             catalog_server.unlock(_open.pop().root)
             raise
         _open.pop()
+
+
+def read_patiently(read: Callable[[], Read]) -> Read:
+    """What is read by a call that lasts, beside maintenance: no lock stays, one in the way is waited for again."""
+    for attempt in range(1, execute.ATTEMPTS):
+        try:
+            return database.rolled_back(read)
+        except database.ServerError as error:
+            if not database.is_lock_timeout(error):
+                raise
+        database.pause(execute.DEFAULT_LOCK_TIMEOUT_MS * attempt)
+    return database.rolled_back(read)
 
 
 def reading_blocked(error: Exception) -> errors.LockNotAvailable:
@@ -2046,7 +2067,7 @@ def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> S
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, progress, remote
+from .. import database, errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -2058,7 +2079,7 @@ from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 
@@ -2127,7 +2148,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
         execute.probe(statement.text, change.context)
         return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
 
-    wanted = rolled_back(made)
+    wanted = database.rolled_back(made)
     change.context = change.context._replace(search_path=None)
     return wanted
 
@@ -4212,7 +4233,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, naming
+from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -4221,7 +4242,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -4274,7 +4295,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
         execute.probe(statement.text, change.context)
         return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
 
-    text, referenced = rolled_back(made)
+    text, referenced = database.rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -4821,21 +4842,6 @@ if TYPE_CHECKING:
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
-class Rolled(Exception):
-    """Ends a subtransaction that is to be rolled back."""
-
-
-def rolled_back(work: Callable[[], T]) -> T:
-    """What some work finds whose effect goes again."""
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            found.append(work())
-            raise Rolled
-    except Rolled:
-        return found[0]
-
-
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
@@ -4850,7 +4856,7 @@ def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable
         change.writes_anew = catalog_alter.file_of(oid) != file
         return result
 
-    return rolled_back(on_copy)
+    return database.rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -6060,6 +6066,7 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
+        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -6170,7 +6177,7 @@ class Upkeep:
             is_no_lock = self.attempt(part, about)
             return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
 
-        ageing.run(self.hierarchy, self.call, self.connection, attempt)
+        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""
@@ -7274,7 +7281,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, GONE, HEAP, INDEX, LOCKED, REFERENCE, WARMED, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -7349,7 +7356,7 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
         for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
             name = Identifier(row["schema"], row["name"]).text
             found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
-    return [each for each in found if each.size > 0]
+    return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
 def primary_keys(tables: list[int]) -> list[int]:
@@ -7376,17 +7383,40 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(found: list[Candidate], prewarm: Facility) -> None:
-    """Read relations into the cache, one after the other in their order; each one's lock is let go at once.
+def warm(found: list[Candidate], prewarm: Facility) -> dict[int, str]:
+    """Read relations into the cache, one after the other in their order, and what became of each.
 
-    One query: a query for each would cost more than reading a small relation does.
+    One query for all: a query for each would cost more than reading a small relation does. pg_prewarm lets each one's
+    lock go at once. Where one is locked or gone, each is read by itself after all; what is in the cache is soon read.
     """
+    try:
+        _read(found, prewarm)
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        return {each.oid: _warm_one(each, prewarm) for each in found}
+    return {each.oid: WARMED for each in found}
+
+
+def _warm_one(each: Candidate, prewarm: Facility) -> str:
+    try:
+        _read([each], prewarm)
+        return WARMED
+    except database.ServerError as error:
+        if database.is_lock_timeout(error):
+            return LOCKED
+        if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
+            raise
+        return GONE
+
+
+def _read(found: list[Candidate], prewarm: Facility) -> None:
     query = compose(
         "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
         Identifier(prewarm.schema, "pg_prewarm"),
         Literal(_array(found)),
     )
-    database.query_once(query.text)
+    database.rolled_back(lambda: database.query_once(query.text))
 
 
 def _array(found: list[Candidate]) -> str:
@@ -7411,26 +7441,22 @@ SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
 _TABLE = "pg_temp.dialog_partition_calibration"
 
 
-class _Measured(Exception):
-    """Ends a subtransaction, so that nothing stays of the table."""
-
-
 def factor(version: int) -> float:
     """How many times as long as by the model this server takes for planning."""
-    taken: list[float] = []
-    try:
-        with database.subtransaction():
-            database.set_local("client_min_messages", "warning")
-            database.run(";\n".join(_statements()))
-            for _ in range(TIMES):
-                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
-                rows = database.query_once(query)
-                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
-            raise _Measured
-    except _Measured:
-        pass
+    taken = database.rolled_back(_times)
     expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
     return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _times() -> list[float]:
+    """Milliseconds of planning a query by Id, of a table that is made for it."""
+    database.set_local("client_min_messages", "warning")
+    database.run(";\n".join(_statements()))
+    taken: list[float] = []
+    for _ in range(TIMES):
+        rows = database.query_once(f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1")
+        taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+    return taken
 
 
 def _statements() -> list[str]:
@@ -10016,26 +10042,16 @@ _IDENTITIES = """
 """
 
 
-class _Seen(Exception):
-    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
-
-
 def plan(query: list[Token], search_path: str) -> dict[str, Any]:
     """The plan of one statement by the caller's rights and settings; it is not run.
 
     A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
     """
-    found: list[dict[str, Any]] = []
     try:
-        with database.subtransaction():
-            found = _planned(query, search_path)
-            raise _Seen
-    except _Seen:
-        pass
+        return database.rolled_back(lambda: _planned(query, search_path))[0]
     except database.ServerError as error:
         _refuse(error)
         raise
-    return found[0]
 
 
 def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
@@ -10053,20 +10069,19 @@ def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
 
 def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
     """What the server takes each parameter for; nothing can be written by what is analysed for it."""
-    types: list[str] = []
+
+    def prepared() -> list[str]:
+        database.set_local("search_path", search_path)
+        # PREPARE might be followed by other statements: first make sure that there is one
+        unknown = query_text.text(query, lambda _: "NULL")
+        database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+        database.set_local("transaction_read_only", "on")
+        database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+        return _prepared_types()
+
     _deallocate()
     try:
-        with database.subtransaction():
-            database.set_local("search_path", search_path)
-            # PREPARE might be followed by other statements: first make sure that there is one
-            unknown = query_text.text(query, lambda _: "NULL")
-            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
-            database.set_local("transaction_read_only", "on")
-            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
-            types += _prepared_types()
-            raise _Seen
-    except _Seen:
-        pass
+        types = database.rolled_back(prepared)
     finally:
         _deallocate()
     return types + ["text"] * (count - len(types))
@@ -11357,8 +11372,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, TypeVar
 
+    Found = TypeVar("Found")
     Row = dict[str, Any]
 
 import plpy
@@ -11475,6 +11491,21 @@ def _tell(send: Any, message: str) -> None:
 def subtransaction() -> Any:
     """A context manager that rolls back what an error interrupted."""
     return plpy.subtransaction()
+
+
+class _RolledBack(Exception):
+    """Ends a subtransaction that has done what it was for."""
+
+
+def rolled_back(work: Callable[[], Found]) -> Found:
+    """What some work finds whose effects go again, and its locks with them."""
+    found: list[Found] = []
+    try:
+        with subtransaction():
+            found.append(work())
+            raise _RolledBack
+    except _RolledBack:
+        return found[0]
 
 
 def pause(milliseconds: int) -> None:
@@ -13885,7 +13916,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GLOBAL_INDEX, INDEX, HEAP, REFERENCE = "global index", "index", "heap", "reference"
-WARMED, LEFT_OUT = "warmed", "left out"
+WARMED, LEFT_OUT, LOCKED, GONE = "warmed", "left out", "locked", "gone"
 SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
 SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
 
@@ -23303,7 +23334,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_19121baf07db', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_e75a09139d6d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23322,7 +23353,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_19121baf07db'
+PACKAGE = 'dialog_partition_0_1_0_e75a09139d6d'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -24707,10 +24738,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24998,10 +25029,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -25020,10 +25051,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -25043,10 +25074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -25072,10 +25103,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -25103,10 +25134,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25127,10 +25158,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -25148,10 +25179,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -25169,10 +25200,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -25203,10 +25234,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25222,10 +25253,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25250,10 +25281,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25285,10 +25316,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25310,10 +25341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25346,10 +25377,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25370,10 +25401,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25390,10 +25421,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25410,10 +25441,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25431,10 +25462,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25452,10 +25483,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25479,10 +25510,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25500,10 +25531,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25520,10 +25551,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25539,10 +25570,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25559,10 +25590,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25578,10 +25609,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25598,10 +25629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25618,10 +25649,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25638,10 +25669,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -25658,10 +25689,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25677,10 +25708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25697,10 +25728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25732,10 +25763,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25761,10 +25792,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25781,10 +25812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25812,10 +25843,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25894,10 +25925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25911,6 +25942,15 @@ GRANT SELECT ON dp.last_plan TO PUBLIC;
 
 -- functions/metric.sql.j2
 CREATE VIEW dp.metric AS
+WITH jobs AS (
+    SELECT
+        each.root,
+        sum((each.status IS NOT DISTINCT FROM 'failed')::integer) FILTER (WHERE each.is_scheduled IS NOT NULL) AS failed_jobs,
+        sum(each.is_late::integer) AS late_jobs
+    FROM dp._job() AS each
+    GROUP BY each.root
+)
+
 SELECT
     h.root,
     s.slices,
@@ -25960,14 +26000,7 @@ JOIN LATERAL (
     CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
     WHERE each.root = h.root
 ) AS g ON true
-LEFT JOIN (
-    SELECT
-        each.root,
-        sum((each.status IS NOT DISTINCT FROM 'failed')::integer) FILTER (WHERE each.is_scheduled IS NOT NULL) AS failed_jobs,
-        sum(each.is_late::integer) AS late_jobs
-    FROM dp._job() AS each
-    GROUP BY each.root
-) AS j ON j.root = h.root::oid;
+LEFT JOIN jobs AS j ON j.root = h.root::oid;
 COMMENT ON VIEW dp.metric IS
 'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
 GRANT SELECT ON dp.metric TO PUBLIC;
@@ -25993,10 +26026,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -26021,10 +26054,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26046,10 +26079,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -26067,10 +26100,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -26088,10 +26121,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -26112,10 +26145,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26142,10 +26175,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26169,10 +26202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -26190,10 +26223,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -26212,10 +26245,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -26232,10 +26265,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -26252,10 +26285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -26272,10 +26305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_19121baf07db'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_e75a09139d6d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26424,10 +26457,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26442,10 +26475,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26465,10 +26498,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26497,10 +26530,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26522,10 +26555,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26544,10 +26577,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26567,10 +26600,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26588,10 +26621,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26608,10 +26641,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26628,10 +26661,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26647,10 +26680,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26667,10 +26700,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26686,10 +26719,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26705,10 +26738,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_19121baf07db' not in GD:
+if 'dialog_partition_0_1_0_e75a09139d6d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_19121baf07db'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_e75a09139d6d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

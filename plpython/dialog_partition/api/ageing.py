@@ -93,7 +93,7 @@ def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
     root = hierarchy.root
     copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
     create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
-    probing.rolled_back(lambda: execute.probe(create.text, call))
+    database.rolled_back(lambda: execute.probe(create.text, call))
 
 
 def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
@@ -164,15 +164,16 @@ def late(hierarchy: Hierarchy) -> int:
     return sum(plan.lacking(leaf, wanted[leaf.slice]) is not None for leaf in catalog.leaves(wanted))
 
 
-def run(hierarchy: Hierarchy, call: Context, connection: str | None, attempt: Attempt) -> None:
+def run(hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt) -> None:
     """Bring leaves to what their age asks for, each for itself, as long as the time of a run allows.
 
-    ``attempt`` does one part of it, and tells whether others of its kind are worth one.
+    ``known``: slices that were there when the run began, so that a dry run prints what a run does; others are the next
+    run's. ``attempt`` does one part, and tells whether others of its kind are worth one.
     """
     ends = time.monotonic() + SECONDS
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
-    todo = pending(hierarchy)
+    todo = [each for each in pending(hierarchy) if each[0].slice in known]
     if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
         database.notice(NO_SECOND_SESSION)
         failures[FREEZE] = MOST_FAILURES

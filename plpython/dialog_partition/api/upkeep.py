@@ -60,6 +60,7 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
+        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -170,7 +171,7 @@ class Upkeep:
             is_no_lock = self.attempt(part, about)
             return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
 
-        ageing.run(self.hierarchy, self.call, self.connection, attempt)
+        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, GONE, HEAP, INDEX, LOCKED, REFERENCE, WARMED, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -81,7 +81,7 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
         for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
             name = Identifier(row["schema"], row["name"]).text
             found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
-    return [each for each in found if each.size > 0]
+    return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
 def primary_keys(tables: list[int]) -> list[int]:
@@ -108,17 +108,40 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(found: list[Candidate], prewarm: Facility) -> None:
-    """Read relations into the cache, one after the other in their order; each one's lock is let go at once.
+def warm(found: list[Candidate], prewarm: Facility) -> dict[int, str]:
+    """Read relations into the cache, one after the other in their order, and what became of each.
 
-    One query: a query for each would cost more than reading a small relation does.
+    One query for all: a query for each would cost more than reading a small relation does. pg_prewarm lets each one's
+    lock go at once. Where one is locked or gone, each is read by itself after all; what is in the cache is soon read.
     """
+    try:
+        _read(found, prewarm)
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        return {each.oid: _warm_one(each, prewarm) for each in found}
+    return {each.oid: WARMED for each in found}
+
+
+def _warm_one(each: Candidate, prewarm: Facility) -> str:
+    try:
+        _read([each], prewarm)
+        return WARMED
+    except database.ServerError as error:
+        if database.is_lock_timeout(error):
+            return LOCKED
+        if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
+            raise
+        return GONE
+
+
+def _read(found: list[Candidate], prewarm: Facility) -> None:
     query = compose(
         "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
         Identifier(prewarm.schema, "pg_prewarm"),
         Literal(_array(found)),
     )
-    database.query_once(query.text)
+    database.rolled_back(lambda: database.query_once(query.text))
 
 
 def _array(found: list[Candidate]) -> str:
