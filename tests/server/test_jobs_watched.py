@@ -58,7 +58,7 @@ def test_a_job_whose_last_run_failed(home: Database) -> None:
 def test_a_job_that_has_not_succeeded_for_three_periods(home: Database) -> None:
     owner = declared(home)
     call(owner, maintenance="@hourly", cluster="@daily")
-    made(home, "2 hours 10 minutes")
+    made(home, "1 hour 50 minutes")
     assert findings(owner) == [], "it may yet come"
     made(home, "4 days 1 hour")
     assert findings(owner) == [("late job", "cluster"), ("late job", "maintenance")]
