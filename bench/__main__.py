@@ -18,6 +18,7 @@ NAMES = (
     "concurrently",
     "maintenance",
     "cluster",
+    "prewarm",
     "join",
     "global_index",
     "update",

@@ -150,6 +150,273 @@ def _with_children(root: Structure, settings: plan.Settings) -> list[Structure]:
             return found
         found += new
         database.notice(f"children found: {', '.join(each.identifier.text for each in new)}")
+''','api.ageing': r'''"""add_policy, drop_policy, ageing: leaves that are frozen, moved or stored otherwise as they age."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from typing import NamedTuple
+
+from .. import calendars, database, errors, execute, naming, remote
+from ..calendars import Width
+from ..catalog import ageing as catalog
+from ..catalog import cron as catalog_cron
+from ..catalog import hierarchy as catalog_hierarchy
+from ..catalog import retention as catalog_retention
+from ..catalog import server as catalog_server
+from ..model import Hierarchy, Slice, Table
+from ..operation import Step
+from ..plan import ageing as plan
+from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, Leaf, Stage
+from ..plan.properties import storage_clause
+from ..sql import Identifier, compose
+from . import calls, policy, probing, window
+from .alter_table import storage_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable
+
+    from ..execute import Context, PlanRow
+
+    Attempt = Callable[[Callable[[], None], str], bool]
+
+SECONDS = 45 * 60.0  # that one run takes for it, and is over before the next hour's
+MOST_FAILURES = 3  # of one kind in a run, locks left out: the others would fail as well
+FREEZE_LOCK_TIMEOUT = "10s"  # long enough for autovacuum to give way; neither readers nor writers queue behind it
+PATIENCE = Width(1, "day")  # from then on dp.check tells of what is not done
+NO_SECOND_SESSION = (
+    "leaves that are to be frozen are left as they are: VACUUM needs a second session (extension dblink, and the"
+    " parameter connection); or print the statements with dry_run => true and run them by psql"
+)
+
+
+def add_policy(
+    root: int, after: str, vacuum_freeze: bool, tablespace: str | None, storage: str, dry_run: bool
+) -> list[PlanRow]:
+    """What shall be of leaves of an age; see sql/functions/add_policy.sql.j2."""
+    hierarchy, call = calls.open_function("add_policy", root, dry_run)
+    stage = Stage(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
+    if not (vacuum_freeze or tablespace is not None or stage.storage):
+        raise errors.InvalidParameter.of(
+            "after", after, "Nothing shall happen then.", "Give vacuum_freeze => true, tablespace or storage."
+        )
+    if tablespace is not None:
+        _check_tablespace(hierarchy, tablespace)
+    if stage in catalog.stages([root]).get(root, []):
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has this policy already")
+    if stage.storage and not catalog_server.server().is_standby:
+        _try_parameters(hierarchy, stage, call)
+    if vacuum_freeze and not catalog_cron.has_second_session(hierarchy.root.owner, None):
+        database.notice(NO_SECOND_SESSION)
+    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, stage),))], call)
+
+
+def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
+    """End the policy of an age; see sql/functions/drop_policy.sql.j2."""
+    hierarchy, call = calls.open_function("drop_policy", root, dry_run)
+    width = _age(hierarchy, after)
+    if all(each.after != width for each in catalog.stages([root]).get(root, [])):
+        return calls.nothing_to_do(f"{hierarchy.root.identifier} has no policy of that age")
+    return calls.run_in_function([Step((plan.drop_statement(hierarchy.root.identifier, width),))], call)
+
+
+def _age(hierarchy: Hierarchy, after: str) -> Width:
+    width = calendars.parse_width(after, "after")
+    policy.check_width("after", width, hierarchy.range_type, None)
+    return width
+
+
+def _parameters(text: str) -> tuple[tuple[str, str], ...]:
+    given = json.loads(text)
+    if not isinstance(given, dict) or any(value is None or isinstance(value, (dict, list)) for value in given.values()):
+        raise errors.InvalidParameter.of(
+            "storage", text, "It is a JSON object: names of storage parameters with values.",
+            """For example '{"fillfactor": 100, "autovacuum_enabled": false}'.""",
+        )  # fmt: skip
+    return tuple(sorted((name, storage_text(value)) for name, value in given.items()))
+
+
+def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
+    """Names and values that the server does not know are its own error, before a leaf of some age meets them."""
+    root = hierarchy.root
+    copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
+    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
+    database.rolled_back(lambda: execute.probe(create.text, call))
+
+
+def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
+    owner = hierarchy.root.owner
+    may = catalog.may_create(owner, tablespace)
+    if may is None:
+        raise errors.UndefinedObject(
+            f'tablespace "{tablespace}" does not exist', "Leaves would be moved there.", "See the view pg_tablespace."
+        )
+    if not may:
+        raise errors.InsufficientPrivilege(
+            f'permission denied for tablespace "{tablespace}"',
+            f"{owner}, who owns the tables, may not create anything there.",
+            f"GRANT CREATE ON TABLESPACE {Identifier(tablespace)} TO {Identifier(owner)};",
+        )
+
+
+def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
+    """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
+    stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
+    return _reached(hierarchy, stages, clock) if stages else {}
+
+
+def _reached(
+    hierarchy: Hierarchy, stages: list[Stage], clock: Callable[[Hierarchy], datetime.datetime]
+) -> dict[int, Stage]:
+    points = window.behind(hierarchy, [each.after for each in stages], clock)
+    retired = {each.span for each in window.expired(hierarchy)}
+    found = {}
+    for _, each in _slices(hierarchy):
+        if each.span in retired or each.upper is None:
+            continue
+        end = each.upper.point
+        stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
+        if stage is not None:
+            found[each.oid] = stage
+    return found
+
+
+def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
+    """The slices that have an end and are there, not only in a plan that is printed."""
+    return [
+        (table, each)
+        for table in hierarchy.tables
+        for each in hierarchy.range_slices(table)
+        if each.oid and each.upper is not None and not each.detach_pending
+    ]
+
+
+def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
+    """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
+    wanted = aged(hierarchy)
+    ends = {each.oid: each.upper.point for _, each in _slices(hierarchy) if each.upper is not None}
+    found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
+    lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
+    return sorted(lacking, key=lambda each: ends[each[0].slice])
+
+
+def due(hierarchies: list[Hierarchy]) -> set[int]:
+    """The roots of hierarchies with leaves that lack something; one query where nobody has policies."""
+    roots = catalog.stages([each.root.oid for each in hierarchies])
+    return {each.root.oid for each in hierarchies if each.root.oid in roots and pending(each)}
+
+
+def late(hierarchy: Hierarchy) -> int:
+    """How many leaves lack something for longer than a run of maintenance, or a few, might have failed."""
+    wanted = aged(hierarchy, lambda one: calendars.subtract(window.local_now(one), PATIENCE))
+    return sum(plan.lacking(leaf, wanted[leaf.slice]) is not None for leaf in catalog.leaves(wanted))
+
+
+def run(hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt) -> None:
+    """Bring leaves to what their age asks for, each for itself, as long as the time of a run allows.
+
+    ``known``: slices that were there when the run began, so that a dry run prints what a run does; others are the next
+    run's. ``attempt`` does one part, and tells whether others of its kind are worth one.
+    """
+    ends = time.monotonic() + SECONDS
+    freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
+    failures: dict[str, int] = {}
+    todo = [each for each in pending(hierarchy) if each[0].slice in known]
+    if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
+        database.notice(NO_SECOND_SESSION)
+        failures[FREEZE] = MOST_FAILURES
+    for place, (leaf, stage) in enumerate(todo):
+        if call.mode != execute.DRY_RUN and time.monotonic() > ends:
+            database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
+            return
+        for kind in (STORAGE, TABLESPACE, FREEZE):
+            part = functools.partial(_bring, hierarchy, leaf, plan.part(stage, kind), call, connection)
+            if failures.get(kind, 0) < MOST_FAILURES and not attempt(part, leaf.identifier.text):
+                failures[kind] = failures.get(kind, 0) + 1
+
+
+def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connection: str | None) -> None:
+    steps = plan.steps(hierarchy.root.identifier, leaf, stage)
+    if stage.freeze and call.mode != execute.DRY_RUN:
+        remote.open_session(call, connection)
+        remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
+        execute.commit(call)
+    try:
+        calls.run_in_procedure(steps, call)
+    except database.ServerError as error:
+        if not database.is_lock_timeout(error):
+            raise
+        raise errors.LockNotAvailable(
+            f"could not lock {leaf.identifier} to freeze it", f"{error}.", "Another run tries it again."
+        ) from None
+
+
+class AgeingRow(NamedTuple):
+    """One row of dp.ageing."""
+
+    tbl: str
+    slice: str
+    after: str
+    due: str | None
+    is_due: bool
+    vacuum_freeze: bool
+    tablespace: str | None
+    storage: str
+    leaves: int
+    bytes: int
+
+
+def ageing(root: int) -> list[AgeingRow]:
+    """What policies will do, and when; see sql/functions/ageing.sql.j2."""
+    hierarchy = catalog_hierarchy.load(root)
+    calls.check_owner(hierarchy)
+    stages = catalog.stages([root]).get(root, [])
+    reached = _reached(hierarchy, stages, window.local_now) if stages else {}
+    everything = plan.together(stages)
+    slices = [each for _, each in _slices(hierarchy)] if everything is not None else []
+    leaves: dict[int, list[Leaf]] = {}
+    for leaf in catalog.leaves({each.oid: everything for each in slices if everything is not None}):
+        leaves.setdefault(leaf.slice, []).append(leaf)
+    sizes = catalog_retention.bytes_of([leaf.oid for found in leaves.values() for leaf in found])
+    rows = []
+    for table, each in _slices(hierarchy) if stages else []:
+        now = reached.get(each.oid)
+        later = [stage for stage in stages if now is None or catalog.length(stage) > catalog.length(now)]
+        for stage in ([now] if now is not None else []) + later:
+            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
+            if lacking:
+                rows.append((table, each, stage, stage is now, lacking))
+    moments = [_due(each, stage) for _, each, stage, _, _ in rows]
+    instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
+    return [
+        AgeingRow(
+            table.identifier.text,
+            each.identifier.text,
+            str(stage.after),
+            instant,
+            is_due,
+            stage.freeze,
+            stage.tablespace,
+            plan.as_json(stage.storage),
+            len(lacking),
+            sum(sizes.get(oid, 0) for oid in lacking),
+        )
+        for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
+    ]
+
+
+def _due(each: Slice, stage: Stage) -> str | None:
+    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    if each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, stage.after).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
 ''','api.alter_table': r'''"""set_storage, alter_table: what has no function of its own."""
 
 from __future__ import annotations
@@ -205,7 +472,7 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
             "parameters", parameters, "It is a JSON object: names with values, null to reset.",
             """For example '{"fillfactor": 90, "toast.autovacuum_enabled": null}'.""",
         )  # fmt: skip
-    given = {name: _text(value) for name, value in wanted.items() if value is not None}
+    given = {name: storage_text(value) for name, value in wanted.items() if value is not None}
     reset = [name for name, value in wanted.items() if value is None]
     change = Alteration("set_storage", tbl, dry_run)
     managed = change.target.table
@@ -215,7 +482,8 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
     return change.run(plan.set_storage(change.target, given, reset))
 
 
-def _text(value: object) -> str:
+def storage_text(value: object) -> str:
+    """The value of a storage parameter in JSON as it stands in SQL."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -723,7 +991,7 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
     buffercache = catalog.facility("pg_buffercache")
     found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    verdicts = [catalog.warm(each, tool) if fits else plan.LEFT_OUT for each, fits in found]
+    verdicts = catalog.warm([each for each, fits in found if fits], tool)
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -732,9 +1000,9 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            verdict,
+            verdicts[each.oid] if fits else plan.LEFT_OUT,
         )
-        for (each, _), verdict in zip(found, verdicts)
+        for each, fits in found
     ]
 
 
@@ -1063,7 +1331,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import calls, creation, window
+from . import ageing, calls, creation, schedule, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -1116,6 +1384,9 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         kept,
         drain_locks(hierarchy, kept),
         window.beyond_gap(hierarchy),
+        ageing.aged(hierarchy),
+        schedule.states(hierarchy.root.oid, hierarchy.root.owner),
+        ageing.late(hierarchy),
     )
 
 
@@ -3524,7 +3795,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls, following, requirements
+from . import ageing, calls, following, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3563,7 +3834,7 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
             each.actual,
             each.statement,
         )
-        for facts in catalog_drift.read(hierarchy)
+        for facts in catalog_drift.read(hierarchy, ageing.aged(hierarchy))
         for each in plan.differences(facts)
     ]
 
@@ -3571,8 +3842,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    stages = ageing.aged(hierarchy)
     for table in hierarchy.tables:
-        facts = catalog_drift.read_table(_with_template(table, call))
+        facts = catalog_drift.read_table(_with_template(table, call), stages)
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     named = following.operations(hierarchy)
@@ -4000,7 +4272,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, retention, upkeep, window
+from . import ageing, calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -4024,7 +4296,8 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
+    due = upkeep.analyze_due(hierarchies) | ageing.due(hierarchies)
+    due |= set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
         maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:
@@ -5567,6 +5840,8 @@ if TYPE_CHECKING:
 
 NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
+MISSED_RUNS = 3  # without success: a job is late from then on
+SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
 
 
 def schedule(
@@ -5658,6 +5933,8 @@ class JobRow(NamedTuple):
     status: str | None
     message: str | None
     next_run: str | None
+    last_success: str | None
+    is_late: bool | None
 
 
 def job() -> list[JobRow]:
@@ -5683,16 +5960,17 @@ def _jobs_of(root: int, owner: str) -> list[JobRow]:
         if database.is_cancel(error):
             raise
         may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+    made = catalog.made_at(root)
+    return [_row(root, each, found.get(each.name), may_see, why, made[each.kind]) for each in recorded]
 
 
-def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
     if job is None:
         is_scheduled = False if may_see else None
         status = None if may_see else UNKNOWN
-        return JobRow(
-            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
-        )
+        is_late = True if may_see else None  # what pg_cron has no more never comes
+        recorded = (root, each.kind, each.name, each.schedule, None, is_scheduled)
+        return JobRow(*recorded, None, None, None, status, why, None, None, is_late)
     return JobRow(
         root,
         each.kind,
@@ -5706,18 +5984,63 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
         job.status,
         job.message,
         _next_run(job.schedule) if job.is_active else None,
+        job.succeeded,
+        _is_late(job.schedule, job.succeeded, made),
     )
 
 
-def _next_run(text: str) -> str | None:
-    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+    """The jobs of a hierarchy that the caller may see."""
+    if not catalog.recorded(root):
+        return ()
+    return tuple(
+        plan.JobState(
+            each.kind,
+            each.name,
+            each.schedule,
+            each.is_scheduled,
+            each.status,
+            each.message,
+            each.last_success,
+            bool(each.is_late),
+        )
+        for each in _jobs_of(root, owner)
+        if each.is_scheduled is not None
+    )
+
+
+def _parsed(text: str) -> cron.Schedule | None:
+    """A schedule; somebody may have given the job one that only pg_cron understands."""
     try:
-        parsed = cron.parse(text, "schedule")
+        return cron.parse(text, "schedule")
     except errors.InvalidParameter:
         return None
-    zone = catalog.time_zone()
-    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
-    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+
+
+def _moment(at: str | None, zone: str) -> datetime.datetime:
+    """A moment, or now, in the time zone of pg_cron."""
+    query = "SELECT (coalesce($1::timestamptz, clock_timestamp()) AT TIME ZONE $2)::timestamp(0)::text AS at"
+    return datetime.datetime.fromisoformat(database.query(query, ("text", "text"), (at, zone))[0]["at"])
+
+
+def _is_late(text: str, succeeded: str | None, made: str) -> bool:
+    """Whether a job has missed some runs since it last succeeded, or was made; those at each start are never late."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    if parsed is None or parsed.at_reboot:
+        return False
+    since = _moment(made, zone)
+    if succeeded is not None:
+        since = max(since, _moment(succeeded, zone))
+    following: datetime.datetime | None = since
+    for _ in range(MISSED_RUNS):
+        following = cron.next_run(parsed, following) if following is not None else None
+    return following is not None and max(following, since + SHORTEST_DELAY) < _moment(None, zone)
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    following = cron.next_run(parsed, _moment(None, zone)) if parsed is not None else None
     if following is None:
         return None
     query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"
@@ -6052,7 +6375,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, concurrent_detach, creation, default_slice, retention, window
+from . import ageing, calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -6085,6 +6408,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
         upkeep.retire,
         upkeep.drop_retired,
         upkeep.analyze,
+        upkeep.age,
     ):
         upkeep.attempt(part)
     upkeep.end_log()
@@ -6100,6 +6424,7 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
+        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -6201,6 +6526,16 @@ class Upkeep:
                     calls.run_in_procedure([step], self.call)
                 elif self.call.mode != execute.DRY_RUN:
                     _log_skipped(table, step.locks, self.call)
+
+    def age(self) -> None:
+        """Freeze, move and store otherwise what is old enough; last, for it may take long."""
+
+        def attempt(part: Callable[[], None], about: str) -> bool:
+            failures = len(self.failures)
+            is_no_lock = self.attempt(part, about)
+            return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
+
+        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""
@@ -6357,6 +6692,10 @@ from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, Slice
 from ..plan import coverage, lifecycle
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
     """From the configured start, or the oldest slice, to the end of what premake asks for."""
@@ -6465,13 +6804,19 @@ def local_now(hierarchy: Hierarchy) -> datetime.datetime:
 def cutoff(hierarchy: Hierarchy) -> int | None:
     """Slices that end at or before this point are to be retired, and are not made again."""
     retention = hierarchy.policy.retention
-    if retention is None:
-        return None
+    return behind(hierarchy, [retention], local_now)[0] if retention is not None else None
+
+
+def behind(
+    hierarchy: Hierarchy, widths: list[Width], clock: Callable[[Hierarchy], datetime.datetime]
+) -> list[int | None]:
+    """For each width the point that lies so far behind the clock: slices that end there or before are as old."""
     if keys.is_integer(hierarchy.range_type):
         highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
-        return highest - retention.number if highest is not None else None
-    moment = calendars.subtract(local_now(hierarchy), retention)
-    return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
+        return [highest - width.number if highest is not None else None for width in widths]
+    now = clock(hierarchy)
+    moments = [calendars.subtract(now, width) for width in widths]
+    return [edge.point for edge in catalog_slices.calendar_edges(hierarchy, moments)]
 
 
 def expired(hierarchy: Hierarchy) -> list[Slice]:
@@ -6822,9 +7167,12 @@ def advance(start: datetime.datetime, width: Width, times: int = 1) -> datetime.
 
 
 def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
-    """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last."""
+    """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last.
+
+    None is earlier than the calendar's first day.
+    """
     if not width.in_months:
-        return moment - datetime.timedelta(days=width.in_days)
+        return moment - datetime.timedelta(days=min(width.in_days, (moment - FIRST_DAY).days))
     first = advance(align(moment, Width(1, "month")), Width(width.in_months, "month"), -1)
     following = advance(first, Width(1, "month"))
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))
@@ -7025,6 +7373,110 @@ def partman_template(table: Table) -> Follower | None:
     )
     rows = database.query_once(text.text)
     return Follower(rows[0]["oid"], Identifier(rows[0]["schema"], rows[0]["name"]), ()) if rows else None
+''','catalog.ageing': r'''"""Reading what policies by age ask for, and what leaves have of it."""
+
+from __future__ import annotations
+
+import json
+
+from .. import database
+from ..calendars import parse_width
+from ..plan.ageing import CHANGES, Leaf, Stage
+from ..sql import Identifier
+from .properties import storage_options
+
+_STAGES = """
+    SELECT root::oid AS root, after, vacuum_freeze, tablespace, storage::text AS storage FROM dp.policy_config
+    WHERE root = ANY ($1)
+"""
+
+# Only of those that may have to be frozen the size is looked up, for which the relation is opened.
+_LEAVES = f"""
+    SELECT leaf.slice, c.oid, n.nspname AS schema, c.relname AS name, c.reloptions AS options,
+           t.reloptions AS toast_options, coalesce(s.spcname, own.spcname) AS tablespace,
+           NOT $2 OR CASE WHEN f.file = c.relfilenode AND f.changes = {CHANGES.format("c.oid")} THEN true
+                          ELSE pg_relation_size(c.oid) = 0 END AS is_frozen
+    FROM (SELECT s.oid AS slice, coalesce(h.inhrelid, s.oid) AS oid
+          FROM unnest($1) AS s (oid) LEFT JOIN pg_inherits h ON h.inhparent = s.oid) AS leaf
+    JOIN pg_class c ON c.oid = leaf.oid AND c.relkind = 'r'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_database d ON d.datname = current_database()
+    JOIN pg_tablespace own ON own.oid = d.dattablespace
+    LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+    LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+    LEFT JOIN dp.frozen_leaf f ON f.leaf = c.oid
+    ORDER BY c.relname
+"""
+
+_INDEXES = """
+    SELECT i.indrelid AS leaf, n.nspname AS schema, c.relname AS name, coalesce(s.spcname, own.spcname) AS tablespace
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_database d ON d.datname = current_database()
+    JOIN pg_tablespace own ON own.oid = d.dattablespace
+    LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+    WHERE i.indrelid = ANY ($1)
+    ORDER BY c.relname
+"""
+
+
+def stages(roots: list[int]) -> dict[int, list[Stage]]:
+    """The policies of some hierarchies that have any, by root, the youngest first."""
+    found: dict[int, list[Stage]] = {}
+    for row in database.query(_STAGES, ("oid[]",), (roots,)):
+        storage = tuple(sorted(json.loads(row["storage"]).items()))
+        stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
+        found.setdefault(row["root"], []).append(stage)
+    return {root: sorted(each, key=length) for root, each in found.items()}
+
+
+def length(stage: Stage) -> tuple[int, int]:
+    """How long a stage is, to compare it with others of the same hierarchy: as PostgreSQL compares intervals."""
+    after = stage.after
+    return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
+
+
+def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
+    """The leaves of slices, and what they have of what is asked for; by slice."""
+    if not wanted:
+        return []
+    freezing = [oid for oid, stage in wanted.items() if stage.freeze]
+    others = [oid for oid, stage in wanted.items() if not stage.freeze]
+    rows = [
+        row
+        for slices, freeze in ((freezing, True), (others, False))
+        if slices
+        for row in database.query(_LEAVES, ("oid[]", "bool"), (slices, freeze))
+    ]
+    moving = [row["oid"] for row in rows if wanted[row["slice"]].tablespace is not None]
+    indexes: dict[int, list[tuple[Identifier, str]]] = {}
+    for row in database.query(_INDEXES, ("oid[]",), (moving,)) if moving else []:
+        place = (Identifier(row["schema"], row["name"]), row["tablespace"])
+        indexes.setdefault(row["leaf"], []).append(place)
+    return [
+        Leaf(
+            row["oid"],
+            row["slice"],
+            Identifier(row["schema"], row["name"]),
+            storage_options(row["options"], "") + storage_options(row["toast_options"], "toast."),
+            row["tablespace"],
+            tuple(indexes.get(row["oid"], ())),
+            row["is_frozen"],
+        )
+        for row in rows
+    ]
+
+
+def may_create(owner: str, tablespace: str) -> bool | None:
+    """Whether a role may put tables into a tablespace; None where there is none of the name."""
+    rows = database.query(
+        "SELECT s.oid = d.dattablespace OR has_tablespace_privilege($1::name, s.oid, 'CREATE') AS may"
+        " FROM pg_tablespace s JOIN pg_database d ON d.datname = current_database() WHERE s.spcname = $2",
+        ("text", "name"),
+        (owner, tablespace),
+    )
+    return bool(rows[0]["may"]) if rows else None
 ''','catalog.alter': r'''"""Reading what schema changes need: the table that is changed, and whether all its partitions agree afterwards."""
 
 from __future__ import annotations
@@ -7260,9 +7712,9 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
                 name = Identifier(row["schema"], row["name"]).text
                 found.append(Candidate(row["oid"], table.identifier.text, name, GLOBAL_INDEX, row["size"], 0))
     for table in hierarchy.references:
-        name = table.identifier.text
-        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
-        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+        for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
     return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
@@ -7285,16 +7737,29 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
         "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
         " WHERE c.oid = ANY ({}::oid[])",
         Identifier(buffercache.schema, "pg_buffercache"),
-        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+        Literal(_array(found)),
     )
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> str:
-    """Read a relation into the cache, and what became of it; its lock is let go at once."""
-    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
+def warm(found: list[Candidate], prewarm: Facility) -> dict[int, str]:
+    """Read relations into the cache, one after the other in their order, and what became of each.
+
+    One query for all: a query for each would cost more than reading a small relation does. pg_prewarm lets each one's
+    lock go at once. Where one is locked or gone, each is read by itself after all; what is in the cache is soon read.
+    """
     try:
-        database.rolled_back(lambda: database.query_once(query.text))
+        _read(found, prewarm)
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        return {each.oid: _warm_one(each, prewarm) for each in found}
+    return {each.oid: WARMED for each in found}
+
+
+def _warm_one(each: Candidate, prewarm: Facility) -> str:
+    try:
+        _read([each], prewarm)
         return WARMED
     except database.ServerError as error:
         if database.is_lock_timeout(error):
@@ -7302,6 +7767,19 @@ def warm(each: Candidate, prewarm: Facility) -> str:
         if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
             raise
         return GONE
+
+
+def _read(found: list[Candidate], prewarm: Facility) -> None:
+    query = compose(
+        "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
+        Identifier(prewarm.schema, "pg_prewarm"),
+        Literal(_array(found)),
+    )
+    database.rolled_back(lambda: database.query_once(query.text))
+
+
+def _array(found: list[Candidate]) -> str:
+    return "{" + ",".join(str(each.oid) for each in found) + "}"
 
 
 def buffers() -> int:
@@ -7899,13 +8377,16 @@ _ALLOWED = SQL(
 
 _JOBS = SQL(
     "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
-    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration,"
+    " (SELECT r.end_time FROM cron.job_run_details r WHERE r.jobid = j.jobid AND r.status = 'succeeded'"
+    " ORDER BY r.runid DESC LIMIT 1)::text AS succeeded"
     " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
     " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
     " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
 )
 _JOB_COLUMNS = (
-    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text,"
+    " succeeded text"
 )
 
 
@@ -7933,6 +8414,7 @@ class FoundJob(NamedTuple):
     message: str | None
     started: str | None
     duration: str | None
+    succeeded: str | None  # when a run last ended well
 
 
 def find(owner: str, connection: str | None) -> Cron:
@@ -8056,6 +8538,7 @@ def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
             row["message"],
             row["started"],
             row["duration"],
+            row["succeeded"],
         )
         for row in rows
     }
@@ -8111,6 +8594,12 @@ def recorded(root: int) -> list[Recorded]:
     return [
         Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
     ]
+
+
+def made_at(root: int) -> dict[str, str]:
+    """When the jobs of a hierarchy became what they are, by kind."""
+    rows = database.query("SELECT kind, made_at::text AS at FROM dp.job_config WHERE root = $1", ("oid",), (root,))
+    return {row["kind"]: row["at"] for row in rows}
 
 
 def has_second_session(owner: str, connection: str | None) -> bool:
@@ -8470,13 +8959,15 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy, Table
-from ..plan.difference import Column, Facts, MissingIndex, Partition, Trigger
+from ..plan.ageing import Stage
+from ..plan.difference import Column, Facts, IndexPlace, MissingIndex, Partition, Trigger
 from ..plan.structure import ENABLED_WORDS
+from ..sql import Identifier
 from . import properties as catalog_properties
 
 # A slice goes with its leaves: what is done to it reaches them, too.
 _PARTITIONS = """
-    SELECT tree.relid::oid AS oid, tree.isleaf AND c.relkind <> 'p' AS is_leaf,
+    SELECT tree.relid::oid AS oid, tree.parentrelid::oid AS parent, tree.isleaf AND c.relkind <> 'p' AS is_leaf,
            (SELECT count(*) FROM pg_partition_tree(tree.relid)) AS relations
     FROM pg_partition_tree($1) AS tree JOIN pg_class c ON c.oid = tree.relid
     WHERE tree.level > 0 ORDER BY tree.level, c.relname
@@ -8550,6 +9041,29 @@ _MISSING_INDEXES = """
     ORDER BY x.relname, part.inhrelid
 """
 
+# Of indexes that are part of a partitioned one those that are elsewhere; and all that are a leaf's own.
+_INDEX_PLACES = """
+    SELECT i.indrelid AS relation, n.nspname AS schema, x.relname AS name,
+           coalesce(s.spcname, own.spcname) AS tablespace,
+           CASE WHEN x.relispartition THEN coalesce(p.spcname, own.spcname) END AS expected
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i'
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    JOIN pg_database d ON d.datname = current_database()
+    JOIN pg_tablespace own ON own.oid = d.dattablespace
+    LEFT JOIN pg_tablespace s ON s.oid = x.reltablespace
+    LEFT JOIN pg_inherits part ON part.inhrelid = x.oid
+    LEFT JOIN pg_class parent ON parent.oid = part.inhparent
+    LEFT JOIN pg_tablespace p ON p.oid = parent.reltablespace
+    WHERE i.indrelid = ANY ($1) AND (NOT x.relispartition OR x.reltablespace <> parent.reltablespace)
+    ORDER BY x.relname
+"""
+
+_OWN_TABLESPACE = """
+    SELECT s.spcname AS name FROM pg_database d JOIN pg_tablespace s ON s.oid = d.dattablespace
+    WHERE d.datname = current_database()
+"""
+
 _TRIGGERS = """
     SELECT own.tgrelid AS relation, own.tgname AS name, parent.tgenabled AS expected, own.tgenabled AS actual
     FROM pg_trigger own JOIN pg_trigger parent ON parent.oid = own.tgparentid
@@ -8558,24 +9072,32 @@ _TRIGGERS = """
 """
 
 
-def read(hierarchy: Hierarchy) -> list[Facts]:
-    """What is compared, of every table of a hierarchy."""
-    return [read_table(table) for table in hierarchy.tables]
+def read(hierarchy: Hierarchy, stages: dict[int, Stage]) -> list[Facts]:
+    """What is compared, of every table of a hierarchy; ``stages``: what policies ask for, by slice."""
+    return [read_table(table, stages) for table in hierarchy.tables]
 
 
-def read_table(table: Table) -> Facts:
+def read_table(table: Table, stages: dict[int, Stage] | None = None) -> Facts:
     """What is compared of one table."""
+    reached = stages or {}
     rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
     oids = [row["oid"] for row in rows]
     states = catalog_properties.states(oids)
     partitions = tuple(
-        Partition(row["oid"], row["is_leaf"], row["relations"] * table.relations_per_leaf, states[row["oid"]])
+        Partition(
+            row["oid"],
+            row["is_leaf"],
+            row["relations"] * table.relations_per_leaf,
+            states[row["oid"]],
+            reached.get(row["oid"]) or reached.get(row["parent"]),
+        )
         for row in rows
     )
     columns = database.query(_COLUMNS, ("oid", "oid[]"), (table.oid, oids))
     if table.template_oid is not None:
         columns += database.query(_TEMPLATE_COLUMNS, ("oid", "oid"), (table.oid, table.template_oid))
     tree = [table.oid, *oids]
+    leaves = [row["oid"] for row in rows if row["is_leaf"]]
     return Facts(
         table,
         catalog_properties.read(table.oid, table.template_oid),
@@ -8586,6 +9108,11 @@ def read_table(table: Table) -> Facts:
             Trigger(row["relation"], row["name"], ENABLED_WORDS[row["expected"]], ENABLED_WORDS[row["actual"]])
             for row in database.query(_TRIGGERS, ("oid[]",), (oids,))
         ),
+        tuple(
+            IndexPlace(row["relation"], Identifier(row["schema"], row["name"]), row["tablespace"], row["expected"])
+            for row in database.query(_INDEX_PLACES, ("oid[]",), (leaves,))
+        ),
+        str(database.query(_OWN_TABLESPACE)[0]["name"]),
     )
 
 
@@ -8692,7 +9219,9 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         invalid_indexes=_found(_INVALID_INDEXES, tables, "index", "relation", "is_partitioned"),
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
-        drift=tuple((each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy)),
+        drift=tuple(
+            (each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy, expected.stages)
+        ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
         pending_keys=tuple((key.child_text, key.name) for key in catalog_keys.pending_to(tables)),
@@ -9956,7 +10485,7 @@ def states(relations: list[int]) -> dict[int, State]:
             row["owner"],
             tuple(row["owner_lacks"]),
             row["is_unlogged"],
-            _options(row["options"], "") + _options(row["toast_options"], "toast."),
+            storage_options(row["options"], "") + storage_options(row["toast_options"], "toast."),
             row["replica_identity"],
             next(filter(None, identities), None),
             next(filter(None, orders), None),
@@ -9992,7 +10521,8 @@ def _policy(row: database.Row) -> RowPolicy:
     return RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
 
 
-def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
+def storage_options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
+    """Storage parameters as pg_class has them, by name; ``prefix``: of those of the TOAST table."""
     found = []
     for option in options or ():
         name, _, value = option.partition("=")
@@ -11586,6 +12116,9 @@ MODULES = {
     "register_child": "children",
     "register_reference": "children",
     "configure": "configure",
+    "add_policy": "ageing",
+    "drop_policy": "ageing",
+    "ageing": "ageing",
     "forget": "declare",
     "adopt": "adopt",
     "create_slices": "slices",
@@ -11645,6 +12178,7 @@ MODULES = {
     "unconvert": "unconvert",
 }
 READING = (
+    "ageing",
     "check",
     "clustering",
     "prewarm",
@@ -13531,6 +14065,174 @@ def _obstacles(
 
 def _bounds(reading: Reading) -> list[object]:
     return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
+''','plan.ageing': r'''"""What becomes of leaves as they age: stages of age as values, and the steps that bring a leaf to what one asks for.
+
+What a stage says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from ..calendars import Width
+from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..sql import Identifier, Literal, compose
+from .properties import EXCLUSIVE_PARAMETERS, Properties, State, storage_clause
+
+# What somebody wrote since; what was counted before the statistics were reset is something else, too.
+CHANGES = "pg_stat_get_tuples_inserted({0}) + pg_stat_get_tuples_updated({0}) + pg_stat_get_tuples_deleted({0})"
+NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what it had
+FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
+
+
+class Stage(NamedTuple):
+    """What shall be of leaves from some age on."""
+
+    after: Width
+    freeze: bool
+    tablespace: str | None  # None: where they are
+    storage: tuple[tuple[str, str], ...]  # storage parameters, in the order of their names
+
+
+class Leaf(NamedTuple):
+    """A leaf as it is."""
+
+    oid: int
+    slice: int
+    identifier: Identifier
+    storage: tuple[tuple[str, str], ...]
+    tablespace: str  # by name, the database's own, too
+    indexes: tuple[tuple[Identifier, str], ...]  # each with its tablespace
+    is_frozen: bool  # or has nothing to be frozen
+
+
+def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
+    """What a leaf shall have beside what its age asks for, which is taken as it is: maintenance sees to that."""
+    if stage is None:
+        return wanted
+    names = {name for name, _ in stage.storage}
+    options = [(name, value) for name, value in wanted.options if name not in names]
+    options += [(name, value) for name, value in state.options if name in names]
+    tablespace = wanted.tablespace if stage.tablespace is None else state.tablespace
+    return wanted._replace(options=tuple(options), tablespace=tablespace)
+
+
+def as_json(storage: tuple[tuple[str, str], ...]) -> str:
+    """Storage parameters as they are stored and shown."""
+    return json.dumps(dict(storage))
+
+
+def together(stages: list[Stage]) -> Stage | None:
+    """What the stages ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
+    if not stages:
+        return None
+    storage: dict[str, str] = {}
+    for each in stages:
+        storage.update(each.storage)
+    tablespaces = [each.tablespace for each in stages if each.tablespace is not None]
+    return Stage(
+        stages[-1].after,
+        any(each.freeze for each in stages),
+        tablespaces[-1] if tablespaces else None,
+        tuple(sorted(storage.items())),
+    )
+
+
+def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
+    """What of a stage a leaf has not got; None where it has all."""
+    present = dict(leaf.storage)
+    storage = tuple((name, value) for name, value in stage.storage if present.get(name) != value)
+    is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
+    tablespace = stage.tablespace if is_elsewhere else None
+    found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
+    return found if found.freeze or found.tablespace is not None or found.storage else None
+
+
+def part(stage: Stage, kind: str) -> Stage:
+    """What of it is of one kind."""
+    return stage._replace(
+        freeze=stage.freeze and kind == FREEZE,
+        tablespace=stage.tablespace if kind == TABLESPACE else None,
+        storage=stage.storage if kind == STORAGE else (),
+    )
+
+
+def steps(root: Identifier, leaf: Leaf, wanted: Stage) -> list[Step]:
+    """What a leaf lacks: what is quick first, and freezing last, for a file that is new is looked at once more."""
+    target, relations = leaf.identifier, (leaf.oid,)
+    found = []
+    if wanted.storage:
+        is_exclusive = EXCLUSIVE_PARAMETERS.intersection(name for name, _ in wanted.storage)
+        lock = ACCESS_EXCLUSIVE if is_exclusive else SHARE_UPDATE_EXCLUSIVE
+        statement = compose("ALTER TABLE {} SET ({})", target, storage_clause(wanted.storage))
+        found.append(Step((Operation(target, statement, lock, relations),)))
+    if wanted.tablespace is not None:
+        found.append(_move(leaf, wanted.tablespace))
+    if wanted.freeze:
+        freeze = compose("VACUUM (FREEZE, ANALYZE) {}", target)
+        found.append(Step((Operation(target, freeze, SHARE_UPDATE_EXCLUSIVE, relations, in_transaction=False),)))
+        found.append(Step((_remember(root, leaf),)))
+    return found
+
+
+def _move(leaf: Leaf, tablespace: str) -> Step:
+    """A leaf with its TOAST table and its indexes: all or nothing."""
+    place = Identifier(tablespace)
+    statements = []
+    if leaf.tablespace != tablespace:
+        statements.append((leaf.identifier, compose("ALTER TABLE {} SET TABLESPACE {}", leaf.identifier, place)))
+    statements += [
+        (index, compose("ALTER INDEX {} SET TABLESPACE {}", index, place))
+        for index, own in leaf.indexes
+        if own != tablespace
+    ]
+    return Step(
+        tuple(
+            Operation(target, statement, ACCESS_EXCLUSIVE, (leaf.oid,), 3 + NEW_FILES)
+            for target, statement in statements
+        ),
+        is_atomic=True,
+    )
+
+
+def _remember(root: Identifier, leaf: Leaf) -> Operation:
+    """That it is frozen, if it is: while an old transaction may still see what is gone, pages are left out."""
+    statement = compose(
+        "INSERT INTO dp.frozen_leaf (leaf, root, file, changes)"
+        " SELECT c.oid, {}::regclass, c.relfilenode, " + CHANGES.format("c.oid") + " FROM pg_class AS c"
+        " WHERE c.oid = {}::regclass AND c.relallvisible >= c.relpages"
+        " ON CONFLICT (leaf) DO UPDATE SET file = excluded.file, changes = excluded.changes,"
+        " frozen_at = excluded.frozen_at",
+        Literal(root.text),
+        Literal(leaf.identifier.text),
+    )
+    return Operation(leaf.identifier, statement, ROW_EXCLUSIVE)
+
+
+def add_statement(root: Identifier, stage: Stage) -> Operation:
+    """Remember a policy, in place of the one of the same age."""
+    statement = compose(
+        "INSERT INTO dp.policy_config (root, after, vacuum_freeze, tablespace, storage)"
+        " VALUES ({}::regclass, {}, {}, {}, {}::jsonb) ON CONFLICT (root, after) DO UPDATE SET"
+        " vacuum_freeze = excluded.vacuum_freeze, tablespace = excluded.tablespace, storage = excluded.storage",
+        Literal(root.text),
+        Literal(str(stage.after)),
+        Literal(stage.freeze),
+        Literal(stage.tablespace),
+        Literal(as_json(stage.storage)),
+    )
+    return Operation(root, statement, ROW_EXCLUSIVE)
+
+
+def drop_statement(root: Identifier, after: Width) -> Operation:
+    """Forget a policy."""
+    statement = compose(
+        "DELETE FROM dp.policy_config WHERE root = {}::regclass AND after = {}",
+        Literal(root.text),
+        Literal(str(after)),
+    )
+    return Operation(root, statement, ROW_EXCLUSIVE)
 ''','plan.alter': r'''"""The three-step rule: what a schema change says on the parent, on the template, and on every partition."""
 
 from __future__ import annotations
@@ -13543,7 +14245,7 @@ from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDA
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .index_statement import create_index_statement
-from .properties import option_name, storage_clause
+from .properties import EXCLUSIVE_PARAMETERS, option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
 
 TYPE_CHECKING = False
@@ -13556,8 +14258,6 @@ if TYPE_CHECKING:
 NEW_FILES = 7
 # At most, of the table and each partition: the constraint, its index or its triggers, the relation.
 LOCKS_OF_CONSTRAINT = 4
-# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
-EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Follower(NamedTuple):
@@ -16578,6 +17278,7 @@ from typing import NamedTuple
 
 from ..model import Table
 from ..sql import SQL, Identifier
+from .ageing import Stage
 from .properties import Properties, State
 
 TYPE_CHECKING = False
@@ -16597,6 +17298,16 @@ class Partition(NamedTuple):
     is_leaf: bool
     locks: int  # entries of the lock table that a statement takes which reaches all of it
     state: State
+    stage: Stage | None = None  # of a leaf that is old enough for one: what maintenance sees to
+
+
+class IndexPlace(NamedTuple):
+    """An index of a leaf, and the tablespace that it should be in."""
+
+    relation: int
+    identifier: Identifier
+    tablespace: str  # by name, the database's own, too
+    expected: str | None  # None: it is the leaf's own, and goes with it
 
 
 class Column(NamedTuple):
@@ -16645,6 +17356,8 @@ class Facts(NamedTuple):
     columns: tuple[Column, ...]  # also of the template
     missing_indexes: tuple[MissingIndex, ...]
     triggers: tuple[Trigger, ...]
+    index_places: tuple[IndexPlace, ...] = ()  # those in another tablespace than their parents, and leaves' own
+    own_tablespace: str = ""  # the database's
 
 
 class Difference(NamedTuple):
@@ -16681,7 +17394,7 @@ from __future__ import annotations
 from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import drift_access, drift_storage
+from . import ageing, drift_access, drift_storage
 from .difference import HAND, REWRITE, SYNC, TEMPLATE, Difference, Facts, MissingIndex, Partition
 from .index_statement import create_index_statement
 from .properties import State
@@ -16696,7 +17409,8 @@ def differences(facts: Facts) -> list[Difference]:
         found += _triggers(partition, facts)
         found += _indexes(partition, facts)
         if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
-            found += drift_storage.differences(partition, facts.wanted)
+            wanted = ageing.besides(facts.wanted, partition.state, partition.stage)
+            found += drift_storage.differences(partition, wanted, facts)
     return found
 
 
@@ -16976,7 +17690,7 @@ from __future__ import annotations
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
-from .difference import REWRITE, Difference, Partition, unequal
+from .difference import REWRITE, Difference, Facts, IndexPlace, Partition, unequal
 from .properties import (
     Properties,
     State,
@@ -16990,12 +17704,13 @@ from .properties import (
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
-def differences(partition: Partition, wanted: Properties) -> list[Difference]:
+def differences(partition: Partition, wanted: Properties, facts: Facts) -> list[Difference]:
     """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
+        *_tablespace(partition, wanted, facts),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
         *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
@@ -17072,18 +17787,40 @@ def _target_told(each: StatisticsObject) -> str:
     return f"{each.definition}, target {'default' if each.target is None else each.target}"
 
 
-def _placement(state: State, wanted: Properties) -> list[Difference]:
-    """Where the rows are and how; every one of these writes all rows anew."""
+def _tablespace(partition: Partition, wanted: Properties, facts: Facts) -> list[Difference]:
+    """Where rows and indexes are; the leaf's own indexes go with it, those of the table are where their parents are."""
+    state = partition.state
     relation = state.identifier
+    there = wanted.tablespace or facts.own_tablespace  # which has no name among the properties
+    places = [each for each in facts.index_places if each.relation == partition.oid]
     found = []
     if state.tablespace != wanted.tablespace:
-        # the database's own tablespace has no name here
+        here = state.tablespace or facts.own_tablespace
+        own = [each for each in places if each.expected is None and each.tablespace == here]
         statements = (
-            (compose("ALTER TABLE {} SET TABLESPACE {}", relation, Identifier(wanted.tablespace)),)
-            if wanted.tablespace is not None
-            else ()
+            compose("ALTER TABLE {} SET TABLESPACE {}", relation, Identifier(there)),
+            *(_move_index(each, there) for each in own),
         )
         found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
+    if partition.stage is not None and partition.stage.tablespace is not None:
+        return found
+    for each in places:
+        if each.expected is not None:
+            told = (each.expected, each.tablespace)
+            statement = _move_index(each, each.expected)
+            name = each.identifier.name
+            found.append(Difference(relation, "index tablespace", name, *told, (statement,), REWRITE))
+    return found
+
+
+def _move_index(each: IndexPlace, tablespace: str) -> SQL:
+    return compose("ALTER INDEX {} SET TABLESPACE {}", each.identifier, Identifier(tablespace))
+
+
+def _placement(state: State, wanted: Properties) -> list[Difference]:
+    """How the rows are stored; every one of these writes all rows anew."""
+    relation = state.identifier
+    found = []
     if wanted.access_method is not None and state.access_method != wanted.access_method:
         change = compose("ALTER TABLE {} SET ACCESS METHOD {}", relation, Identifier(wanted.access_method))
         found.append(
@@ -17555,9 +18292,10 @@ from typing import NamedTuple
 
 from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
+from .ageing import Stage
 from .detached import DetachedSlice
 from .difference import Difference
-from .schedule import Recorded
+from .schedule import JobState, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -17588,6 +18326,9 @@ class Expected(NamedTuple):
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
+    stages: dict[int, Stage]  # what policies ask for, by slice
+    jobs: tuple[JobState, ...]  # that the caller may see
+    late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
         """The table that stands where a table lacks a slice."""
@@ -17629,7 +18370,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_names, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_jobs, findings_names, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC, TEMPLATE
@@ -17648,12 +18389,14 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_keys(hierarchy, facts),
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
+        *_policies(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
+        *findings_jobs.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
@@ -17879,6 +18622,14 @@ def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     return found
 
 
+def _policies(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    leaves = facts.expected.late_leaves
+    if not leaves:
+        return []
+    text = f"{leaves} leaves lack what a policy asks for at their age, for more than a day: see dp.ageing and dp.log."
+    return [Finding(WARNING, "policy not applied", hierarchy.root.identifier.text, text, _maintain(hierarchy))]
+
+
 def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     text = "The partitioned table was never analysed, and autovacuum does not: joins are planned without statistics."
     return [
@@ -18085,6 +18836,33 @@ def _build(table: Table, index: GlobalIndex) -> str:
         Literal(index.name),
         Literal(index.hash_partitions),
     ).text
+''','plan.findings_jobs': r'''"""What is wrong with the jobs of a hierarchy in pg_cron."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from . import schedule
+from .finding import WARNING, Facts, Finding
+
+FAILED = "failed"
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
+    found = []
+    again = schedule.again(hierarchy.root.identifier, facts.jobs).text
+    for job in facts.expected.jobs:
+        if not job.is_scheduled:
+            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            found.append(Finding(WARNING, "missing job", job.name, text, again))
+        elif job.status == FAILED:
+            text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"
+            found.append(Finding(WARNING, "failed job", job.name, text, None))
+        if job.is_scheduled and job.is_late:
+            since = f"since {job.last_success}" if job.last_success is not None else "yet"
+            text = f"It has not succeeded {since}, for three runs by its schedule {job.schedule}: see dp.job."
+            found.append(Finding(WARNING, "late job", job.name, text, None))
+    return found
 ''','plan.findings_names': r'''"""What still goes by names that tables of a hierarchy had before."""
 
 from __future__ import annotations
@@ -20105,6 +20883,7 @@ from .index_statement import create_index_statement
 from .row_policy import RowPolicy, policy_statement, requalified
 
 CLUSTER_ON = "CLUSTER ON"
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})  # to set them locks out readers, too
 
 
 class Grant(NamedTuple):
@@ -21584,6 +22363,19 @@ class Recorded(NamedTuple):
     connection: str | None
 
 
+class JobState(NamedTuple):
+    """How a job fares, for dp.check."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_scheduled: bool
+    status: str | None
+    message: str | None
+    last_success: str | None
+    is_late: bool
+
+
 class Elsewhere(NamedTuple):
     """How a statement reaches pg_cron in another database: by extension dblink."""
 
@@ -21718,7 +22510,7 @@ def _record(root: Identifier, record: Recorded) -> SQL:
         "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
         " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection",
+        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),
@@ -23577,7 +24369,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_5ef64417831e', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_d1541fa19f26', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23596,8 +24388,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_5ef64417831e'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_d1541fa19f26'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -24348,6 +25140,26 @@ CREATE TABLE dp.writable_view_config (
 CREATE INDEX writable_view_config_root ON dp.writable_view_config (root);
 COMMENT ON TABLE dp.writable_view_config IS 'Writable views, which fill partition keys: the table of each.';
 
+CREATE TABLE dp.policy_config (
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    after text NOT NULL,
+    vacuum_freeze boolean NOT NULL,
+    tablespace name,
+    storage jsonb NOT NULL,
+    PRIMARY KEY (root, after)
+);
+COMMENT ON TABLE dp.policy_config IS 'What becomes of leaves as they age; read it through dp.policy.';
+
+CREATE TABLE dp.frozen_leaf (
+    leaf regclass PRIMARY KEY,
+    root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
+    file oid NOT NULL,
+    changes bigint NOT NULL,
+    frozen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX frozen_leaf_root ON dp.frozen_leaf (root);
+COMMENT ON TABLE dp.frozen_leaf IS 'Leaves that a policy froze: their file and how many changes they had seen, to know whether they still are.';
+
 CREATE TABLE dp.job_config (
     root regclass NOT NULL REFERENCES dp.hierarchy_config ON DELETE CASCADE,
     kind text NOT NULL,
@@ -24355,6 +25167,7 @@ CREATE TABLE dp.job_config (
     schedule text NOT NULL,
     is_elsewhere boolean NOT NULL,
     cron_connection text,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (root, kind)
 );
 COMMENT ON TABLE dp.job_config IS
@@ -24449,6 +25262,7 @@ SELECT pg_extension_config_dump('dp.pending_foreign_key', '');
 SELECT pg_extension_config_dump('dp.detached_slice', '');
 SELECT pg_extension_config_dump('dp.global_index_config', '');
 SELECT pg_extension_config_dump('dp.writable_view_config', '');
+SELECT pg_extension_config_dump('dp.policy_config', '');
 SELECT pg_extension_config_dump('dp.job_config', '');
 SELECT pg_extension_config_dump('dp.conversion_config', '');
 SELECT pg_extension_config_dump('dp.conversion_table', '');
@@ -24456,11 +25270,11 @@ SELECT pg_extension_config_dump('dp.conversion_step', '');
 SELECT pg_extension_config_dump('dp.conversion_record', '');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.hierarchy_config, dp.table_config, dp.pending_foreign_key, dp.detached_slice, dp.global_index_config,
-dp.writable_view_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
+dp.writable_view_config, dp.policy_config, dp.job_config, dp.conversion_config, dp.conversion_table, dp.conversion_step, dp.conversion_record TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dp.leaf_order TO PUBLIC;
 GRANT SELECT ON dp.log_entry TO PUBLIC;
 GRANT INSERT, DELETE ON dp.log_entry TO PUBLIC;
-GRANT SELECT, INSERT, UPDATE, DELETE ON dp.progress_entry TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dp.frozen_leaf, dp.progress_entry TO PUBLIC;
 
 -- triggers/forget_dropped.sql.j2
 CREATE FUNCTION dp._forget_dropped()
@@ -24519,6 +25333,7 @@ BEGIN
     DELETE FROM dp.writable_view_config AS v WHERE v.view::oid = ANY (gone) OR v.tbl::oid = ANY (gone);
     DELETE FROM dp.leaf_order AS o WHERE o.leaf::oid = ANY (gone);
     DELETE FROM dp.detached_slice AS s WHERE s.slice::oid = ANY (gone) OR s.tbl::oid = ANY (gone);
+    DELETE FROM dp.frozen_leaf AS f WHERE f.leaf::oid = ANY (gone);
     DELETE FROM dp.pending_foreign_key AS k WHERE k.child::oid = ANY (gone) OR k.parent::oid = ANY (gone);
     UPDATE dp.table_config AS t SET template = NULL WHERE t.template::oid = ANY (gone);
     DELETE FROM dp.conversion_record AS r WHERE r.tbl::oid = ANY (gone);
@@ -24675,6 +25490,30 @@ EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
 CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.writable_view_config
 FOR EACH ROW WHEN (NOT (dp._owns(old.view) AND dp._owns(old.root) AND dp._owns(old.tbl)))
 EXECUTE FUNCTION dp._check_ownership('view', 'root', 'tbl');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.policy_config
+FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.policy_config
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.root)
+    AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.policy_config
+FOR EACH ROW WHEN (NOT (dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('root');
+CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.frozen_leaf
+FOR EACH ROW WHEN (NOT (dp._owns(new.leaf) AND dp._owns(new.root)))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
+CREATE TRIGGER check_ownership_update BEFORE UPDATE ON dp.frozen_leaf
+FOR EACH ROW WHEN (NOT (
+    dp._owns(new.leaf) AND dp._owns(new.root)
+    AND dp._owns(old.leaf) AND dp._owns(old.root)
+))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
+CREATE TRIGGER check_ownership_delete BEFORE DELETE ON dp.frozen_leaf
+FOR EACH ROW WHEN (NOT (dp._owns(old.leaf) AND dp._owns(old.root)))
+EXECUTE FUNCTION dp._check_ownership('leaf', 'root');
 CREATE TRIGGER check_ownership_insert BEFORE INSERT ON dp.job_config
 FOR EACH ROW WHEN (NOT (dp._owns(new.root)))
 EXECUTE FUNCTION dp._check_ownership('root');
@@ -25198,10 +26037,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -25452,6 +26291,12 @@ FROM dp.hierarchy_config AS h
 JOIN pg_class AS c ON c.oid = h.root;
 COMMENT ON VIEW dp.hierarchy IS 'Each hierarchy: its keys, its policies, and who works on it now.';
 
+CREATE VIEW dp.policy AS
+SELECT p.root, p.after, p.vacuum_freeze, p.tablespace, p.storage
+FROM dp.policy_config AS p
+JOIN pg_class AS c ON c.oid = p.root;
+COMMENT ON VIEW dp.policy IS 'What becomes of the leaves of each hierarchy as they age; retention is in dp.hierarchy.';
+
 CREATE VIEW dp.log AS
 SELECT l.id, l.at, l.root, l.call, l.target, l.status, l.duration, l.message, l.statements, l.by_role
 FROM dp.log_entry AS l;
@@ -25464,58 +26309,7 @@ WHERE p.pid = dp._lock_holder(p.root);
 COMMENT ON VIEW dp.progress IS
 'The long operations that run now: how many of how many parts of a table are done, and which one is at work.';
 
-CREATE VIEW dp.metric AS
-SELECT
-    h.root,
-    s.slices,
-    s.slices_ahead,
-    s.covered_seconds,
-    d.detached_slices,
-    l.leaves,
-    l.bytes,
-    l.default_bytes,
-    l.estimated_rows,
-    l.default_estimated_rows,
-    g.failures_last_day,
-    g.last_success_timestamp_seconds,
-    g.last_failure_timestamp_seconds,
-    (dp._lock_holder(h.root) IS NOT NULL)::integer AS is_running
-FROM dp.hierarchy_config AS h
-JOIN pg_class AS c ON c.oid = h.root
-JOIN LATERAL (
-    SELECT
-        count(*) AS slices,
-        count(*) FILTER (WHERE each.lower_local > dp._now(h.time_zone)) AS slices_ahead,
-        extract(EPOCH FROM max(each.upper_local) - dp._now(h.time_zone)) AS covered_seconds
-    FROM dp.slice AS each
-    WHERE each.root = h.root AND each.tbl = h.root AND each.is_attached AND NOT each.is_default
-) AS s ON true
-JOIN LATERAL (
-    SELECT count(*) AS detached_slices FROM dp.slice AS each WHERE each.root = h.root AND NOT each.is_attached
-) AS d ON true
-JOIN LATERAL (
-    SELECT
-        count(*) AS leaves,
-        coalesce(sum(each.bytes), 0) AS bytes,
-        coalesce(sum(each.bytes) FILTER (WHERE each.is_default), 0) AS default_bytes,
-        coalesce(sum(each.estimated_rows), 0) AS estimated_rows,
-        coalesce(sum(each.estimated_rows) FILTER (WHERE each.is_default), 0) AS default_estimated_rows
-    FROM dp.leaf AS each
-    WHERE each.root = h.root
-) AS l ON true
-JOIN LATERAL (
-    SELECT
-        count(*) FILTER (WHERE each.status = 'failed' AND each.at > y.began) AS failures_last_day,
-        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'done')) AS last_success_timestamp_seconds,
-        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'failed')) AS last_failure_timestamp_seconds
-    FROM dp.log_entry AS each
-    CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
-    WHERE each.root = h.root
-) AS g ON true;
-COMMENT ON VIEW dp.metric IS
-'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
-
-GRANT SELECT ON dp.metric, dp.progress, dp.hierarchy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
+GRANT SELECT ON dp.progress, dp.hierarchy, dp.policy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
 -- functions/add_column.sql.j2
 CREATE FUNCTION dp.add_column(
@@ -25534,10 +26328,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -25556,15 +26350,38 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
 'Adds a CHECK, UNIQUE, FOREIGN KEY or EXCLUDE constraint to a root or child and all partitions; definition as behind ADD CONSTRAINT name.
 Locks the table and all partitions ACCESS EXCLUSIVE (for a foreign key SHARE ROW EXCLUSIVE), and reads all rows. Nothing when the constraint is there. Errors: 22023, 42704, 42710 another has the name, 42P16 a unique rule without the keys or a foreign key inside the hierarchy, 53200, 55006, 55P03.';
+
+-- functions/add_policy.sql.j2
+CREATE FUNCTION dp.add_policy(
+    root regclass,
+    after text,
+    vacuum_freeze boolean DEFAULT false,
+    tablespace name DEFAULT NULL,
+    storage jsonb DEFAULT '{}',
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.add_policy IS
+'What maintenance does to the leaves of slices that ended so long ago: VACUUM (FREEZE), another tablespace, storage parameters. Said again of the same age, it takes the place of what was said before.
+Locks nothing; the leaves are left to maintenance. Errors: 22023 parameter, 42501 not the owner, or no CREATE on the tablespace, 42704 no hierarchy or tablespace, 55006.';
 
 -- functions/adopt.sql.j2
 CREATE FUNCTION dp.adopt(
@@ -25585,10 +26402,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -25596,6 +26413,36 @@ COMMENT ON FUNCTION dp.adopt IS
 range_key and bucket are needed for a tree in the slice form, whose partition column is the slice key.
 Changes no partition. Width, premake and retention come from pg_partman''s configuration where it has one, which is then deleted.
 Locks nothing but the new templates. Errors: 22023, 42501 not the owner, 42809 not partitioned by RANGE of one column, 42710 known already.';
+
+-- functions/ageing.sql.j2
+CREATE FUNCTION dp.ageing(
+    root regclass
+)
+RETURNS TABLE (
+    tbl text,
+    slice text,
+    after text,
+    due timestamptz,
+    is_due boolean,
+    vacuum_freeze boolean,
+    tablespace name,
+    storage jsonb,
+    leaves integer,
+    bytes bigint
+)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root}
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('ageing', ('root',), (), False, arguments)
+$python$;
+
+
+COMMENT ON FUNCTION dp.ageing IS
+'What policies will do to which slice and when: a row for each slice of a table and policy that is not yet done, how many leaves lack it and how large these are.
+Locks nothing. Errors: 42501 not the owner, 42704 no hierarchy.';
 
 -- functions/alter_column_type.sql.j2
 CREATE FUNCTION dp.alter_column_type(
@@ -25610,10 +26457,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -25631,10 +26478,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -25652,10 +26499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -25686,10 +26533,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25705,10 +26552,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25733,10 +26580,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25768,10 +26615,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25793,10 +26640,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25829,10 +26676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25853,10 +26700,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25873,10 +26720,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25893,10 +26740,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25914,10 +26761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25935,10 +26782,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25962,10 +26809,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25983,10 +26830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -26003,10 +26850,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -26022,10 +26869,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -26042,10 +26889,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -26061,10 +26908,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -26081,10 +26928,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -26101,15 +26948,35 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
 'Allows NULL in a column of a root or child, its template and all partitions.
 Locks the table and all partitions ACCESS EXCLUSIVE. Errors: 42703, 42704, 42P16 a key of the hierarchy, 53200, 55006, 55P03.';
+
+-- functions/drop_policy.sql.j2
+CREATE FUNCTION dp.drop_policy(
+    root regclass,
+    after text,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'root': root, 'after': after, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.drop_policy IS
+'Ends the policy of an age. What it did stays; where no other policy says the same, dp.drift shows it and dp.sync takes it back.
+Locks nothing. Errors: 22023 parameter, 42501 not the owner, 42704 no hierarchy, 55006.';
 
 -- functions/drop_slice.sql.j2
 CREATE FUNCTION dp.drop_slice(
@@ -26121,10 +26988,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -26140,10 +27007,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -26160,10 +27027,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -26195,10 +27062,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -26224,10 +27091,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -26244,10 +27111,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -26268,15 +27135,17 @@ RETURNS TABLE (
     duration interval,
     status text,
     message text,
-    next_run timestamptz
+    next_run timestamptz,
+    last_success timestamptz,
+    is_late boolean
 )
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -26295,6 +27164,8 @@ SELECT
     j.status,
     j.message,
     j.next_run,
+    j.last_success,
+    j.is_late,
     g.logged_success,
     g.logged_failure
 FROM dp._job() AS j
@@ -26353,10 +27224,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -26367,6 +27238,71 @@ FROM dp._last_plan() AS p;
 
 COMMENT ON VIEW dp.last_plan IS 'The operations of the session''s last call of a function or procedure of dialog_partition.';
 GRANT SELECT ON dp.last_plan TO PUBLIC;
+
+-- functions/metric.sql.j2
+CREATE VIEW dp.metric AS
+WITH jobs AS (
+    SELECT
+        each.root,
+        sum((each.status IS NOT DISTINCT FROM 'failed')::integer) FILTER (WHERE each.is_scheduled IS NOT NULL) AS failed_jobs,
+        sum(each.is_late::integer) AS late_jobs
+    FROM dp._job() AS each
+    GROUP BY each.root
+)
+
+SELECT
+    h.root,
+    s.slices,
+    s.slices_ahead,
+    s.covered_seconds,
+    d.detached_slices,
+    l.leaves,
+    l.bytes,
+    l.default_bytes,
+    l.estimated_rows,
+    l.default_estimated_rows,
+    g.failures_last_day,
+    g.last_success_timestamp_seconds,
+    g.last_failure_timestamp_seconds,
+    (dp._lock_holder(h.root) IS NOT NULL)::integer AS is_running,
+    coalesce(j.failed_jobs, CASE WHEN j.root IS NULL THEN 0 END) AS failed_jobs,
+    coalesce(j.late_jobs, CASE WHEN j.root IS NULL THEN 0 END) AS late_jobs
+FROM dp.hierarchy_config AS h
+JOIN pg_class AS c ON c.oid = h.root
+JOIN LATERAL (
+    SELECT
+        count(*) AS slices,
+        count(*) FILTER (WHERE each.lower_local > dp._now(h.time_zone)) AS slices_ahead,
+        extract(EPOCH FROM max(each.upper_local) - dp._now(h.time_zone)) AS covered_seconds
+    FROM dp.slice AS each
+    WHERE each.root = h.root AND each.tbl = h.root AND each.is_attached AND NOT each.is_default
+) AS s ON true
+JOIN LATERAL (
+    SELECT count(*) AS detached_slices FROM dp.slice AS each WHERE each.root = h.root AND NOT each.is_attached
+) AS d ON true
+JOIN LATERAL (
+    SELECT
+        count(*) AS leaves,
+        coalesce(sum(each.bytes), 0) AS bytes,
+        coalesce(sum(each.bytes) FILTER (WHERE each.is_default), 0) AS default_bytes,
+        coalesce(sum(each.estimated_rows), 0) AS estimated_rows,
+        coalesce(sum(each.estimated_rows) FILTER (WHERE each.is_default), 0) AS default_estimated_rows
+    FROM dp.leaf AS each
+    WHERE each.root = h.root
+) AS l ON true
+JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE each.status = 'failed' AND each.at > y.began) AS failures_last_day,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'done')) AS last_success_timestamp_seconds,
+        extract(EPOCH FROM max(each.at) FILTER (WHERE each.status = 'failed')) AS last_failure_timestamp_seconds
+    FROM dp.log_entry AS each
+    CROSS JOIN (SELECT clock_timestamp() - interval '24 hours' AS began) AS y
+    WHERE each.root = h.root
+) AS g ON true
+LEFT JOIN jobs AS j ON j.root = h.root::oid;
+COMMENT ON VIEW dp.metric IS
+'One row of numbers a hierarchy, for collectors: the unit of each is in its name, names stay.';
+GRANT SELECT ON dp.metric TO PUBLIC;
 
 -- functions/plan_conversion.sql.j2
 CREATE FUNCTION dp.plan_conversion(
@@ -26389,10 +27325,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
 $python$;
 
 
@@ -26417,10 +27353,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26442,10 +27378,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -26463,10 +27399,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -26484,10 +27420,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -26508,10 +27444,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26538,10 +27474,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26565,10 +27501,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -26586,10 +27522,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -26608,10 +27544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -26628,10 +27564,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -26648,10 +27584,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -26668,10 +27604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_5ef64417831e'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d1541fa19f26'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26820,10 +27756,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26838,10 +27774,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26863,10 +27799,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26896,10 +27832,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26921,10 +27857,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26943,10 +27879,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26966,10 +27902,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26987,10 +27923,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -27007,10 +27943,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -27027,10 +27963,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -27046,10 +27982,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -27066,10 +28002,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -27085,10 +28021,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -27104,10 +28040,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_5ef64417831e' not in GD:
+if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_5ef64417831e'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d1541fa19f26'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -135,9 +135,12 @@ def advance(start: datetime.datetime, width: Width, times: int = 1) -> datetime.
 
 
 def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
-    """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last."""
+    """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last.
+
+    None is earlier than the calendar's first day.
+    """
     if not width.in_months:
-        return moment - datetime.timedelta(days=width.in_days)
+        return moment - datetime.timedelta(days=min(width.in_days, (moment - FIRST_DAY).days))
     first = advance(align(moment, Width(1, "month")), Width(width.in_months, "month"), -1)
     following = advance(first, Width(1, "month"))
     return min(first + (moment - align(moment, Width(1, "month"))), following - datetime.timedelta(microseconds=1))

@@ -18,6 +18,9 @@ MODULES = {
     "register_child": "children",
     "register_reference": "children",
     "configure": "configure",
+    "add_policy": "ageing",
+    "drop_policy": "ageing",
+    "ageing": "ageing",
     "forget": "declare",
     "adopt": "adopt",
     "create_slices": "slices",
@@ -77,6 +80,7 @@ MODULES = {
     "unconvert": "unconvert",
 }
 READING = (
+    "ageing",
     "check",
     "clustering",
     "prewarm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -120,6 +121,56 @@ def test_more_than_the_cache_holds_is_refused(owner: Connection) -> None:
     for budget in (1 << 50, -1):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
             call(owner, "SELECT dp.prewarm", "event", budget)
+
+
+@pytest.fixture
+def cold(db: Database, owner: Connection) -> Iterator[Database]:
+    """A copy of the database, of which nothing is in the cache yet, with a reference besides."""
+    owner.execute("CREATE TABLE kind (id int PRIMARY KEY, name text)")
+    owner.execute("INSERT INTO kind SELECT n, repeat('k', 200) FROM generate_series(1, 500) AS n")
+    call(owner, "SELECT dp.register_reference", "kind", root="event")
+    call(owner, "SELECT dp.create_global_index", "event", ["id"])
+    db.close()
+    copy = Database(db.server, f"{db.name}_cold")
+    with db.server.connect() as admin:
+        admin.execute(f"CREATE DATABASE {copy.name} TEMPLATE {db.name} OWNER owner STRATEGY file_copy")  # type: ignore[call-overload]
+    try:
+        yield copy
+    finally:
+        copy.drop()
+
+
+# Of the main forks: others are of no relation's size, and a page of a free space map is read where rows are written.
+CACHED = """
+    SELECT count(*) * 8192 FROM pg_buffercache AS b JOIN pg_class AS c ON b.relfilenode = pg_relation_filenode(c.oid)
+    WHERE b.reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relforknumber = 0
+      AND c.relnamespace = 'public'::regnamespace
+      AND c.oid NOT IN (SELECT template FROM dp.managed_table WHERE role <> 'reference')
+"""
+
+
+@pytest.mark.usefixtures("monitored")
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.8, 1.0])
+def test_no_more_than_the_budget_is_in_the_cache(cold: Database, share: float) -> None:
+    owner = cold.connect()
+    size = sum(row[3] for row in call(owner, "SELECT dp.residency", "event"))
+    critical = "SELECT coalesce(sum(bytes), 0) FROM dp.prewarm('event', 0) WHERE kind ~ 'index'"
+    row = owner.execute(critical).fetchone()
+    assert row is not None
+    budget = int(share * size) if share < 1 else int(max(size, 2 * row[0]))
+    assert owner.execute(CACHED).fetchone() == (0,), "looking reads nothing"
+    rows = call(owner, "SELECT dp.prewarm", "event", budget)
+    warmed = [row for row in rows if row[5] == "warmed"]
+    cached = owner.execute(CACHED).fetchone()
+    assert cached == (sum(row[2] for row in warmed),)
+    assert cached[0] <= budget
+    assert all(row[3] == 0 and row[4] == row[2] for row in warmed)
+    assert all(row[4] == 0 for row in rows if row[5] == "left out"), "as a whole or not at all"
+    if share == 1:
+        assert len(warmed) == len(rows)
+        kinds = [row[1] for row in rows]
+        assert kinds == sorted(kinds, key=["global index", "index", "heap", "reference"].index)
+        assert [row[0] for row in rows if row[1] == "reference"] == ['"public"."kind"', '"public"."kind_pkey"']
 
 
 # Reads when nobody holds the advisory lock 7.

@@ -264,6 +264,22 @@ CASES = {
         " retention_grace => '1 year', retention_schema => 'public'); SET dp.now = '2025-04-10 00:00+00';",
         "CALL dp.run_maintenance('event'{dry})",
     ),
+    "add_policy": (
+        FILLED,
+        "SELECT {columns} FROM dp.add_policy('event', '1 year', true, 'pg_default', '{\"fillfactor\": 90}'{dry})",
+    ),
+    "drop_policy": (
+        FILLED + "SELECT dp.add_policy('event', '1 year', true); SELECT dp.add_policy('event', '2 years', true);",
+        "SELECT {columns} FROM dp.drop_policy('event', '1 year'{dry})",
+    ),
+    "run_maintenance, with a policy": (
+        # VACUUM leaves pages out whose commit is not on disk yet
+        FILLED
+        + "SET synchronous_commit = on;"
+        + ROWS_2025
+        + "SELECT dp.add_policy('event', '1 week', true, NULL, '{\"fillfactor\": 90}');",
+        "CALL dp.run_maintenance('event'{connection}{dry})",
+    ),
     "run_maintenance, with an export": (
         FILLED + "CREATE TABLE exported (slice text);"
         " CREATE FUNCTION keep(regclass) RETURNS void LANGUAGE sql AS 'INSERT INTO public.exported VALUES ($1)';"

@@ -56,6 +56,8 @@ QUERIES = {
     "writable views": "SELECT v::text FROM dp.writable_view_config v",
     "pending": "SELECT p::text FROM dp.pending_foreign_key p",
     "detached": "SELECT slice, root, tbl, lower_bound, upper_bound FROM dp.detached_slice",
+    "policies by age": "SELECT p::text FROM dp.policy_config p",
+    "frozen": "SELECT leaf, root FROM dp.frozen_leaf",
     "sequences": "SELECT schemaname, sequencename, sequenceowner, data_type, start_value, last_value FROM pg_sequences"
     " WHERE schemaname <> 'dp'",
 }

@@ -50,7 +50,7 @@ class Database:
         if name is None:
             prepare(self, *given)
             name = f"prepared_{len(self.server.prepared) + 1}"
-            self._close()
+            self.close()
             with self.server.connect() as admin:
                 admin.execute(f"CREATE DATABASE {name} TEMPLATE {self.name} OWNER owner STRATEGY file_copy")
             self.server.prepared[key] = name
@@ -59,13 +59,14 @@ class Database:
         with self.server.connect() as admin:
             admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {name} OWNER owner STRATEGY file_copy")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close every connection."""
         while self.connections:
             self.connections.pop().close()
 
     def drop(self) -> None:
         """Close every connection and drop it."""
-        self._close()
+        self.close()
         with self.server.connect() as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 

@@ -22,7 +22,7 @@ def hierarchy(leaves: int) -> Hierarchy:
 
 def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -> plan_finding.Facts:
     return plan_finding.Facts(
-        expected=plan_finding.Expected((), (), (), None, drain_locks, None),
+        expected=plan_finding.Expected((), (), (), None, drain_locks, None, {}, (), 0),
         current_point=None,
         rows_in_default=(),
         invalid_indexes=(),

@@ -53,7 +53,7 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
             "parameters", parameters, "It is a JSON object: names with values, null to reset.",
             """For example '{"fillfactor": 90, "toast.autovacuum_enabled": null}'.""",
         )  # fmt: skip
-    given = {name: _text(value) for name, value in wanted.items() if value is not None}
+    given = {name: storage_text(value) for name, value in wanted.items() if value is not None}
     reset = [name for name, value in wanted.items() if value is None]
     change = Alteration("set_storage", tbl, dry_run)
     managed = change.target.table
@@ -63,7 +63,8 @@ def set_storage(tbl: int, parameters: str, dry_run: bool) -> list[PlanRow]:
     return change.run(plan.set_storage(change.target, given, reset))
 
 
-def _text(value: object) -> str:
+def storage_text(value: object) -> str:
+    """The value of a storage parameter in JSON as it stands in SQL."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

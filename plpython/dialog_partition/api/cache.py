@@ -53,7 +53,7 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
     buffercache = catalog.facility("pg_buffercache")
     found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    verdicts = [catalog.warm(each, tool) if fits else plan.LEFT_OUT for each, fits in found]
+    verdicts = catalog.warm([each for each, fits in found if fits], tool)
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -62,9 +62,9 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            verdict,
+            verdicts[each.oid] if fits else plan.LEFT_OUT,
         )
-        for (each, _), verdict in zip(found, verdicts)
+        for each, fits in found
     ]
 
 

@@ -16,7 +16,7 @@ from ..plan import detached as plan_detached
 from ..plan import finding as plan_finding
 from ..plan import findings as plan
 from ..plan.finding import Expected
-from . import calls, creation, window
+from . import ageing, calls, creation, schedule, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def expected(hierarchy: Hierarchy, point: int | None) -> Expected:
         kept,
         drain_locks(hierarchy, kept),
         window.beyond_gap(hierarchy),
+        ageing.aged(hierarchy),
+        schedule.states(hierarchy.root.oid, hierarchy.root.owner),
+        ageing.late(hierarchy),
     )
 
 

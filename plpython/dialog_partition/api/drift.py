@@ -13,7 +13,7 @@ from ..model import Hierarchy
 from ..operation import Operation, Step, merged
 from ..plan import declare as plan_declare
 from ..plan import drift as plan
-from . import calls, following, requirements
+from . import ageing, calls, following, requirements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
             each.actual,
             each.statement,
         )
-        for facts in catalog_drift.read(hierarchy)
+        for facts in catalog_drift.read(hierarchy, ageing.aged(hierarchy))
         for each in plan.differences(facts)
     ]
 
@@ -60,8 +60,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
+    stages = ageing.aged(hierarchy)
     for table in hierarchy.tables:
-        facts = catalog_drift.read_table(_with_template(table, call))
+        facts = catalog_drift.read_table(_with_template(table, call), stages)
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     named = following.operations(hierarchy)

@@ -8,7 +8,7 @@ from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
-from . import calls, retention, upkeep, window
+from . import ageing, calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
+    due = upkeep.analyze_due(hierarchies) | ageing.due(hierarchies)
+    due |= set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
     for hierarchy in hierarchies:
         maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
     if failures:

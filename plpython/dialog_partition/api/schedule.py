@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
+MISSED_RUNS = 3  # without success: a job is late from then on
+SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
 
 
 def schedule(
@@ -113,6 +115,8 @@ class JobRow(NamedTuple):
     status: str | None
     message: str | None
     next_run: str | None
+    last_success: str | None
+    is_late: bool | None
 
 
 def job() -> list[JobRow]:
@@ -138,16 +142,17 @@ def _jobs_of(root: int, owner: str) -> list[JobRow]:
         if database.is_cancel(error):
             raise
         may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why) for each in recorded]
+    made = catalog.made_at(root)
+    return [_row(root, each, found.get(each.name), may_see, why, made[each.kind]) for each in recorded]
 
 
-def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None) -> JobRow:
+def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
     if job is None:
         is_scheduled = False if may_see else None
         status = None if may_see else UNKNOWN
-        return JobRow(
-            root, each.kind, each.name, each.schedule, None, is_scheduled, None, None, None, status, why, None
-        )
+        is_late = True if may_see else None  # what pg_cron has no more never comes
+        recorded = (root, each.kind, each.name, each.schedule, None, is_scheduled)
+        return JobRow(*recorded, None, None, None, status, why, None, None, is_late)
     return JobRow(
         root,
         each.kind,
@@ -161,18 +166,63 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
         job.status,
         job.message,
         _next_run(job.schedule) if job.is_active else None,
+        job.succeeded,
+        _is_late(job.schedule, job.succeeded, made),
     )
 
 
-def _next_run(text: str) -> str | None:
-    """When pg_cron runs a job next; somebody may have given it a schedule that only pg_cron understands."""
+def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+    """The jobs of a hierarchy that the caller may see."""
+    if not catalog.recorded(root):
+        return ()
+    return tuple(
+        plan.JobState(
+            each.kind,
+            each.name,
+            each.schedule,
+            each.is_scheduled,
+            each.status,
+            each.message,
+            each.last_success,
+            bool(each.is_late),
+        )
+        for each in _jobs_of(root, owner)
+        if each.is_scheduled is not None
+    )
+
+
+def _parsed(text: str) -> cron.Schedule | None:
+    """A schedule; somebody may have given the job one that only pg_cron understands."""
     try:
-        parsed = cron.parse(text, "schedule")
+        return cron.parse(text, "schedule")
     except errors.InvalidParameter:
         return None
-    zone = catalog.time_zone()
-    now = database.query("SELECT (clock_timestamp() AT TIME ZONE $1)::text AS now", ("text",), (zone,))[0]["now"]
-    following = cron.next_run(parsed, datetime.datetime.fromisoformat(now.partition(".")[0]))
+
+
+def _moment(at: str | None, zone: str) -> datetime.datetime:
+    """A moment, or now, in the time zone of pg_cron."""
+    query = "SELECT (coalesce($1::timestamptz, clock_timestamp()) AT TIME ZONE $2)::timestamp(0)::text AS at"
+    return datetime.datetime.fromisoformat(database.query(query, ("text", "text"), (at, zone))[0]["at"])
+
+
+def _is_late(text: str, succeeded: str | None, made: str) -> bool:
+    """Whether a job has missed some runs since it last succeeded, or was made; those at each start are never late."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    if parsed is None or parsed.at_reboot:
+        return False
+    since = _moment(made, zone)
+    if succeeded is not None:
+        since = max(since, _moment(succeeded, zone))
+    following: datetime.datetime | None = since
+    for _ in range(MISSED_RUNS):
+        following = cron.next_run(parsed, following) if following is not None else None
+    return following is not None and max(following, since + SHORTEST_DELAY) < _moment(None, zone)
+
+
+def _next_run(text: str) -> str | None:
+    """When pg_cron runs a job next."""
+    parsed, zone = _parsed(text), catalog.time_zone()
+    following = cron.next_run(parsed, _moment(None, zone)) if parsed is not None else None
     if following is None:
         return None
     query = "SELECT ($1::timestamp AT TIME ZONE $2)::text AS at"

@@ -11,7 +11,7 @@ from ..catalog import server as catalog_server
 from ..catalog import slices as catalog_slices
 from ..model import Hierarchy
 from ..plan import lifecycle
-from . import calls, concurrent_detach, creation, default_slice, retention, window
+from . import ageing, calls, concurrent_detach, creation, default_slice, retention, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
         upkeep.retire,
         upkeep.drop_retired,
         upkeep.analyze,
+        upkeep.age,
     ):
         upkeep.attempt(part)
     upkeep.end_log()
@@ -59,6 +60,7 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
+        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -160,6 +162,16 @@ class Upkeep:
                     calls.run_in_procedure([step], self.call)
                 elif self.call.mode != execute.DRY_RUN:
                     _log_skipped(table, step.locks, self.call)
+
+    def age(self) -> None:
+        """Freeze, move and store otherwise what is old enough; last, for it may take long."""
+
+        def attempt(part: Callable[[], None], about: str) -> bool:
+            failures = len(self.failures)
+            is_no_lock = self.attempt(part, about)
+            return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
+
+        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""

@@ -12,6 +12,10 @@ from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, Slice
 from ..plan import coverage, lifecycle
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def maintained(hierarchy: Hierarchy) -> tuple[object, object]:
     """From the configured start, or the oldest slice, to the end of what premake asks for."""
@@ -120,13 +124,19 @@ def local_now(hierarchy: Hierarchy) -> datetime.datetime:
 def cutoff(hierarchy: Hierarchy) -> int | None:
     """Slices that end at or before this point are to be retired, and are not made again."""
     retention = hierarchy.policy.retention
-    if retention is None:
-        return None
+    return behind(hierarchy, [retention], local_now)[0] if retention is not None else None
+
+
+def behind(
+    hierarchy: Hierarchy, widths: list[Width], clock: Callable[[Hierarchy], datetime.datetime]
+) -> list[int | None]:
+    """For each width the point that lies so far behind the clock: slices that end there or before are as old."""
     if keys.is_integer(hierarchy.range_type):
         highest = highest_point(hierarchy, is_without_gaps=True)  # one row beyond a gap must not retire all the others
-        return highest - retention.number if highest is not None else None
-    moment = calendars.subtract(local_now(hierarchy), retention)
-    return catalog_slices.calendar_edges(hierarchy, [moment])[0].point
+        return [highest - width.number if highest is not None else None for width in widths]
+    now = clock(hierarchy)
+    moments = [calendars.subtract(now, width) for width in widths]
+    return [edge.point for edge in catalog_slices.calendar_edges(hierarchy, moments)]
 
 
 def expired(hierarchy: Hierarchy) -> list[Slice]:

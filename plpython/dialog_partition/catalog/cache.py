@@ -78,9 +78,9 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
                 name = Identifier(row["schema"], row["name"]).text
                 found.append(Candidate(row["oid"], table.identifier.text, name, GLOBAL_INDEX, row["size"], 0))
     for table in hierarchy.references:
-        name = table.identifier.text
-        size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
-        found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
+        for row in database.query(_SIDE_RELATIONS, ("oid",), (table.oid,)):
+            name = Identifier(row["schema"], row["name"]).text
+            found.append(Candidate(row["oid"], table.identifier.text, name, REFERENCE, row["size"], 0))
     return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
@@ -103,16 +103,29 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
         "nullif(c.reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"
         " WHERE c.oid = ANY ({}::oid[])",
         Identifier(buffercache.schema, "pg_buffercache"),
-        Literal("{" + ",".join(str(each.oid) for each in found) + "}"),
+        Literal(_array(found)),
     )
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> str:
-    """Read a relation into the cache, and what became of it; its lock is let go at once."""
-    query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
+def warm(found: list[Candidate], prewarm: Facility) -> dict[int, str]:
+    """Read relations into the cache, one after the other in their order, and what became of each.
+
+    One query for all: a query for each would cost more than reading a small relation does. pg_prewarm lets each one's
+    lock go at once. Where one is locked or gone, each is read by itself after all; what is in the cache is soon read.
+    """
     try:
-        database.rolled_back(lambda: database.query_once(query.text))
+        _read(found, prewarm)
+    except database.ServerError as error:
+        if database.is_cancel(error):
+            raise
+        return {each.oid: _warm_one(each, prewarm) for each in found}
+    return {each.oid: WARMED for each in found}
+
+
+def _warm_one(each: Candidate, prewarm: Facility) -> str:
+    try:
+        _read([each], prewarm)
         return WARMED
     except database.ServerError as error:
         if database.is_lock_timeout(error):
@@ -120,6 +133,19 @@ def warm(each: Candidate, prewarm: Facility) -> str:
         if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
             raise
         return GONE
+
+
+def _read(found: list[Candidate], prewarm: Facility) -> None:
+    query = compose(
+        "SELECT sum({}(oid::regclass)) FROM unnest({}::oid[]) AS r (oid)",
+        Identifier(prewarm.schema, "pg_prewarm"),
+        Literal(_array(found)),
+    )
+    database.rolled_back(lambda: database.query_once(query.text))
+
+
+def _array(found: list[Candidate]) -> str:
+    return "{" + ",".join(str(each.oid) for each in found) + "}"
 
 
 def buffers() -> int:

@@ -40,13 +40,16 @@ _ALLOWED = SQL(
 
 _JOBS = SQL(
     "SELECT j.jobname::text AS name, j.schedule, j.command, j.active, d.status, d.return_message AS message,"
-    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration"
+    " d.start_time::text AS started, (d.end_time - d.start_time)::text AS duration,"
+    " (SELECT r.end_time FROM cron.job_run_details r WHERE r.jobid = j.jobid AND r.status = 'succeeded'"
+    " ORDER BY r.runid DESC LIMIT 1)::text AS succeeded"
     " FROM cron.job j LEFT JOIN LATERAL (SELECT r.* FROM cron.job_run_details r WHERE r.jobid = j.jobid"
     " ORDER BY r.runid DESC LIMIT 1) AS d ON true"
     " WHERE j.database = {database} AND j.username = {owner} AND j.jobname::text = ANY ({names}::text[])"
 )
 _JOB_COLUMNS = (
-    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text"
+    "name text, schedule text, command text, active boolean, status text, message text, started text, duration text,"
+    " succeeded text"
 )
 
 
@@ -74,6 +77,7 @@ class FoundJob(NamedTuple):
     message: str | None
     started: str | None
     duration: str | None
+    succeeded: str | None  # when a run last ended well
 
 
 def find(owner: str, connection: str | None) -> Cron:
@@ -197,6 +201,7 @@ def jobs(cron: Cron, names: list[str]) -> dict[str, FoundJob]:
             row["message"],
             row["started"],
             row["duration"],
+            row["succeeded"],
         )
         for row in rows
     }
@@ -252,6 +257,12 @@ def recorded(root: int) -> list[Recorded]:
     return [
         Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
     ]
+
+
+def made_at(root: int) -> dict[str, str]:
+    """When the jobs of a hierarchy became what they are, by kind."""
+    rows = database.query("SELECT kind, made_at::text AS at FROM dp.job_config WHERE root = $1", ("oid",), (root,))
+    return {row["kind"]: row["at"] for row in rows}
 
 
 def has_second_session(owner: str, connection: str | None) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy, Table
-from ..plan.difference import Column, Facts, MissingIndex, Partition, Trigger
+from ..plan.ageing import Stage
+from ..plan.difference import Column, Facts, IndexPlace, MissingIndex, Partition, Trigger
 from ..plan.structure import ENABLED_WORDS
+from ..sql import Identifier
 from . import properties as catalog_properties
 
 # A slice goes with its leaves: what is done to it reaches them, too.
 _PARTITIONS = """
-    SELECT tree.relid::oid AS oid, tree.isleaf AND c.relkind <> 'p' AS is_leaf,
+    SELECT tree.relid::oid AS oid, tree.parentrelid::oid AS parent, tree.isleaf AND c.relkind <> 'p' AS is_leaf,
            (SELECT count(*) FROM pg_partition_tree(tree.relid)) AS relations
     FROM pg_partition_tree($1) AS tree JOIN pg_class c ON c.oid = tree.relid
     WHERE tree.level > 0 ORDER BY tree.level, c.relname
@@ -84,6 +86,29 @@ _MISSING_INDEXES = """
     ORDER BY x.relname, part.inhrelid
 """
 
+# Of indexes that are part of a partitioned one those that are elsewhere; and all that are a leaf's own.
+_INDEX_PLACES = """
+    SELECT i.indrelid AS relation, n.nspname AS schema, x.relname AS name,
+           coalesce(s.spcname, own.spcname) AS tablespace,
+           CASE WHEN x.relispartition THEN coalesce(p.spcname, own.spcname) END AS expected
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i'
+    JOIN pg_namespace n ON n.oid = x.relnamespace
+    JOIN pg_database d ON d.datname = current_database()
+    JOIN pg_tablespace own ON own.oid = d.dattablespace
+    LEFT JOIN pg_tablespace s ON s.oid = x.reltablespace
+    LEFT JOIN pg_inherits part ON part.inhrelid = x.oid
+    LEFT JOIN pg_class parent ON parent.oid = part.inhparent
+    LEFT JOIN pg_tablespace p ON p.oid = parent.reltablespace
+    WHERE i.indrelid = ANY ($1) AND (NOT x.relispartition OR x.reltablespace <> parent.reltablespace)
+    ORDER BY x.relname
+"""
+
+_OWN_TABLESPACE = """
+    SELECT s.spcname AS name FROM pg_database d JOIN pg_tablespace s ON s.oid = d.dattablespace
+    WHERE d.datname = current_database()
+"""
+
 _TRIGGERS = """
     SELECT own.tgrelid AS relation, own.tgname AS name, parent.tgenabled AS expected, own.tgenabled AS actual
     FROM pg_trigger own JOIN pg_trigger parent ON parent.oid = own.tgparentid
@@ -92,24 +117,32 @@ _TRIGGERS = """
 """
 
 
-def read(hierarchy: Hierarchy) -> list[Facts]:
-    """What is compared, of every table of a hierarchy."""
-    return [read_table(table) for table in hierarchy.tables]
+def read(hierarchy: Hierarchy, stages: dict[int, Stage]) -> list[Facts]:
+    """What is compared, of every table of a hierarchy; ``stages``: what policies ask for, by slice."""
+    return [read_table(table, stages) for table in hierarchy.tables]
 
 
-def read_table(table: Table) -> Facts:
+def read_table(table: Table, stages: dict[int, Stage] | None = None) -> Facts:
     """What is compared of one table."""
+    reached = stages or {}
     rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
     oids = [row["oid"] for row in rows]
     states = catalog_properties.states(oids)
     partitions = tuple(
-        Partition(row["oid"], row["is_leaf"], row["relations"] * table.relations_per_leaf, states[row["oid"]])
+        Partition(
+            row["oid"],
+            row["is_leaf"],
+            row["relations"] * table.relations_per_leaf,
+            states[row["oid"]],
+            reached.get(row["oid"]) or reached.get(row["parent"]),
+        )
         for row in rows
     )
     columns = database.query(_COLUMNS, ("oid", "oid[]"), (table.oid, oids))
     if table.template_oid is not None:
         columns += database.query(_TEMPLATE_COLUMNS, ("oid", "oid"), (table.oid, table.template_oid))
     tree = [table.oid, *oids]
+    leaves = [row["oid"] for row in rows if row["is_leaf"]]
     return Facts(
         table,
         catalog_properties.read(table.oid, table.template_oid),
@@ -120,6 +153,11 @@ def read_table(table: Table) -> Facts:
             Trigger(row["relation"], row["name"], ENABLED_WORDS[row["expected"]], ENABLED_WORDS[row["actual"]])
             for row in database.query(_TRIGGERS, ("oid[]",), (oids,))
         ),
+        tuple(
+            IndexPlace(row["relation"], Identifier(row["schema"], row["name"]), row["tablespace"], row["expected"])
+            for row in database.query(_INDEX_PLACES, ("oid[]",), (leaves,))
+        ),
+        str(database.query(_OWN_TABLESPACE)[0]["name"]),
     )
 
 

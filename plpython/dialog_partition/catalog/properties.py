@@ -170,7 +170,7 @@ def states(relations: list[int]) -> dict[int, State]:
             row["owner"],
             tuple(row["owner_lacks"]),
             row["is_unlogged"],
-            _options(row["options"], "") + _options(row["toast_options"], "toast."),
+            storage_options(row["options"], "") + storage_options(row["toast_options"], "toast."),
             row["replica_identity"],
             next(filter(None, identities), None),
             next(filter(None, orders), None),
@@ -206,7 +206,8 @@ def _policy(row: database.Row) -> RowPolicy:
     return RowPolicy(row["name"], row["permissive"], row["command"], tuple(row["roles"]), row["using"], row["check"])
 
 
-def _options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
+def storage_options(options: list[str] | None, prefix: str) -> tuple[tuple[str, str], ...]:
+    """Storage parameters as pg_class has them, by name; ``prefix``: of those of the TOAST table."""
     found = []
     for option in options or ():
         name, _, value = option.partition("=")

@@ -10,7 +10,7 @@ from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDA
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
 from . import trees
 from .index_statement import create_index_statement
-from .properties import option_name, storage_clause
+from .properties import EXCLUSIVE_PARAMETERS, option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 NEW_FILES = 7
 # At most, of the table and each partition: the constraint, its index or its triggers, the relation.
 LOCKS_OF_CONSTRAINT = 4
-# Storage parameters that are set under ACCESS EXCLUSIVE; with all others reading and writing goes on.
-EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})
 
 
 class Follower(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..model import Table
 from ..sql import SQL, Identifier
+from .ageing import Stage
 from .properties import Properties, State
 
 TYPE_CHECKING = False
@@ -25,6 +26,16 @@ class Partition(NamedTuple):
     is_leaf: bool
     locks: int  # entries of the lock table that a statement takes which reaches all of it
     state: State
+    stage: Stage | None = None  # of a leaf that is old enough for one: what maintenance sees to
+
+
+class IndexPlace(NamedTuple):
+    """An index of a leaf, and the tablespace that it should be in."""
+
+    relation: int
+    identifier: Identifier
+    tablespace: str  # by name, the database's own, too
+    expected: str | None  # None: it is the leaf's own, and goes with it
 
 
 class Column(NamedTuple):
@@ -73,6 +84,8 @@ class Facts(NamedTuple):
     columns: tuple[Column, ...]  # also of the template
     missing_indexes: tuple[MissingIndex, ...]
     triggers: tuple[Trigger, ...]
+    index_places: tuple[IndexPlace, ...] = ()  # those in another tablespace than their parents, and leaves' own
+    own_tablespace: str = ""  # the database's
 
 
 class Difference(NamedTuple):

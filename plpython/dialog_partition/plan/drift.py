@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import naming
 from ..operation import ACCESS_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, Literal, compose
-from . import drift_access, drift_storage
+from . import ageing, drift_access, drift_storage
 from .difference import HAND, REWRITE, SYNC, TEMPLATE, Difference, Facts, MissingIndex, Partition
 from .index_statement import create_index_statement
 from .properties import State
@@ -23,7 +23,8 @@ def differences(facts: Facts) -> list[Difference]:
         found += _triggers(partition, facts)
         found += _indexes(partition, facts)
         if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
-            found += drift_storage.differences(partition, facts.wanted)
+            wanted = ageing.besides(facts.wanted, partition.state, partition.stage)
+            found += drift_storage.differences(partition, wanted, facts)
     return found
 
 

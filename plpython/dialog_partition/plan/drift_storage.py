@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
-from .difference import REWRITE, Difference, Partition, unequal
+from .difference import REWRITE, Difference, Facts, IndexPlace, Partition, unequal
 from .properties import (
     Properties,
     State,
@@ -18,12 +18,13 @@ from .properties import (
 IDENTITY_WORDS = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
-def differences(partition: Partition, wanted: Properties) -> list[Difference]:
+def differences(partition: Partition, wanted: Properties, facts: Facts) -> list[Difference]:
     """Storage parameters, column statistics, statistics objects, placement, replica identity, order."""
     return [
         *_storage(partition, wanted),
         *_column_options(partition.state, wanted),
         *_statistics(partition.state, wanted),
+        *_tablespace(partition, wanted, facts),
         *_placement(partition.state, wanted),
         *_replica_identity(partition.state, wanted),
         *(_cluster_mark(partition.state, wanted) if partition.is_leaf else ()),
@@ -100,18 +101,40 @@ def _target_told(each: StatisticsObject) -> str:
     return f"{each.definition}, target {'default' if each.target is None else each.target}"
 
 
-def _placement(state: State, wanted: Properties) -> list[Difference]:
-    """Where the rows are and how; every one of these writes all rows anew."""
+def _tablespace(partition: Partition, wanted: Properties, facts: Facts) -> list[Difference]:
+    """Where rows and indexes are; the leaf's own indexes go with it, those of the table are where their parents are."""
+    state = partition.state
     relation = state.identifier
+    there = wanted.tablespace or facts.own_tablespace  # which has no name among the properties
+    places = [each for each in facts.index_places if each.relation == partition.oid]
     found = []
     if state.tablespace != wanted.tablespace:
-        # the database's own tablespace has no name here
+        here = state.tablespace or facts.own_tablespace
+        own = [each for each in places if each.expected is None and each.tablespace == here]
         statements = (
-            (compose("ALTER TABLE {} SET TABLESPACE {}", relation, Identifier(wanted.tablespace)),)
-            if wanted.tablespace is not None
-            else ()
+            compose("ALTER TABLE {} SET TABLESPACE {}", relation, Identifier(there)),
+            *(_move_index(each, there) for each in own),
         )
         found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
+    if partition.stage is not None and partition.stage.tablespace is not None:
+        return found
+    for each in places:
+        if each.expected is not None:
+            told = (each.expected, each.tablespace)
+            statement = _move_index(each, each.expected)
+            name = each.identifier.name
+            found.append(Difference(relation, "index tablespace", name, *told, (statement,), REWRITE))
+    return found
+
+
+def _move_index(each: IndexPlace, tablespace: str) -> SQL:
+    return compose("ALTER INDEX {} SET TABLESPACE {}", each.identifier, Identifier(tablespace))
+
+
+def _placement(state: State, wanted: Properties) -> list[Difference]:
+    """How the rows are stored; every one of these writes all rows anew."""
+    relation = state.identifier
+    found = []
     if wanted.access_method is not None and state.access_method != wanted.access_method:
         change = compose("ALTER TABLE {} SET ACCESS METHOD {}", relation, Identifier(wanted.access_method))
         found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..sql import SQL, Identifier, Literal, compose
-from . import findings_foundation, findings_global, findings_names, findings_server, findings_views
+from . import findings_foundation, findings_global, findings_jobs, findings_names, findings_server, findings_views
 from . import foreign_keys as plan_keys
 from .detached import attach_call
 from .difference import OWNER, SYNC, TEMPLATE
@@ -23,12 +23,14 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
         *_keys(hierarchy, facts),
         *_objects(hierarchy, facts),
         *_drift(hierarchy, facts),
+        *_policies(hierarchy, facts),
         *_statistics(hierarchy, facts),
         *findings_foundation.findings(hierarchy, facts),
         *findings_global.findings(hierarchy, facts),
         *findings_views.findings(facts),
         *findings_names.findings(hierarchy, facts),
         *findings_server.findings(hierarchy, facts),
+        *findings_jobs.findings(hierarchy, facts),
         *_history(hierarchy, facts),
     ]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
@@ -252,6 +254,14 @@ def _drift(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
             statement = _synchronise(hierarchy) if can_be_mended else None
             found.append(Finding(WARNING, "drift", table.identifier.text, text, statement))
     return found
+
+
+def _policies(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    leaves = facts.expected.late_leaves
+    if not leaves:
+        return []
+    text = f"{leaves} leaves lack what a policy asks for at their age, for more than a day: see dp.ageing and dp.log."
+    return [Finding(WARNING, "policy not applied", hierarchy.root.identifier.text, text, _maintain(hierarchy))]
 
 
 def _statistics(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:

@@ -15,6 +15,7 @@ from .index_statement import create_index_statement
 from .row_policy import RowPolicy, policy_statement, requalified
 
 CLUSTER_ON = "CLUSTER ON"
+EXCLUSIVE_PARAMETERS = frozenset({"user_catalog_table"})  # to set them locks out readers, too
 
 
 class Grant(NamedTuple):

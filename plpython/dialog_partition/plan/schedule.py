@@ -34,6 +34,19 @@ class Recorded(NamedTuple):
     connection: str | None
 
 
+class JobState(NamedTuple):
+    """How a job fares, for dp.check."""
+
+    kind: str
+    name: str
+    schedule: str
+    is_scheduled: bool
+    status: str | None
+    message: str | None
+    last_success: str | None
+    is_late: bool
+
+
 class Elsewhere(NamedTuple):
     """How a statement reaches pg_cron in another database: by extension dblink."""
 
@@ -168,7 +181,7 @@ def _record(root: Identifier, record: Recorded) -> SQL:
         "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
         " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection",
+        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),

@@ -1,0 +1,27 @@
+"""What is wrong with the jobs of a hierarchy in pg_cron."""
+
+from __future__ import annotations
+
+from ..model import Hierarchy
+from . import schedule
+from .finding import WARNING, Facts, Finding
+
+FAILED = "failed"
+
+
+def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
+    """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
+    found = []
+    again = schedule.again(hierarchy.root.identifier, facts.jobs).text
+    for job in facts.expected.jobs:
+        if not job.is_scheduled:
+            text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
+            found.append(Finding(WARNING, "missing job", job.name, text, again))
+        elif job.status == FAILED:
+            text = f"Its last run failed: {(job.message or 'pg_cron does not say why').strip()}"
+            found.append(Finding(WARNING, "failed job", job.name, text, None))
+        if job.is_scheduled and job.is_late:
+            since = f"since {job.last_success}" if job.last_success is not None else "yet"
+            text = f"It has not succeeded {since}, for three runs by its schedule {job.schedule}: see dp.job."
+            found.append(Finding(WARNING, "late job", job.name, text, None))
+    return found
