@@ -924,7 +924,7 @@ def run_in_procedure(steps: list[Step], call: Context) -> None:
 def lock_hierarchy(call: Context, for_session: bool) -> None:
     """One at a time on one hierarchy; others may work on other hierarchies."""
     if not for_session:
-        _check_isolation(call)
+        check_isolation(call)
     holder = catalog_server.try_lock(call.root, for_session)
     if holder is not None:
         raise errors.ObjectInUse(
@@ -936,7 +936,7 @@ def lock_hierarchy(call: Context, for_session: bool) -> None:
         _open.append(call)
 
 
-def _check_isolation(call: Context) -> None:
+def check_isolation(call: Context) -> None:
     """What a function decides by must not be older than the locks it takes: a table that has rows looked empty."""
     isolation = database.setting("transaction_isolation")
     if isolation not in ("read committed", "read uncommitted"):
@@ -2205,7 +2205,7 @@ from ..plan import conversion_figures, conversion_findings, conversion_layout
 from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
-from . import policy
+from . import conversion_names, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2229,19 +2229,21 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
     settings = _settings(members[0], options)
     dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    outside = catalog.outside_keys(members)
     conversion = Conversion(
         tuple(members),
         settings,
         {},
         (),
         tuple(catalog.references(members)),
-        tuple(catalog.outside_keys(members)),
+        tuple(outside),
         tuple(dependents),
-        tuple(blocked),
+        (*blocked, *catalog.of_others(outside)),
         (),
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["replace_values"],
     )
     figures = {
         member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
@@ -2249,6 +2251,7 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     conversion = _laid_out(conversion._replace(figures=figures), options)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
+    conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
     budget = catalog_server.server().lock_budget
     return conversion, conversion_findings.findings(conversion, left, budget)
 
@@ -2334,6 +2337,8 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     """The keys of rows without a parent: those of the oldest slice, and no owner."""
     settings = conversion.settings
+    if not conversion.figures[conversion.root.oid].rows:
+        return ()
     column = Identifier(settings.range_column.name)
     lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
         "value"
@@ -2350,6 +2355,59 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
             value = catalog.count(query.text)["value"]
         found.append(compose("{}::{}", Literal(value), SQL(hash_column.type)))
     return tuple(found)
+''','api.conversion_names': r'''"""The names that a conversion needs in the schemas of the tables, and which of them something else has."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..catalog import conversion as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..plan import conversion_form
+from ..plan.conversion import Conversion, Member, Taken
+from ..plan.conversion_steps import global_indexes, side_name
+from ..sql import Identifier
+from . import slices, window
+
+
+def taken(conversion: Conversion) -> list[Taken]:
+    """Which names are taken; told before anything begins, since the tables would be exchanged already."""
+    suffixes = _suffixes(conversion)
+    found = []
+    for member in conversion.members:
+        schema = member.structure.schema
+        wanted = _wanted(conversion, member, suffixes)
+        for name in sorted(catalog_server.existing_relations(schema, list(wanted))):
+            found.append(Taken(member.oid, Identifier(schema, name), wanted[name]))
+        function = naming.derived_name(member.structure.name, "set_slice_key")
+        if member.is_root and conversion.settings.slice_key and catalog.has_function(schema, function):
+            found.append(Taken(member.oid, Identifier(schema, function), "the function that keeps the slice key"))
+    return found
+
+
+def _suffixes(conversion: Conversion) -> list[str]:
+    """What the names of the slices end with."""
+    hierarchy = conversion_form.hierarchy(conversion)
+    found = []
+    for each in conversion.ranges:
+        bounds = slices.bounds(hierarchy, each.lower, each.upper)
+        spans = window.uncovered(hierarchy, *bounds, conversion_form.width_of(each))
+        found += [spec.suffix for spec in catalog_slices.specs(hierarchy, spans, 0)]
+    return found
+
+
+def _wanted(conversion: Conversion, member: Member, suffixes: list[str]) -> dict[str, str]:
+    """The names of the relations beside the table itself, and what each is for."""
+    name = member.structure.name
+    found = {naming.template_name(name): "the template"}
+    for suffix in suffixes:
+        each = naming.slice_name(name, suffix)
+        found[each] = "a slice"
+        found.update(dict.fromkeys(naming.leaf_names(each, conversion.settings.hash_partitions), "a leaf"))
+    for owner, index in global_indexes(conversion):
+        if owner.oid == member.oid:
+            found[side_name(member, tuple(str(column) for column in index.columns))] = "a global index"
+    return found
 ''','api.conversion_running': r'''"""Doing the stored steps of a conversion, and taking back what was built."""
 
 from __future__ import annotations
@@ -2614,10 +2672,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
 
 def discard(root: int, call: Context) -> None:
     """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    catalog.note_converted(root)
-    if call.mode != execute.DRY_RUN:
-        execute.commit(call)
-    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    rows = list(reversed(catalog.built(root)))
     built = [row["converted"] for row in rows]
     sizes = {oid: catalog.tree_size(oid) for oid in built}
     for key in catalog.foreign_keys_of(built):
@@ -2650,6 +2705,7 @@ as they were; from then on the new ones are.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .. import database, errors, execute
@@ -2664,6 +2720,7 @@ from . import calls, conversion, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..catalog.conversion_state import State
     from ..execute import Context, PlanRow
 
 STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
@@ -2693,6 +2750,8 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
         state = None
     if state is None:
         _begin(root, options, call)
+    else:
+        _check_same(state, options)
     found = catalog.find(root)
     assert found is not None
     conversion_running.run(found.root, call, batch_blocks)
@@ -2744,6 +2803,7 @@ def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     call = call._replace(is_schema_change=True)
     if dry_run:
         return call
+    calls.check_isolation(call)
     execute.commit(call)
     calls.lock_hierarchy(call, for_session=True)
     execute.commit(call)
@@ -2761,8 +2821,28 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
     check_schemas(found)
-    catalog.begin(found, parts(found))
+    catalog.begin(found, parts(found), json.dumps(_noted(options)))
     execute.commit(call)
+
+
+def _check_same(state: State, options: dict[str, Any]) -> None:
+    """A conversion that goes on does what it was begun with; other parameters than those would be ignored."""
+    given = _noted(options)
+    for name, was in json.loads(state.options).items():
+        if given[name] != was:
+            raise errors.InvalidParameter(
+                f"the conversion of {state.name} was begun with another value of parameter {name}",
+                f"It was {json.dumps(was)}, and is {json.dumps(given[name])} now.",
+                "Call with the parameters of the first call, or give it up: CALL dp.cancel_conversion(...).",
+            )
+
+
+def _noted(options: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as they are noted: tables by their names."""
+    found = dict(options)
+    for name in ("exclude", "include"):
+        found[name] = sorted(catalog_server.relation_name(oid) for oid in options[name] or [])
+    return found
 
 
 def check_schemas(found: Conversion) -> None:
@@ -5555,7 +5635,7 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy))
+        catalog.begin(found, _parts(found, hierarchy), "{}")
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 
@@ -5580,21 +5660,22 @@ def examine(hierarchy: Hierarchy) -> Conversion:
         for table in hierarchy.tables
     )
     dependents, blocked = catalog_dependents.read(oids)
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(
             f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
             blocked[0][1],
             "Drop it first, and create it again afterwards.",
         )
-    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
     found = Conversion(
         members,
         _settings(hierarchy, members[0]),
         {},
         (),
         (),
-        outside,
+        tuple(outside),
         tuple(dependents),
         (),
         (),
@@ -7159,16 +7240,18 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
     inside: dict[int, list[ForeignKey]] = {
         oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
     }
+    up = [key for key in inside[root] if key.parent != root]
+    if up:
+        hint = f'Drop the foreign key "{up[0].name}" of the root first.'
+        _refuse_circle([members[root], members[up[0].parent]], hint)
     depths = {root: 0}
     ordered = [members[root]._replace(others=tuple(inside[root]))]
     waiting = {oid for oid in members if oid != root}
     while waiting:
         free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
         if not free:
-            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
-            raise errors.InvalidTableDefinition(
-                f"the foreign keys of {circle} form a circle",
-                "Rows are copied and tables made in the order of their foreign keys.",
+            _refuse_circle(
+                [members[oid] for oid in sorted(waiting)],
                 "Drop one of these keys, or leave a table out with exclude => ...",
             )
         for oid in sorted(free, key=lambda each: members[each].identifier.text):
@@ -7178,6 +7261,15 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
             ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
         waiting -= set(free)
     return ordered
+
+
+def _refuse_circle(members: list[Member], hint: str) -> None:
+    circle = ", ".join(member.identifier.text for member in members)
+    raise errors.InvalidTableDefinition(
+        f"the foreign keys of {circle} form a circle",
+        "Rows are copied and tables made in the order of their foreign keys.",
+        hint,
+    )
 
 
 def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
@@ -7204,6 +7296,22 @@ def outside_keys(members: list[Member]) -> list[ForeignKey]:
     return [key for member in members for key in member.structure.incoming if key.child not in inside]
 
 
+def of_others(keys: list[ForeignKey]) -> list[tuple[str, str]]:
+    """The foreign keys of tables that belong to other roles, who alone could make them again."""
+    rows = database.query(
+        "SELECT c.oid, pg_get_userbyid(c.relowner) AS owner FROM pg_class c"
+        " WHERE c.oid = ANY ($1) AND NOT pg_has_role(c.relowner, 'USAGE')",
+        ("oid[]",),
+        ([key.child for key in keys],),
+    )
+    owners = {row["oid"]: row["owner"] for row in rows}
+    return [
+        (f"foreign key {Identifier(key.name)} of {key.child_text}", f"The table belongs to {owners[key.child]}.")
+        for key in keys
+        if key.child in owners
+    ]
+
+
 def count(statement: str) -> database.Row:
     """The one row of a counting query."""
     return database.query_once(statement)[0]
@@ -7216,6 +7324,17 @@ def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
         for row in database.query_once(statement)
         if 1 <= row["year"] <= 9998
     ]
+
+
+def has_function(schema: str, name: str) -> bool:
+    """Whether there is a function of this name that takes nothing."""
+    rows = database.query(
+        "SELECT 1 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0",
+        ("name", "name"),
+        (schema, name),
+    )
+    return bool(rows)
 ''','catalog.conversion_state': r'''"""How far conversions are: their steps, and the tables they are about."""
 
 from __future__ import annotations
@@ -7240,6 +7359,7 @@ class State(NamedTuple):
     name: str
     hierarchy_name: str | None
     is_back: bool
+    options: str  # the parameters it was begun with, as JSON
 
 
 class Stored(NamedTuple):
@@ -7260,7 +7380,7 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -7268,13 +7388,13 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part]) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
-        ("oid", "bool"),
-        (root, conversion.is_back),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options) VALUES ($1, 'structure', $2, $3)",
+        ("oid", "bool", "text"),
+        (root, conversion.is_back, options),
     )
     for position, member in enumerate(conversion.members):
         database.query(
@@ -7384,6 +7504,20 @@ def note_converted(root: int) -> None:
                 ("oid", "oid", "text"),
                 (root, row["plain"], built.text),
             )
+
+
+def built(root: int) -> list[database.Row]:
+    """The tables that were built for plain ones so far, parents first, noted or not."""
+    found = []
+    for row in tables(root):
+        noted = row
+        if row["converted"] is None:
+            name = Identifier(working_schema(row["plain_schema"]), row["name"])
+            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
+            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+        if noted["converted"] is not None:
+            found.append(noted)
+    return found
 
 
 def tables(root: int) -> list[database.Row]:
@@ -7820,20 +7954,36 @@ _RELATION = """
                || ARRAY(SELECT format('ALTER VIEW %I.%I ALTER COLUMN %I SET DEFAULT %s', n.nspname, c.relname,
                                       a.attname, pg_get_expr(f.adbin, f.adrelid))
                         FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-                        WHERE f.adrelid = c.oid ORDER BY a.attnum) AS parts
+                        WHERE f.adrelid = c.oid ORDER BY a.attnum)
+               || ARRAY(SELECT format('ALTER MATERIALIZED VIEW %I.%I ALTER COLUMN %I SET STATISTICS %s', n.nspname,
+                                      c.relname, a.attname, a.attstattarget)
+                        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND c.relkind = 'm'
+                             AND NOT a.attisdropped AND a.attstattarget >= 0 ORDER BY a.attnum)
+               || ARRAY(SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s WHERE s.stxrelid = c.oid
+                        ORDER BY s.oid)
+               || ARRAY(SELECT format('COMMENT ON STATISTICS %I.%I IS %L', sn.nspname, s.stxname,
+                                      obj_description(s.oid, 'pg_statistic_ext'))
+                        FROM pg_statistic_ext s JOIN pg_namespace sn ON sn.oid = s.stxnamespace
+                        WHERE s.stxrelid = c.oid AND obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL)
+               || ARRAY(SELECT format('ALTER MATERIALIZED VIEW %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
+                        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                        WHERE i.indrelid = c.oid AND i.indisclustered) AS parts
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
     WHERE c.oid = $1
 """
 
 _FUNCTION = """
     SELECT pg_get_functiondef(p.oid) AS definition, p.oid::regprocedure::text AS name,
-           p.prosqlbody IS NOT NULL AS is_sql,
+           p.prosqlbody IS NOT NULL AS is_sql, pg_get_function_sqlbody(p.oid) AS body,
            pg_has_role(p.proowner, 'USAGE') AS is_own, pg_get_userbyid(p.proowner) AS owner
     FROM pg_proc p WHERE p.oid = $1 AND p.prokind IN ('f', 'p')
 """
 
 _RULE = """
     SELECT rtrim(pg_get_ruledef(w.oid), ';') AS definition,
+           format('CREATE OR REPLACE RULE %I AS ON %s TO %s DO NOTHING', w.rulename,
+                  CASE w.ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' WHEN '4' THEN 'DELETE' END,
+                  w.ev_class::regclass) AS release,
            format('rule %I on %s', w.rulename, w.ev_class::regclass) AS name,
            pg_has_role(c.relowner, 'USAGE') AS is_own, pg_get_userbyid(c.relowner) AS owner
     FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid = $1
@@ -7857,6 +8007,35 @@ _OVER = """
         JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
     )
     SELECT oid FROM over
+"""
+
+# What looks at relations that are dropped and made again, and stays: it must look at nothing meanwhile.
+_LOOKING = """
+    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid
+    FROM pg_depend d
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) AND d.deptype = 'n'
+      AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
+"""
+
+# What uses the row types of such relations, but they themselves.
+_ROW_TYPES = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS name, c.oid::regclass::text AS relation
+    FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE c.oid = ANY ($1) AND coalesce(r.ev_class, 0) <> ALL ($1)
+    ORDER BY 1
+"""
+
+# Constants of the type regclass in defaults, and constraint triggers that name a table they are not on.
+_NAMING = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) AS name
+    FROM pg_depend d
+    LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+    LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND NOT t.tgisinternal
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1)
+      AND (a.oid IS NOT NULL AND d.deptype = 'n' AND d.refobjsubid = 0 OR t.tgconstrrelid = d.refobjid)
+    ORDER BY 1
 """
 
 # GROUP BY a primary key lets a view show further columns; a wider primary key does not.
@@ -7884,8 +8063,17 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
         (row["name"], grouped.format(Identifier(row["key"])))
         for row in database.query(_GROUPED_BY_PRIMARY_KEY, ("oid[]",), (tables,))
     ]
+    naming = "It names the table that there is, and would not mean the new one: drop it, and create it afterwards."
+    blocked += [(row["name"], naming) for row in database.query(_NAMING, ("oid[]",), (tables,))]
+    again = list(made_again)
+    using = "It uses the row type of {}, which is dropped and made again: drop it, and create it afterwards."
+    blocked += [
+        (row["name"], using.format(row["relation"])) for row in database.query(_ROW_TYPES, ("oid[]",), (again,))
+    ]
+    looking = {(row["class"], row["oid"]) for row in database.query(_LOOKING, ("oid[]",), (again,))}
     for row in rows:
         about = (row["oid"],)
+        release: tuple[str, ...] = ()
         if row["class"] == "pg_class":
             dependent, facts = _relation(row["oid"], row["oid"] in made_again)
         elif row["class"] == "pg_proc":
@@ -7893,16 +8081,28 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
             if not facts or not facts["is_sql"]:
                 continue  # by its parameters or result, which is told elsewhere
             dependent = Dependent("function", f"function {facts['name']}", None, (facts["definition"],))
+            release = _bodyless(facts)
         elif row["class"] == "pg_rewrite":
             facts = database.query(_RULE, ("oid",), about)[0]
             dependent = Dependent("rule", facts["name"], None, (_replacing(facts["definition"]),))
+            release = (facts["release"],)
         else:
             facts = database.query(_POLICY, ("oid",), about)[0]
             dependent = _policy(facts)
+            blind = {**facts, "using": facts["using"] and "false", "check": facts["check"] and "false"}
+            release = _policy(blind).create
+        if (row["class"], row["oid"]) in looking and dependent.drop is None and row["class"] != "pg_class":
+            dependent = dependent._replace(release=release)
         if not facts["is_own"]:
             blocked.append((dependent.name, f"It belongs to {facts['owner']}."))
         found.append(dependent)
     return found, blocked
+
+
+def _bodyless(facts: database.Row) -> tuple[str, ...]:
+    """The same function without a body, for as long as what it looks at is not there."""
+    header = facts["definition"].rstrip()[: -len(facts["body"].rstrip())]
+    return "SET LOCAL check_function_bodies = off", f"{header}AS ''"
 
 
 def _replacing(rule: str) -> str:
@@ -7942,7 +8142,7 @@ def _relation(oid: int, is_made_again: bool) -> tuple[Dependent, database.Row]:
     statements += [each.text for each in comment_statements(None, state.column_comments, name)]
     afterwards = (f"REFRESH MATERIALIZED VIEW {name}",) if facts["kind"] == "m" and facts["is_populated"] else ()
     kind_word = kind.lower()
-    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), afterwards), facts
+    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), (), afterwards), facts
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -8414,7 +8614,8 @@ _FOREIGN_KEYS = """
            dp._column_names(conrelid, confdelsetcols) AS delete_columns,
            conrelid::regclass::text AS child_text, confrelid::regclass::text AS parent_text,
            NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
-                       AND NOT a.attnotnull) AS is_mandatory
+                       AND NOT a.attnotnull) AS is_mandatory,
+           confmatchtype = 'f' AS is_full, convalidated AS is_valid
     FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0
 """
@@ -8422,7 +8623,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory
+           false AS is_mandatory, false AS is_full, true AS is_valid
     FROM dp.pending_foreign_key
 """
 
@@ -8443,6 +8644,8 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["child_text"],
         row["parent_text"],
         row["is_mandatory"],
+        row["is_full"],
+        row["is_valid"],
     )
 
 
@@ -12010,6 +12213,8 @@ class ForeignKey(NamedTuple):
     child_text: str = ""  # both tables as PostgreSQL writes them: qualified, quoted
     parent_text: str = ""
     is_mandatory: bool = False  # whether none of its columns is nullable
+    is_full: bool = False  # MATCH FULL
+    is_valid: bool = True  # false: NOT VALID
 
 
 class GlobalIndex(NamedTuple):
@@ -13406,7 +13611,7 @@ class Member(NamedTuple):
     @property
     def keys_table(self) -> Identifier:
         """Where the partition keys of its rows are noted, for the tables below."""
-        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys"))
+        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys_of_conversion"))
 
 
 class Figures(NamedTuple):
@@ -13428,7 +13633,16 @@ class Dependent(NamedTuple):
     name: str  # as it is told
     drop: str | None  # None: it is replaced in place
     create: tuple[str, ...]
+    release: tuple[str, ...] = ()  # lets it look at nothing, while what it looks at is dropped and made again
     afterwards: tuple[str, ...] = ()  # what reads the rows, and is done when the tables are in place
+
+
+class Taken(NamedTuple):
+    """A name in the schema of a table that the new one needs, and that something else has."""
+
+    table: int
+    name: Identifier
+    purpose: str
 
 
 class Range(NamedTuple):
@@ -13455,6 +13669,8 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
+    replace_values: bool = False  # of key columns that are there, where they differ from the root row's
+    taken: tuple[Taken, ...] = ()
     is_back: bool = False  # from partitioned tables to plain ones
 
     @property
@@ -13536,8 +13752,8 @@ def weakened(conversion: Conversion, member: Member) -> list[Index]:
 
 
 def is_kept(member: Member, index: Index) -> bool:
-    """Whether a global index can keep a unique rule."""
-    return index.name in member.facts.plain_indexes
+    """Whether a global index can keep a unique rule: it tells rows apart by the primary key."""
+    return index.name in member.facts.plain_indexes and member.structure.primary_key is not None
 
 
 def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
@@ -13905,7 +14121,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_rules
+from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -13919,7 +14135,6 @@ from .conversion import (
     root_columns,
 )
 from .conversion_finding import ERROR, NOTICE, WARNING, Finding
-from .remakable import check_can_be_remade
 
 
 def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
@@ -14006,20 +14221,9 @@ def _key_form(conversion: Conversion) -> Finding:
 
 
 def _member(conversion: Conversion, member: Member) -> list[Finding]:
-    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    role = ROOT if member.is_root else CHILD
     found = [_role(conversion, member, role)]
-    obstacle = _obstacle(conversion, member)
-    if obstacle is not None:
-        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
-    if member.facts.is_forced:
-        detail = "Row security is forced on the owner, who could miss rows that policies hide."
-        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
-        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
-    for text in member.facts.row_types:
-        detail = (
-            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
-        )
-        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += conversion_obstacles.of_table(conversion, member, role)
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
@@ -14050,16 +14254,6 @@ def _paths(conversion: Conversion, member: Member) -> list[str]:
         for key in member.owners
         for path in _paths(conversion, conversion.member(key.parent))
     ]
-
-
-def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
-    """What cannot exist on a partitioned table."""
-    bare = member.structure._replace(has_rows=False, dependents=())
-    try:
-        check_can_be_remade(bare, conversion.keys, conversion.version)
-    except errors.PartitionError as error:
-        return error
-    return None
 
 
 def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
@@ -14114,7 +14308,10 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP:
+        if conversion.orphans == KEEP and not conversion.orphan_keys:
+            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+        elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
@@ -14135,7 +14332,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
-        add(WARNING, "values replaced", detail)
+        if conversion.replace_values:
+            add(WARNING, "values replaced", detail)
+        else:
+            detail += " Rename the column to keep them, or accept it with replace_values => true."
+            add(ERROR, "values to be replaced", detail)
     return found
 
 
@@ -14158,10 +14359,12 @@ def _carried(member: Member, role: str) -> list[Finding]:
 
 from __future__ import annotations
 
+from .. import calendars
+from ..calendars import Width
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose
 from . import conversion_layout, conversion_record, declare, foreign_keys
-from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .conversion import REFERENCE, ROOT, Conversion, Member, Range, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -14335,7 +14538,7 @@ def early_parents(conversion: Conversion) -> set[int]:
 
 def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, SQL]]:
     """The foreign keys of a new table, composite inside the hierarchy."""
-    early = foreign_keys.checked_too_early(_hierarchy(conversion))
+    early = foreign_keys.checked_too_early(hierarchy(conversion))
     working = member.working
     found = []
     inside = {key.name: key for key in (*member.owners, *member.others)}
@@ -14352,7 +14555,7 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, 
     return found
 
 
-def _hierarchy(conversion: Conversion) -> Hierarchy:
+def hierarchy(conversion: Conversion) -> Hierarchy:
     """The hierarchy as far as its foreign keys go; it is known by the oids of the plain tables."""
     settings = conversion.settings
     policy = Policy(
@@ -14379,7 +14582,12 @@ def _hierarchy(conversion: Conversion) -> Hierarchy:
         for member in conversion.members
     )
     keys: list[ForeignKey] = [key for member in conversion.members for key in (*member.owners, *member.others)]
-    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {})
+    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {table.oid: () for table in tables})
+
+
+def width_of(each: Range) -> Width:
+    """The width of the slices of a range."""
+    return calendars.parse_width(each.width, "slice")
 
 
 def copied_columns(conversion: Conversion, member: Member) -> list[str]:
@@ -14480,6 +14688,113 @@ def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
 def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
     count = moment.year * 12 + moment.month - 1 + months
     return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_obstacles': r'''"""What stands in the way of a conversion, a finding each: what tables have that partitioned ones cannot have."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, Literal, compose, names
+from .conversion import Conversion, Member, key_columns, root_columns
+from .conversion_finding import ERROR, Finding
+from .foreign_keys import check_pairs
+from .remakable import check_can_be_remade
+from .structure import add_constraint
+
+
+def of_table(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """The obstacles of one table; none of them may be there when it is converted."""
+    name = member.identifier.text
+    found = []
+    error = _not_remakable(conversion, member)
+    if error is not None:
+        found.append(Finding(name, role, ERROR, error.message, f"{error.detail} {error.hint}", None))
+    if member.facts.is_forced:
+        detail = "Row security is forced on the owner, who could miss rows that policies hide."
+        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
+        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
+    for text in member.facts.row_types:
+        detail = (
+            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
+        )
+        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += _key_columns(conversion, member, role)
+    for key in (*member.owners, *member.others):
+        found += _foreign_key(conversion, member, key, role)
+    for each in conversion.taken:
+        if each.table == member.oid:
+            detail = f"{each.name} is there already, and would be the name of {each.purpose}. Rename or drop it."
+            found.append(Finding(name, role, ERROR, "name taken", detail, None))
+    return found
+
+
+def _not_remakable(conversion: Conversion, member: Member) -> errors.PartitionError | None:
+    """What cannot exist on a partitioned table."""
+    bare = member.structure._replace(has_rows=False, dependents=())
+    try:
+        check_can_be_remade(bare, conversion.keys, conversion.version)
+    except errors.PartitionError as error:
+        return error
+    return None
+
+
+def _key_columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """Columns that are there under the names of keys, and cannot be them."""
+    name = member.identifier.text
+    found = []
+    for column in root_columns(conversion.settings) if member.is_root else key_columns(conversion):
+        if member.structure.column(column.name) is None:
+            continue
+        if column.name == conversion.settings.slice_key:
+            detail = f'Column "{column.name}" is there, and would hold the slice key. Choose another: slice_key => ...'
+            found.append(Finding(name, role, ERROR, "slice key taken", detail, None))
+        elif column.name not in member.facts.stored:
+            detail = f'Column "{column.name}" is generated, which a key cannot be. Make it one that is stored as given.'
+            drop = compose("ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION", member.identifier, Identifier(column.name))
+            found.append(Finding(name, role, ERROR, "generated key column", detail, drop.text))
+    return found
+
+
+def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> list[Finding]:
+    name = member.identifier.text
+    try:
+        check_pairs(key, conversion.keys)
+    except errors.PartitionError:
+        own, key_column = next(
+            (own, theirs)
+            for own, theirs in zip(key.columns, key.parent_columns)
+            if theirs in conversion.keys and own != theirs
+        )
+        detail = (
+            f'Foreign key "{key.name}" refers to the partition key "{key_column}" by the column "{own}". Every table'
+            " carries the partition keys under the root's names: rename the column, or drop the foreign key."
+        )
+        if key_column == conversion.settings.range_column.name:
+            detail += " In the form slice the range key is no partition key."
+        rename = compose(
+            "ALTER TABLE {} RENAME COLUMN {} TO {}", member.identifier, Identifier(own), Identifier(key_column)
+        )
+        return [Finding(name, role, ERROR, "partition key of another name", detail, rename.text)]
+    if key.is_full and len(key.columns) > 1 and not key.is_mandatory:
+        detail = (
+            f'Foreign key "{key.name}" is MATCH FULL: it refuses rows of which only some of its columns are NULL.'
+            " With the keys, which are never NULL, it cannot be. A CHECK says the same."
+        )
+        return [Finding(name, role, ERROR, "MATCH FULL", detail, _without_full(member, key).text)]
+    return []
+
+
+def _without_full(member: Member, key: ForeignKey) -> SQL:
+    """MATCH FULL as a CHECK beside the foreign key."""
+    definition = member.structure.foreign_key_definitions[key.name].replace(" MATCH FULL", "", 1)
+    return compose(
+        "ALTER TABLE {} ADD CHECK (num_nulls({}) IN (0, {})), DROP CONSTRAINT {};\n{}",
+        member.identifier,
+        names(key.columns),
+        Literal(len(key.columns)),
+        Identifier(key.name),
+        add_constraint(member.identifier, key.name, SQL(definition)),
+    )
 ''','plan.conversion_record': r'''"""What a conversion changed of a table, noted with the new one: dp.unconvert takes back just that."""
 
 from __future__ import annotations
@@ -14500,6 +14815,7 @@ class Key(NamedTuple):
     on_update: str
     is_deferrable: bool
     is_deferred: bool
+    is_full: bool
 
 
 class Record(NamedTuple):
@@ -14543,6 +14859,7 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
+                key.is_full,
             )
             for key in (*member.owners, *member.others)
         },
@@ -14863,8 +15180,11 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
 
 
 def outside_key(key: ForeignKey, side: Identifier) -> SQL:
-    """A foreign key of another table, made again to what holds its columns."""
-    return add_constraint(SQL(key.child_text), key.name, clause(key, side, key.is_deferred))
+    """A foreign key of another table, made again to what holds its columns; rows that break it may go on doing so."""
+    definition = clause(key, side, key.is_deferred)
+    return add_constraint(
+        SQL(key.child_text), key.name, definition if key.is_valid else compose("{} NOT VALID", definition)
+    )
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
@@ -14915,7 +15235,8 @@ def lock_statement(conversion: Conversion) -> SQL:
 
 def switch_statements(conversion: Conversion) -> list[SQL]:
     """Everything that happens between the plain tables being the tables and the new ones being them."""
-    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found = [SQL(statement) for each in conversion.dependents for statement in each.release]
+    found += [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
     found += [
         compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
         for key in conversion.outside
@@ -17520,10 +17841,12 @@ def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
         action = compose("{} ({})", action, names(key.delete_columns))
     deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
     return compose(
-        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE {on_update} ON DELETE {action}{deferral}",
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}){match}"
+        " ON UPDATE {on_update} ON DELETE {action}{deferral}",
         columns=names(key.columns),
         parent=parent,
         referenced=names(key.parent_columns),
+        match=SQL(" MATCH FULL" if key.is_full else ""),
         on_update=SQL(ACTIONS[key.on_update]),
         action=action,
         deferral=SQL(deferral),
@@ -17540,6 +17863,7 @@ def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
         parent_columns=tuple(column for _, column in pairs) + partition_keys,
         on_update="c",
         delete_columns=delete_columns if key.on_delete in SETTING_ACTIONS else (),
+        is_full=False,  # the partition keys are never NULL
     )
 
 
@@ -21504,6 +21828,7 @@ def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
         delete_columns=delete_columns,
         is_deferrable=was.is_deferrable,
         is_deferred=was.is_deferred,
+        is_full=was.is_full,
     )
 
 
@@ -21624,18 +21949,19 @@ def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, li
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):
-        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for each in slices[member.oid]:
             found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
-        drop = compose("DROP TABLE {}", table)
-        if not member.is_root:
-            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
     return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
 
 
 def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
+    """The tables go together, for their policies and rules may look at each other."""
     root = conversion.root.structure
-    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
+    listed = ", ".join(
+        Identifier(kept_schema(member.structure.schema), member.structure.name).text
+        for member in reversed(conversion.members)
+    )
+    found = [compose("DROP TABLE {}", SQL(listed))]
     if hierarchy.policy.slice_key is not None:
         function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
         found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
@@ -22529,7 +22855,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_be7869a9f520', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_5dadde88c8b9', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22548,8 +22874,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_be7869a9f520'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_5dadde88c8b9'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23305,6 +23631,7 @@ CREATE TABLE dp.conversion_config (
     hierarchy regclass,
     is_back boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
+    options text NOT NULL DEFAULT '{}',
     started timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dp.conversion_config IS
@@ -23906,10 +24233,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24242,10 +24569,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24264,10 +24591,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24293,10 +24620,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24318,10 +24645,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24339,10 +24666,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24360,10 +24687,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24394,10 +24721,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24413,10 +24740,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24441,10 +24768,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24476,10 +24803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24501,10 +24828,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24537,10 +24864,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24561,10 +24888,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24581,10 +24908,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24601,10 +24928,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24622,10 +24949,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24643,10 +24970,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -24670,10 +24997,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24691,10 +25018,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -24711,10 +25038,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -24730,10 +25057,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -24750,10 +25077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -24769,10 +25096,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -24789,10 +25116,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -24809,10 +25136,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -24829,10 +25156,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -24848,10 +25175,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -24868,10 +25195,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -24903,10 +25230,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -24932,10 +25259,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24952,10 +25279,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -24981,10 +25308,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25061,10 +25388,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25091,16 +25418,17 @@ CREATE FUNCTION dp.plan_conversion(
     bucket text DEFAULT NULL,
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
-    allow_weaker_unique boolean DEFAULT false
+    allow_weaker_unique boolean DEFAULT false,
+    replace_values boolean DEFAULT false
 )
 RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text, statement text)
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -25125,10 +25453,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25150,10 +25478,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25171,10 +25499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25192,10 +25520,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25216,10 +25544,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25246,10 +25574,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25273,10 +25601,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25294,10 +25622,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25316,10 +25644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25336,10 +25664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25356,10 +25684,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25376,10 +25704,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_be7869a9f520'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_5dadde88c8b9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25528,10 +25856,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25546,10 +25874,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25569,10 +25897,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25596,15 +25924,16 @@ CREATE PROCEDURE dp.convert(
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
     allow_weaker_unique boolean DEFAULT false,
+    replace_values boolean DEFAULT false,
     batch_blocks integer DEFAULT 4096,
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -25626,10 +25955,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -25648,10 +25977,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -25671,10 +26000,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -25692,10 +26021,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -25712,10 +26041,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -25732,10 +26061,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -25751,10 +26080,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -25771,10 +26100,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -25790,10 +26119,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -25809,10 +26138,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_be7869a9f520' not in GD:
+if 'dialog_partition_0_1_0_5dadde88c8b9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_be7869a9f520'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_5dadde88c8b9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

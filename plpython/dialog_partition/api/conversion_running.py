@@ -262,10 +262,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
 
 def discard(root: int, call: Context) -> None:
     """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    catalog.note_converted(root)
-    if call.mode != execute.DRY_RUN:
-        execute.commit(call)
-    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    rows = list(reversed(catalog.built(root)))
     built = [row["converted"] for row in rows]
     sizes = {oid: catalog.tree_size(oid) for oid in built}
     for key in catalog.foreign_keys_of(built):

@@ -48,7 +48,7 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy))
+        catalog.begin(found, _parts(found, hierarchy), "{}")
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 
@@ -73,21 +73,22 @@ def examine(hierarchy: Hierarchy) -> Conversion:
         for table in hierarchy.tables
     )
     dependents, blocked = catalog_dependents.read(oids)
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(
             f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
             blocked[0][1],
             "Drop it first, and create it again afterwards.",
         )
-    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
     found = Conversion(
         members,
         _settings(hierarchy, members[0]),
         {},
         (),
         (),
-        outside,
+        tuple(outside),
         tuple(dependents),
         (),
         (),

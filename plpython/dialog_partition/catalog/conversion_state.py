@@ -22,6 +22,7 @@ class State(NamedTuple):
     name: str
     hierarchy_name: str | None
     is_back: bool
+    options: str  # the parameters it was begun with, as JSON
 
 
 class Stored(NamedTuple):
@@ -42,7 +43,7 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -50,13 +51,13 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part]) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
-        ("oid", "bool"),
-        (root, conversion.is_back),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options) VALUES ($1, 'structure', $2, $3)",
+        ("oid", "bool", "text"),
+        (root, conversion.is_back, options),
     )
     for position, member in enumerate(conversion.members):
         database.query(
@@ -166,6 +167,20 @@ def note_converted(root: int) -> None:
                 ("oid", "oid", "text"),
                 (root, row["plain"], built.text),
             )
+
+
+def built(root: int) -> list[database.Row]:
+    """The tables that were built for plain ones so far, parents first, noted or not."""
+    found = []
+    for row in tables(root):
+        noted = row
+        if row["converted"] is None:
+            name = Identifier(working_schema(row["plain_schema"]), row["name"])
+            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
+            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+        if noted["converted"] is not None:
+            found.append(noted)
+    return found
 
 
 def tables(root: int) -> list[database.Row]:

@@ -18,6 +18,7 @@ class Key(NamedTuple):
     on_update: str
     is_deferrable: bool
     is_deferred: bool
+    is_full: bool
 
 
 class Record(NamedTuple):
@@ -61,6 +62,7 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
+                key.is_full,
             )
             for key in (*member.owners, *member.others)
         },

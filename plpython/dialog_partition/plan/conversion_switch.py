@@ -19,7 +19,8 @@ def lock_statement(conversion: Conversion) -> SQL:
 
 def switch_statements(conversion: Conversion) -> list[SQL]:
     """Everything that happens between the plain tables being the tables and the new ones being them."""
-    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found = [SQL(statement) for each in conversion.dependents for statement in each.release]
+    found += [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
     found += [
         compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
         for key in conversion.outside

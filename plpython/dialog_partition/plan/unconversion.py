@@ -101,6 +101,7 @@ def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
         delete_columns=delete_columns,
         is_deferrable=was.is_deferrable,
         is_deferred=was.is_deferred,
+        is_full=was.is_full,
     )
 
 
@@ -221,18 +222,19 @@ def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, li
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):
-        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for each in slices[member.oid]:
             found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
-        drop = compose("DROP TABLE {}", table)
-        if not member.is_root:
-            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
     return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
 
 
 def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
+    """The tables go together, for their policies and rules may look at each other."""
     root = conversion.root.structure
-    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
+    listed = ", ".join(
+        Identifier(kept_schema(member.structure.schema), member.structure.name).text
+        for member in reversed(conversion.members)
+    )
+    found = [compose("DROP TABLE {}", SQL(listed))]
     if hierarchy.policy.slice_key is not None:
         function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
         found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
