@@ -254,6 +254,26 @@ def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
     assert plain.value("SELECT mask FROM event WHERE id = 9") == 5
 
 
+def test_it_goes_on_with_the_parameters_it_was_begun_with(plain: Database) -> None:
+    owner = plain.connect()
+    _stop_before_the_exchange(plain, owner)
+    for other in ("key_form => 'slice'", "exclude => '{item}'", "orphans => 'keep'"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="begun with another value of parameter"):
+            owner.execute(f"{CONVERT}, {other})")
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    owner.execute(f"{CONVERT}, batch_blocks => 7)")
+    assert kinds(plain) == dict.fromkeys(TABLES, "p")
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_a_session_that_would_not_see_what_others_write_is_refused(plain: Database, isolation: str) -> None:
+    owner = plain.connect(default_transaction_isolation=isolation)
+    with pytest.raises(psycopg.errors.InvalidTransactionState, match="cannot run in a transaction that is") as caught:
+        owner.execute(CONVERT + ")")
+    assert caught.value.sqlstate == "25000"
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+
+
 def _stop_before_the_exchange(plain: Database, owner: Connection) -> None:
     """A schema that the exchange makes is there when it comes to that."""
     with plain.server.connect(plain.name) as admin:
@@ -280,6 +300,8 @@ def test_given_up_nothing_is_left(plain: Database, way: str) -> None:
     if way == "called":
         owner.execute("CALL dp.cancel_conversion('event')")
     else:
+        reader = plain.connect(default_transaction_read_only="on")
+        reader.execute("CALL dp.cancel_conversion('event', dry_run => true)")
         owner.execute("CALL dp.cancel_conversion('event', dry_run => true)")
         printed = owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()
         assert plain.value("SELECT count(*) FROM dp.conversion_config") == 1, "a dry run changes nothing"

@@ -160,7 +160,9 @@ def check_isolation(call: Context) -> None:
         raise errors.InvalidIsolation(
             f"{call.call} cannot run in a transaction that is {isolation}",
             "Such a transaction does not see what others committed since its snapshot, rows among them.",
-            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.",
+            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED."
+            if call.mode != execute.PROCEDURE
+            else "SET default_transaction_isolation = 'read committed'.",
         )
 
 
