@@ -2230,7 +2230,7 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
     settings = _settings(members[0], options)
-    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    dependents, blocked = catalog_dependents.read([member.oid for member in members], [])
     outside = catalog.outside_keys(members)
     conversion = Conversion(
         tuple(members),
@@ -5600,20 +5600,24 @@ from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_views
 from ..model import Hierarchy
 from ..operation import Operation, Step
-from ..plan import lookup as plan_lookup
+from ..plan import narrowing
 from ..plan import unconversion as plan
+from ..plan import writable_view as plan_views
 from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
-from . import calls, conversion_running, global_index
+from ..sql import SQL
+from . import calls, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.conversion_state import State
     from ..execute import Context
+    from ..plan.conversion_record import Record
 
 
 def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
@@ -5656,12 +5660,19 @@ def examine(hierarchy: Hierarchy) -> Conversion:
     """Read the tables of a hierarchy, and refuse what cannot be made plain."""
     _check_hierarchy(hierarchy)
     oids = [table.oid for table in hierarchy.tables]
-    records = catalog.records(oids)
+    records = _records(hierarchy)
     members = tuple(
-        plan.narrowed(_member(table.oid, table.template_oid), records[table.oid], hierarchy)
-        for table in hierarchy.tables
+        narrowing.narrowed(_member(table.oid, table.template_oid), records, hierarchy) for table in hierarchy.tables
     )
-    dependents, blocked = catalog_dependents.read(oids)
+    views = [view.oid for view in catalog_views.of_root(hierarchy.root.oid)]
+    dependents, blocked = catalog_dependents.read(oids, views)
+    lookups = {row["described"] for row in catalog.lookups(oids)}
+    blocked += [
+        (name, f"It uses the row type of {member.identifier}, which the plain table does not have.")
+        for member in members
+        for name in member.facts.row_types
+        if name not in lookups
+    ]
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
     outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
     blocked += catalog_conversion.of_others(outside)
@@ -5736,20 +5747,27 @@ def _settings(hierarchy: Hierarchy, root: Member) -> Settings:
     )
 
 
+def _records(hierarchy: Hierarchy) -> dict[int, Record]:
+    found = catalog.records([table.oid for table in hierarchy.tables])
+    return {oid: each.followed(hierarchy.policy.partition_keys) for oid, each in found.items()}
+
+
 def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
     oids = [member.oid for member in found.members]
+    going = [SQL(row["dropping"]) for row in catalog.lookups(oids)]
+    for view in catalog_views.of_root(hierarchy.root.oid):
+        going += plan_views.removal(view)
+    function = None
+    if hierarchy.policy.slice_key is not None:
+        function = narrowing.slice_key_function(catalog_structure.read(hierarchy.root.oid))
     return plan.parts(
         found,
-        catalog.records(oids),
+        _records(hierarchy),
         hierarchy,
         {oid: catalog.leaves_of(oid) for oid in oids},
         {oid: catalog.slices_of(oid) for oid in oids},
-        [
-            plan_lookup.drop(each)
-            for table in hierarchy.tables
-            for index in table.global_indexes
-            for each in global_index.existing_lookups(hierarchy, table, index)
-        ],
+        going,
+        function,
     )
 
 
@@ -7636,6 +7654,19 @@ def leaves_of(table: int) -> list[tuple[int, Identifier]]:
 def exists(oid: int) -> bool:
     """Whether a relation is there."""
     return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
+
+
+def lookups(tables_: list[int]) -> list[database.Row]:
+    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    return database.query(
+        "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
+        " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
+        " WHERE t.typrelid = ANY ($1) AND p.proretset"
+        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
+        ("oid[]",),
+        (tables_,),
+    )
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
 from __future__ import annotations
@@ -8013,10 +8044,13 @@ _OVER = """
 
 # What looks at relations that are dropped and made again, and stays: it must look at nothing meanwhile.
 _LOOKING = """
-    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid
+    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid,
+           pg_describe_object(d.classid, d.objid, 0) AS name
     FROM pg_depend d
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) AND d.deptype = 'n'
       AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
+      AND NOT EXISTS (SELECT FROM pg_rewrite r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+                      AND r.ev_class = ANY ($1))
 """
 
 # What uses the row types of such relations, but they themselves.
@@ -8054,9 +8088,12 @@ _GROUPED_BY_PRIMARY_KEY = """
 """
 
 
-def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
-    """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
-    rows = database.query(_ABOVE, ("oid[]",), (tables,))
+def read(tables: list[int], going: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
+    """What depends on tables, the lowest first; and what of it cannot be made again, with why.
+
+    ``going`` are views that will not be made again, and that nothing else may look at.
+    """
+    rows = [row for row in database.query(_ABOVE, ("oid[]",), (tables,)) if row["oid"] not in going]
     relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
     made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
     found: list[Dependent] = []
@@ -8072,6 +8109,8 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     blocked += [
         (row["name"], using.format(row["relation"])) for row in database.query(_ROW_TYPES, ("oid[]",), (again,))
     ]
+    gone = "It looks at a writable view, which goes: drop it, and create it afterwards."
+    blocked += [(row["name"], gone) for row in database.query(_LOOKING, ("oid[]",), (going,))]
     looking = {(row["class"], row["oid"]) for row in database.query(_LOOKING, ("oid[]",), (again,))}
     for row in rows:
         about = (row["oid"],)
@@ -14211,7 +14250,8 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
-            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
@@ -14627,6 +14667,10 @@ MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
 DAYS = {"day": 1, "week": 7}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
+FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date mostly, and gets few wide slices
+FAR_WIDTHS = (10, 100, 1000)
+MOST_FAR_SLICES = 20
+LAST_YEAR = 9998
 LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
 
 Distribution = list[tuple[datetime.datetime, int]]
@@ -14634,11 +14678,37 @@ Distribution = list[tuple[datetime.datetime, int]]
 
 def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
     """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
-    first = min([month for month, _ in distribution] + [now])
-    last = max([month for month, _ in distribution] + [_months_later(now, premake)])
-    end = _months_later(last, 1)
     if width is not None:
-        return [_range(distribution, _start_of_month(first), end, width)]
+        first = min([month for month, _ in distribution] + [now])
+        last = max([month for month, _ in distribution] + [_months_later(now, premake)])
+        return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
+    near = _near_years([month.year for month, _ in distribution], now.year)
+    months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
+    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now)
+    years = [month.year for month, _ in distribution]
+    begin, end = min(datetime.date.fromisoformat(each.lower) for each in found), found[-1].upper
+    if years and min(years) < near[0]:
+        found.append(_far_range(distribution, datetime.datetime(min(years), 1, 1), begin.isoformat()))
+    if years and max(years) > near[1]:
+        found.append(_far_range(distribution, datetime.datetime.fromisoformat(end), f"{max(years) + 1:04d}-01-01"))
+    return found
+
+
+def _near_years(years: list[int], now: int) -> tuple[int, int]:
+    """The first and the last year of those around the present that have no long gaps between them."""
+    first = last = now
+    for year in sorted({year for year in years if year < now}, reverse=True):
+        first = year if first - year <= FAR_YEARS else first
+    for year in sorted({year for year in years if year > now}):
+        last = year if year - last <= FAR_YEARS else last
+    return first, last
+
+
+def _near_ranges(
+    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime
+) -> list[Range]:
+    """Years, months around the present, years."""
+    end = _months_later(last, 1)
     recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
     ready = datetime.datetime(now.year + 2, 1, 1)
     found = []
@@ -14648,6 +14718,16 @@ def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake:
     if end > ready:
         found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
     return found
+
+
+def _far_range(distribution: Distribution, lower: datetime.datetime, upper_bound: str) -> Range:
+    """What lies far away, in slices as wide as it takes; they come behind the others, which they lie around."""
+    upper = datetime.datetime.fromisoformat(upper_bound)
+    years = 1
+    for width in FAR_WIDTHS:
+        if (upper.year - lower.year) / years > MOST_FAR_SLICES and upper.year + width <= LAST_YEAR:
+            years = width
+    return _range(distribution, lower, upper, f"{years} years" if years > 1 else "1 year")
 
 
 def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
@@ -14688,6 +14768,25 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
 def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     """Whether one transaction can tie two tables of this layout to each other."""
     return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+
+
+def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
+    """Which layouts would fit, as sentences."""
+    found = []
+    fewer = [number for number in range(1, partitions) if fits(ranges, number, lock_budget)]
+    if fewer:
+        found.append(f"hash_partitions => {max(fewer)} would fit.")
+    if " " in ranges[0].width:
+        lower, upper = min(each.lower for each in ranges), max(each.upper for each in ranges)
+        wider = [Range(lower, upper, f"{years} years", 0) for years in (2, 5, 10, 20, 50, 100, 1000)]
+        number = next((each.width for each in wider if fits([each], partitions, lock_budget)), None)
+        found += [f"slice => '{number}' would fit."] if number is not None else []
+    else:
+        width = int(ranges[0].width)
+        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget):
+            width *= 2
+        found.append(f"slice => '{width}' would fit.")
+    return " ".join(found)
 
 
 def _range(distribution: Distribution, lower: datetime.datetime, upper: datetime.datetime, width: str) -> Range:
@@ -14820,6 +14919,10 @@ from ..sql import SQL, Literal, compose
 from .conversion import Conversion, Member, key_columns, root_columns
 from .unique import lacking
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Key(NamedTuple):
     """What a foreign key said before it got the partition keys."""
@@ -14832,19 +14935,62 @@ class Key(NamedTuple):
     is_full: bool
 
 
+class Widened(NamedTuple):
+    """A unique rule that got keys."""
+
+    columns: tuple[str | None, ...]  # it had before
+    keys: tuple[str, ...]  # it got
+
+
 class Record(NamedTuple):
     """What was changed of one table."""
 
     added: tuple[str, ...]  # columns
     altered: dict[str, str]  # columns of another type or collation, and what they were
     nullable: tuple[str, ...]  # columns that became NOT NULL
-    indexes: dict[str, tuple[str, ...]]  # unique rules that got keys
+    indexes: dict[str, Widened]  # unique rules that got keys
     foreign_keys: dict[str, Key]
     publications: dict[str, tuple[str, ...]]  # column lists
     clustered: str | None
+    keys: tuple[str, ...]  # the partition keys, by the names that they had then
+
+    def gone_of(self, index: str, columns: tuple[str | None, ...]) -> tuple[str, ...]:
+        """Which columns of an index were added to it; one that was renamed is known by its columns."""
+        if index in self.indexes:
+            return self.indexes[index].keys
+        for each in self.indexes.values():
+            if each.keys and (*each.columns, *each.keys) == columns:
+                return each.keys
+        return ()
+
+    def followed(self, keys: tuple[str, ...]) -> Record:
+        """The same with the names that the partition keys have now."""
+        names = dict(zip(self.keys, keys))
+
+        def renamed(columns: Iterable[str]) -> tuple[str, ...]:
+            return tuple(names.get(column, column) for column in columns)
+
+        return self._replace(
+            added=renamed(self.added),
+            altered={names.get(column, column): declaration for column, declaration in self.altered.items()},
+            nullable=renamed(self.nullable),
+            indexes={
+                name: Widened(
+                    tuple(column if column is None else names.get(column, column) for column in each.columns),
+                    renamed(each.keys),
+                )
+                for name, each in self.indexes.items()
+            },
+            foreign_keys={
+                name: key._replace(columns=renamed(key.columns), parent_columns=renamed(key.parent_columns))
+                for name, key in self.foreign_keys.items()
+            },
+            publications={name: renamed(columns) for name, columns in self.publications.items()},
+            keys=keys,
+        )
 
 
-NOTHING = Record((), {}, (), {}, {}, {}, None)
+NOTHING = Record((), {}, (), {}, {}, {}, None, ())
 
 
 def made(conversion: Conversion, member: Member) -> Record:
@@ -14862,7 +15008,7 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         tuple(column.name for column in there if not present[column.name].is_not_null),
         {
-            index.name: lacking(index, keys)
+            index.name: Widened(index.columns, lacking(index, keys))
             for index in member.structure.indexes
             if index.is_unique and index.constraint_type != "x"
         },
@@ -14879,6 +15025,7 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         {each.name: each.columns for each in member.structure.publications if each.columns},
         member.facts.clustered,
+        keys,
     )
 
 
@@ -14896,15 +15043,16 @@ def read(text: str | None) -> Record:
     """A noted row; nothing of a table that was declared."""
     if text is None:
         return NOTHING
-    added, altered, nullable, indexes, foreign_keys, publications, clustered = json.loads(text)
+    added, altered, nullable, indexes, foreign_keys, publications, clustered, keys = json.loads(text)
     return Record(
         tuple(added),
         altered,
         tuple(nullable),
-        {name: tuple(keys) for name, keys in indexes.items()},
+        {name: Widened(tuple(each[0]), tuple(each[1])) for name, each in indexes.items()},
         {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
+        tuple(keys),
     )
 ''','plan.conversion_rules': r'''"""What a conversion comes to for unique rules and foreign keys."""
 
@@ -18848,6 +18996,135 @@ def _is_among(record: str, columns: tuple[str, ...], arrays: list[str]) -> SQL:
         return compose("{}.{} = ANY ({})", SQL(record), Identifier(columns[0]), SQL(arrays[0]))
     own = comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
     return compose("({}) IN (SELECT * FROM unnest({}))", own, SQL(", ".join(arrays)))
+''','plan.narrowing': r'''"""What a table of a hierarchy is without what its conversion added: columns, keys in indexes and foreign keys."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..model import ForeignKey, Hierarchy, Table
+from ..sql import SQL
+from . import keeping
+from .conversion import Member
+from .conversion_record import NOTHING, Record
+from .slice_form import spans
+from .structure import Index, Structure, Trigger
+
+SETS_SLICE_KEY = "_set_slice_key"
+CALLS = " EXECUTE FUNCTION "
+
+
+def narrowed(member: Member, records: dict[int, Record], hierarchy: Hierarchy) -> Member:
+    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
+    structure, record = member.structure, records[member.oid]
+    table = hierarchy.table(member.oid)
+    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    internal = _internal_triggers(structure, table, hierarchy)
+    foreign_keys = tuple(
+        _narrowed_key(key, record, records[key.parent], hierarchy.policy.partition_keys) if key.name in inside else key
+        for key in structure.foreign_keys
+    )
+    publications = tuple(
+        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
+        for each in structure.publications
+    )
+    kept = structure._replace(
+        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
+        foreign_keys=foreign_keys,
+        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
+        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
+        publications=publications,
+    )
+    stored = tuple(column for column in member.facts.stored if column not in record.added)
+    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
+    statistics = tuple(each for each in member.properties.statistics if each.name in own)
+    return member._replace(
+        structure=kept,
+        properties=member.properties._replace(statistics=statistics),
+        facts=member.facts._replace(stored=stored),
+        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
+        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
+    )
+
+
+def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in dropped)
+
+
+def _internal_triggers(structure: Structure, table: Table, hierarchy: Hierarchy) -> set[str]:
+    """The triggers that keep the slice key and global indexes."""
+    found = {
+        name
+        for index in table.global_indexes
+        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
+    }
+    setter = _setter(structure) if table.oid == hierarchy.root.oid and hierarchy.policy.slice_key else None
+    return found | ({setter.name} if setter is not None else set())
+
+
+def slice_key_function(structure: Structure) -> SQL | None:
+    """The function that keeps the slice key of a root, whatever that was called when it was made."""
+    setter = _setter(structure)
+    return SQL(_called(setter)) if setter is not None else None
+
+
+def _setter(structure: Structure) -> Trigger | None:
+    for trigger in structure.triggers:
+        if trigger.name.endswith(SETS_SLICE_KEY) and _called(trigger).replace('"', "").endswith(SETS_SLICE_KEY):
+            return trigger
+    return None
+
+
+def _called(trigger: Trigger) -> str:
+    """The function of a trigger, as PostgreSQL writes it."""
+    return trigger.definition.rpartition(CALLS)[2].rpartition("(")[0]
+
+
+def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
+    """An index without the columns that go."""
+    gone = record.gone_of(index.name, index.columns)
+    left = [column for column in index.columns if column in record.added and column not in gone]
+    if left:
+        raise errors.DependentObjects(
+            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
+            "It was made after the conversion, which had added the column.",
+            "Drop the index first: SELECT dp.drop_index(...).",
+        )
+    cut = [position for position, column in enumerate(index.columns) if column in gone]
+    if not cut:
+        return index
+    found = spans(index.definition)
+    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
+    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
+    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
+
+
+def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
+    return tuple(column for position, column in enumerate(columns) if position not in cut)
+
+
+def _narrowed_key(key: ForeignKey, record: Record, parent: Record, partition_keys: tuple[str, ...]) -> ForeignKey:
+    """A foreign key without the partition keys that it got, and as it was besides.
+
+    One that was made since the conversion loses them as well, for its parent's key does.
+    """
+    if parent == NOTHING:
+        return key
+    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in partition_keys]
+    columns = tuple(own for own, _ in pairs)
+    was = record.foreign_keys.get(key.name)
+    if was is None:  # one that was renamed is known by its columns
+        was = next((each for each in record.foreign_keys.values() if each.columns == columns), None)
+    if was is not None and set(was.columns) <= set(key.columns):
+        key = key._replace(columns=was.columns, parent_columns=was.parent_columns)
+    else:
+        key = key._replace(columns=columns, parent_columns=tuple(theirs for _, theirs in pairs))
+    if set(key.delete_columns) == set(key.columns):
+        key = key._replace(delete_columns=())
+    if was is None:
+        return key
+    return key._replace(
+        on_update=was.on_update, is_deferrable=was.is_deferrable, is_deferred=was.is_deferred, is_full=was.is_full
+    )
 ''','plan.online': r'''"""Schema changes that nobody waits for long: each partition by itself, and what joins them at the end.
 
 A plan is the difference between the catalog and the goal. Whatever an interrupted call left is part of the catalog, and
@@ -21754,105 +22031,17 @@ from __future__ import annotations
 
 import json
 
-from .. import errors, naming
-from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
+from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import conversion_form, conversion_switch, keeping, trees
+from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
 from .properties import column_statements, storage_clause
-from .slice_form import spans
-from .structure import Index, Structure, add_constraint
+from .structure import add_constraint
 
 LOCKS_OF_TABLE = 12
-
-
-def narrowed(member: Member, record: Record, hierarchy: Hierarchy) -> Member:
-    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
-    structure = member.structure
-    table = hierarchy.table(member.oid)
-    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
-    internal = _internal_triggers(hierarchy, table, record)
-    foreign_keys = tuple(_narrowed_key(key, record) if key.name in inside else key for key in structure.foreign_keys)
-    publications = tuple(
-        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
-        for each in structure.publications
-    )
-    kept = structure._replace(
-        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
-        foreign_keys=foreign_keys,
-        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
-        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
-        publications=publications,
-    )
-    stored = tuple(column for column in member.facts.stored if column not in record.added)
-    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
-    statistics = tuple(each for each in member.properties.statistics if each.name in own)
-    return member._replace(
-        structure=kept,
-        properties=member.properties._replace(statistics=statistics),
-        facts=member.facts._replace(stored=stored),
-        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
-        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
-    )
-
-
-def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(column for column in columns if column not in dropped)
-
-
-def _internal_triggers(hierarchy: Hierarchy, table: Table, record: Record) -> set[str]:
-    """The triggers that keep the slice key and global indexes."""
-    found = {
-        name
-        for index in table.global_indexes
-        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
-    }
-    if hierarchy.policy.slice_key in record.added:
-        found.add(naming.derived_name(table.name, "set_slice_key"))
-    return found
-
-
-def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
-    """An index without the columns that go."""
-    gone = record.indexes.get(index.name, ())
-    left = [column for column in index.columns if column in record.added and column not in gone]
-    if left:
-        raise errors.DependentObjects(
-            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
-            "It was made after the conversion, which had added the column.",
-            "Drop the index first: SELECT dp.drop_index(...).",
-        )
-    cut = [position for position, column in enumerate(index.columns) if column in gone]
-    if not cut:
-        return index
-    found = spans(index.definition)
-    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
-    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
-    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
-
-
-def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
-    return tuple(column for position, column in enumerate(columns) if position not in cut)
-
-
-def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
-    """A foreign key without the partition keys that it got, and as it was besides."""
-    was = record.foreign_keys.get(key.name)
-    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
-        return key
-    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
-    return key._replace(
-        columns=was.columns,
-        parent_columns=was.parent_columns,
-        on_update=was.on_update,
-        delete_columns=delete_columns,
-        is_deferrable=was.is_deferrable,
-        is_deferred=was.is_deferred,
-        is_full=was.is_full,
-    )
 
 
 def parts(
@@ -21861,9 +22050,10 @@ def parts(
     hierarchy: Hierarchy,
     leaves: dict[int, list[tuple[int, Identifier]]],
     slices: dict[int, list[Identifier]],
-    lookups: list[SQL],
+    going: list[SQL],
+    slice_key_function: SQL | None,
 ) -> list[Part]:
-    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
+    """All steps, in order; ``going`` drops what is of no use without partitions: lookups, writable views."""
     root = conversion.root
     found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
     for member in conversion.members:
@@ -21874,9 +22064,9 @@ def parts(
             found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
     found += _rules(conversion, records)
     found += [verification(conversion, member) for member in conversion.members]
-    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
+    switch = (conversion_switch.lock_statement(conversion), *going, *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
-    return found + _afterwards(conversion, hierarchy, slices)
+    return found + _afterwards(conversion, hierarchy, slices, slice_key_function)
 
 
 def _table_statements(member: Member, record: Record) -> list[SQL]:
@@ -21938,7 +22128,12 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
     return found
 
 
-def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _afterwards(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     root = conversion.root
     found = [
         Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid)
@@ -21952,7 +22147,7 @@ def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, 
     for table in hierarchy.tables:
         for index in table.global_indexes:
             found.append(_drop_index(table, index))
-    return found + _dropping(conversion, hierarchy, slices)
+    return found + _dropping(conversion, hierarchy, slices, slice_key_function)
 
 
 def _drop_index(table: Table, index: GlobalIndex) -> Part:
@@ -21961,7 +22156,12 @@ def _drop_index(table: Table, index: GlobalIndex) -> Part:
     return Part("afterwards", DROP_INDEX, index.identifier, (call,), table.oid, arguments=arguments)
 
 
-def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _dropping(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     """The partitioned tables go, in transactions that the lock table bears; the root with the last traces."""
     root = conversion.root
     found = []
@@ -21974,20 +22174,18 @@ def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, li
     for member in reversed(conversion.members):
         for each in slices[member.oid]:
             found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
-    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
+    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, slice_key_function)), root.oid)]
 
 
-def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
+def _last(conversion: Conversion, slice_key_function: SQL | None) -> list[SQL]:
     """The tables go together, for their policies and rules may look at each other."""
-    root = conversion.root.structure
     listed = ", ".join(
         Identifier(kept_schema(member.structure.schema), member.structure.name).text
         for member in reversed(conversion.members)
     )
     found = [compose("DROP TABLE {}", SQL(listed))]
-    if hierarchy.policy.slice_key is not None:
-        function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
-        found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
+    if slice_key_function is not None:
+        found.append(compose("DROP FUNCTION {}()", slice_key_function))
     schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
     for schema in schemas:
         found.append(compose("DROP SCHEMA {}", Identifier(working_schema(schema))))
@@ -22878,7 +23076,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_9b42c4beb022', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_c46666f4b9d1', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -22897,8 +23095,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_9b42c4beb022'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_c46666f4b9d1'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -24256,10 +24454,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24592,10 +24790,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24614,10 +24812,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24643,10 +24841,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24668,10 +24866,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24689,10 +24887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24710,10 +24908,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24744,10 +24942,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24763,10 +24961,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24791,10 +24989,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -24826,10 +25024,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -24851,10 +25049,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -24887,10 +25085,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -24911,10 +25109,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -24931,10 +25129,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -24951,10 +25149,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -24972,10 +25170,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -24993,10 +25191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25020,10 +25218,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25041,10 +25239,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25061,10 +25259,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25080,10 +25278,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25100,10 +25298,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25119,10 +25317,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25139,10 +25337,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25159,10 +25357,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25179,10 +25377,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25198,10 +25396,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25218,10 +25416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25253,10 +25451,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25282,10 +25480,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25302,10 +25500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25331,10 +25529,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25411,10 +25609,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25448,10 +25646,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -25476,10 +25674,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25501,10 +25699,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25522,10 +25720,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25543,10 +25741,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25567,10 +25765,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25597,10 +25795,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25624,10 +25822,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25645,10 +25843,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25667,10 +25865,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25687,10 +25885,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25707,10 +25905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25727,10 +25925,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_9b42c4beb022'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -25879,10 +26077,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -25897,10 +26095,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -25920,10 +26118,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -25953,16 +26151,16 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
 'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares, and exchanges them
 in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
-Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
+Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 25000, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -25978,10 +26176,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26000,10 +26198,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26023,10 +26221,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26044,10 +26242,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26064,10 +26262,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26084,10 +26282,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26103,10 +26301,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26123,10 +26321,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26142,10 +26340,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26161,10 +26359,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_9b42c4beb022' not in GD:
+if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_9b42c4beb022'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c46666f4b9d1'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -36,7 +36,7 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
     settings = _settings(members[0], options)
-    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    dependents, blocked = catalog_dependents.read([member.oid for member in members], [])
     outside = catalog.outside_keys(members)
     conversion = Conversion(
         tuple(members),

@@ -297,3 +297,16 @@ def leaves_of(table: int) -> list[tuple[int, Identifier]]:
 def exists(oid: int) -> bool:
     """Whether a relation is there."""
     return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
+
+
+def lookups(tables_: list[int]) -> list[database.Row]:
+    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    return database.query(
+        "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
+        " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
+        " WHERE t.typrelid = ANY ($1) AND p.proretset"
+        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
+        ("oid[]",),
+        (tables_,),
+    )

@@ -103,10 +103,13 @@ _OVER = """
 
 # What looks at relations that are dropped and made again, and stays: it must look at nothing meanwhile.
 _LOOKING = """
-    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid
+    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid,
+           pg_describe_object(d.classid, d.objid, 0) AS name
     FROM pg_depend d
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) AND d.deptype = 'n'
       AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
+      AND NOT EXISTS (SELECT FROM pg_rewrite r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+                      AND r.ev_class = ANY ($1))
 """
 
 # What uses the row types of such relations, but they themselves.
@@ -144,9 +147,12 @@ _GROUPED_BY_PRIMARY_KEY = """
 """
 
 
-def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
-    """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
-    rows = database.query(_ABOVE, ("oid[]",), (tables,))
+def read(tables: list[int], going: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
+    """What depends on tables, the lowest first; and what of it cannot be made again, with why.
+
+    ``going`` are views that will not be made again, and that nothing else may look at.
+    """
+    rows = [row for row in database.query(_ABOVE, ("oid[]",), (tables,)) if row["oid"] not in going]
     relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
     made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
     found: list[Dependent] = []
@@ -162,6 +168,8 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
     blocked += [
         (row["name"], using.format(row["relation"])) for row in database.query(_ROW_TYPES, ("oid[]",), (again,))
     ]
+    gone = "It looks at a writable view, which goes: drop it, and create it afterwards."
+    blocked += [(row["name"], gone) for row in database.query(_LOOKING, ("oid[]",), (going,))]
     looking = {(row["class"], row["oid"]) for row in database.query(_LOOKING, ("oid[]",), (again,))}
     for row in rows:
         about = (row["oid"],)

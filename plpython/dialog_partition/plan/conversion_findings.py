@@ -80,7 +80,8 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
         needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
-            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or take wider slices or fewer leaves."
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
