@@ -166,7 +166,7 @@ from ..plan import alter as plan
 from ..plan import drift as plan_drift
 from ..plan.difference import Difference
 from ..sql import SQL
-from . import calls, probing
+from . import calls
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -275,15 +275,13 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
     state = catalog_guard.state(change.context.root)
-    rest: list[Operation] = []
-    try:
-        with database.subtransaction():
-            execute.probe(Step(tuple(operations)).text, change.context)
-            catalog_guard.refuse_broken(change.context.root, state, CALL)
-            rest = _brought_along(change, before)
-            raise probing.Rolled
-    except probing.Rolled:
-        return rest
+
+    def along() -> list[Operation]:
+        execute.probe(Step(tuple(operations)).text, change.context)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
+        return _brought_along(change, before)
+
+    return database.rolled_back(along)
 
 
 def _is_seen_as_drift(action: str) -> bool:
@@ -711,15 +709,12 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
         raise errors.InvalidParameter.of(
             "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
         )
-    hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.check_owner(calls.read_patiently(lambda: catalog_hierarchy.load(root)))
     tool = _usable("pg_prewarm")
     buffercache = catalog.facility("pg_buffercache")
-    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    for each, fits in found:
-        if fits:
-            catalog.warm(each, tool)
+    verdicts = [catalog.warm(each, tool) if fits else plan.LEFT_OUT for each, fits in found]
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -728,10 +723,15 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            plan.WARMED if fits else plan.LEFT_OUT,
+            verdict,
         )
-        for each, fits in found
+        for (each, _), verdict in zip(found, verdicts)
     ]
+
+
+def _candidates(root: int) -> list[plan.Candidate]:
+    hierarchy = catalog_hierarchy.load(root)
+    return catalog.candidates(hierarchy, _critical(hierarchy))
 
 
 def residency(root: int) -> list[ResidencyRow]:
@@ -785,6 +785,8 @@ def _usable(name: str) -> Facility:
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -796,8 +798,12 @@ from ..sql import compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
     from ..plan.structure import Structure
+
+Read = TypeVar("Read")
 
 _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock the session holds
 
@@ -973,6 +979,18 @@ def release_locks() -> None:
             catalog_server.unlock(_open.pop().root)
             raise
         _open.pop()
+
+
+def read_patiently(read: Callable[[], Read]) -> Read:
+    """What is read by a call that lasts, beside maintenance: no lock stays, one in the way is waited for again."""
+    for attempt in range(1, execute.ATTEMPTS):
+        try:
+            return database.rolled_back(read)
+        except database.ServerError as error:
+            if not database.is_lock_timeout(error):
+                raise
+        database.pause(execute.DEFAULT_LOCK_TIMEOUT_MS * attempt)
+    return database.rolled_back(read)
 
 
 def reading_blocked(error: Exception) -> errors.LockNotAvailable:
@@ -1780,7 +1798,7 @@ def _remember_step(hierarchy: Hierarchy, each: plan_detached.DetachedSlice) -> S
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, progress, remote
+from .. import database, errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -1792,7 +1810,7 @@ from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 
@@ -1861,7 +1879,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
         execute.probe(statement.text, change.context)
         return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
 
-    wanted = rolled_back(made)
+    wanted = database.rolled_back(made)
     change.context = change.context._replace(search_path=None)
     return wanted
 
@@ -4024,7 +4042,7 @@ def refuse(found: Obstacles) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, naming
+from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -4033,7 +4051,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -4086,7 +4104,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
         execute.probe(statement.text, change.context)
         return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
 
-    text, referenced = rolled_back(made)
+    text, referenced = database.rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",
@@ -4633,21 +4651,6 @@ if TYPE_CHECKING:
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
-class Rolled(Exception):
-    """Ends a subtransaction that is to be rolled back."""
-
-
-def rolled_back(work: Callable[[], T]) -> T:
-    """What some work finds whose effect goes again."""
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            found.append(work())
-            raise Rolled
-    except Rolled:
-        return found[0]
-
-
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
@@ -4662,7 +4665,7 @@ def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable
         change.writes_anew = catalog_alter.file_of(oid) != file
         return result
 
-    return rolled_back(on_copy)
+    return database.rolled_back(on_copy)
 ''','api.propagation': r'''"""propagate: what the event trigger calls when plain DDL has changed managed tables."""
 
 from __future__ import annotations
@@ -6927,7 +6930,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, GONE, HEAP, INDEX, LOCKED, REFERENCE, WARMED, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -6975,10 +6978,6 @@ class Facility(NamedTuple):
     usable: bool
 
 
-class _Warmed(Exception):
-    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
-
-
 def facility(name: str) -> Facility | None:
     """An extension, None where it is not installed."""
     rows = database.query(_FACILITIES, ("text",), (name,))
@@ -7006,7 +7005,7 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
         name = table.identifier.text
         size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
         found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
-    return [each for each in found if each.size > 0]
+    return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
 def primary_keys(tables: list[int]) -> list[int]:
@@ -7033,15 +7032,18 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> None:
-    """Read a relation into the cache; its lock is let go at once."""
+def warm(each: Candidate, prewarm: Facility) -> str:
+    """Read a relation into the cache, and what became of it; its lock is let go at once."""
     query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
     try:
-        with database.subtransaction():
-            database.query_once(query.text)
-            raise _Warmed
-    except _Warmed:
-        pass
+        database.rolled_back(lambda: database.query_once(query.text))
+        return WARMED
+    except database.ServerError as error:
+        if database.is_lock_timeout(error):
+            return LOCKED
+        if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
+            raise
+        return GONE
 
 
 def buffers() -> int:
@@ -7062,26 +7064,22 @@ SLICES, LEAVES, TIMES = 12, 16, 9  # the layout that is measured, and how often
 _TABLE = "pg_temp.dialog_partition_calibration"
 
 
-class _Measured(Exception):
-    """Ends a subtransaction, so that nothing stays of the table."""
-
-
 def factor(version: int) -> float:
     """How many times as long as by the model this server takes for planning."""
-    taken: list[float] = []
-    try:
-        with database.subtransaction():
-            database.set_local("client_min_messages", "warning")
-            database.run(";\n".join(_statements()))
-            for _ in range(TIMES):
-                query = f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1"
-                rows = database.query_once(query)
-                taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
-            raise _Measured
-    except _Measured:
-        pass
+    taken = database.rolled_back(_times)
     expected = plan.planning_ms(BY_ID, plan.Layout(SLICES, LEAVES, 1, MEASURED_INDEXES), version)
     return min(taken[1:]) / expected  # the first opens every leaf
+
+
+def _times() -> list[float]:
+    """Milliseconds of planning a query by Id, of a table that is made for it."""
+    database.set_local("client_min_messages", "warning")
+    database.run(";\n".join(_statements()))
+    taken: list[float] = []
+    for _ in range(TIMES):
+        rows = database.query_once(f"EXPLAIN (SUMMARY, FORMAT JSON) SELECT * FROM {_TABLE} WHERE id = 1")
+        taken.append(json.loads(next(iter(rows[0].values())))[0]["Planning Time"])
+    return taken
 
 
 def _statements() -> list[str]:
@@ -9758,26 +9756,16 @@ _IDENTITIES = """
 """
 
 
-class _Seen(Exception):
-    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
-
-
 def plan(query: list[Token], search_path: str) -> dict[str, Any]:
     """The plan of one statement by the caller's rights and settings; it is not run.
 
     A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
     """
-    found: list[dict[str, Any]] = []
     try:
-        with database.subtransaction():
-            found = _planned(query, search_path)
-            raise _Seen
-    except _Seen:
-        pass
+        return database.rolled_back(lambda: _planned(query, search_path))[0]
     except database.ServerError as error:
         _refuse(error)
         raise
-    return found[0]
 
 
 def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
@@ -9795,20 +9783,19 @@ def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
 
 def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
     """What the server takes each parameter for; nothing can be written by what is analysed for it."""
-    types: list[str] = []
+
+    def prepared() -> list[str]:
+        database.set_local("search_path", search_path)
+        # PREPARE might be followed by other statements: first make sure that there is one
+        unknown = query_text.text(query, lambda _: "NULL")
+        database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+        database.set_local("transaction_read_only", "on")
+        database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+        return _prepared_types()
+
     _deallocate()
     try:
-        with database.subtransaction():
-            database.set_local("search_path", search_path)
-            # PREPARE might be followed by other statements: first make sure that there is one
-            unknown = query_text.text(query, lambda _: "NULL")
-            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
-            database.set_local("transaction_read_only", "on")
-            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
-            types += _prepared_types()
-            raise _Seen
-    except _Seen:
-        pass
+        types = database.rolled_back(prepared)
     finally:
         _deallocate()
     return types + ["text"] * (count - len(types))
@@ -11102,8 +11089,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, TypeVar
 
+    Found = TypeVar("Found")
     Row = dict[str, Any]
 
 import plpy
@@ -11220,6 +11208,21 @@ def _tell(send: Any, message: str) -> None:
 def subtransaction() -> Any:
     """A context manager that rolls back what an error interrupted."""
     return plpy.subtransaction()
+
+
+class _RolledBack(Exception):
+    """Ends a subtransaction that has done what it was for."""
+
+
+def rolled_back(work: Callable[[], Found]) -> Found:
+    """What some work finds whose effects go again, and its locks with them."""
+    found: list[Found] = []
+    try:
+        with subtransaction():
+            found.append(work())
+            raise _RolledBack
+    except _RolledBack:
+        return found[0]
 
 
 def pause(milliseconds: int) -> None:
@@ -13471,7 +13474,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GLOBAL_INDEX, INDEX, HEAP, REFERENCE = "global index", "index", "heap", "reference"
-WARMED, LEFT_OUT = "warmed", "left out"
+WARMED, LEFT_OUT, LOCKED, GONE = "warmed", "left out", "locked", "gone"
 SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
 SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
 
@@ -23076,7 +23079,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_c46666f4b9d1', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_f475cc7f1ec2', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23095,7 +23098,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c46666f4b9d1'
+PACKAGE = 'dialog_partition_0_1_0_f475cc7f1ec2'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -24454,10 +24457,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24790,10 +24793,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24812,10 +24815,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24841,10 +24844,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24866,10 +24869,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24887,10 +24890,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24908,10 +24911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24942,10 +24945,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24961,10 +24964,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24989,10 +24992,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25024,10 +25027,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25049,10 +25052,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25085,10 +25088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25109,10 +25112,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25129,10 +25132,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25149,10 +25152,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25170,10 +25173,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25191,10 +25194,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25218,10 +25221,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25239,10 +25242,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25259,10 +25262,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25278,10 +25281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25298,10 +25301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25317,10 +25320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25337,10 +25340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25357,10 +25360,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25377,10 +25380,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25396,10 +25399,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25416,10 +25419,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25451,10 +25454,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25480,10 +25483,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25500,10 +25503,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25529,10 +25532,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25609,10 +25612,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25646,10 +25649,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -25674,10 +25677,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25699,10 +25702,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25720,10 +25723,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25741,10 +25744,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25765,10 +25768,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25795,10 +25798,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25822,10 +25825,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25843,10 +25846,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25865,10 +25868,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25885,10 +25888,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25905,10 +25908,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25925,10 +25928,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c46666f4b9d1'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26077,10 +26080,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26095,10 +26098,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26118,10 +26121,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26151,10 +26154,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26176,10 +26179,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26198,10 +26201,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26221,10 +26224,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26242,10 +26245,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26262,10 +26265,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26282,10 +26285,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26301,10 +26304,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26321,10 +26324,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26340,10 +26343,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26359,10 +26362,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c46666f4b9d1' not in GD:
+if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c46666f4b9d1'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, TypeVar
 
+    Found = TypeVar("Found")
     Row = dict[str, Any]
 
 import plpy
@@ -122,6 +123,21 @@ def _tell(send: Any, message: str) -> None:
 def subtransaction() -> Any:
     """A context manager that rolls back what an error interrupted."""
     return plpy.subtransaction()
+
+
+class _RolledBack(Exception):
+    """Ends a subtransaction that has done what it was for."""
+
+
+def rolled_back(work: Callable[[], Found]) -> Found:
+    """What some work finds whose effects go again, and its locks with them."""
+    found: list[Found] = []
+    try:
+        with subtransaction():
+            found.append(work())
+            raise _RolledBack
+    except _RolledBack:
+        return found[0]
 
 
 def pause(milliseconds: int) -> None:

@@ -18,7 +18,8 @@ from tests.support import family
 from tests.support.database import Database
 
 Connection = psycopg.Connection[Any]
-PATIENCE = 30.0
+PATIENCE = 180.0  # seconds until a busy machine has done it
+WAIT = "2 s"  # no other session may wait longer for a lock: that is many times the lock_timeout of the jobs
 
 
 def restart(home: Database) -> Connection:
@@ -70,7 +71,10 @@ def test_months_of_jobs(home: Database) -> None:
     call(owner, maintenance="none", cluster="@reboot", statistics="@reboot", vacuum="@reboot")
     owner = restart(home)
     assert statuses(owner) == dict.fromkeys(("cluster", "prewarm", "statistics", "vacuum"), "succeeded")
-    assert owner.execute("SELECT count(*) FROM cron.job_run_details WHERE status <> 'succeeded'").fetchone() == (0,)
+    assert (
+        owner.execute("SELECT command, return_message FROM cron.job_run_details WHERE status <> 'succeeded'").fetchall()
+        == []
+    )
 
 
 def test_a_job_that_fails_is_seen_and_made_up_for(home: Database) -> None:
@@ -138,27 +142,24 @@ def test_a_job_that_is_killed_is_made_up_for(home: Database) -> None:
 
 
 class Writer(threading.Thread):
-    """Inserts a family after the other, all of one moment, until it is stopped; how long each took at most."""
+    """Inserts a family after the other, all of one moment, until it is stopped or has waited too long for a lock."""
 
     def __init__(self, home: Database, moment: str) -> None:
         super().__init__()
-        self.connection = home.connect()
+        self.connection = home.connect(lock_timeout=WAIT)
         self.moment = moment
         self.written = 0
-        self.longest = 0.0
         self.stopped = threading.Event()
         self.errors: list[psycopg.Error] = []
 
     def run(self) -> None:
         while not self.stopped.is_set():
-            since = time.monotonic()
             try:
                 family.fill(self.connection, self.moment, 1 + self.written, 1)
             except psycopg.Error as error:
                 self.errors.append(error)
                 return
             self.written += 1
-            self.longest = max(self.longest, time.monotonic() - since)
 
 
 def test_months_of_jobs_by_the_clock_while_rows_are_written(home: Database) -> None:
@@ -186,7 +187,6 @@ def test_months_of_jobs_by_the_clock_while_rows_are_written(home: Database) -> N
         writer.join()
         call_again_until_free(owner)
     assert writer.errors == []
-    assert writer.longest < 0.1 + 1.4, "lock_timeout, and what a busy machine adds"
     assert family.counts(owner) == {table: n * writer.written for n, table in enumerate(family.TABLES, start=1)}
     failed = "SELECT DISTINCT return_message FROM cron.job_run_details WHERE status = 'failed'"
     # a run that met the other job, or whose lock_timeout of 100 ms was too short on a busy machine: the next one did it

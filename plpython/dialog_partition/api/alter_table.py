@@ -14,7 +14,7 @@ from ..plan import alter as plan
 from ..plan import drift as plan_drift
 from ..plan.difference import Difference
 from ..sql import SQL
-from . import calls, probing
+from . import calls
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -123,15 +123,13 @@ def _tried(change: Alteration, operations: list[Operation]) -> list[Operation]:
         return []
     before = set(plan_drift.differences(catalog_drift.read_table(change.target.table)))
     state = catalog_guard.state(change.context.root)
-    rest: list[Operation] = []
-    try:
-        with database.subtransaction():
-            execute.probe(Step(tuple(operations)).text, change.context)
-            catalog_guard.refuse_broken(change.context.root, state, CALL)
-            rest = _brought_along(change, before)
-            raise probing.Rolled
-    except probing.Rolled:
-        return rest
+
+    def along() -> list[Operation]:
+        execute.probe(Step(tuple(operations)).text, change.context)
+        catalog_guard.refuse_broken(change.context.root, state, CALL)
+        return _brought_along(change, before)
+
+    return database.rolled_back(along)
 
 
 def _is_seen_as_drift(action: str) -> bool:

@@ -48,15 +48,12 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
         raise errors.InvalidParameter.of(
             "budget", budget, f"It is 0 to {size} bytes, the size of shared_buffers: more would push out what was read."
         )
-    hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.check_owner(calls.read_patiently(lambda: catalog_hierarchy.load(root)))
     tool = _usable("pg_prewarm")
     buffercache = catalog.facility("pg_buffercache")
-    found = plan.chosen(catalog.candidates(hierarchy, _critical(hierarchy)), budget)
+    found = plan.chosen(calls.read_patiently(lambda: _candidates(root)), budget)
     before = _resident(found, buffercache)
-    for each, fits in found:
-        if fits:
-            catalog.warm(each, tool)
+    verdicts = [catalog.warm(each, tool) if fits else plan.LEFT_OUT for each, fits in found]
     after = _resident(found, buffercache)
     return [
         WarmedRow(
@@ -65,10 +62,15 @@ def prewarm(root: int, budget: int | None) -> list[WarmedRow]:
             each.size,
             None if before is None else before.get(each.oid, 0),
             None if after is None else after.get(each.oid, 0),
-            plan.WARMED if fits else plan.LEFT_OUT,
+            verdict,
         )
-        for each, fits in found
+        for (each, _), verdict in zip(found, verdicts)
     ]
+
+
+def _candidates(root: int) -> list[plan.Candidate]:
+    hierarchy = catalog_hierarchy.load(root)
+    return catalog.candidates(hierarchy, _critical(hierarchy))
 
 
 def residency(root: int) -> list[ResidencyRow]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .. import database, errors, execute, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
@@ -13,8 +15,12 @@ from ..sql import compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
     from ..plan.structure import Structure
+
+Read = TypeVar("Read")
 
 _open: list[Context] = []  # the procedure at work on a hierarchy, whose lock the session holds
 
@@ -190,6 +196,18 @@ def release_locks() -> None:
             catalog_server.unlock(_open.pop().root)
             raise
         _open.pop()
+
+
+def read_patiently(read: Callable[[], Read]) -> Read:
+    """What is read by a call that lasts, beside maintenance: no lock stays, one in the way is waited for again."""
+    for attempt in range(1, execute.ATTEMPTS):
+        try:
+            return database.rolled_back(read)
+        except database.ServerError as error:
+            if not database.is_lock_timeout(error):
+                raise
+        database.pause(execute.DEFAULT_LOCK_TIMEOUT_MS * attempt)
+    return database.rolled_back(read)
 
 
 def reading_blocked(error: Exception) -> errors.LockNotAvailable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, progress, remote
+from .. import database, errors, execute, fragments, progress, remote
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -14,7 +14,7 @@ from ..sql import SQL, Identifier
 from . import calls
 from .alteration import Alteration
 from .constraints import check_unique, refuse_constraint_index, refuse_needed_index, refuse_other_index
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 MAX_ROUNDS = 10  # what others add to a table meanwhile is looked for again, but not for ever
 
@@ -83,7 +83,7 @@ def _wanted(change: Alteration, index: Index | None, given: Wanted) -> Wanted:
         execute.probe(statement.text, change.context)
         return catalog_online.like(Identifier(template_schema(change), PROBE).text, given.name)
 
-    wanted = rolled_back(made)
+    wanted = database.rolled_back(made)
     change.context = change.context._replace(search_path=None)
     return wanted
 

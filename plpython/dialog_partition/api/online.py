@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments, naming
+from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
@@ -11,7 +11,7 @@ from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
-from .probing import PROBE, rolled_back
+from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
 KINDS = {"CHECK": plan.CHECK, "FOREIGN": plan.FOREIGN_KEY}
@@ -64,7 +64,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
         execute.probe(statement.text, change.context)
         return catalog_online.constraint_definition(oid, name), catalog_online.referenced_table(oid, name)
 
-    text, referenced = rolled_back(made)
+    text, referenced = database.rolled_back(made)
     if referenced in {table.oid for table in change.target.hierarchy.tables}:
         raise errors.InvalidTableDefinition(
             "a foreign key refers to a table of the same hierarchy",

@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 PROBE = "dp_probe"  # a new column's name on the copy, and a new constraint's or index's
 
 
-class Rolled(Exception):
-    """Ends a subtransaction that is to be rolled back."""
-
-
-def rolled_back(work: Callable[[], T]) -> T:
-    """What some work finds whose effect goes again."""
-    found: list[T] = []
-    try:
-        with database.subtransaction():
-            found.append(work())
-            raise Rolled
-    except Rolled:
-        return found[0]
-
-
 def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable[[int], T]) -> T:
     """What is read of the copy, by its oid, after a statement on it."""
     table = change.target.table
@@ -51,4 +36,4 @@ def tried(change: Alteration, build: Callable[[Identifier], SQL], read: Callable
         change.writes_anew = catalog_alter.file_of(oid) != file
         return result
 
-    return rolled_back(on_copy)
+    return database.rolled_back(on_copy)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .. import database
 from ..model import Hierarchy
-from ..plan.cache import GLOBAL_INDEX, HEAP, INDEX, REFERENCE, Candidate
+from ..plan.cache import GLOBAL_INDEX, GONE, HEAP, INDEX, LOCKED, REFERENCE, WARMED, Candidate
 from ..sql import Identifier, Literal, compose
 
 # The rows of leaves and their valid indexes; "chosen" are the tables' indexes that must be warm, all where NULL.
@@ -54,10 +54,6 @@ class Facility(NamedTuple):
     usable: bool
 
 
-class _Warmed(Exception):
-    """Ends a subtransaction, which lets the lock of a relation go that was warmed; its pages stay."""
-
-
 def facility(name: str) -> Facility | None:
     """An extension, None where it is not installed."""
     rows = database.query(_FACILITIES, ("text",), (name,))
@@ -85,7 +81,7 @@ def candidates(hierarchy: Hierarchy, indexes: list[int] | None) -> list[Candidat
         name = table.identifier.text
         size = database.query("SELECT pg_relation_size($1::regclass) AS size", ("oid",), (table.oid,))[0]["size"]
         found.append(Candidate(table.oid, name, name, REFERENCE, size, 0))
-    return [each for each in found if each.size > 0]
+    return [each for each in found if each.size]  # the size of what was dropped meanwhile is NULL
 
 
 def primary_keys(tables: list[int]) -> list[int]:
@@ -112,15 +108,18 @@ def resident(found: list[Candidate], buffercache: Facility) -> dict[int, int]:
     return {row["oid"]: int(row["bytes"]) for row in database.query_once(query.text)}
 
 
-def warm(each: Candidate, prewarm: Facility) -> None:
-    """Read a relation into the cache; its lock is let go at once."""
+def warm(each: Candidate, prewarm: Facility) -> str:
+    """Read a relation into the cache, and what became of it; its lock is let go at once."""
     query = compose("SELECT {}({}::oid::regclass)", Identifier(prewarm.schema, "pg_prewarm"), Literal(each.oid))
     try:
-        with database.subtransaction():
-            database.query_once(query.text)
-            raise _Warmed
-    except _Warmed:
-        pass
+        database.rolled_back(lambda: database.query_once(query.text))
+        return WARMED
+    except database.ServerError as error:
+        if database.is_lock_timeout(error):
+            return LOCKED
+        if database.query("SELECT FROM pg_class WHERE oid = $1", ("oid",), (each.oid,)):
+            raise
+        return GONE
 
 
 def buffers() -> int:

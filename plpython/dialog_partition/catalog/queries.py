@@ -45,26 +45,16 @@ _IDENTITIES = """
 """
 
 
-class _Seen(Exception):
-    """Ends a subtransaction, which lets go of the locks that planning took on every leaf."""
-
-
 def plan(query: list[Token], search_path: str) -> dict[str, Any]:
     """The plan of one statement by the caller's rights and settings; it is not run.
 
     A cursor is what makes the server itself refuse more than one statement, before any of them is begun with.
     """
-    found: list[dict[str, Any]] = []
     try:
-        with database.subtransaction():
-            found = _planned(query, search_path)
-            raise _Seen
-    except _Seen:
-        pass
+        return database.rolled_back(lambda: _planned(query, search_path))[0]
     except database.ServerError as error:
         _refuse(error)
         raise
-    return found[0]
 
 
 def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
@@ -82,20 +72,19 @@ def _planned(query: list[Token], search_path: str) -> list[dict[str, Any]]:
 
 def _parameter_types(query: list[Token], count: int, search_path: str) -> list[str]:
     """What the server takes each parameter for; nothing can be written by what is analysed for it."""
-    types: list[str] = []
+
+    def prepared() -> list[str]:
+        database.set_local("search_path", search_path)
+        # PREPARE might be followed by other statements: first make sure that there is one
+        unknown = query_text.text(query, lambda _: "NULL")
+        database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
+        database.set_local("transaction_read_only", "on")
+        database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
+        return _prepared_types()
+
     _deallocate()
     try:
-        with database.subtransaction():
-            database.set_local("search_path", search_path)
-            # PREPARE might be followed by other statements: first make sure that there is one
-            unknown = query_text.text(query, lambda _: "NULL")
-            database.query_alone(compose("EXPLAIN {}", SQL(unknown)).text)
-            database.set_local("transaction_read_only", "on")
-            database.run(compose("PREPARE {} AS {}", Identifier(_STATEMENT), SQL(query_text.text(query))).text)
-            types += _prepared_types()
-            raise _Seen
-    except _Seen:
-        pass
+        types = database.rolled_back(prepared)
     finally:
         _deallocate()
     return types + ["text"] * (count - len(types))

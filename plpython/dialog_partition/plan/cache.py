@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GLOBAL_INDEX, INDEX, HEAP, REFERENCE = "global index", "index", "heap", "reference"
-WARMED, LEFT_OUT = "warmed", "left out"
+WARMED, LEFT_OUT, LOCKED, GONE = "warmed", "left out", "locked", "gone"
 SHARE_OF_BUFFERS = 0.5  # of shared_buffers, where the caller names no budget
 SHARE_OF_INDEXES = 0.5  # of the budget: the rest is for rows, or old indexes would keep them all out
 
