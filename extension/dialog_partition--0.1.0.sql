@@ -26106,7 +26106,7 @@ $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
 'Gives up a conversion that was stopped before the tables were exchanged: drops what was built. The plain tables are as they were.
-Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 2D000, 53200, 55006, 55P03.';
+Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 25000 a session that is not READ COMMITTED, 2D000, 53200, 55006, 55P03.';
 
 -- procedures/cluster.sql.j2
 CREATE PROCEDURE dp.cluster(
@@ -26372,4 +26372,4 @@ COMMENT ON PROCEDURE dp.unconvert IS
 'Makes plain tables of a hierarchy, with the rows as they are, the application stopped: what dp.convert added to the tables
 is taken away again, everything else stays. A hierarchy that was declared keeps its key columns.
 Locks: a leaf SHARE while rows are copied from it, all tables ACCESS EXCLUSIVE while they are exchanged. Commits each step.
-Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 2D000, 53200, 55006, 55P03.';
+Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 25000 a session that is not READ COMMITTED, 2D000, 53200, 55006, 55P03.';
