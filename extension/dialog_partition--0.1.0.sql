@@ -2375,6 +2375,50 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
             value = catalog.count(query.text)["value"]
         found.append(compose("{}::{}", Literal(value), SQL(hash_column.type)))
     return tuple(found)
+''','api.conversion_definition': r'''"""What a conversion began with: the definitions of the tables, and of what depends on them."""
+
+from __future__ import annotations
+
+import zlib
+
+from ..catalog import conversion as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_views
+from ..plan.conversion import Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fingerprint(tables: Sequence[int], root: int | None) -> str:
+    """A number that changes with the definitions of tables; ``root`` is that of a hierarchy that they are.
+
+    The steps of a conversion are made once: what is changed of the tables later they would leave behind.
+    """
+    members = [_lasting(catalog.member(catalog_structure.read(oid), None)) for oid in tables]
+    views = [view.oid for view in catalog_views.of_root(root)] if root is not None else []
+    text = _told((members, catalog_dependents.read(list(tables), views)))
+    return f"{zlib.crc32(text.encode()):08x} {len(text)}"
+
+
+def _lasting(member: Member) -> Member:
+    """Without what changes with the rows."""
+    structure = member.structure
+    sequences = tuple(each._replace(position=0, is_called=False) for each in structure.sequences)
+    return member._replace(structure=structure._replace(sequences=sequences, has_rows=False))
+
+
+def _told(value: object) -> str:
+    """A value as text, the same in every session."""
+    if isinstance(value, frozenset):
+        return _told(sorted(value))
+    if isinstance(value, dict):
+        return _told(sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return "(" + ", ".join(_told(each) for each in value) + ")"
+    return repr(value)
 ''','api.conversion_names': r'''"""The names that a conversion needs in the schemas of the tables, and which of them something else has."""
 
 from __future__ import annotations
@@ -2443,7 +2487,7 @@ from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
-from . import calls, drift, global_index, slices
+from . import calls, conversion_definition, drift, global_index, slices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2465,6 +2509,7 @@ class Work:
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
         state = catalog.find(root)
         self.is_back = state is not None and state.is_back
+        self.definitions = state.definitions if state is not None else ""
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
 
     @property
@@ -2616,6 +2661,14 @@ def _switch(work: Work, step: Stored) -> None:
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
     if work.is_back:
         locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
+    lock = Operation(step.target, step.statements[0], locks=locks)
+    execute.prepare(Step((lock,)), work.call)
+    if conversion_definition.fingerprint(list(work.converted), work.root if work.is_back else None) != work.definitions:
+        _changed(
+            work,
+            f"tables of {step.target}, or what depends on them, were altered after the conversion had begun",
+            "What it has built is what they were before.",
+        )
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -2736,7 +2789,7 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_running
+from . import calls, conversion, conversion_definition, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2841,7 +2894,8 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
     check_schemas(found)
-    catalog.begin(found, parts(found), json.dumps(_noted(options)))
+    definitions = conversion_definition.fingerprint([member.oid for member in found.members], None)
+    catalog.begin(found, parts(found), json.dumps(_noted(options)), definitions)
     execute.commit(call)
 
 
@@ -5613,7 +5667,7 @@ from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
 from ..sql import SQL
-from . import calls, conversion_running
+from . import calls, conversion_definition, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
@@ -5644,7 +5698,8 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy), "{}")
+        definitions = conversion_definition.fingerprint([member.oid for member in found.members], source)
+        catalog.begin(found, _parts(found, hierarchy), "{}", definitions)
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 
@@ -7378,6 +7433,7 @@ class State(NamedTuple):
     hierarchy_name: str | None
     is_back: bool
     options: str  # the parameters it was begun with, as JSON
+    definitions: str  # the fingerprint of the tables' definitions
 
 
 class Stored(NamedTuple):
@@ -7398,7 +7454,8 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options,"
+        " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -7406,13 +7463,14 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part], options: str) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str, definitions: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back, options) VALUES ($1, 'structure', $2, $3)",
-        ("oid", "bool", "text"),
-        (root, conversion.is_back, options),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options, definitions)"
+        " VALUES ($1, 'structure', $2, $3, $4)",
+        ("oid", "bool", "text", "text"),
+        (root, conversion.is_back, options, definitions),
     )
     for position, member in enumerate(conversion.members):
         database.query(
@@ -23079,7 +23137,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_f475cc7f1ec2', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_3e7ec3c17e9f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23098,8 +23156,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_f475cc7f1ec2'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_3e7ec3c17e9f'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -23856,6 +23914,7 @@ CREATE TABLE dp.conversion_config (
     is_back boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
     options text NOT NULL DEFAULT '{}',
+    definitions text NOT NULL DEFAULT '',
     started timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dp.conversion_config IS
@@ -24457,10 +24516,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24793,10 +24852,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24815,10 +24874,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24844,10 +24903,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24869,10 +24928,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24890,10 +24949,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24911,10 +24970,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -24945,10 +25004,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -24964,10 +25023,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -24992,10 +25051,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25027,10 +25086,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25052,10 +25111,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25088,10 +25147,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25112,10 +25171,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25132,10 +25191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25152,10 +25211,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25173,10 +25232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25194,10 +25253,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25221,10 +25280,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25242,10 +25301,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25262,10 +25321,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25281,10 +25340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25301,10 +25360,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25320,10 +25379,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25340,10 +25399,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25360,10 +25419,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25380,10 +25439,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25399,10 +25458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25419,10 +25478,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25454,10 +25513,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25483,10 +25542,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25503,10 +25562,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25532,10 +25591,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25612,10 +25671,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25649,10 +25708,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -25677,10 +25736,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25702,10 +25761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25723,10 +25782,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25744,10 +25803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25768,10 +25827,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25798,10 +25857,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25825,10 +25884,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25846,10 +25905,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25868,10 +25927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25888,10 +25947,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25908,10 +25967,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25928,10 +25987,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26080,10 +26139,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26098,10 +26157,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26121,10 +26180,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26154,10 +26213,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26179,10 +26238,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26201,10 +26260,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26224,10 +26283,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26245,10 +26304,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26265,10 +26324,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26285,10 +26344,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26304,10 +26363,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26324,10 +26383,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26343,10 +26402,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26362,10 +26421,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f475cc7f1ec2' not in GD:
+if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f475cc7f1ec2'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

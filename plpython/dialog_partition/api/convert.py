@@ -18,7 +18,7 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_running
+from . import calls, conversion, conversion_definition, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
     check_schemas(found)
-    catalog.begin(found, parts(found), json.dumps(_noted(options)))
+    definitions = conversion_definition.fingerprint([member.oid for member in found.members], None)
+    catalog.begin(found, parts(found), json.dumps(_noted(options)), definitions)
     execute.commit(call)
 
 

@@ -21,7 +21,7 @@ from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
 from ..sql import SQL
-from . import calls, conversion_running
+from . import calls, conversion_definition, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
@@ -52,7 +52,8 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy), "{}")
+        definitions = conversion_definition.fingerprint([member.oid for member in found.members], source)
+        catalog.begin(found, _parts(found, hierarchy), "{}", definitions)
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 

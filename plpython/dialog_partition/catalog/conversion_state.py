@@ -23,6 +23,7 @@ class State(NamedTuple):
     hierarchy_name: str | None
     is_back: bool
     options: str  # the parameters it was begun with, as JSON
+    definitions: str  # the fingerprint of the tables' definitions
 
 
 class Stored(NamedTuple):
@@ -43,7 +44,8 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options,"
+        " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -51,13 +53,14 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part], options: str) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str, definitions: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back, options) VALUES ($1, 'structure', $2, $3)",
-        ("oid", "bool", "text"),
-        (root, conversion.is_back, options),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options, definitions)"
+        " VALUES ($1, 'structure', $2, $3, $4)",
+        ("oid", "bool", "text", "text"),
+        (root, conversion.is_back, options, definitions),
     )
     for position, member in enumerate(conversion.members):
         database.query(
