@@ -18537,6 +18537,7 @@ class Wanted(NamedTuple):
     hash_partitions: int  # of the side table itself; 0: it is not partitioned
 
 
+MOVED = "dp.rows_moved"  # set while a transaction lasts in which rows have changed their keys
 EVENTS = {
     "insert": "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
     "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows",
@@ -18558,6 +18559,7 @@ def row_trigger_name(index: GlobalIndex) -> str:
 _KEEPER = """
 BEGIN
     IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
+        PERFORM set_config({moved}, 'on', true);
         IF NOT ({new_counts}) THEN
             DELETE FROM {side} AS g WHERE {is_old};
             RETURN NEW;
@@ -18578,13 +18580,13 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = {unseen},
             HINT = 'Name the table that it is a partition of.';
-    -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'INSERT' THEN
-        IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) AS t) < 2 THEN
-            {insert}
+        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
+            {insert_others}
         ELSE
-            {insert_many}
+            {insert}
         END IF;
+    -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'DELETE' THEN
         IF (SELECT count(*) FROM (SELECT FROM old_rows LIMIT 2) AS t) < 2 THEN
             {delete}
@@ -18609,7 +18611,7 @@ def keeper(wanted: Wanted) -> SQL:
     nullable = [each.name for each in wanted.columns if not each.is_not_null]
     counts = _counts("t", nullable, index.predicate)
     watched = compose("{}, ({}) IS TRUE", values("t", index.stored), SQL(index.predicate or "true"))
-    insert = [_insert(index, counts)]
+    others = _insert_others(index, counts)
     delete = [compose("DELETE FROM {} AS g USING old_rows AS t WHERE {}", index.identifier, equal(index, "g", "t"))]
     update = _changes(index, counts)
     body = compose(
@@ -18620,8 +18622,9 @@ def keeper(wanted: Wanted) -> SQL:
         new_counts=_counts("NEW", nullable, index.predicate),
         is_old=equal(index, "g", "OLD"),
         watched=watched,
-        insert=_kept(insert),
-        insert_many=_planned_each_time(insert),
+        moved=Literal(MOVED),
+        insert=_kept([_insert(index, counts)]),
+        insert_others=_planned_each_time([others]),
         delete=_kept(delete),
         delete_many=_planned_each_time(delete),
         update=_kept(update),
@@ -18647,15 +18650,23 @@ def _planned_each_time(statements: list[SQL]) -> SQL:
 
 
 def _insert(index: GlobalIndex, counts: SQL) -> SQL:
-    """Entries of new rows that have none of their own yet: the row trigger moves some, an online build makes some."""
+    """Entries of new rows."""
     return compose(
-        "INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts}"
-        " AND NOT EXISTS (SELECT FROM {side} AS g WHERE {is_row})",
-        side=index.identifier,
-        stored=names(index.stored),
-        new=values("t", index.stored),
-        counts=counts,
-        is_row=equal(index, "g", "t"),
+        "INSERT INTO {} ({}) SELECT {} FROM new_rows AS t WHERE {}",
+        index.identifier,
+        names(index.stored),
+        values("t", index.stored),
+        counts,
+    )
+
+
+def _insert_others(index: GlobalIndex, counts: SQL) -> SQL:
+    """Of those that have none of their own yet: the row trigger moves some, an online build makes some."""
+    return compose(
+        "{} AND NOT EXISTS (SELECT FROM {} AS g WHERE {})",
+        _insert(index, counts),
+        index.identifier,
+        equal(index, "g", "t"),
     )
 
 
@@ -18684,7 +18695,7 @@ def _changes(index: GlobalIndex, counts: SQL) -> list[SQL]:
             counts,
         )
     )
-    found.append(_insert(index, counts))
+    found.append(_insert_others(index, counts))
     return found
 
 
@@ -18955,7 +18966,8 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import GlobalIndex, Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
+from . import keeping
 
 
 class Lookup(NamedTuple):
@@ -18985,16 +18997,16 @@ class Lookup(NamedTuple):
         return f"Rows of {self.table.identifier} by {columns}, by the global index {self.side.identifier}."
 
 
-# First the keys, then a statement for each hash key, planned with its constants, so that it reads few leaves. A join of
-# both would be planned for all leaves.
+# First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
+# join of both would be planned for all leaves, and so would a plan that is kept for all keys.
 _BODY = """
 DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT {keys}, {lists} FROM {side} AS g WHERE {is_asked} {grouped}
+        SELECT {known}, {lists} FROM {side} AS g WHERE {is_asked} GROUP BY {keys}
     LOOP
-        RETURN QUERY EXECUTE {query} USING {given};
+        RETURN QUERY SELECT t.* FROM {table} AS t WHERE {is_found};
     END LOOP;
 END
 """
@@ -19003,32 +19015,23 @@ END
 def create(lookup: Lookup) -> list[SQL]:
     """The function: PL/pgSQL, run with the caller's rights."""
     index, keys = lookup.side, lookup.partition_keys
-    hash_key = keys[1] if len(keys) > 1 else None
-    known: list[SQL] = [compose("array_agg(DISTINCT g.{}) AS range_keys", Identifier(keys[0]))]
-    bound = [compose("t.{} = ANY ($1)", Identifier(keys[0]))]
-    given = ["found.range_keys"]
-    if hash_key is not None:
-        known.append(compose("g.{} AS hash_key", Identifier(hash_key)))
-        bound.append(compose("t.{} = $2", Identifier(hash_key)))
-        given.append("found.hash_key")
-    first = len(given) + 1
-    arrays = [f"${number}" for number in range(1, len(index.columns) + 1)]
-    used = [f"${number}" for number in range(first, first + len(index.columns))]
-    lists: list[SQL] = []
-    for number, column in enumerate(index.columns):
-        lists.append(compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(f"values_{number}")))
-        given.append(f"found.values_{number}")
-    conditions = " AND ".join(each.text for each in (*bound, _is_among("t", lookup.columns, used)))
-    query = compose("SELECT t.* FROM {} AS t WHERE {}", lookup.table.identifier, SQL(conditions))
+    lists = [f"values_{number}" for number in range(1, len(index.columns) + 1)]
+    known = {f"key_{number}": Identifier(key) for number, key in enumerate(keys, start=1)}
+    bound = [compose("t.{} = found.{}", key, Identifier(name)) for name, key in known.items()]
     body = compose(
         _BODY,
-        keys=comma_list(known),
-        lists=comma_list(lists),
+        known=comma_list([compose("g.{} AS {}", key, Identifier(name)) for name, key in known.items()]),
+        keys=keeping.values("g", keys),
+        lists=comma_list(
+            [
+                compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(each))
+                for column, each in zip(index.columns, lists)
+            ]
+        ),
         side=index.identifier,
-        is_asked=_is_among("g", index.columns, arrays),
-        grouped=compose("GROUP BY g.{}", Identifier(hash_key)) if hash_key else SQL("HAVING count(*) > 0"),
-        query=Literal(query.text),
-        given=SQL(", ".join(given)),
+        is_asked=_is_among("g", index.columns, [f"${number}" for number in range(1, len(index.columns) + 1)]),
+        table=lookup.table.identifier,
+        is_found=conjunction([*bound, _is_among("t", lookup.columns, [f"found.{each}" for each in lists])]),
     )
     arguments: list[Composable] = [
         compose("{} {}[]", Identifier(f"{column}s"), SQL(type_text))
@@ -19036,7 +19039,8 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
     return [
         compose(
-            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 AS {}",
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
+            " SET plan_cache_mode = force_custom_plan AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
@@ -23137,7 +23141,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_3e7ec3c17e9f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_b8dccec5cf13', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -23156,7 +23160,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_3e7ec3c17e9f'
+PACKAGE = 'dialog_partition_0_1_0_b8dccec5cf13'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.physical_order', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.online', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -24516,10 +24520,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -24852,10 +24856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -24874,10 +24878,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -24903,10 +24907,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -24928,10 +24932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -24949,10 +24953,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -24970,10 +24974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -25004,10 +25008,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25023,10 +25027,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25051,10 +25055,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -25086,10 +25090,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -25111,10 +25115,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -25147,10 +25151,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -25171,10 +25175,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -25191,10 +25195,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -25211,10 +25215,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -25232,10 +25236,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -25253,10 +25257,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -25280,10 +25284,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25301,10 +25305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -25321,10 +25325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -25340,10 +25344,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -25360,10 +25364,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -25379,10 +25383,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -25399,10 +25403,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -25419,10 +25423,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -25439,10 +25443,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -25458,10 +25462,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -25478,10 +25482,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -25513,10 +25517,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -25542,10 +25546,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -25562,10 +25566,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -25591,10 +25595,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -25671,10 +25675,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -25708,10 +25712,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -25736,10 +25740,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25761,10 +25765,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -25782,10 +25786,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -25803,10 +25807,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -25827,10 +25831,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25857,10 +25861,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -25884,10 +25888,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -25905,10 +25909,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -25927,10 +25931,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -25947,10 +25951,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -25967,10 +25971,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -25987,10 +25991,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_b8dccec5cf13'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -26139,10 +26143,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -26157,10 +26161,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -26180,10 +26184,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -26213,10 +26217,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -26238,10 +26242,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -26260,10 +26264,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -26283,10 +26287,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -26304,10 +26308,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -26324,10 +26328,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -26344,10 +26348,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -26363,10 +26367,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -26383,10 +26387,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -26402,10 +26406,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -26421,10 +26425,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_3e7ec3c17e9f' not in GD:
+if 'dialog_partition_0_1_0_b8dccec5cf13' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_3e7ec3c17e9f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_b8dccec5cf13'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
