@@ -29,7 +29,8 @@ def show_conversion(stage: Stage) -> None:
     page.prose(
         f"""The whole hierarchy, as an application has it: 22 plain tables with {DIALOGS} dialogs of {YEARS} years and a
         few of the next months, 76 rows each, foreign keys on Id alone, triggers, views on views. Two calls convert it.
-        The first says what will be done, and what it means:"""
+        The first changes nothing; it says what will be done, and what it means for the application. An error would stop
+        the second, a warning is to be read, a notice is to know:"""
     )
     page.sql([f"SELECT role, severity, finding, count(*) FROM dp.plan_conversion({OPTIONS}) GROUP BY 1, 2, 3"])
     _show_plan(connection)
@@ -68,7 +69,7 @@ def _show_plan(connection: Connection) -> None:
         f"SELECT role, severity, finding, count(*)::int, min(tbl::text) FROM dp.plan_conversion({OPTIONS})"
         " GROUP BY 1, 2, 3 ORDER BY severity = 'notice', role = 'reference', count(*) DESC, finding",
     )
-    page.table(("role", "severity", "finding", "rows", "such as"), found)
+    page.table(("role", "severity", "finding", "how often", "such as"), found)
 
 
 def _rules(connection: Connection, table: str) -> str:

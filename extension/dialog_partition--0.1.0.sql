@@ -1207,7 +1207,7 @@ def run_in_procedure(steps: list[Step], call: Context) -> None:
 def lock_hierarchy(call: Context, for_session: bool) -> None:
     """One at a time on one hierarchy; others may work on other hierarchies."""
     if not for_session:
-        _check_isolation(call)
+        check_isolation(call)
     holder = catalog_server.try_lock(call.root, for_session)
     if holder is not None:
         raise errors.ObjectInUse(
@@ -1219,14 +1219,16 @@ def lock_hierarchy(call: Context, for_session: bool) -> None:
         _open.append(call)
 
 
-def _check_isolation(call: Context) -> None:
+def check_isolation(call: Context) -> None:
     """What a function decides by must not be older than the locks it takes: a table that has rows looked empty."""
     isolation = database.setting("transaction_isolation")
     if isolation not in ("read committed", "read uncommitted"):
         raise errors.InvalidIsolation(
             f"{call.call} cannot run in a transaction that is {isolation}",
             "Such a transaction does not see what others committed since its snapshot, rows among them.",
-            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.",
+            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED."
+            if call.mode != execute.PROCEDURE
+            else "SET default_transaction_isolation = 'read committed'.",
         )
 
 
@@ -2737,7 +2739,7 @@ from ..plan import conversion_figures, conversion_findings, conversion_layout
 from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
-from . import policy
+from . import conversion_names, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2760,20 +2762,22 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
     settings = _settings(members[0], options)
-    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    dependents, blocked = catalog_dependents.read([member.oid for member in members], [])
+    outside = catalog.outside_keys(members)
     conversion = Conversion(
         tuple(members),
         settings,
         {},
         (),
         tuple(catalog.references(members)),
-        tuple(catalog.outside_keys(members)),
+        tuple(outside),
         tuple(dependents),
-        tuple(blocked),
+        (*blocked, *catalog.of_others(outside)),
         (),
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["replace_values"],
     )
     figures = {
         member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
@@ -2781,6 +2785,7 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     conversion = _laid_out(conversion._replace(figures=figures), options)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
+    conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
     budget = catalog_server.server().lock_budget
     return conversion, conversion_findings.findings(conversion, left, budget)
 
@@ -2866,6 +2871,8 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     """The keys of rows without a parent: those of the oldest slice, and no owner."""
     settings = conversion.settings
+    if not conversion.figures[conversion.root.oid].rows:
+        return ()
     column = Identifier(settings.range_column.name)
     lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
         "value"
@@ -2882,6 +2889,103 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
             value = catalog.count(query.text)["value"]
         found.append(compose("{}::{}", Literal(value), SQL(hash_column.type)))
     return tuple(found)
+''','api.conversion_definition': r'''"""What a conversion began with: the definitions of the tables, and of what depends on them."""
+
+from __future__ import annotations
+
+import zlib
+
+from ..catalog import conversion as catalog
+from ..catalog import dependents as catalog_dependents
+from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_views
+from ..plan.conversion import Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fingerprint(tables: Sequence[int], root: int | None) -> str:
+    """A number that changes with the definitions of tables; ``root`` is that of a hierarchy that they are.
+
+    The steps of a conversion are made once: what is changed of the tables later they would leave behind.
+    """
+    members = [_lasting(catalog.member(catalog_structure.read(oid), None)) for oid in tables]
+    views = [view.oid for view in catalog_views.of_root(root)] if root is not None else []
+    text = _told((members, catalog_dependents.read(list(tables), views)))
+    return f"{zlib.crc32(text.encode()):08x} {len(text)}"
+
+
+def _lasting(member: Member) -> Member:
+    """Without what changes with the rows."""
+    structure = member.structure
+    sequences = tuple(each._replace(position=0, is_called=False) for each in structure.sequences)
+    return member._replace(structure=structure._replace(sequences=sequences, has_rows=False))
+
+
+def _told(value: object) -> str:
+    """A value as text, the same in every session."""
+    if isinstance(value, frozenset):
+        return _told(sorted(value))
+    if isinstance(value, dict):
+        return _told(sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return "(" + ", ".join(_told(each) for each in value) + ")"
+    return repr(value)
+''','api.conversion_names': r'''"""The names that a conversion needs in the schemas of the tables, and which of them something else has."""
+
+from __future__ import annotations
+
+from .. import naming
+from ..catalog import conversion as catalog
+from ..catalog import server as catalog_server
+from ..catalog import slices as catalog_slices
+from ..plan import conversion_form
+from ..plan.conversion import Conversion, Member, Taken
+from ..plan.conversion_steps import global_indexes, side_name
+from ..sql import Identifier
+from . import slices, window
+
+
+def taken(conversion: Conversion) -> list[Taken]:
+    """Which names are taken; told before anything begins, since the tables would be exchanged already."""
+    suffixes = _suffixes(conversion)
+    found = []
+    for member in conversion.members:
+        schema = member.structure.schema
+        wanted = _wanted(conversion, member, suffixes)
+        for name in sorted(catalog_server.existing_relations(schema, list(wanted))):
+            found.append(Taken(member.oid, Identifier(schema, name), wanted[name]))
+        function = naming.derived_name(member.structure.name, "set_slice_key")
+        if member.is_root and conversion.settings.slice_key and catalog.has_function(schema, function):
+            found.append(Taken(member.oid, Identifier(schema, function), "the function that keeps the slice key"))
+    return found
+
+
+def _suffixes(conversion: Conversion) -> list[str]:
+    """What the names of the slices end with."""
+    hierarchy = conversion_form.hierarchy(conversion)
+    found = []
+    for each in conversion.ranges:
+        bounds = slices.bounds(hierarchy, each.lower, each.upper)
+        spans = window.uncovered(hierarchy, *bounds, conversion_form.width_of(each))
+        found += [spec.suffix for spec in catalog_slices.specs(hierarchy, spans, 0)]
+    return found
+
+
+def _wanted(conversion: Conversion, member: Member, suffixes: list[str]) -> dict[str, str]:
+    """The names of the relations beside the table itself, and what each is for."""
+    name = member.structure.name
+    found = {naming.template_name(name): "the template"}
+    for suffix in suffixes:
+        each = naming.slice_name(name, suffix)
+        found[each] = "a slice"
+        found.update(dict.fromkeys(naming.leaf_names(each, conversion.settings.hash_partitions), "a leaf"))
+    for owner, index in global_indexes(conversion):
+        if owner.oid == member.oid:
+            found[side_name(member, tuple(str(column) for column in index.columns))] = "a global index"
+    return found
 ''','api.conversion_running': r'''"""Doing the stored steps of a conversion, and taking back what was built."""
 
 from __future__ import annotations
@@ -2897,7 +3001,7 @@ from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
-from . import calls, drift, global_index, slices
+from . import calls, conversion_definition, drift, global_index, slices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2919,6 +3023,7 @@ class Work:
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
         state = catalog.find(root)
         self.is_back = state is not None and state.is_back
+        self.definitions = state.definitions if state is not None else ""
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
 
     @property
@@ -3070,6 +3175,14 @@ def _switch(work: Work, step: Stored) -> None:
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
     if work.is_back:
         locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
+    lock = Operation(step.target, step.statements[0], locks=locks)
+    execute.prepare(Step((lock,)), work.call)
+    if conversion_definition.fingerprint(list(work.converted), work.root if work.is_back else None) != work.definitions:
+        _changed(
+            work,
+            f"tables of {step.target}, or what depends on them, were altered after the conversion had begun",
+            "What it has built is what they were before.",
+        )
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -3146,10 +3259,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
 
 def discard(root: int, call: Context) -> None:
     """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    catalog.note_converted(root)
-    if call.mode != execute.DRY_RUN:
-        execute.commit(call)
-    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    rows = list(reversed(catalog.built(root)))
     built = [row["converted"] for row in rows]
     sizes = {oid: catalog.tree_size(oid) for oid in built}
     for key in catalog.foreign_keys_of(built):
@@ -3182,6 +3292,7 @@ as they were; from then on the new ones are.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .. import database, errors, execute
@@ -3192,10 +3303,11 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_running
+from . import calls, conversion, conversion_definition, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..catalog.conversion_state import State
     from ..execute import Context, PlanRow
 
 STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
@@ -3225,6 +3337,8 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
         state = None
     if state is None:
         _begin(root, options, call)
+    else:
+        _check_same(state, options)
     found = catalog.find(root)
     assert found is not None
     conversion_running.run(found.root, call, batch_blocks)
@@ -3276,6 +3390,7 @@ def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     call = call._replace(is_schema_change=True)
     if dry_run:
         return call
+    calls.check_isolation(call)
     execute.commit(call)
     calls.lock_hierarchy(call, for_session=True)
     execute.commit(call)
@@ -3293,8 +3408,29 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
     check_schemas(found)
-    catalog.begin(found, parts(found))
+    definitions = conversion_definition.fingerprint([member.oid for member in found.members], None)
+    catalog.begin(found, parts(found), json.dumps(_noted(options)), definitions)
     execute.commit(call)
+
+
+def _check_same(state: State, options: dict[str, Any]) -> None:
+    """A conversion that goes on does what it was begun with; other parameters than those would be ignored."""
+    given = _noted(options)
+    for name, was in json.loads(state.options).items():
+        if given[name] != was:
+            raise errors.InvalidParameter(
+                f"the conversion of {state.name} was begun with another value of parameter {name}",
+                f"It was {json.dumps(was)}, and is {json.dumps(given[name])} now.",
+                "Call with the parameters of the first call, or give it up: CALL dp.cancel_conversion(...).",
+            )
+
+
+def _noted(options: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as they are noted: tables by their names."""
+    found = dict(options)
+    for name in ("exclude", "include"):
+        found[name] = sorted(catalog_server.relation_name(oid) for oid in options[name] or [])
+    return found
 
 
 def check_schemas(found: Conversion) -> None:
@@ -6202,20 +6338,24 @@ from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_views
 from ..model import Hierarchy
 from ..operation import Operation, Step
-from ..plan import lookup as plan_lookup
+from ..plan import narrowing
 from ..plan import unconversion as plan
+from ..plan import writable_view as plan_views
 from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
-from . import calls, conversion_running, global_index
+from ..sql import SQL
+from . import calls, conversion_definition, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.conversion_state import State
     from ..execute import Context
+    from ..plan.conversion_record import Record
 
 
 def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
@@ -6239,7 +6379,8 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy))
+        definitions = conversion_definition.fingerprint([member.oid for member in found.members], source)
+        catalog.begin(found, _parts(found, hierarchy), "{}", definitions)
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 
@@ -6258,27 +6399,35 @@ def examine(hierarchy: Hierarchy) -> Conversion:
     """Read the tables of a hierarchy, and refuse what cannot be made plain."""
     _check_hierarchy(hierarchy)
     oids = [table.oid for table in hierarchy.tables]
-    records = catalog.records(oids)
+    records = _records(hierarchy)
     members = tuple(
-        plan.narrowed(_member(table.oid, table.template_oid), records[table.oid], hierarchy)
-        for table in hierarchy.tables
+        narrowing.narrowed(_member(table.oid, table.template_oid), records, hierarchy) for table in hierarchy.tables
     )
-    dependents, blocked = catalog_dependents.read(oids)
+    views = [view.oid for view in catalog_views.of_root(hierarchy.root.oid)]
+    dependents, blocked = catalog_dependents.read(oids, views)
+    lookups = {row["described"] for row in catalog.lookups(oids)}
+    blocked += [
+        (name, f"It uses the row type of {member.identifier}, which the plain table does not have.")
+        for member in members
+        for name in member.facts.row_types
+        if name not in lookups
+    ]
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(
             f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
             blocked[0][1],
             "Drop it first, and create it again afterwards.",
         )
-    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
     found = Conversion(
         members,
         _settings(hierarchy, members[0]),
         {},
         (),
         (),
-        outside,
+        tuple(outside),
         tuple(dependents),
         (),
         (),
@@ -6337,20 +6486,27 @@ def _settings(hierarchy: Hierarchy, root: Member) -> Settings:
     )
 
 
+def _records(hierarchy: Hierarchy) -> dict[int, Record]:
+    found = catalog.records([table.oid for table in hierarchy.tables])
+    return {oid: each.followed(hierarchy.policy.partition_keys) for oid, each in found.items()}
+
+
 def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
     oids = [member.oid for member in found.members]
+    going = [SQL(row["dropping"]) for row in catalog.lookups(oids)]
+    for view in catalog_views.of_root(hierarchy.root.oid):
+        going += plan_views.removal(view)
+    function = None
+    if hierarchy.policy.slice_key is not None:
+        function = narrowing.slice_key_function(catalog_structure.read(hierarchy.root.oid))
     return plan.parts(
         found,
-        catalog.records(oids),
+        _records(hierarchy),
         hierarchy,
         {oid: catalog.leaves_of(oid) for oid in oids},
         {oid: catalog.slices_of(oid) for oid in oids},
-        [
-            plan_lookup.drop(each)
-            for table in hierarchy.tables
-            for index in table.global_indexes
-            for each in global_index.existing_lookups(hierarchy, table, index)
-        ],
+        going,
+        function,
     )
 
 
@@ -7994,16 +8150,18 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
     inside: dict[int, list[ForeignKey]] = {
         oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
     }
+    up = [key for key in inside[root] if key.parent != root]
+    if up:
+        hint = f'Drop the foreign key "{up[0].name}" of the root first.'
+        _refuse_circle([members[root], members[up[0].parent]], hint)
     depths = {root: 0}
     ordered = [members[root]._replace(others=tuple(inside[root]))]
     waiting = {oid for oid in members if oid != root}
     while waiting:
         free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
         if not free:
-            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
-            raise errors.InvalidTableDefinition(
-                f"the foreign keys of {circle} form a circle",
-                "Rows are copied and tables made in the order of their foreign keys.",
+            _refuse_circle(
+                [members[oid] for oid in sorted(waiting)],
                 "Drop one of these keys, or leave a table out with exclude => ...",
             )
         for oid in sorted(free, key=lambda each: members[each].identifier.text):
@@ -8013,6 +8171,15 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
             ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
         waiting -= set(free)
     return ordered
+
+
+def _refuse_circle(members: list[Member], hint: str) -> None:
+    circle = ", ".join(member.identifier.text for member in members)
+    raise errors.InvalidTableDefinition(
+        f"the foreign keys of {circle} form a circle",
+        "Rows are copied and tables made in the order of their foreign keys.",
+        hint,
+    )
 
 
 def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
@@ -8039,6 +8206,22 @@ def outside_keys(members: list[Member]) -> list[ForeignKey]:
     return [key for member in members for key in member.structure.incoming if key.child not in inside]
 
 
+def of_others(keys: list[ForeignKey]) -> list[tuple[str, str]]:
+    """The foreign keys of tables that belong to other roles, who alone could make them again."""
+    rows = database.query(
+        "SELECT c.oid, pg_get_userbyid(c.relowner) AS owner FROM pg_class c"
+        " WHERE c.oid = ANY ($1) AND NOT pg_has_role(c.relowner, 'USAGE')",
+        ("oid[]",),
+        ([key.child for key in keys],),
+    )
+    owners = {row["oid"]: row["owner"] for row in rows}
+    return [
+        (f"foreign key {Identifier(key.name)} of {key.child_text}", f"The table belongs to {owners[key.child]}.")
+        for key in keys
+        if key.child in owners
+    ]
+
+
 def count(statement: str) -> database.Row:
     """The one row of a counting query."""
     return database.query_once(statement)[0]
@@ -8051,6 +8234,17 @@ def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
         for row in database.query_once(statement)
         if 1 <= row["year"] <= 9998
     ]
+
+
+def has_function(schema: str, name: str) -> bool:
+    """Whether there is a function of this name that takes nothing."""
+    rows = database.query(
+        "SELECT 1 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0",
+        ("name", "name"),
+        (schema, name),
+    )
+    return bool(rows)
 ''','catalog.conversion_state': r'''"""How far conversions are: their steps, and the tables they are about."""
 
 from __future__ import annotations
@@ -8075,6 +8269,8 @@ class State(NamedTuple):
     name: str
     hierarchy_name: str | None
     is_back: bool
+    options: str  # the parameters it was begun with, as JSON
+    definitions: str  # the fingerprint of the tables' definitions
 
 
 class Stored(NamedTuple):
@@ -8095,7 +8291,8 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options,"
+        " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -8103,13 +8300,14 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part]) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str, definitions: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
-        ("oid", "bool"),
-        (root, conversion.is_back),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options, definitions)"
+        " VALUES ($1, 'structure', $2, $3, $4)",
+        ("oid", "bool", "text", "text"),
+        (root, conversion.is_back, options, definitions),
     )
     for position, member in enumerate(conversion.members):
         database.query(
@@ -8219,6 +8417,20 @@ def note_converted(root: int) -> None:
                 ("oid", "oid", "text"),
                 (root, row["plain"], built.text),
             )
+
+
+def built(root: int) -> list[database.Row]:
+    """The tables that were built for plain ones so far, parents first, noted or not."""
+    found = []
+    for row in tables(root):
+        noted = row
+        if row["converted"] is None:
+            name = Identifier(working_schema(row["plain_schema"]), row["name"])
+            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
+            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+        if noted["converted"] is not None:
+            found.append(noted)
+    return found
 
 
 def tables(root: int) -> list[database.Row]:
@@ -8335,6 +8547,19 @@ def leaves_of(table: int) -> list[tuple[int, Identifier]]:
 def exists(oid: int) -> bool:
     """Whether a relation is there."""
     return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
+
+
+def lookups(tables_: list[int]) -> list[database.Row]:
+    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    return database.query(
+        "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
+        " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
+        " WHERE t.typrelid = ANY ($1) AND p.proretset"
+        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
+        ("oid[]",),
+        (tables_,),
+    )
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
 from __future__ import annotations
@@ -8666,20 +8891,36 @@ _RELATION = """
                || ARRAY(SELECT format('ALTER VIEW %I.%I ALTER COLUMN %I SET DEFAULT %s', n.nspname, c.relname,
                                       a.attname, pg_get_expr(f.adbin, f.adrelid))
                         FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-                        WHERE f.adrelid = c.oid ORDER BY a.attnum) AS parts
+                        WHERE f.adrelid = c.oid ORDER BY a.attnum)
+               || ARRAY(SELECT format('ALTER MATERIALIZED VIEW %I.%I ALTER COLUMN %I SET STATISTICS %s', n.nspname,
+                                      c.relname, a.attname, a.attstattarget)
+                        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND c.relkind = 'm'
+                             AND NOT a.attisdropped AND a.attstattarget >= 0 ORDER BY a.attnum)
+               || ARRAY(SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s WHERE s.stxrelid = c.oid
+                        ORDER BY s.oid)
+               || ARRAY(SELECT format('COMMENT ON STATISTICS %I.%I IS %L', sn.nspname, s.stxname,
+                                      obj_description(s.oid, 'pg_statistic_ext'))
+                        FROM pg_statistic_ext s JOIN pg_namespace sn ON sn.oid = s.stxnamespace
+                        WHERE s.stxrelid = c.oid AND obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL)
+               || ARRAY(SELECT format('ALTER MATERIALIZED VIEW %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
+                        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                        WHERE i.indrelid = c.oid AND i.indisclustered) AS parts
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
     WHERE c.oid = $1
 """
 
 _FUNCTION = """
     SELECT pg_get_functiondef(p.oid) AS definition, p.oid::regprocedure::text AS name,
-           p.prosqlbody IS NOT NULL AS is_sql,
+           p.prosqlbody IS NOT NULL AS is_sql, pg_get_function_sqlbody(p.oid) AS body,
            pg_has_role(p.proowner, 'USAGE') AS is_own, pg_get_userbyid(p.proowner) AS owner
     FROM pg_proc p WHERE p.oid = $1 AND p.prokind IN ('f', 'p')
 """
 
 _RULE = """
     SELECT rtrim(pg_get_ruledef(w.oid), ';') AS definition,
+           format('CREATE OR REPLACE RULE %I AS ON %s TO %s DO NOTHING', w.rulename,
+                  CASE w.ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' WHEN '4' THEN 'DELETE' END,
+                  w.ev_class::regclass) AS release,
            format('rule %I on %s', w.rulename, w.ev_class::regclass) AS name,
            pg_has_role(c.relowner, 'USAGE') AS is_own, pg_get_userbyid(c.relowner) AS owner
     FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid = $1
@@ -8705,6 +8946,38 @@ _OVER = """
     SELECT oid FROM over
 """
 
+# What looks at relations that are dropped and made again, and stays: it must look at nothing meanwhile.
+_LOOKING = """
+    SELECT DISTINCT d.classid::regclass::text AS class, d.objid AS oid,
+           pg_describe_object(d.classid, d.objid, 0) AS name
+    FROM pg_depend d
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) AND d.deptype = 'n'
+      AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
+      AND NOT EXISTS (SELECT FROM pg_rewrite r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+                      AND r.ev_class = ANY ($1))
+"""
+
+# What uses the row types of such relations, but they themselves.
+_ROW_TYPES = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS name, c.oid::regclass::text AS relation
+    FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+    LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE c.oid = ANY ($1) AND coalesce(r.ev_class, 0) <> ALL ($1)
+    ORDER BY 1
+"""
+
+# Constants of the type regclass in defaults, and constraint triggers that name a table they are not on.
+_NAMING = """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) AS name
+    FROM pg_depend d
+    LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+    LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND NOT t.tgisinternal
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1)
+      AND (a.oid IS NOT NULL AND d.deptype = 'n' AND d.refobjsubid = 0 OR t.tgconstrrelid = d.refobjid)
+    ORDER BY 1
+"""
+
 # GROUP BY a primary key lets a view show further columns; a wider primary key does not.
 _GROUPED_BY_PRIMARY_KEY = """
     SELECT DISTINCT coalesce(format('%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
@@ -8719,9 +8992,12 @@ _GROUPED_BY_PRIMARY_KEY = """
 """
 
 
-def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
-    """What depends on tables, the lowest first; and what of it cannot be made again, with why."""
-    rows = database.query(_ABOVE, ("oid[]",), (tables,))
+def read(tables: list[int], going: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
+    """What depends on tables, the lowest first; and what of it cannot be made again, with why.
+
+    ``going`` are views that will not be made again, and that nothing else may look at.
+    """
+    rows = [row for row in database.query(_ABOVE, ("oid[]",), (tables,)) if row["oid"] not in going]
     relations = [row["oid"] for row in rows if row["class"] == "pg_class"]
     made_again = {row["oid"] for row in database.query(_OVER, ("oid[]",), (relations,))}
     found: list[Dependent] = []
@@ -8730,8 +9006,19 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
         (row["name"], grouped.format(Identifier(row["key"])))
         for row in database.query(_GROUPED_BY_PRIMARY_KEY, ("oid[]",), (tables,))
     ]
+    naming = "It names the table that there is, and would not mean the new one: drop it, and create it afterwards."
+    blocked += [(row["name"], naming) for row in database.query(_NAMING, ("oid[]",), (tables,))]
+    again = list(made_again)
+    using = "It uses the row type of {}, which is dropped and made again: drop it, and create it afterwards."
+    blocked += [
+        (row["name"], using.format(row["relation"])) for row in database.query(_ROW_TYPES, ("oid[]",), (again,))
+    ]
+    gone = "It looks at a writable view, which goes: drop it, and create it afterwards."
+    blocked += [(row["name"], gone) for row in database.query(_LOOKING, ("oid[]",), (going,))]
+    looking = {(row["class"], row["oid"]) for row in database.query(_LOOKING, ("oid[]",), (again,))}
     for row in rows:
         about = (row["oid"],)
+        release: tuple[str, ...] = ()
         if row["class"] == "pg_class":
             dependent, facts = _relation(row["oid"], row["oid"] in made_again)
         elif row["class"] == "pg_proc":
@@ -8739,16 +9026,28 @@ def read(tables: list[int]) -> tuple[list[Dependent], list[tuple[str, str]]]:
             if not facts or not facts["is_sql"]:
                 continue  # by its parameters or result, which is told elsewhere
             dependent = Dependent("function", f"function {facts['name']}", None, (facts["definition"],))
+            release = _bodyless(facts)
         elif row["class"] == "pg_rewrite":
             facts = database.query(_RULE, ("oid",), about)[0]
             dependent = Dependent("rule", facts["name"], None, (_replacing(facts["definition"]),))
+            release = (facts["release"],)
         else:
             facts = database.query(_POLICY, ("oid",), about)[0]
             dependent = _policy(facts)
+            blind = {**facts, "using": facts["using"] and "false", "check": facts["check"] and "false"}
+            release = _policy(blind).create
+        if (row["class"], row["oid"]) in looking and dependent.drop is None and row["class"] != "pg_class":
+            dependent = dependent._replace(release=release)
         if not facts["is_own"]:
             blocked.append((dependent.name, f"It belongs to {facts['owner']}."))
         found.append(dependent)
     return found, blocked
+
+
+def _bodyless(facts: database.Row) -> tuple[str, ...]:
+    """The same function without a body, for as long as what it looks at is not there."""
+    header = facts["definition"].rstrip()[: -len(facts["body"].rstrip())]
+    return "SET LOCAL check_function_bodies = off", f"{header}AS ''"
 
 
 def _replacing(rule: str) -> str:
@@ -8788,7 +9087,7 @@ def _relation(oid: int, is_made_again: bool) -> tuple[Dependent, database.Row]:
     statements += [each.text for each in comment_statements(None, state.column_comments, name)]
     afterwards = (f"REFRESH MATERIALIZED VIEW {name}",) if facts["kind"] == "m" and facts["is_populated"] else ()
     kind_word = kind.lower()
-    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), afterwards), facts
+    return Dependent(kind_word, f"{kind_word} {name}", f"DROP {kind} {name}", tuple(statements), (), afterwards), facts
 ''','catalog.detached': r'''"""Reading slices that were detached: those that are remembered, and those that somebody detached by hand."""
 
 from __future__ import annotations
@@ -9319,7 +9618,8 @@ _FOREIGN_KEYS = """
            dp._column_names(conrelid, confdelsetcols) AS delete_columns,
            conrelid::regclass::text AS child_text, confrelid::regclass::text AS parent_text,
            NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
-                       AND NOT a.attnotnull) AS is_mandatory
+                       AND NOT a.attnotnull) AS is_mandatory,
+           confmatchtype = 'f' AS is_full, convalidated AS is_valid
     FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0
 """
@@ -9327,7 +9627,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory
+           false AS is_mandatory, false AS is_full, true AS is_valid
     FROM dp.pending_foreign_key
 """
 
@@ -9348,6 +9648,8 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["child_text"],
         row["parent_text"],
         row["is_mandatory"],
+        row["is_full"],
+        row["is_valid"],
     )
 
 
@@ -11279,9 +11581,11 @@ _RULES = """
 
 _SEQUENCES = """
     SELECT n.nspname AS schema, s.relname AS name, a.attname AS column, d.deptype = 'i' AS is_identity,
-           s.oid::regclass::text AS text, obj_description(s.oid, 'pg_class') AS comment
+           s.oid::regclass::text AS text, obj_description(s.oid, 'pg_class') AS comment,
+           q.seqtypid::regtype::text AS type
     FROM pg_depend d
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+    JOIN pg_sequence q ON q.seqrelid = s.oid
     JOIN pg_namespace n ON n.oid = s.relnamespace
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
@@ -11427,6 +11731,7 @@ def _sequence(row: database.Row) -> Sequence:
             for found in database.query(_SEQUENCE_GRANTS, ("text",), (row["text"],))
         ),
         row["comment"],
+        row["type"],
     )
 
 
@@ -12425,7 +12730,15 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "standard_conforming_strings", "jit", PROPAGATION)
+PINNED = (
+    "search_path",
+    "lock_timeout",
+    "quote_all_identifiers",
+    "standard_conforming_strings",
+    "jit",
+    "default_tablespace",
+    PROPAGATION,
+)
 
 PlanRow = tuple[int, str, str]
 
@@ -12498,6 +12811,7 @@ def begin(context: Context | None) -> None:
         "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
         "standard_conforming_strings": "on",  # pieces of SQL were checked by that
         "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        "default_tablespace": "",  # partitions lie where their tables do, or say where
         PROPAGATION: "off",  # what a call changes it changes everywhere
     }
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation
@@ -13229,6 +13543,8 @@ class ForeignKey(NamedTuple):
     child_text: str = ""  # both tables as PostgreSQL writes them: qualified, quoted
     parent_text: str = ""
     is_mandatory: bool = False  # whether none of its columns is nullable
+    is_full: bool = False  # MATCH FULL
+    is_valid: bool = True  # false: NOT VALID
 
 
 class GlobalIndex(NamedTuple):
@@ -14793,7 +15109,7 @@ class Member(NamedTuple):
     @property
     def keys_table(self) -> Identifier:
         """Where the partition keys of its rows are noted, for the tables below."""
-        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys"))
+        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys_of_conversion"))
 
 
 class Figures(NamedTuple):
@@ -14815,7 +15131,16 @@ class Dependent(NamedTuple):
     name: str  # as it is told
     drop: str | None  # None: it is replaced in place
     create: tuple[str, ...]
+    release: tuple[str, ...] = ()  # lets it look at nothing, while what it looks at is dropped and made again
     afterwards: tuple[str, ...] = ()  # what reads the rows, and is done when the tables are in place
+
+
+class Taken(NamedTuple):
+    """A name in the schema of a table that the new one needs, and that something else has."""
+
+    table: int
+    name: Identifier
+    purpose: str
 
 
 class Range(NamedTuple):
@@ -14842,6 +15167,8 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
+    replace_values: bool = False  # of key columns that are there, where they differ from the root row's
+    taken: tuple[Taken, ...] = ()
     is_back: bool = False  # from partitioned tables to plain ones
 
     @property
@@ -14923,8 +15250,8 @@ def weakened(conversion: Conversion, member: Member) -> list[Index]:
 
 
 def is_kept(member: Member, index: Index) -> bool:
-    """Whether a global index can keep a unique rule."""
-    return index.name in member.facts.plain_indexes
+    """Whether a global index can keep a unique rule: it tells rows apart by the primary key."""
+    return index.name in member.facts.plain_indexes and member.structure.primary_key is not None
 
 
 def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
@@ -15292,7 +15619,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_rules
+from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -15306,7 +15633,6 @@ from .conversion import (
     root_columns,
 )
 from .conversion_finding import ERROR, NOTICE, WARNING, Finding
-from .remakable import check_can_be_remade
 
 
 def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
@@ -15367,12 +15693,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
     if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
         needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
-        smaller = conversion_layout.largest_fitting(list(conversion.ranges), partitions, lock_budget)
-        fits = conversion_layout.fits(list(conversion.ranges), smaller, lock_budget)
-        fewer = f"take hash_partitions => {smaller}, or wider slices" if fits else "take wider slices"
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
-            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or {fewer}."
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
@@ -15396,20 +15720,9 @@ def _key_form(conversion: Conversion) -> Finding:
 
 
 def _member(conversion: Conversion, member: Member) -> list[Finding]:
-    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    role = ROOT if member.is_root else CHILD
     found = [_role(conversion, member, role)]
-    obstacle = _obstacle(conversion, member)
-    if obstacle is not None:
-        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
-    if member.facts.is_forced:
-        detail = "Row security is forced on the owner, who could miss rows that policies hide."
-        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
-        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
-    for text in member.facts.row_types:
-        detail = (
-            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
-        )
-        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += conversion_obstacles.of_table(conversion, member, role)
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
@@ -15440,16 +15753,6 @@ def _paths(conversion: Conversion, member: Member) -> list[str]:
         for key in member.owners
         for path in _paths(conversion, conversion.member(key.parent))
     ]
-
-
-def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
-    """What cannot exist on a partitioned table."""
-    bare = member.structure._replace(has_rows=False, dependents=())
-    try:
-        check_can_be_remade(bare, conversion.keys, conversion.version)
-    except errors.PartitionError as error:
-        return error
-    return None
 
 
 def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
@@ -15504,7 +15807,10 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP:
+        if conversion.orphans == KEEP and not conversion.orphan_keys:
+            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+        elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
@@ -15525,7 +15831,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
-        add(WARNING, "values replaced", detail)
+        if conversion.replace_values:
+            add(WARNING, "values replaced", detail)
+        else:
+            detail += " Rename the column to keep them, or accept it with replace_values => true."
+            add(ERROR, "values to be replaced", detail)
     return found
 
 
@@ -15548,10 +15858,12 @@ def _carried(member: Member, role: str) -> list[Finding]:
 
 from __future__ import annotations
 
+from .. import calendars
+from ..calendars import Width
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose
 from . import conversion_layout, conversion_record, declare, foreign_keys
-from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .conversion import REFERENCE, ROOT, Conversion, Member, Range, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -15725,7 +16037,7 @@ def early_parents(conversion: Conversion) -> set[int]:
 
 def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, SQL]]:
     """The foreign keys of a new table, composite inside the hierarchy."""
-    early = foreign_keys.checked_too_early(_hierarchy(conversion))
+    early = foreign_keys.checked_too_early(hierarchy(conversion))
     working = member.working
     found = []
     inside = {key.name: key for key in (*member.owners, *member.others)}
@@ -15742,7 +16054,7 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, 
     return found
 
 
-def _hierarchy(conversion: Conversion) -> Hierarchy:
+def hierarchy(conversion: Conversion) -> Hierarchy:
     """The hierarchy as far as its foreign keys go; it is known by the oids of the plain tables."""
     settings = conversion.settings
     policy = Policy(
@@ -15769,7 +16081,12 @@ def _hierarchy(conversion: Conversion) -> Hierarchy:
         for member in conversion.members
     )
     keys: list[ForeignKey] = [key for member in conversion.members for key in (*member.owners, *member.others)]
-    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {})
+    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {table.oid: () for table in tables})
+
+
+def width_of(each: Range) -> Width:
+    """The width of the slices of a range."""
+    return calendars.parse_width(each.width, "slice")
 
 
 def copied_columns(conversion: Conversion, member: Member) -> list[str]:
@@ -15795,6 +16112,10 @@ MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
 DAYS = {"day": 1, "week": 7}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
+FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date mostly, and gets few wide slices
+FAR_WIDTHS = (10, 100, 1000)
+MOST_FAR_SLICES = 20
+LAST_YEAR = 9998
 LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
 
 Distribution = list[tuple[datetime.datetime, int]]
@@ -15802,11 +16123,37 @@ Distribution = list[tuple[datetime.datetime, int]]
 
 def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
     """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
-    first = min([month for month, _ in distribution] + [now])
-    last = max([month for month, _ in distribution] + [_months_later(now, premake)])
-    end = _months_later(last, 1)
     if width is not None:
-        return [_range(distribution, _start_of_month(first), end, width)]
+        first = min([month for month, _ in distribution] + [now])
+        last = max([month for month, _ in distribution] + [_months_later(now, premake)])
+        return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
+    near = _near_years([month.year for month, _ in distribution], now.year)
+    months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
+    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now)
+    years = [month.year for month, _ in distribution]
+    begin, end = min(datetime.date.fromisoformat(each.lower) for each in found), found[-1].upper
+    if years and min(years) < near[0]:
+        found.append(_far_range(distribution, datetime.datetime(min(years), 1, 1), begin.isoformat()))
+    if years and max(years) > near[1]:
+        found.append(_far_range(distribution, datetime.datetime.fromisoformat(end), f"{max(years) + 1:04d}-01-01"))
+    return found
+
+
+def _near_years(years: list[int], now: int) -> tuple[int, int]:
+    """The first and the last year of those around the present that have no long gaps between them."""
+    first = last = now
+    for year in sorted({year for year in years if year < now}, reverse=True):
+        first = year if first - year <= FAR_YEARS else first
+    for year in sorted({year for year in years if year > now}):
+        last = year if year - last <= FAR_YEARS else last
+    return first, last
+
+
+def _near_ranges(
+    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime
+) -> list[Range]:
+    """Years, months around the present, years."""
+    end = _months_later(last, 1)
     recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
     ready = datetime.datetime(now.year + 2, 1, 1)
     found = []
@@ -15816,6 +16163,16 @@ def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake:
     if end > ready:
         found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
     return found
+
+
+def _far_range(distribution: Distribution, lower: datetime.datetime, upper_bound: str) -> Range:
+    """What lies far away, in slices as wide as it takes; they come behind the others, which they lie around."""
+    upper = datetime.datetime.fromisoformat(upper_bound)
+    years = 1
+    for width in FAR_WIDTHS:
+        if (upper.year - lower.year) / years > MOST_FAR_SLICES and upper.year + width <= LAST_YEAR:
+            years = width
+    return _range(distribution, lower, upper, f"{years} years" if years > 1 else "1 year")
 
 
 def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
@@ -15864,6 +16221,25 @@ def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
 
 
+def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
+    """Which layouts would fit, as sentences."""
+    found = []
+    fewer = [number for number in range(1, partitions) if fits(ranges, number, lock_budget)]
+    if fewer:
+        found.append(f"hash_partitions => {max(fewer)} would fit.")
+    if " " in ranges[0].width:
+        lower, upper = min(each.lower for each in ranges), max(each.upper for each in ranges)
+        wider = [Range(lower, upper, f"{years} years", 0) for years in (2, 5, 10, 20, 50, 100, 1000)]
+        number = next((each.width for each in wider if fits([each], partitions, lock_budget)), None)
+        found += [f"slice => '{number}' would fit."] if number is not None else []
+    else:
+        width = int(ranges[0].width)
+        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget):
+            width *= 2
+        found.append(f"slice => '{width}' would fit.")
+    return " ".join(found)
+
+
 def _range(distribution: Distribution, lower: datetime.datetime, upper: datetime.datetime, width: str) -> Range:
     rows = sum(count for month, count in distribution if lower <= month < upper)
     return Range(lower.date().isoformat(), upper.date().isoformat(), width, rows)
@@ -15876,6 +16252,113 @@ def _start_of_month(moment: datetime.datetime) -> datetime.datetime:
 def _months_later(moment: datetime.datetime, months: int) -> datetime.datetime:
     count = moment.year * 12 + moment.month - 1 + months
     return datetime.datetime(count // 12, count % 12 + 1, 1)
+''','plan.conversion_obstacles': r'''"""What stands in the way of a conversion, a finding each: what tables have that partitioned ones cannot have."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..model import ForeignKey
+from ..sql import SQL, Identifier, Literal, compose, names
+from .conversion import Conversion, Member, key_columns, root_columns
+from .conversion_finding import ERROR, Finding
+from .foreign_keys import check_pairs
+from .remakable import check_can_be_remade
+from .structure import add_constraint
+
+
+def of_table(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """The obstacles of one table; none of them may be there when it is converted."""
+    name = member.identifier.text
+    found = []
+    error = _not_remakable(conversion, member)
+    if error is not None:
+        found.append(Finding(name, role, ERROR, error.message, f"{error.detail} {error.hint}", None))
+    if member.facts.is_forced:
+        detail = "Row security is forced on the owner, who could miss rows that policies hide."
+        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
+        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
+    for text in member.facts.row_types:
+        detail = (
+            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
+        )
+        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += _key_columns(conversion, member, role)
+    for key in (*member.owners, *member.others):
+        found += _foreign_key(conversion, member, key, role)
+    for each in conversion.taken:
+        if each.table == member.oid:
+            detail = f"{each.name} is there already, and would be the name of {each.purpose}. Rename or drop it."
+            found.append(Finding(name, role, ERROR, "name taken", detail, None))
+    return found
+
+
+def _not_remakable(conversion: Conversion, member: Member) -> errors.PartitionError | None:
+    """What cannot exist on a partitioned table."""
+    bare = member.structure._replace(has_rows=False, dependents=())
+    try:
+        check_can_be_remade(bare, conversion.keys, conversion.version)
+    except errors.PartitionError as error:
+        return error
+    return None
+
+
+def _key_columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """Columns that are there under the names of keys, and cannot be them."""
+    name = member.identifier.text
+    found = []
+    for column in root_columns(conversion.settings) if member.is_root else key_columns(conversion):
+        if member.structure.column(column.name) is None:
+            continue
+        if column.name == conversion.settings.slice_key:
+            detail = f'Column "{column.name}" is there, and would hold the slice key. Choose another: slice_key => ...'
+            found.append(Finding(name, role, ERROR, "slice key taken", detail, None))
+        elif column.name not in member.facts.stored:
+            detail = f'Column "{column.name}" is generated, which a key cannot be. Make it one that is stored as given.'
+            drop = compose("ALTER TABLE {} ALTER COLUMN {} DROP EXPRESSION", member.identifier, Identifier(column.name))
+            found.append(Finding(name, role, ERROR, "generated key column", detail, drop.text))
+    return found
+
+
+def _foreign_key(conversion: Conversion, member: Member, key: ForeignKey, role: str) -> list[Finding]:
+    name = member.identifier.text
+    try:
+        check_pairs(key, conversion.keys)
+    except errors.PartitionError:
+        own, key_column = next(
+            (own, theirs)
+            for own, theirs in zip(key.columns, key.parent_columns)
+            if theirs in conversion.keys and own != theirs
+        )
+        detail = (
+            f'Foreign key "{key.name}" refers to the partition key "{key_column}" by the column "{own}". Every table'
+            " carries the partition keys under the root's names: rename the column, or drop the foreign key."
+        )
+        if key_column == conversion.settings.range_column.name:
+            detail += " In the form slice the range key is no partition key."
+        rename = compose(
+            "ALTER TABLE {} RENAME COLUMN {} TO {}", member.identifier, Identifier(own), Identifier(key_column)
+        )
+        return [Finding(name, role, ERROR, "partition key of another name", detail, rename.text)]
+    if key.is_full and len(key.columns) > 1 and not key.is_mandatory:
+        detail = (
+            f'Foreign key "{key.name}" is MATCH FULL: it refuses rows of which only some of its columns are NULL.'
+            " With the keys, which are never NULL, it cannot be. A CHECK says the same."
+        )
+        return [Finding(name, role, ERROR, "MATCH FULL", detail, _without_full(member, key).text)]
+    return []
+
+
+def _without_full(member: Member, key: ForeignKey) -> SQL:
+    """MATCH FULL as a CHECK beside the foreign key."""
+    definition = member.structure.foreign_key_definitions[key.name].replace(" MATCH FULL", "", 1)
+    return compose(
+        "ALTER TABLE {} ADD CHECK (num_nulls({}) IN (0, {})), DROP CONSTRAINT {};\n{}",
+        member.identifier,
+        names(key.columns),
+        Literal(len(key.columns)),
+        Identifier(key.name),
+        add_constraint(member.identifier, key.name, SQL(definition)),
+    )
 ''','plan.conversion_record': r'''"""What a conversion changed of a table, noted with the new one: dp.unconvert takes back just that."""
 
 from __future__ import annotations
@@ -15887,6 +16370,10 @@ from ..sql import SQL, Literal, compose
 from .conversion import Conversion, Member, key_columns, root_columns
 from .unique import lacking
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Key(NamedTuple):
     """What a foreign key said before it got the partition keys."""
@@ -15896,6 +16383,14 @@ class Key(NamedTuple):
     on_update: str
     is_deferrable: bool
     is_deferred: bool
+    is_full: bool
+
+
+class Widened(NamedTuple):
+    """A unique rule that got keys."""
+
+    columns: tuple[str | None, ...]  # it had before
+    keys: tuple[str, ...]  # it got
 
 
 class Record(NamedTuple):
@@ -15904,13 +16399,49 @@ class Record(NamedTuple):
     added: tuple[str, ...]  # columns
     altered: dict[str, str]  # columns of another type or collation, and what they were
     nullable: tuple[str, ...]  # columns that became NOT NULL
-    indexes: dict[str, tuple[str, ...]]  # unique rules that got keys
+    indexes: dict[str, Widened]  # unique rules that got keys
     foreign_keys: dict[str, Key]
     publications: dict[str, tuple[str, ...]]  # column lists
     clustered: str | None
+    keys: tuple[str, ...]  # the partition keys, by the names that they had then
+
+    def gone_of(self, index: str, columns: tuple[str | None, ...]) -> tuple[str, ...]:
+        """Which columns of an index were added to it; one that was renamed is known by its columns."""
+        if index in self.indexes:
+            return self.indexes[index].keys
+        for each in self.indexes.values():
+            if each.keys and (*each.columns, *each.keys) == columns:
+                return each.keys
+        return ()
+
+    def followed(self, keys: tuple[str, ...]) -> Record:
+        """The same with the names that the partition keys have now."""
+        names = dict(zip(self.keys, keys))
+
+        def renamed(columns: Iterable[str]) -> tuple[str, ...]:
+            return tuple(names.get(column, column) for column in columns)
+
+        return self._replace(
+            added=renamed(self.added),
+            altered={names.get(column, column): declaration for column, declaration in self.altered.items()},
+            nullable=renamed(self.nullable),
+            indexes={
+                name: Widened(
+                    tuple(column if column is None else names.get(column, column) for column in each.columns),
+                    renamed(each.keys),
+                )
+                for name, each in self.indexes.items()
+            },
+            foreign_keys={
+                name: key._replace(columns=renamed(key.columns), parent_columns=renamed(key.parent_columns))
+                for name, key in self.foreign_keys.items()
+            },
+            publications={name: renamed(columns) for name, columns in self.publications.items()},
+            keys=keys,
+        )
 
 
-NOTHING = Record((), {}, (), {}, {}, {}, None)
+NOTHING = Record((), {}, (), {}, {}, {}, None, ())
 
 
 def made(conversion: Conversion, member: Member) -> Record:
@@ -15928,7 +16459,7 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         tuple(column.name for column in there if not present[column.name].is_not_null),
         {
-            index.name: lacking(index, keys)
+            index.name: Widened(index.columns, lacking(index, keys))
             for index in member.structure.indexes
             if index.is_unique and index.constraint_type != "x"
         },
@@ -15939,11 +16470,13 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
+                key.is_full,
             )
             for key in (*member.owners, *member.others)
         },
         {each.name: each.columns for each in member.structure.publications if each.columns},
         member.facts.clustered,
+        keys,
     )
 
 
@@ -15961,15 +16494,16 @@ def read(text: str | None) -> Record:
     """A noted row; nothing of a table that was declared."""
     if text is None:
         return NOTHING
-    added, altered, nullable, indexes, foreign_keys, publications, clustered = json.loads(text)
+    added, altered, nullable, indexes, foreign_keys, publications, clustered, keys = json.loads(text)
     return Record(
         tuple(added),
         altered,
         tuple(nullable),
-        {name: tuple(keys) for name, keys in indexes.items()},
+        {name: Widened(tuple(each[0]), tuple(each[1])) for name, each in indexes.items()},
         {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
+        tuple(keys),
     )
 ''','plan.conversion_rules': r'''"""What a conversion comes to for unique rules and foreign keys."""
 
@@ -16005,7 +16539,8 @@ def unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
         else:
             detail = (
                 f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
-                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+                " NOT DISTINCT, or the table has no primary key. allow_weaker_unique => true accepts equal values in"
+                " two partitions."
             )
             found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
     return found
@@ -16259,8 +16794,11 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
 
 
 def outside_key(key: ForeignKey, side: Identifier) -> SQL:
-    """A foreign key of another table, made again to what holds its columns."""
-    return add_constraint(SQL(key.child_text), key.name, clause(key, side, key.is_deferred))
+    """A foreign key of another table, made again to what holds its columns; rows that break it may go on doing so."""
+    definition = clause(key, side, key.is_deferred)
+    return add_constraint(
+        SQL(key.child_text), key.name, definition if key.is_valid else compose("{} NOT VALID", definition)
+    )
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
@@ -16297,7 +16835,7 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .conversion import Conversion, Member, kept_schema
-from .remake import comment_statements, publication_statements, rule_statements
+from .remake import comment_statements, publication_statements, rule_statements, sequence_type_statement
 from .row_policy import policy_statement
 from .structure import ENABLED_WORDS, Sequence
 
@@ -16311,7 +16849,8 @@ def lock_statement(conversion: Conversion) -> SQL:
 
 def switch_statements(conversion: Conversion) -> list[SQL]:
     """Everything that happens between the plain tables being the tables and the new ones being them."""
-    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found = [SQL(statement) for each in conversion.dependents for statement in each.release]
+    found += [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
     found += [
         compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
         for key in conversion.outside
@@ -16378,6 +16917,7 @@ def _sequence(member: Member, sequence: Sequence) -> list[SQL]:
     found = [
         compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
         compose("SELECT setval({}, k.last_value, k.is_called) FROM {} AS k", holder, kept),
+        *sequence_type_statement(sequence, name),
     ]
     for grant in sequence.grants:
         grantee: Composable = SQL("PUBLIC") if grant.grantee is None else Identifier(grant.grantee)
@@ -19031,10 +19571,12 @@ def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
         action = compose("{} ({})", action, names(key.delete_columns))
     deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
     return compose(
-        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE {on_update} ON DELETE {action}{deferral}",
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}){match}"
+        " ON UPDATE {on_update} ON DELETE {action}{deferral}",
         columns=names(key.columns),
         parent=parent,
         referenced=names(key.parent_columns),
+        match=SQL(" MATCH FULL" if key.is_full else ""),
         on_update=SQL(ACTIONS[key.on_update]),
         action=action,
         deferral=SQL(deferral),
@@ -19051,6 +19593,7 @@ def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
         parent_columns=tuple(column for _, column in pairs) + partition_keys,
         on_update="c",
         delete_columns=delete_columns if key.on_delete in SETTING_ACTIONS else (),
+        is_full=False,  # the partition keys are never NULL
     )
 
 
@@ -20047,6 +20590,135 @@ def _is_among(record: str, columns: tuple[str, ...], arrays: list[str]) -> SQL:
         return compose("{}.{} = ANY ({})", SQL(record), Identifier(columns[0]), SQL(arrays[0]))
     own = comma_list([compose("{}.{}", SQL(record), Identifier(column)) for column in columns])
     return compose("({}) IN (SELECT * FROM unnest({}))", own, SQL(", ".join(arrays)))
+''','plan.narrowing': r'''"""What a table of a hierarchy is without what its conversion added: columns, keys in indexes and foreign keys."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..model import ForeignKey, Hierarchy, Table
+from ..sql import SQL
+from . import keeping
+from .conversion import Member
+from .conversion_record import NOTHING, Record
+from .slice_form import spans
+from .structure import Index, Structure, Trigger
+
+SETS_SLICE_KEY = "_set_slice_key"
+CALLS = " EXECUTE FUNCTION "
+
+
+def narrowed(member: Member, records: dict[int, Record], hierarchy: Hierarchy) -> Member:
+    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
+    structure, record = member.structure, records[member.oid]
+    table = hierarchy.table(member.oid)
+    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    internal = _internal_triggers(structure, table, hierarchy)
+    foreign_keys = tuple(
+        _narrowed_key(key, record, records[key.parent], hierarchy.policy.partition_keys) if key.name in inside else key
+        for key in structure.foreign_keys
+    )
+    publications = tuple(
+        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
+        for each in structure.publications
+    )
+    kept = structure._replace(
+        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
+        foreign_keys=foreign_keys,
+        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
+        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
+        publications=publications,
+    )
+    stored = tuple(column for column in member.facts.stored if column not in record.added)
+    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
+    statistics = tuple(each for each in member.properties.statistics if each.name in own)
+    return member._replace(
+        structure=kept,
+        properties=member.properties._replace(statistics=statistics),
+        facts=member.facts._replace(stored=stored),
+        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
+        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
+    )
+
+
+def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column not in dropped)
+
+
+def _internal_triggers(structure: Structure, table: Table, hierarchy: Hierarchy) -> set[str]:
+    """The triggers that keep the slice key and global indexes."""
+    found = {
+        name
+        for index in table.global_indexes
+        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
+    }
+    setter = _setter(structure) if table.oid == hierarchy.root.oid and hierarchy.policy.slice_key else None
+    return found | ({setter.name} if setter is not None else set())
+
+
+def slice_key_function(structure: Structure) -> SQL | None:
+    """The function that keeps the slice key of a root, whatever that was called when it was made."""
+    setter = _setter(structure)
+    return SQL(_called(setter)) if setter is not None else None
+
+
+def _setter(structure: Structure) -> Trigger | None:
+    for trigger in structure.triggers:
+        if trigger.name.endswith(SETS_SLICE_KEY) and _called(trigger).replace('"', "").endswith(SETS_SLICE_KEY):
+            return trigger
+    return None
+
+
+def _called(trigger: Trigger) -> str:
+    """The function of a trigger, as PostgreSQL writes it."""
+    return trigger.definition.rpartition(CALLS)[2].rpartition("(")[0]
+
+
+def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
+    """An index without the columns that go."""
+    gone = record.gone_of(index.name, index.columns)
+    left = [column for column in index.columns if column in record.added and column not in gone]
+    if left:
+        raise errors.DependentObjects(
+            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
+            "It was made after the conversion, which had added the column.",
+            "Drop the index first: SELECT dp.drop_index(...).",
+        )
+    cut = [position for position, column in enumerate(index.columns) if column in gone]
+    if not cut:
+        return index
+    found = spans(index.definition)
+    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
+    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
+    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
+
+
+def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
+    return tuple(column for position, column in enumerate(columns) if position not in cut)
+
+
+def _narrowed_key(key: ForeignKey, record: Record, parent: Record, partition_keys: tuple[str, ...]) -> ForeignKey:
+    """A foreign key without the partition keys that it got, and as it was besides.
+
+    One that was made since the conversion loses them as well, for its parent's key does.
+    """
+    if parent == NOTHING:
+        return key
+    pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in partition_keys]
+    columns = tuple(own for own, _ in pairs)
+    was = record.foreign_keys.get(key.name)
+    if was is None:  # one that was renamed is known by its columns
+        was = next((each for each in record.foreign_keys.values() if each.columns == columns), None)
+    if was is not None and set(was.columns) <= set(key.columns):
+        key = key._replace(columns=was.columns, parent_columns=was.parent_columns)
+    else:
+        key = key._replace(columns=columns, parent_columns=tuple(theirs for _, theirs in pairs))
+    if set(key.delete_columns) == set(key.columns):
+        key = key._replace(delete_columns=())
+    if was is None:
+        return key
+    return key._replace(
+        on_update=was.on_update, is_deferrable=was.is_deferrable, is_deferred=was.is_deferred, is_full=was.is_full
+    )
 ''','plan.online': r'''"""Schema changes that nobody waits for long: each partition by itself, and what joins them at the end.
 
 A plan is the difference between the catalog and the goal. Whatever an interrupted call left is part of the catalog, and
@@ -22121,11 +22793,17 @@ def identity_statements(structure: Structure, sequence: Sequence) -> list[SQL]:
         compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
         compose("SELECT setval({}, {}, {})", holder, Literal(sequence.position), Literal(sequence.is_called)),
     ]
+    found += sequence_type_statement(sequence, name)
     for grant in sequence.grants:
         found.append(_sequence_grant(name, grant))
     if sequence.comment is not None:
         found.append(compose("COMMENT ON SEQUENCE {} IS {}", name, Literal(sequence.comment)))
     return found
+
+
+def sequence_type_statement(sequence: Sequence, name: Identifier) -> list[SQL]:
+    """The type that an identity's sequence had, where it is not the one that LIKE gives it."""
+    return [compose("ALTER SEQUENCE {} AS {}", name, SQL(sequence.type))] if sequence.type != "bigint" else []
 
 
 def _sequence_grant(name: Identifier, grant: Grant) -> SQL:
@@ -23010,6 +23688,7 @@ class Sequence(NamedTuple):
     is_called: bool
     grants: tuple[Grant, ...]
     comment: str | None
+    type: str = "bigint"  # LIKE makes that of an identity's, whatever it was
 
 
 class Rule(NamedTuple):
@@ -23204,104 +23883,17 @@ from __future__ import annotations
 
 import json
 
-from .. import errors, naming
-from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
+from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import conversion_form, conversion_switch, keeping, trees
+from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
 from .properties import column_statements, storage_clause
-from .slice_form import spans
-from .structure import Index, Structure, add_constraint
+from .structure import add_constraint
 
 LOCKS_OF_TABLE = 12
-
-
-def narrowed(member: Member, record: Record, hierarchy: Hierarchy) -> Member:
-    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
-    structure = member.structure
-    table = hierarchy.table(member.oid)
-    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
-    internal = _internal_triggers(hierarchy, table, record)
-    foreign_keys = tuple(_narrowed_key(key, record) if key.name in inside else key for key in structure.foreign_keys)
-    publications = tuple(
-        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
-        for each in structure.publications
-    )
-    kept = structure._replace(
-        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
-        foreign_keys=foreign_keys,
-        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
-        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
-        publications=publications,
-    )
-    stored = tuple(column for column in member.facts.stored if column not in record.added)
-    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
-    statistics = tuple(each for each in member.properties.statistics if each.name in own)
-    return member._replace(
-        structure=kept,
-        properties=member.properties._replace(statistics=statistics),
-        facts=member.facts._replace(stored=stored),
-        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
-        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
-    )
-
-
-def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(column for column in columns if column not in dropped)
-
-
-def _internal_triggers(hierarchy: Hierarchy, table: Table, record: Record) -> set[str]:
-    """The triggers that keep the slice key and global indexes."""
-    found = {
-        name
-        for index in table.global_indexes
-        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
-    }
-    if hierarchy.policy.slice_key in record.added:
-        found.add(naming.derived_name(table.name, "set_slice_key"))
-    return found
-
-
-def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
-    """An index without the columns that go."""
-    gone = record.indexes.get(index.name, ())
-    left = [column for column in index.columns if column in record.added and column not in gone]
-    if left:
-        raise errors.DependentObjects(
-            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
-            "It was made after the conversion, which had added the column.",
-            "Drop the index first: SELECT dp.drop_index(...).",
-        )
-    cut = [position for position, column in enumerate(index.columns) if column in gone]
-    if not cut:
-        return index
-    found = spans(index.definition)
-    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
-    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
-    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
-
-
-def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
-    return tuple(column for position, column in enumerate(columns) if position not in cut)
-
-
-def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
-    """A foreign key without the partition keys that it got, and as it was besides."""
-    was = record.foreign_keys.get(key.name)
-    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
-        return key
-    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
-    return key._replace(
-        columns=was.columns,
-        parent_columns=was.parent_columns,
-        on_update=was.on_update,
-        delete_columns=delete_columns,
-        is_deferrable=was.is_deferrable,
-        is_deferred=was.is_deferred,
-    )
 
 
 def parts(
@@ -23310,9 +23902,10 @@ def parts(
     hierarchy: Hierarchy,
     leaves: dict[int, list[tuple[int, Identifier]]],
     slices: dict[int, list[Identifier]],
-    lookups: list[SQL],
+    going: list[SQL],
+    slice_key_function: SQL | None,
 ) -> list[Part]:
-    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
+    """All steps, in order; ``going`` drops what is of no use without partitions: lookups, writable views."""
     root = conversion.root
     found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
     for member in conversion.members:
@@ -23323,9 +23916,9 @@ def parts(
             found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
     found += _rules(conversion, records)
     found += [verification(conversion, member) for member in conversion.members]
-    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
+    switch = (conversion_switch.lock_statement(conversion), *going, *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
-    return found + _afterwards(conversion, hierarchy, slices)
+    return found + _afterwards(conversion, hierarchy, slices, slice_key_function)
 
 
 def _table_statements(member: Member, record: Record) -> list[SQL]:
@@ -23387,7 +23980,12 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
     return found
 
 
-def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _afterwards(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     root = conversion.root
     found = [
         Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid)
@@ -23401,7 +23999,7 @@ def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, 
     for table in hierarchy.tables:
         for index in table.global_indexes:
             found.append(_drop_index(table, index))
-    return found + _dropping(conversion, hierarchy, slices)
+    return found + _dropping(conversion, hierarchy, slices, slice_key_function)
 
 
 def _drop_index(table: Table, index: GlobalIndex) -> Part:
@@ -23410,7 +24008,12 @@ def _drop_index(table: Table, index: GlobalIndex) -> Part:
     return Part("afterwards", DROP_INDEX, index.identifier, (call,), table.oid, arguments=arguments)
 
 
-def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _dropping(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     """The partitioned tables go, in transactions that the lock table bears; the root with the last traces."""
     root = conversion.root
     found = []
@@ -23421,21 +24024,20 @@ def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, li
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):
-        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for each in slices[member.oid]:
             found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
-        drop = compose("DROP TABLE {}", table)
-        if not member.is_root:
-            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
-    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
+    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, slice_key_function)), root.oid)]
 
 
-def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
-    root = conversion.root.structure
-    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
-    if hierarchy.policy.slice_key is not None:
-        function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
-        found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
+def _last(conversion: Conversion, slice_key_function: SQL | None) -> list[SQL]:
+    """The tables go together, for their policies and rules may look at each other."""
+    listed = ", ".join(
+        Identifier(kept_schema(member.structure.schema), member.structure.name).text
+        for member in reversed(conversion.members)
+    )
+    found = [compose("DROP TABLE {}", SQL(listed))]
+    if slice_key_function is not None:
+        found.append(compose("DROP FUNCTION {}()", slice_key_function))
     schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
     for schema in schemas:
         found.append(compose("DROP SCHEMA {}", Identifier(working_schema(schema))))
@@ -24369,7 +24971,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_d1541fa19f26', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_d4f5962a13d4', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -24388,8 +24990,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_d1541fa19f26'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_d4f5962a13d4'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -25218,6 +25820,8 @@ CREATE TABLE dp.conversion_config (
     hierarchy regclass,
     is_back boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('structure', 'copying', 'changed', 'switched', 'converted')),
+    options text NOT NULL DEFAULT '{}',
+    definitions text NOT NULL DEFAULT '',
     started timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dp.conversion_config IS
@@ -26037,10 +26641,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -26328,10 +26932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -26350,10 +26954,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -26373,10 +26977,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -26402,10 +27006,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -26433,10 +27037,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26457,10 +27061,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -26478,10 +27082,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -26499,10 +27103,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -26533,10 +27137,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -26552,10 +27156,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26580,10 +27184,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -26615,10 +27219,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -26640,10 +27244,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -26676,10 +27280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -26700,10 +27304,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -26720,10 +27324,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -26740,10 +27344,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -26761,10 +27365,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -26782,10 +27386,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -26809,10 +27413,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -26830,10 +27434,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -26850,10 +27454,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -26869,10 +27473,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -26889,10 +27493,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -26908,10 +27512,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -26928,10 +27532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -26948,10 +27552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -26968,10 +27572,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -26988,10 +27592,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27007,10 +27611,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27027,10 +27631,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -27062,10 +27666,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -27091,10 +27695,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27111,10 +27715,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -27142,10 +27746,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -27224,10 +27828,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -27319,16 +27923,17 @@ CREATE FUNCTION dp.plan_conversion(
     bucket text DEFAULT NULL,
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
-    allow_weaker_unique boolean DEFAULT false
+    allow_weaker_unique boolean DEFAULT false,
+    replace_values boolean DEFAULT false
 )
 RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text, statement text)
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -27353,10 +27958,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27378,10 +27983,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -27399,10 +28004,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -27420,10 +28025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -27444,10 +28049,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27474,10 +28079,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27501,10 +28106,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -27522,10 +28127,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -27544,10 +28149,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -27564,10 +28169,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -27584,10 +28189,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -27604,10 +28209,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d1541fa19f26'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -27756,10 +28361,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -27774,15 +28379,15 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
 'Gives up a conversion that was stopped before the tables were exchanged: drops what was built. The plain tables are as they were.
-Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 2D000, 53200, 55006, 55P03.';
+Locks the new tables ACCESS EXCLUSIVE. Commits each step. Errors: 42501 not the owner, 55000 the tables were exchanged already, 25000 a session that is not READ COMMITTED, 2D000, 53200, 55006, 55P03.';
 
 -- procedures/cluster.sql.j2
 CREATE PROCEDURE dp.cluster(
@@ -27799,10 +28404,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -27827,21 +28432,22 @@ CREATE PROCEDURE dp.convert(
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
     allow_weaker_unique boolean DEFAULT false,
+    replace_values boolean DEFAULT false,
     batch_blocks integer DEFAULT 4096,
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'batch_blocks', 'dry_run'), True, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
 'Converts plain tables that hold rows into a hierarchy, with the application stopped: builds partitioned tables beside them, copies, compares, and exchanges them
 in one transaction. The plain tables are kept in another schema until dp.drop_converted. Stopped or killed, the same call goes on.
-Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
+Locks: a plain table SHARE while rows are copied from it, all of them ACCESS EXCLUSIVE while they are exchanged. Commits each step. Errors: 22023, 25000, 42703, 42804, 42501, 42710, 42P16, 55000 findings of severity error or rows changed meanwhile, 2D000, 42P07, 53200, 55006, 55P03.';
 
 -- procedures/create_global_index_online.sql.j2
 CREATE PROCEDURE dp.create_global_index_online(
@@ -27857,10 +28463,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -27879,10 +28485,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -27902,10 +28508,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -27923,10 +28529,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -27943,10 +28549,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -27963,10 +28569,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -27982,10 +28588,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28002,10 +28608,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28021,10 +28627,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28040,14 +28646,14 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d1541fa19f26' not in GD:
+if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d1541fa19f26'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_d4f5962a13d4'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
 'Makes plain tables of a hierarchy, with the rows as they are, the application stopped: what dp.convert added to the tables
 is taken away again, everything else stays. A hierarchy that was declared keeps its key columns.
 Locks: a leaf SHARE while rows are copied from it, all tables ACCESS EXCLUSIVE while they are exchanged. Commits each step.
-Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 2D000, 53200, 55006, 55P03.';
+Errors: 42501 not the owner, 42704 no hierarchy, 55000 plain tables are kept, slices are detached, or rows changed meanwhile, 2BP01 an index or another object depends on what goes, 42710 a schema exists, 25000 a session that is not READ COMMITTED, 2D000, 53200, 55006, 55P03.';

@@ -21,7 +21,15 @@ DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
-PINNED = ("search_path", "lock_timeout", "quote_all_identifiers", "standard_conforming_strings", "jit", PROPAGATION)
+PINNED = (
+    "search_path",
+    "lock_timeout",
+    "quote_all_identifiers",
+    "standard_conforming_strings",
+    "jit",
+    "default_tablespace",
+    PROPAGATION,
+)
 
 PlanRow = tuple[int, str, str]
 
@@ -94,6 +102,7 @@ def begin(context: Context | None) -> None:
         "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
         "standard_conforming_strings": "on",  # pieces of SQL were checked by that
         "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        "default_tablespace": "",  # partitions lie where their tables do, or say where
         PROPAGATION: "off",  # what a call changes it changes everywhere
     }
     if context is None:  # reading may meet a lock, too: pg_get_expr opens the relation

@@ -94,6 +94,8 @@ class ForeignKey(NamedTuple):
     child_text: str = ""  # both tables as PostgreSQL writes them: qualified, quoted
     parent_text: str = ""
     is_mandatory: bool = False  # whether none of its columns is nullable
+    is_full: bool = False  # MATCH FULL
+    is_valid: bool = True  # false: NOT VALID
 
 
 class GlobalIndex(NamedTuple):

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from tests.isolation.test_kills import run_and_kill
-from tests.server.test_convert import CONVERT, PLAIN, TABLES, contents, definitions, kinds
+from tests.server.test_convert import CONVERT, PLAIN, TABLES, contents, definitions, kinds, stop_before_the_exchange
 from tests.support.database import Database
 
 KILLS = 15
@@ -55,3 +55,43 @@ def test_a_killed_conversion_is_finished_by_the_next_call(db: Database, call: st
         owner.execute("CALL dp.unconvert('event')")
         assert definitions(db) == described
     assert db.value("SELECT count(*) FROM dp.hierarchy_config") == 0
+
+
+def _schemas(db: Database) -> int:
+    """How many schemas conversions have made."""
+    found: int = db.value("SELECT count(*) FROM pg_namespace WHERE nspname ~ '^public_conver'")
+    return found
+
+
+def test_a_killed_cancel_conversion_is_finished_by_the_next_call(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(PLAIN)
+    before, described = contents(db), definitions(db)
+    stop_before_the_exchange(db, owner)
+    dice = random.Random("cancel")
+    kills = 0
+    for _ in range(KILLS):
+        kills += run_and_kill(db, "CALL dp.cancel_conversion('event')", dice.uniform(0.005, 0.06))
+        assert contents(db) == before
+        assert definitions(db) == described
+    assert kills >= 1
+    owner.execute("CALL dp.cancel_conversion('event')")
+    assert db.value("SELECT count(*) FROM dp.conversion_config") == 0
+    assert _schemas(db) == 0
+    owner.execute(CONVERT + ")")
+    assert kinds(db) == dict.fromkeys(TABLES, "p")
+
+
+def test_a_killed_drop_converted_has_dropped_all_plain_tables_or_none(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(PLAIN)
+    owner.execute(CONVERT + ")")
+    before = contents(db)
+    dice = random.Random("drop")
+    for _ in range(KILLS):
+        run_and_kill(db, "SELECT * FROM dp.drop_converted('event')", dice.uniform(0.005, 0.04))
+        assert contents(db) == before
+        left = db.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public_converted'")
+        assert (left, _schemas(db)) in [(len(TABLES), 1), (0, 0)]
+    owner.execute("SELECT * FROM dp.drop_converted('event')")
+    assert _schemas(db) == 0

@@ -240,7 +240,7 @@ def test_what_depends_on_the_tables_means_the_new_ones(plain: Database) -> None:
 
 def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
     owner = plain.connect()
-    _stop_before_the_exchange(plain, owner)
+    stop_before_the_exchange(plain, owner)
     assert plain.value(STATE) == "copying"
     assert kinds(plain) == dict.fromkeys(TABLES, "r")
     owner.execute("UPDATE event SET mask = 5 WHERE id = 9")
@@ -254,7 +254,55 @@ def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
     assert plain.value("SELECT mask FROM event WHERE id = 9") == 5
 
 
-def _stop_before_the_exchange(plain: Database, owner: Connection) -> None:
+def test_it_goes_on_with_the_parameters_it_was_begun_with(plain: Database) -> None:
+    owner = plain.connect()
+    stop_before_the_exchange(plain, owner)
+    for other in ("key_form => 'slice'", "exclude => '{item}'", "orphans => 'keep'"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="begun with another value of parameter"):
+            owner.execute(f"{CONVERT}, {other})")
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    owner.execute(f"{CONVERT}, batch_blocks => 7)")
+    assert kinds(plain) == dict.fromkeys(TABLES, "p")
+
+
+ALTERED = {
+    "a column": "ALTER TABLE item ADD weight int DEFAULT 5",
+    "an index": "CREATE INDEX by_name ON item (name)",
+    "a check": "ALTER TABLE item ADD CHECK (id > 0)",
+    "a view": "CREATE VIEW named AS SELECT name FROM item",
+    "a table that refers to it": "CREATE TABLE label (item_id bigint REFERENCES item)",
+    "a trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+    " CREATE TRIGGER t AFTER DELETE ON item FOR EACH ROW EXECUTE FUNCTION f()",
+    "a privilege": "GRANT SELECT (name) ON item TO reader",
+    "a name": "ALTER TABLE item RENAME COLUMN name TO title",
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_what_is_altered_meanwhile_is_noticed(plain: Database, case: str) -> None:
+    owner = plain.connect()
+    stop_before_the_exchange(plain, owner)
+    owner.execute(ALTERED[case])
+    described = definitions(plain)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="were altered after the conversion had"):
+        owner.execute(CONVERT + ")")
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+    assert definitions(plain) == described
+    owner.execute(CONVERT + ")")
+    assert kinds(plain) == dict.fromkeys(TABLES, "p")
+    assert plain.rows("SELECT * FROM dp.drift()") == []
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_a_session_that_would_not_see_what_others_write_is_refused(plain: Database, isolation: str) -> None:
+    owner = plain.connect(default_transaction_isolation=isolation)
+    with pytest.raises(psycopg.errors.InvalidTransactionState, match="cannot run in a transaction that is") as caught:
+        owner.execute(CONVERT + ")")
+    assert caught.value.sqlstate == "25000"
+    assert kinds(plain) == dict.fromkeys(TABLES, "r")
+
+
+def stop_before_the_exchange(plain: Database, owner: Connection) -> None:
     """A schema that the exchange makes is there when it comes to that."""
     with plain.server.connect(plain.name) as admin:
         admin.execute(
@@ -276,10 +324,12 @@ def _stop_before_the_exchange(plain: Database, owner: Connection) -> None:
 def test_given_up_nothing_is_left(plain: Database, way: str) -> None:
     owner = plain.connect()
     before, described = contents(plain), definitions(plain)
-    _stop_before_the_exchange(plain, owner)
+    stop_before_the_exchange(plain, owner)
     if way == "called":
         owner.execute("CALL dp.cancel_conversion('event')")
     else:
+        reader = plain.connect(default_transaction_read_only="on")
+        reader.execute("CALL dp.cancel_conversion('event', dry_run => true)")
         owner.execute("CALL dp.cancel_conversion('event', dry_run => true)")
         printed = owner.execute("SELECT statement FROM dp.last_plan ORDER BY step").fetchall()
         assert plain.value("SELECT count(*) FROM dp.conversion_config") == 1, "a dry run changes nothing"

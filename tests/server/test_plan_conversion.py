@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import pytest
 
@@ -54,11 +56,15 @@ def test_the_layout_follows_the_rows(owner: Connection) -> None:
 def test_too_many_leaves_are_told_with_how_many_would_fit(owner: Connection) -> None:
     finding = "too many leaves"
     told = details(owner, finding, ", slice => '1 month', hash_partitions => 16")["event"]
-    assert told.endswith("or take hash_partitions => 2, or wider slices.")
-    assert details(owner, finding, ", slice => '1 month', hash_partitions => 2") == {}
-    assert details(owner, finding, ", slice => '1 month', hash_partitions => 4") != {}
+    fits = re.search(r"hash_partitions => (\d+) would fit\.", told)
+    assert fits is not None, told
+    assert details(owner, finding, f", slice => '1 month', hash_partitions => {fits[1]}") == {}
+    assert details(owner, finding, f", slice => '1 month', hash_partitions => {int(fits[1]) + 1}") != {}
     daily = details(owner, finding, ", slice => '1 day', hash_partitions => 2")["event"]
-    assert daily.endswith("or take wider slices.")
+    assert "hash_partitions" not in daily
+    width = re.search(r"slice => '([^']+)' would fit\.", daily)
+    assert width is not None, daily
+    assert details(owner, finding, f", slice => '{width[1]}', hash_partitions => 2") == {}
 
 
 def test_what_becomes_of_the_unique_rules(owner: Connection) -> None:
@@ -105,6 +111,41 @@ OBSTACLES = {
         " ALTER TABLE item ADD CONSTRAINT item_message_id_fkey FOREIGN KEY (message_id) REFERENCES message NOT VALID",
         "broken foreign keys",
     ),
+    "a partition key under another name": (
+        "ALTER TABLE event ADD UNIQUE (id, party); CREATE TABLE other (id int, event_id bigint, owner text,"
+        " FOREIGN KEY (event_id, owner) REFERENCES event (id, party))",
+        "partition key of another name",
+    ),
+    "a key that is all or nothing": (
+        "ALTER TABLE message ADD UNIQUE (id, event_id); CREATE TABLE other (id int, a bigint, b bigint,"
+        " FOREIGN KEY (a, b) REFERENCES message (id, event_id) MATCH FULL)",
+        "MATCH FULL",
+    ),
+    "a generated key column": (
+        'TRUNCATE item CASCADE; ALTER TABLE item ADD party text COLLATE "C" GENERATED ALWAYS AS (name) STORED',
+        "generated key column",
+    ),
+    "other values in a key column": (
+        "ALTER TABLE message ADD at timestamptz NOT NULL DEFAULT '2020-02-02'", "values to be replaced"
+    ),
+    "a table with the name of a template": ("CREATE TABLE item_template (id int)", "name taken"),
+    "a table with the name of a slice": ("CREATE TABLE event_2011 (id int)", "name taken"),
+    "a table with the name of a leaf": ("CREATE TABLE event_2011_h01 (id int)", "name taken"),
+    "a table with the name of a global index": ("CREATE TABLE item_id_global (id int)", "name taken"),
+    "a unique rule without a primary key": (
+        "ALTER TABLE item DROP CONSTRAINT item_pkey CASCADE, ADD UNIQUE (id)", "unique rule lost"
+    ),
+    "a table as a constant": ("ALTER TABLE item ADD tbl regclass DEFAULT 'event'", "dependent object"),
+    "a constraint trigger that looks at another table": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE CONSTRAINT TRIGGER t"
+        " AFTER DELETE ON item FROM event FOR EACH ROW EXECUTE FUNCTION f()",
+        "dependent object",
+    ),
+    "a function that returns rows of a materialized view": (
+        "CREATE MATERIALIZED VIEW m AS SELECT party FROM event;"
+        " CREATE FUNCTION f() RETURNS SETOF m LANGUAGE sql AS 'SELECT * FROM m'",
+        "dependent object",
+    ),
     "a partitioned child": (
         "CREATE TABLE other (id int, event_id bigint REFERENCES event) PARTITION BY RANGE (id)",
         "cannot belong",
@@ -119,6 +160,56 @@ def test_obstacles_are_named_and_refused(owner: Connection, case: str) -> None:
     assert [row[3] for row in plan(owner) if row[2] == "error"] == [expected]
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot be converted"):
         owner.execute("CALL dp.convert('event', 'at', 'party')")
+
+
+def test_what_the_obstacles_tell_to_do_mends_them(owner: Connection) -> None:
+    for case in ("a partition key under another name", "a key that is all or nothing", "a generated key column"):
+        owner.execute("BEGIN")
+        owner.execute(OBSTACLES[case][0])
+        mending = owner.execute(
+            "SELECT statement FROM dp.plan_conversion('event', 'at', 'party') WHERE severity = 'error'"
+        ).fetchall()
+        for (statement,) in mending:
+            owner.execute(statement)
+        assert [row for row in plan(owner) if row[2] == "error"] == []
+        owner.execute("ROLLBACK")
+
+
+def test_values_are_replaced_where_that_is_accepted(owner: Connection) -> None:
+    owner.execute(OBSTACLES["other values in a key column"][0])
+    found = [row for row in plan(owner, ", replace_values => true") if "replaced" in row[3]]
+    assert [(row[0], row[2], row[3]) for row in found] == [("message", "warning", "values replaced")]
+    assert found[0][4].startswith("1200 rows")
+    assert details(owner, "values to be replaced", ", key_form => 'slice'") == {}, "children need no range key then"
+
+
+def test_the_name_of_the_slice_key_is_taken(owner: Connection) -> None:
+    owner.execute("ALTER TABLE item ADD at_slice date")
+    assert "slice_key => ..." in details(owner, "slice key taken", ", key_form => 'slice'")["item"]
+    owner.execute("CREATE FUNCTION event_set_slice_key() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    options = ", key_form => 'slice', slice_key => 'month'"
+    assert [row[3] for row in plan(owner, options) if row[2] == "error"] == ["name taken"]
+
+
+def test_a_root_without_rows_has_no_keys_for_rows_without_a_parent(owner: Connection) -> None:
+    owner.execute("TRUNCATE event CASCADE; INSERT INTO item VALUES (1, NULL, NULL, 'lost')")
+    found = [row for row in plan(owner, ", orphans => 'keep'") if row[2] == "error"]
+    assert [(row[0], row[3]) for row in found] == [("item", "rows without a parent")]
+
+
+def test_a_root_that_refers_to_its_children_is_refused(owner: Connection) -> None:
+    owner.execute("ALTER TABLE event ADD newest bigint REFERENCES message")
+    with pytest.raises(psycopg.errors.InvalidTableDefinition, match="form a circle"):
+        plan(owner)
+
+
+def test_a_foreign_key_of_somebody_elses_table_is_told(owner: Connection, db: Database) -> None:
+    owner.execute("GRANT REFERENCES ON event TO stranger; GRANT USAGE, CREATE ON SCHEMA public TO stranger")
+    db.connect("stranger").execute("CREATE TABLE other (event_id bigint CONSTRAINT theirs REFERENCES event)")
+    found = [row for row in plan(owner, ", exclude => '{other}'") if row[2] == "error"]
+    assert [row[4] for row in found] == [
+        'foreign key "theirs" of public.other must be made again. The table belongs to stranger.'
+    ]
 
 
 def test_tables_are_left_out_and_owners_named(owner: Connection) -> None:

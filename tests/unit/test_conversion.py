@@ -65,6 +65,25 @@ def test_without_history_there_are_months_only() -> None:
     assert [tuple(each) for each in found] == [("2025-05-01", "2025-11-01", "1 month", 5)]
 
 
+def test_rows_far_from_all_others_get_few_wide_slices() -> None:
+    found = layout.calendar_ranges(months((202, 3, 1), (2021, 2, 7), (2025, 5, 9), (5221, 1, 2)), NOW, 4, None)
+    assert [tuple(each) for each in found] == [
+        ("2021-01-01", "2024-01-01", "1 year", 7),
+        ("2024-01-01", "2025-11-01", "1 month", 9),
+        ("0202-01-01", "2021-01-01", "100 years", 1),
+        ("2025-11-01", "5222-01-01", "1000 years", 2),
+    ]
+    at_the_end = layout.calendar_ranges(months((9998, 1, 1)), NOW, 4, None)
+    assert at_the_end[-1].width == "1 year", "a wider slice would leave the calendar"
+
+
+def test_what_would_fit_is_told() -> None:
+    ranges = layout.calendar_ranges(months((2006, 3, 5), (2025, 9, 1)), NOW, 4, "1 month")
+    assert layout.slices(ranges) == 236
+    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 2 would fit. slice => '2 years' would fit."
+    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '2560' would fit."
+
+
 def test_one_width_may_be_asked_for() -> None:
     found = layout.calendar_ranges(months((2006, 3, 5)), NOW, 4, "5 years")
     assert [tuple(each) for each in found] == [("2006-03-01", "2025-11-01", "5 years", 5)]

@@ -147,7 +147,7 @@ def run_in_procedure(steps: list[Step], call: Context) -> None:
 def lock_hierarchy(call: Context, for_session: bool) -> None:
     """One at a time on one hierarchy; others may work on other hierarchies."""
     if not for_session:
-        _check_isolation(call)
+        check_isolation(call)
     holder = catalog_server.try_lock(call.root, for_session)
     if holder is not None:
         raise errors.ObjectInUse(
@@ -159,14 +159,16 @@ def lock_hierarchy(call: Context, for_session: bool) -> None:
         _open.append(call)
 
 
-def _check_isolation(call: Context) -> None:
+def check_isolation(call: Context) -> None:
     """What a function decides by must not be older than the locks it takes: a table that has rows looked empty."""
     isolation = database.setting("transaction_isolation")
     if isolation not in ("read committed", "read uncommitted"):
         raise errors.InvalidIsolation(
             f"{call.call} cannot run in a transaction that is {isolation}",
             "Such a transaction does not see what others committed since its snapshot, rows among them.",
-            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.",
+            "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED."
+            if call.mode != execute.PROCEDURE
+            else "SET default_transaction_isolation = 'read committed'.",
         )
 
 

@@ -13,7 +13,7 @@ from ..plan import conversion_figures, conversion_findings, conversion_layout
 from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
-from . import policy
+from . import conversion_names, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,20 +36,22 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
     settings = _settings(members[0], options)
-    dependents, blocked = catalog_dependents.read([member.oid for member in members])
+    dependents, blocked = catalog_dependents.read([member.oid for member in members], [])
+    outside = catalog.outside_keys(members)
     conversion = Conversion(
         tuple(members),
         settings,
         {},
         (),
         tuple(catalog.references(members)),
-        tuple(catalog.outside_keys(members)),
+        tuple(outside),
         tuple(dependents),
-        tuple(blocked),
+        (*blocked, *catalog.of_others(outside)),
         (),
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["replace_values"],
     )
     figures = {
         member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
@@ -57,6 +59,7 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     conversion = _laid_out(conversion._replace(figures=figures), options)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
+    conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
     budget = catalog_server.server().lock_budget
     return conversion, conversion_findings.findings(conversion, left, budget)
 
@@ -142,6 +145,8 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     """The keys of rows without a parent: those of the oldest slice, and no owner."""
     settings = conversion.settings
+    if not conversion.figures[conversion.root.oid].rows:
+        return ()
     column = Identifier(settings.range_column.name)
     lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
         "value"

@@ -13,7 +13,7 @@ from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
-from . import calls, drift, global_index, slices
+from . import calls, conversion_definition, drift, global_index, slices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Work:
         self.root, self.call, self.batch_blocks = root, call, batch_blocks
         state = catalog.find(root)
         self.is_back = state is not None and state.is_back
+        self.definitions = state.definitions if state is not None else ""
         self.converted = {row["plain"]: row["converted"] for row in catalog.tables(root)}
 
     @property
@@ -186,6 +187,14 @@ def _switch(work: Work, step: Stored) -> None:
     locks = LOCKS_OF_TABLE * 2 * len(work.converted)
     if work.is_back:
         locks += unconversion.reading_locks(catalog_hierarchy.load(work.root))
+    lock = Operation(step.target, step.statements[0], locks=locks)
+    execute.prepare(Step((lock,)), work.call)
+    if conversion_definition.fingerprint(list(work.converted), work.root if work.is_back else None) != work.definitions:
+        _changed(
+            work,
+            f"tables of {step.target}, or what depends on them, were altered after the conversion had begun",
+            "What it has built is what they were before.",
+        )
     try:
         work.execute(step, statements, locks)
     except database.ServerError as error:
@@ -262,10 +271,7 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
 
 def discard(root: int, call: Context) -> None:
     """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    catalog.note_converted(root)
-    if call.mode != execute.DRY_RUN:
-        execute.commit(call)
-    rows = [row for row in reversed(catalog.tables(root)) if row["converted"] is not None]
+    rows = list(reversed(catalog.built(root)))
     built = [row["converted"] for row in rows]
     sizes = {oid: catalog.tree_size(oid) for oid in built}
     for key in catalog.foreign_keys_of(built):

@@ -7,6 +7,7 @@ as they were; from then on the new ones are.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .. import database, errors, execute
@@ -17,10 +18,11 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_running
+from . import calls, conversion, conversion_definition, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..catalog.conversion_state import State
     from ..execute import Context, PlanRow
 
 STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
@@ -50,6 +52,8 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
         state = None
     if state is None:
         _begin(root, options, call)
+    else:
+        _check_same(state, options)
     found = catalog.find(root)
     assert found is not None
     conversion_running.run(found.root, call, batch_blocks)
@@ -101,6 +105,7 @@ def open_plain(name: str, root: int, dry_run: bool = False) -> Context:
     call = call._replace(is_schema_change=True)
     if dry_run:
         return call
+    calls.check_isolation(call)
     execute.commit(call)
     calls.lock_hierarchy(call, for_session=True)
     execute.commit(call)
@@ -118,8 +123,29 @@ def _begin(root: int, options: dict[str, Any], call: Context) -> None:
     found, told = conversion.examine(root, options)
     conversion_findings.refuse(told)
     check_schemas(found)
-    catalog.begin(found, parts(found))
+    definitions = conversion_definition.fingerprint([member.oid for member in found.members], None)
+    catalog.begin(found, parts(found), json.dumps(_noted(options)), definitions)
     execute.commit(call)
+
+
+def _check_same(state: State, options: dict[str, Any]) -> None:
+    """A conversion that goes on does what it was begun with; other parameters than those would be ignored."""
+    given = _noted(options)
+    for name, was in json.loads(state.options).items():
+        if given[name] != was:
+            raise errors.InvalidParameter(
+                f"the conversion of {state.name} was begun with another value of parameter {name}",
+                f"It was {json.dumps(was)}, and is {json.dumps(given[name])} now.",
+                "Call with the parameters of the first call, or give it up: CALL dp.cancel_conversion(...).",
+            )
+
+
+def _noted(options: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as they are noted: tables by their names."""
+    found = dict(options)
+    for name in ("exclude", "include"):
+        found[name] = sorted(catalog_server.relation_name(oid) for oid in options[name] or [])
+    return found
 
 
 def check_schemas(found: Conversion) -> None:

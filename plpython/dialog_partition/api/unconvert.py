@@ -11,20 +11,24 @@ from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
+from ..catalog import writable_view as catalog_views
 from ..model import Hierarchy
 from ..operation import Operation, Step
-from ..plan import lookup as plan_lookup
+from ..plan import narrowing
 from ..plan import unconversion as plan
+from ..plan import writable_view as plan_views
 from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
-from . import calls, conversion_running, global_index
+from ..sql import SQL
+from . import calls, conversion_definition, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.conversion_state import State
     from ..execute import Context
+    from ..plan.conversion_record import Record
 
 
 def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
@@ -48,7 +52,8 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
         found = examine(hierarchy)
-        catalog.begin(found, _parts(found, hierarchy))
+        definitions = conversion_definition.fingerprint([member.oid for member in found.members], source)
+        catalog.begin(found, _parts(found, hierarchy), "{}", definitions)
         execute.commit(call)
     conversion_running.run(source, call, batch_blocks)
 
@@ -67,27 +72,35 @@ def examine(hierarchy: Hierarchy) -> Conversion:
     """Read the tables of a hierarchy, and refuse what cannot be made plain."""
     _check_hierarchy(hierarchy)
     oids = [table.oid for table in hierarchy.tables]
-    records = catalog.records(oids)
+    records = _records(hierarchy)
     members = tuple(
-        plan.narrowed(_member(table.oid, table.template_oid), records[table.oid], hierarchy)
-        for table in hierarchy.tables
+        narrowing.narrowed(_member(table.oid, table.template_oid), records, hierarchy) for table in hierarchy.tables
     )
-    dependents, blocked = catalog_dependents.read(oids)
+    views = [view.oid for view in catalog_views.of_root(hierarchy.root.oid)]
+    dependents, blocked = catalog_dependents.read(oids, views)
+    lookups = {row["described"] for row in catalog.lookups(oids)}
+    blocked += [
+        (name, f"It uses the row type of {member.identifier}, which the plain table does not have.")
+        for member in members
+        for name in member.facts.row_types
+        if name not in lookups
+    ]
+    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(
             f"{blocked[0][0]} depends on {hierarchy.root.identifier}",
             blocked[0][1],
             "Drop it first, and create it again afterwards.",
         )
-    sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = tuple(key for side in sides for key in catalog_keys.pointing_to(side))
     found = Conversion(
         members,
         _settings(hierarchy, members[0]),
         {},
         (),
         (),
-        outside,
+        tuple(outside),
         tuple(dependents),
         (),
         (),
@@ -146,20 +159,27 @@ def _settings(hierarchy: Hierarchy, root: Member) -> Settings:
     )
 
 
+def _records(hierarchy: Hierarchy) -> dict[int, Record]:
+    found = catalog.records([table.oid for table in hierarchy.tables])
+    return {oid: each.followed(hierarchy.policy.partition_keys) for oid, each in found.items()}
+
+
 def _parts(found: Conversion, hierarchy: Hierarchy) -> list[Part]:
     oids = [member.oid for member in found.members]
+    going = [SQL(row["dropping"]) for row in catalog.lookups(oids)]
+    for view in catalog_views.of_root(hierarchy.root.oid):
+        going += plan_views.removal(view)
+    function = None
+    if hierarchy.policy.slice_key is not None:
+        function = narrowing.slice_key_function(catalog_structure.read(hierarchy.root.oid))
     return plan.parts(
         found,
-        catalog.records(oids),
+        _records(hierarchy),
         hierarchy,
         {oid: catalog.leaves_of(oid) for oid in oids},
         {oid: catalog.slices_of(oid) for oid in oids},
-        [
-            plan_lookup.drop(each)
-            for table in hierarchy.tables
-            for index in table.global_indexes
-            for each in global_index.existing_lookups(hierarchy, table, index)
-        ],
+        going,
+        function,
     )
 
 

@@ -156,16 +156,18 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
     inside: dict[int, list[ForeignKey]] = {
         oid: [key for key in member.structure.foreign_keys if key.parent in members] for oid, member in members.items()
     }
+    up = [key for key in inside[root] if key.parent != root]
+    if up:
+        hint = f'Drop the foreign key "{up[0].name}" of the root first.'
+        _refuse_circle([members[root], members[up[0].parent]], hint)
     depths = {root: 0}
     ordered = [members[root]._replace(others=tuple(inside[root]))]
     waiting = {oid for oid in members if oid != root}
     while waiting:
         free = [oid for oid in waiting if all(k.parent in depths for k in inside[oid] if k.parent != oid)]
         if not free:
-            circle = ", ".join(members[oid].identifier.text for oid in sorted(waiting))
-            raise errors.InvalidTableDefinition(
-                f"the foreign keys of {circle} form a circle",
-                "Rows are copied and tables made in the order of their foreign keys.",
+            _refuse_circle(
+                [members[oid] for oid in sorted(waiting)],
                 "Drop one of these keys, or leave a table out with exclude => ...",
             )
         for oid in sorted(free, key=lambda each: members[each].identifier.text):
@@ -175,6 +177,15 @@ def _in_order(root: int, members: dict[int, Member], owner_paths: dict[int, list
             ordered.append(members[oid]._replace(owners=owners, others=others, depth=depths[oid]))
         waiting -= set(free)
     return ordered
+
+
+def _refuse_circle(members: list[Member], hint: str) -> None:
+    circle = ", ".join(member.identifier.text for member in members)
+    raise errors.InvalidTableDefinition(
+        f"the foreign keys of {circle} form a circle",
+        "Rows are copied and tables made in the order of their foreign keys.",
+        hint,
+    )
 
 
 def _check_owners(member: Member, owners: tuple[ForeignKey, ...], named: list[str] | None) -> None:
@@ -201,6 +212,22 @@ def outside_keys(members: list[Member]) -> list[ForeignKey]:
     return [key for member in members for key in member.structure.incoming if key.child not in inside]
 
 
+def of_others(keys: list[ForeignKey]) -> list[tuple[str, str]]:
+    """The foreign keys of tables that belong to other roles, who alone could make them again."""
+    rows = database.query(
+        "SELECT c.oid, pg_get_userbyid(c.relowner) AS owner FROM pg_class c"
+        " WHERE c.oid = ANY ($1) AND NOT pg_has_role(c.relowner, 'USAGE')",
+        ("oid[]",),
+        ([key.child for key in keys],),
+    )
+    owners = {row["oid"]: row["owner"] for row in rows}
+    return [
+        (f"foreign key {Identifier(key.name)} of {key.child_text}", f"The table belongs to {owners[key.child]}.")
+        for key in keys
+        if key.child in owners
+    ]
+
+
 def count(statement: str) -> database.Row:
     """The one row of a counting query."""
     return database.query_once(statement)[0]
@@ -213,3 +240,14 @@ def distribution(statement: str) -> list[tuple[datetime.datetime, int]]:
         for row in database.query_once(statement)
         if 1 <= row["year"] <= 9998
     ]
+
+
+def has_function(schema: str, name: str) -> bool:
+    """Whether there is a function of this name that takes nothing."""
+    rows = database.query(
+        "SELECT 1 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0",
+        ("name", "name"),
+        (schema, name),
+    )
+    return bool(rows)

@@ -22,6 +22,8 @@ class State(NamedTuple):
     name: str
     hierarchy_name: str | None
     is_back: bool
+    options: str  # the parameters it was begun with, as JSON
+    definitions: str  # the fingerprint of the tables' definitions
 
 
 class Stored(NamedTuple):
@@ -42,7 +44,8 @@ def find(root: int) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
-        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back"
+        " s.root::text AS name, s.hierarchy::text AS hierarchy_name, s.is_back, s.options,"
+        " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
         (root,),
@@ -50,13 +53,14 @@ def find(root: int) -> State | None:
     return State(**rows[0]) if rows else None
 
 
-def begin(conversion: Conversion, parts: list[Part]) -> None:
+def begin(conversion: Conversion, parts: list[Part], options: str, definitions: str) -> None:
     """Store a conversion that begins."""
     root = conversion.root.oid
     database.query(
-        "INSERT INTO dp.conversion_config (root, state, is_back) VALUES ($1, 'structure', $2)",
-        ("oid", "bool"),
-        (root, conversion.is_back),
+        "INSERT INTO dp.conversion_config (root, state, is_back, options, definitions)"
+        " VALUES ($1, 'structure', $2, $3, $4)",
+        ("oid", "bool", "text", "text"),
+        (root, conversion.is_back, options, definitions),
     )
     for position, member in enumerate(conversion.members):
         database.query(
@@ -166,6 +170,20 @@ def note_converted(root: int) -> None:
                 ("oid", "oid", "text"),
                 (root, row["plain"], built.text),
             )
+
+
+def built(root: int) -> list[database.Row]:
+    """The tables that were built for plain ones so far, parents first, noted or not."""
+    found = []
+    for row in tables(root):
+        noted = row
+        if row["converted"] is None:
+            name = Identifier(working_schema(row["plain_schema"]), row["name"])
+            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
+            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+        if noted["converted"] is not None:
+            found.append(noted)
+    return found
 
 
 def tables(root: int) -> list[database.Row]:
@@ -282,3 +300,16 @@ def leaves_of(table: int) -> list[tuple[int, Identifier]]:
 def exists(oid: int) -> bool:
     """Whether a relation is there."""
     return bool(database.query("SELECT 1 FROM pg_class WHERE oid = $1", ("oid",), (oid,)))
+
+
+def lookups(tables_: list[int]) -> list[database.Row]:
+    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    return database.query(
+        "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
+        " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
+        " WHERE t.typrelid = ANY ($1) AND p.proretset"
+        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
+        ("oid[]",),
+        (tables_,),
+    )

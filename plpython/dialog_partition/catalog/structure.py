@@ -73,9 +73,11 @@ _RULES = """
 
 _SEQUENCES = """
     SELECT n.nspname AS schema, s.relname AS name, a.attname AS column, d.deptype = 'i' AS is_identity,
-           s.oid::regclass::text AS text, obj_description(s.oid, 'pg_class') AS comment
+           s.oid::regclass::text AS text, obj_description(s.oid, 'pg_class') AS comment,
+           q.seqtypid::regtype::text AS type
     FROM pg_depend d
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+    JOIN pg_sequence q ON q.seqrelid = s.oid
     JOIN pg_namespace n ON n.oid = s.relnamespace
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
@@ -221,6 +223,7 @@ def _sequence(row: database.Row) -> Sequence:
             for found in database.query(_SEQUENCE_GRANTS, ("text",), (row["text"],))
         ),
         row["comment"],
+        row["type"],
     )
 
 

@@ -68,7 +68,7 @@ class Member(NamedTuple):
     @property
     def keys_table(self) -> Identifier:
         """Where the partition keys of its rows are noted, for the tables below."""
-        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys"))
+        return Identifier(self.working.schema, naming.derived_name(self.structure.name, "keys_of_conversion"))
 
 
 class Figures(NamedTuple):
@@ -90,7 +90,16 @@ class Dependent(NamedTuple):
     name: str  # as it is told
     drop: str | None  # None: it is replaced in place
     create: tuple[str, ...]
+    release: tuple[str, ...] = ()  # lets it look at nothing, while what it looks at is dropped and made again
     afterwards: tuple[str, ...] = ()  # what reads the rows, and is done when the tables are in place
+
+
+class Taken(NamedTuple):
+    """A name in the schema of a table that the new one needs, and that something else has."""
+
+    table: int
+    name: Identifier
+    purpose: str
 
 
 class Range(NamedTuple):
@@ -117,6 +126,8 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
+    replace_values: bool = False  # of key columns that are there, where they differ from the root row's
+    taken: tuple[Taken, ...] = ()
     is_back: bool = False  # from partitioned tables to plain ones
 
     @property
@@ -198,8 +209,8 @@ def weakened(conversion: Conversion, member: Member) -> list[Index]:
 
 
 def is_kept(member: Member, index: Index) -> bool:
-    """Whether a global index can keep a unique rule."""
-    return index.name in member.facts.plain_indexes
+    """Whether a global index can keep a unique rule: it tells rows apart by the primary key."""
+    return index.name in member.facts.plain_indexes and member.structure.primary_key is not None
 
 
 def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_rules
+from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -18,7 +18,6 @@ from .conversion import (
     root_columns,
 )
 from .conversion_finding import ERROR, NOTICE, WARNING, Finding
-from .remakable import check_can_be_remade
 
 
 def findings(conversion: Conversion, left: list[tuple[str, str]], lock_budget: int) -> list[Finding]:
@@ -79,12 +78,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
     if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
         needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
-        smaller = conversion_layout.largest_fitting(list(conversion.ranges), partitions, lock_budget)
-        fits = conversion_layout.fits(list(conversion.ranges), smaller, lock_budget)
-        fewer = f"take hash_partitions => {smaller}, or wider slices" if fits else "take wider slices"
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
-            f" {lock_budget} that max_locks_per_transaction allows. Raise it, or {fewer}."
+            f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
+            f" {conversion_layout.fitting(list(conversion.ranges), partitions, lock_budget)}"
         )
         found.append(Finding(name, ROOT, ERROR, "too many leaves", detail, None))
     return [_key_form(conversion), *found]
@@ -108,20 +105,9 @@ def _key_form(conversion: Conversion) -> Finding:
 
 
 def _member(conversion: Conversion, member: Member) -> list[Finding]:
-    name, role = member.identifier.text, ROOT if member.is_root else CHILD
+    role = ROOT if member.is_root else CHILD
     found = [_role(conversion, member, role)]
-    obstacle = _obstacle(conversion, member)
-    if obstacle is not None:
-        found.append(Finding(name, role, ERROR, obstacle.message, f"{obstacle.detail} {obstacle.hint}", None))
-    if member.facts.is_forced:
-        detail = "Row security is forced on the owner, who could miss rows that policies hide."
-        lift = compose("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", member.identifier)
-        found.append(Finding(name, role, ERROR, "forced row security", detail, lift.text))
-    for text in member.facts.row_types:
-        detail = (
-            f"{text} uses the row type of the table, which the new one does not have. Drop it, create it afterwards."
-        )
-        found.append(Finding(name, role, ERROR, "row type in use", detail, None))
+    found += conversion_obstacles.of_table(conversion, member, role)
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
@@ -152,16 +138,6 @@ def _paths(conversion: Conversion, member: Member) -> list[str]:
         for key in member.owners
         for path in _paths(conversion, conversion.member(key.parent))
     ]
-
-
-def _obstacle(conversion: Conversion, member: Member) -> errors.PartitionError | None:
-    """What cannot exist on a partitioned table."""
-    bare = member.structure._replace(has_rows=False, dependents=())
-    try:
-        check_can_be_remade(bare, conversion.keys, conversion.version)
-    except errors.PartitionError as error:
-        return error
-    return None
 
 
 def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]:
@@ -216,7 +192,10 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP:
+        if conversion.orphans == KEEP and not conversion.orphan_keys:
+            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+        elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
@@ -237,7 +216,11 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
-        add(WARNING, "values replaced", detail)
+        if conversion.replace_values:
+            add(WARNING, "values replaced", detail)
+        else:
+            detail += " Rename the column to keep them, or accept it with replace_values => true."
+            add(ERROR, "values to be replaced", detail)
     return found
 
 

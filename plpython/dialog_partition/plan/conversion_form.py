@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .. import calendars
+from ..calendars import Width
 from ..model import CHILD, ForeignKey, Hierarchy, Policy
 from ..sql import SQL, Identifier, Literal, comma_list, compose
 from . import conversion_layout, conversion_record, declare, foreign_keys
-from .conversion import REFERENCE, ROOT, Conversion, Member, key_columns, root_columns, working_schema
+from .conversion import REFERENCE, ROOT, Conversion, Member, Range, key_columns, root_columns, working_schema
 from .properties import comment_statements, grant_statements, grantee_name, replica_identity_statement
 from .structure import Column, Index, add_constraint
 from .unique import index_statements
@@ -179,7 +181,7 @@ def early_parents(conversion: Conversion) -> set[int]:
 
 def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, SQL]]:
     """The foreign keys of a new table, composite inside the hierarchy."""
-    early = foreign_keys.checked_too_early(_hierarchy(conversion))
+    early = foreign_keys.checked_too_early(hierarchy(conversion))
     working = member.working
     found = []
     inside = {key.name: key for key in (*member.owners, *member.others)}
@@ -196,7 +198,7 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, 
     return found
 
 
-def _hierarchy(conversion: Conversion) -> Hierarchy:
+def hierarchy(conversion: Conversion) -> Hierarchy:
     """The hierarchy as far as its foreign keys go; it is known by the oids of the plain tables."""
     settings = conversion.settings
     policy = Policy(
@@ -223,7 +225,12 @@ def _hierarchy(conversion: Conversion) -> Hierarchy:
         for member in conversion.members
     )
     keys: list[ForeignKey] = [key for member in conversion.members for key in (*member.owners, *member.others)]
-    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {})
+    return Hierarchy(policy, settings.range_type, tables, (), tuple(keys), {table.oid: () for table in tables})
+
+
+def width_of(each: Range) -> Width:
+    """The width of the slices of a range."""
+    return calendars.parse_width(each.width, "slice")
 
 
 def copied_columns(conversion: Conversion, member: Member) -> list[str]:

@@ -12,6 +12,10 @@ MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
 DAYS = {"day": 1, "week": 7}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
+FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date mostly, and gets few wide slices
+FAR_WIDTHS = (10, 100, 1000)
+MOST_FAR_SLICES = 20
+LAST_YEAR = 9998
 LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
 
 Distribution = list[tuple[datetime.datetime, int]]
@@ -19,11 +23,37 @@ Distribution = list[tuple[datetime.datetime, int]]
 
 def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
     """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
-    first = min([month for month, _ in distribution] + [now])
-    last = max([month for month, _ in distribution] + [_months_later(now, premake)])
-    end = _months_later(last, 1)
     if width is not None:
-        return [_range(distribution, _start_of_month(first), end, width)]
+        first = min([month for month, _ in distribution] + [now])
+        last = max([month for month, _ in distribution] + [_months_later(now, premake)])
+        return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
+    near = _near_years([month.year for month, _ in distribution], now.year)
+    months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
+    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now)
+    years = [month.year for month, _ in distribution]
+    begin, end = min(datetime.date.fromisoformat(each.lower) for each in found), found[-1].upper
+    if years and min(years) < near[0]:
+        found.append(_far_range(distribution, datetime.datetime(min(years), 1, 1), begin.isoformat()))
+    if years and max(years) > near[1]:
+        found.append(_far_range(distribution, datetime.datetime.fromisoformat(end), f"{max(years) + 1:04d}-01-01"))
+    return found
+
+
+def _near_years(years: list[int], now: int) -> tuple[int, int]:
+    """The first and the last year of those around the present that have no long gaps between them."""
+    first = last = now
+    for year in sorted({year for year in years if year < now}, reverse=True):
+        first = year if first - year <= FAR_YEARS else first
+    for year in sorted({year for year in years if year > now}):
+        last = year if year - last <= FAR_YEARS else last
+    return first, last
+
+
+def _near_ranges(
+    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime
+) -> list[Range]:
+    """Years, months around the present, years."""
+    end = _months_later(last, 1)
     recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
     ready = datetime.datetime(now.year + 2, 1, 1)
     found = []
@@ -33,6 +63,16 @@ def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake:
     if end > ready:
         found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
     return found
+
+
+def _far_range(distribution: Distribution, lower: datetime.datetime, upper_bound: str) -> Range:
+    """What lies far away, in slices as wide as it takes; they come behind the others, which they lie around."""
+    upper = datetime.datetime.fromisoformat(upper_bound)
+    years = 1
+    for width in FAR_WIDTHS:
+        if (upper.year - lower.year) / years > MOST_FAR_SLICES and upper.year + width <= LAST_YEAR:
+            years = width
+    return _range(distribution, lower, upper, f"{years} years" if years > 1 else "1 year")
 
 
 def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
@@ -79,6 +119,25 @@ def largest_fitting(ranges: list[Range], partitions: int, lock_budget: int) -> i
 def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     """Whether one transaction can tie two tables of this layout to each other."""
     return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+
+
+def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
+    """Which layouts would fit, as sentences."""
+    found = []
+    fewer = [number for number in range(1, partitions) if fits(ranges, number, lock_budget)]
+    if fewer:
+        found.append(f"hash_partitions => {max(fewer)} would fit.")
+    if " " in ranges[0].width:
+        lower, upper = min(each.lower for each in ranges), max(each.upper for each in ranges)
+        wider = [Range(lower, upper, f"{years} years", 0) for years in (2, 5, 10, 20, 50, 100, 1000)]
+        number = next((each.width for each in wider if fits([each], partitions, lock_budget)), None)
+        found += [f"slice => '{number}' would fit."] if number is not None else []
+    else:
+        width = int(ranges[0].width)
+        while not fits([ranges[0]._replace(width=str(width))], partitions, lock_budget):
+            width *= 2
+        found.append(f"slice => '{width}' would fit.")
+    return " ".join(found)
 
 
 def _range(distribution: Distribution, lower: datetime.datetime, upper: datetime.datetime, width: str) -> Range:

@@ -9,6 +9,10 @@ from ..sql import SQL, Literal, compose
 from .conversion import Conversion, Member, key_columns, root_columns
 from .unique import lacking
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Key(NamedTuple):
     """What a foreign key said before it got the partition keys."""
@@ -18,6 +22,14 @@ class Key(NamedTuple):
     on_update: str
     is_deferrable: bool
     is_deferred: bool
+    is_full: bool
+
+
+class Widened(NamedTuple):
+    """A unique rule that got keys."""
+
+    columns: tuple[str | None, ...]  # it had before
+    keys: tuple[str, ...]  # it got
 
 
 class Record(NamedTuple):
@@ -26,13 +38,49 @@ class Record(NamedTuple):
     added: tuple[str, ...]  # columns
     altered: dict[str, str]  # columns of another type or collation, and what they were
     nullable: tuple[str, ...]  # columns that became NOT NULL
-    indexes: dict[str, tuple[str, ...]]  # unique rules that got keys
+    indexes: dict[str, Widened]  # unique rules that got keys
     foreign_keys: dict[str, Key]
     publications: dict[str, tuple[str, ...]]  # column lists
     clustered: str | None
+    keys: tuple[str, ...]  # the partition keys, by the names that they had then
+
+    def gone_of(self, index: str, columns: tuple[str | None, ...]) -> tuple[str, ...]:
+        """Which columns of an index were added to it; one that was renamed is known by its columns."""
+        if index in self.indexes:
+            return self.indexes[index].keys
+        for each in self.indexes.values():
+            if each.keys and (*each.columns, *each.keys) == columns:
+                return each.keys
+        return ()
+
+    def followed(self, keys: tuple[str, ...]) -> Record:
+        """The same with the names that the partition keys have now."""
+        names = dict(zip(self.keys, keys))
+
+        def renamed(columns: Iterable[str]) -> tuple[str, ...]:
+            return tuple(names.get(column, column) for column in columns)
+
+        return self._replace(
+            added=renamed(self.added),
+            altered={names.get(column, column): declaration for column, declaration in self.altered.items()},
+            nullable=renamed(self.nullable),
+            indexes={
+                name: Widened(
+                    tuple(column if column is None else names.get(column, column) for column in each.columns),
+                    renamed(each.keys),
+                )
+                for name, each in self.indexes.items()
+            },
+            foreign_keys={
+                name: key._replace(columns=renamed(key.columns), parent_columns=renamed(key.parent_columns))
+                for name, key in self.foreign_keys.items()
+            },
+            publications={name: renamed(columns) for name, columns in self.publications.items()},
+            keys=keys,
+        )
 
 
-NOTHING = Record((), {}, (), {}, {}, {}, None)
+NOTHING = Record((), {}, (), {}, {}, {}, None, ())
 
 
 def made(conversion: Conversion, member: Member) -> Record:
@@ -50,7 +98,7 @@ def made(conversion: Conversion, member: Member) -> Record:
         },
         tuple(column.name for column in there if not present[column.name].is_not_null),
         {
-            index.name: lacking(index, keys)
+            index.name: Widened(index.columns, lacking(index, keys))
             for index in member.structure.indexes
             if index.is_unique and index.constraint_type != "x"
         },
@@ -61,11 +109,13 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.on_update,
                 key.is_deferrable,
                 key.is_deferred,
+                key.is_full,
             )
             for key in (*member.owners, *member.others)
         },
         {each.name: each.columns for each in member.structure.publications if each.columns},
         member.facts.clustered,
+        keys,
     )
 
 
@@ -83,13 +133,14 @@ def read(text: str | None) -> Record:
     """A noted row; nothing of a table that was declared."""
     if text is None:
         return NOTHING
-    added, altered, nullable, indexes, foreign_keys, publications, clustered = json.loads(text)
+    added, altered, nullable, indexes, foreign_keys, publications, clustered, keys = json.loads(text)
     return Record(
         tuple(added),
         altered,
         tuple(nullable),
-        {name: tuple(keys) for name, keys in indexes.items()},
+        {name: Widened(tuple(each[0]), tuple(each[1])) for name, each in indexes.items()},
         {name: Key(tuple(key[0]), tuple(key[1]), *key[2:]) for name, key in foreign_keys.items()},
         {name: tuple(columns) for name, columns in publications.items()},
         clustered,
+        tuple(keys),
     )

@@ -32,7 +32,8 @@ def unique(conversion: Conversion, member: Member, role: str) -> list[Finding]:
         else:
             detail = (
                 f'{kind} "{index.name}" cannot be kept by a global index: it has expressions, is deferrable, or NULLS'
-                " NOT DISTINCT. allow_weaker_unique => true accepts equal values in two partitions."
+                " NOT DISTINCT, or the table has no primary key. allow_weaker_unique => true accepts equal values in"
+                " two partitions."
             )
             found.append(Finding(member.identifier.text, role, ERROR, f"{kind} lost", detail, definition))
     return found

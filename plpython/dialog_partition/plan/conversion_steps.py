@@ -225,8 +225,11 @@ def side_table(conversion: Conversion, parent: int, columns: tuple[str, ...]) ->
 
 
 def outside_key(key: ForeignKey, side: Identifier) -> SQL:
-    """A foreign key of another table, made again to what holds its columns."""
-    return add_constraint(SQL(key.child_text), key.name, clause(key, side, key.is_deferred))
+    """A foreign key of another table, made again to what holds its columns; rows that break it may go on doing so."""
+    definition = clause(key, side, key.is_deferred)
+    return add_constraint(
+        SQL(key.child_text), key.name, definition if key.is_valid else compose("{} NOT VALID", definition)
+    )
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:

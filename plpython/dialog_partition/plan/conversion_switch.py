@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import naming
 from ..sql import SQL, Composable, Identifier, Literal, compose
 from .conversion import Conversion, Member, kept_schema
-from .remake import comment_statements, publication_statements, rule_statements
+from .remake import comment_statements, publication_statements, rule_statements, sequence_type_statement
 from .row_policy import policy_statement
 from .structure import ENABLED_WORDS, Sequence
 
@@ -19,7 +19,8 @@ def lock_statement(conversion: Conversion) -> SQL:
 
 def switch_statements(conversion: Conversion) -> list[SQL]:
     """Everything that happens between the plain tables being the tables and the new ones being them."""
-    found = [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
+    found = [SQL(statement) for each in conversion.dependents for statement in each.release]
+    found += [SQL(each.drop) for each in reversed(conversion.dependents) if each.drop is not None]
     found += [
         compose("ALTER TABLE {} DROP CONSTRAINT {}", SQL(key.child_text), Identifier(key.name))
         for key in conversion.outside
@@ -86,6 +87,7 @@ def _sequence(member: Member, sequence: Sequence) -> list[SQL]:
     found = [
         compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
         compose("SELECT setval({}, k.last_value, k.is_called) FROM {} AS k", holder, kept),
+        *sequence_type_statement(sequence, name),
     ]
     for grant in sequence.grants:
         grantee: Composable = SQL("PUBLIC") if grant.grantee is None else Identifier(grant.grantee)

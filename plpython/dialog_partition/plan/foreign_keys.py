@@ -22,10 +22,12 @@ def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
         action = compose("{} ({})", action, names(key.delete_columns))
     deferral = " DEFERRABLE INITIALLY DEFERRED" if is_deferred else " DEFERRABLE" if key.is_deferrable else ""
     return compose(
-        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}) ON UPDATE {on_update} ON DELETE {action}{deferral}",
+        "FOREIGN KEY ({columns}) REFERENCES {parent} ({referenced}){match}"
+        " ON UPDATE {on_update} ON DELETE {action}{deferral}",
         columns=names(key.columns),
         parent=parent,
         referenced=names(key.parent_columns),
+        match=SQL(" MATCH FULL" if key.is_full else ""),
         on_update=SQL(ACTIONS[key.on_update]),
         action=action,
         deferral=SQL(deferral),
@@ -42,6 +44,7 @@ def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
         parent_columns=tuple(column for _, column in pairs) + partition_keys,
         on_update="c",
         delete_columns=delete_columns if key.on_delete in SETTING_ACTIONS else (),
+        is_full=False,  # the partition keys are never NULL
     )
 
 

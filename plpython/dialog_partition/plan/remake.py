@@ -164,11 +164,17 @@ def identity_statements(structure: Structure, sequence: Sequence) -> list[SQL]:
         compose("SELECT dp._rename_sequence({}, {})", holder, Literal(sequence.name)),
         compose("SELECT setval({}, {}, {})", holder, Literal(sequence.position), Literal(sequence.is_called)),
     ]
+    found += sequence_type_statement(sequence, name)
     for grant in sequence.grants:
         found.append(_sequence_grant(name, grant))
     if sequence.comment is not None:
         found.append(compose("COMMENT ON SEQUENCE {} IS {}", name, Literal(sequence.comment)))
     return found
+
+
+def sequence_type_statement(sequence: Sequence, name: Identifier) -> list[SQL]:
+    """The type that an identity's sequence had, where it is not the one that LIKE gives it."""
+    return [compose("ALTER SEQUENCE {} AS {}", name, SQL(sequence.type))] if sequence.type != "bigint" else []
 
 
 def _sequence_grant(name: Identifier, grant: Grant) -> SQL:

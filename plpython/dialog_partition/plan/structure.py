@@ -66,6 +66,7 @@ class Sequence(NamedTuple):
     is_called: bool
     grants: tuple[Grant, ...]
     comment: str | None
+    type: str = "bigint"  # LIKE makes that of an identity's, whatever it was
 
 
 class Rule(NamedTuple):

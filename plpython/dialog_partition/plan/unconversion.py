@@ -4,104 +4,17 @@ from __future__ import annotations
 
 import json
 
-from .. import errors, naming
-from ..model import ForeignKey, GlobalIndex, Hierarchy, Table
+from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
-from . import conversion_form, conversion_switch, keeping, trees
+from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
 from .properties import column_statements, storage_clause
-from .slice_form import spans
-from .structure import Index, Structure, add_constraint
+from .structure import add_constraint
 
 LOCKS_OF_TABLE = 12
-
-
-def narrowed(member: Member, record: Record, hierarchy: Hierarchy) -> Member:
-    """A table as it will be: without the columns that were added, and without what keeps global indexes."""
-    structure = member.structure
-    table = hierarchy.table(member.oid)
-    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
-    internal = _internal_triggers(hierarchy, table, record)
-    foreign_keys = tuple(_narrowed_key(key, record) if key.name in inside else key for key in structure.foreign_keys)
-    publications = tuple(
-        each._replace(columns=record.publications.get(each.name, _without(each.columns, record.added)))
-        for each in structure.publications
-    )
-    kept = structure._replace(
-        indexes=tuple(_narrowed_index(structure, index, record) for index in structure.indexes),
-        foreign_keys=foreign_keys,
-        triggers=tuple(trigger for trigger in structure.triggers if trigger.name not in internal),
-        comments=tuple(each for each in structure.comments if each.kind != "TRIGGER" or each.name not in internal),
-        publications=publications,
-    )
-    stored = tuple(column for column in member.facts.stored if column not in record.added)
-    own = {each.name for each in structure.statistics}  # the template may have more, for leaves alone
-    statistics = tuple(each for each in member.properties.statistics if each.name in own)
-    return member._replace(
-        structure=kept,
-        properties=member.properties._replace(statistics=statistics),
-        facts=member.facts._replace(stored=stored),
-        owners=tuple(key for key in foreign_keys if key.name in inside and key.parent != member.oid),
-        others=tuple(key for key in foreign_keys if key.name in inside and key.parent == member.oid),
-    )
-
-
-def _without(columns: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(column for column in columns if column not in dropped)
-
-
-def _internal_triggers(hierarchy: Hierarchy, table: Table, record: Record) -> set[str]:
-    """The triggers that keep the slice key and global indexes."""
-    found = {
-        name
-        for index in table.global_indexes
-        for name in (*(keeping.trigger_name(index, event) for event in keeping.EVENTS), keeping.row_trigger_name(index))
-    }
-    if hierarchy.policy.slice_key in record.added:
-        found.add(naming.derived_name(table.name, "set_slice_key"))
-    return found
-
-
-def _narrowed_index(structure: Structure, index: Index, record: Record) -> Index:
-    """An index without the columns that go."""
-    gone = record.indexes.get(index.name, ())
-    left = [column for column in index.columns if column in record.added and column not in gone]
-    if left:
-        raise errors.DependentObjects(
-            f'index "{index.name}" of {structure.identifier} has the column "{left[0]}", which goes',
-            "It was made after the conversion, which had added the column.",
-            "Drop the index first: SELECT dp.drop_index(...).",
-        )
-    cut = [position for position, column in enumerate(index.columns) if column in gone]
-    if not cut:
-        return index
-    found = spans(index.definition)
-    kept = [index.definition[a:b] for position, (a, b) in enumerate(found) if position not in cut]
-    definition = index.definition[: found[0][0]] + ", ".join(kept) + index.definition[found[-1][1] :]
-    return index._replace(columns=_without_positions(index.columns, cut), definition=definition)
-
-
-def _without_positions(columns: tuple[str | None, ...], cut: list[int]) -> tuple[str | None, ...]:
-    return tuple(column for position, column in enumerate(columns) if position not in cut)
-
-
-def _narrowed_key(key: ForeignKey, record: Record) -> ForeignKey:
-    """A foreign key without the partition keys that it got, and as it was besides."""
-    was = record.foreign_keys.get(key.name)
-    if was is None or not set(was.columns) <= set(key.columns):  # made, or renamed, since then
-        return key
-    delete_columns = () if set(key.delete_columns) == set(was.columns) else key.delete_columns
-    return key._replace(
-        columns=was.columns,
-        parent_columns=was.parent_columns,
-        on_update=was.on_update,
-        delete_columns=delete_columns,
-        is_deferrable=was.is_deferrable,
-        is_deferred=was.is_deferred,
-    )
 
 
 def parts(
@@ -110,9 +23,10 @@ def parts(
     hierarchy: Hierarchy,
     leaves: dict[int, list[tuple[int, Identifier]]],
     slices: dict[int, list[Identifier]],
-    lookups: list[SQL],
+    going: list[SQL],
+    slice_key_function: SQL | None,
 ) -> list[Part]:
-    """All steps, in order; ``lookups`` drop the functions that return rows of the partitioned tables."""
+    """All steps, in order; ``going`` drops what is of no use without partitions: lookups, writable views."""
     root = conversion.root
     found = [Part("structure", RUN, root.identifier, tuple(conversion_form.schema_statements(conversion)), root.oid)]
     for member in conversion.members:
@@ -123,9 +37,9 @@ def parts(
             found.append(Part("copy", COPY, leaf, (_copy(member, leaf),), oid))
     found += _rules(conversion, records)
     found += [verification(conversion, member) for member in conversion.members]
-    switch = (conversion_switch.lock_statement(conversion), *lookups, *conversion_switch.switch_statements(conversion))
+    switch = (conversion_switch.lock_statement(conversion), *going, *conversion_switch.switch_statements(conversion))
     found.append(Part("switch", SWITCH, root.identifier, switch, root.oid))
-    return found + _afterwards(conversion, hierarchy, slices)
+    return found + _afterwards(conversion, hierarchy, slices, slice_key_function)
 
 
 def _table_statements(member: Member, record: Record) -> list[SQL]:
@@ -187,7 +101,12 @@ def _rules(conversion: Conversion, records: dict[int, Record]) -> list[Part]:
     return found
 
 
-def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _afterwards(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     root = conversion.root
     found = [
         Part("afterwards", RUN, SQL(each.name), (SQL(statement),), root.oid)
@@ -201,7 +120,7 @@ def _afterwards(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, 
     for table in hierarchy.tables:
         for index in table.global_indexes:
             found.append(_drop_index(table, index))
-    return found + _dropping(conversion, hierarchy, slices)
+    return found + _dropping(conversion, hierarchy, slices, slice_key_function)
 
 
 def _drop_index(table: Table, index: GlobalIndex) -> Part:
@@ -210,7 +129,12 @@ def _drop_index(table: Table, index: GlobalIndex) -> Part:
     return Part("afterwards", DROP_INDEX, index.identifier, (call,), table.oid, arguments=arguments)
 
 
-def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, list[Identifier]]) -> list[Part]:
+def _dropping(
+    conversion: Conversion,
+    hierarchy: Hierarchy,
+    slices: dict[int, list[Identifier]],
+    slice_key_function: SQL | None,
+) -> list[Part]:
     """The partitioned tables go, in transactions that the lock table bears; the root with the last traces."""
     root = conversion.root
     found = []
@@ -221,21 +145,20 @@ def _dropping(conversion: Conversion, hierarchy: Hierarchy, slices: dict[int, li
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):
-        table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for each in slices[member.oid]:
             found.append(Part("afterwards", RUN, each, (compose("DROP TABLE {}", each),), root.oid))
-        drop = compose("DROP TABLE {}", table)
-        if not member.is_root:
-            found.append(Part("afterwards", RUN, table, (drop,), root.oid))
-    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, hierarchy)), root.oid)]
+    return [*found, Part("afterwards", RUN, root.identifier, tuple(_last(conversion, slice_key_function)), root.oid)]
 
 
-def _last(conversion: Conversion, hierarchy: Hierarchy) -> list[SQL]:
-    root = conversion.root.structure
-    found = [compose("DROP TABLE {}", Identifier(kept_schema(root.schema), root.name))]
-    if hierarchy.policy.slice_key is not None:
-        function = Identifier(root.schema, naming.derived_name(root.name, "set_slice_key"))
-        found.append(compose("DROP FUNCTION IF EXISTS {}()", function))
+def _last(conversion: Conversion, slice_key_function: SQL | None) -> list[SQL]:
+    """The tables go together, for their policies and rules may look at each other."""
+    listed = ", ".join(
+        Identifier(kept_schema(member.structure.schema), member.structure.name).text
+        for member in reversed(conversion.members)
+    )
+    found = [compose("DROP TABLE {}", SQL(listed))]
+    if slice_key_function is not None:
+        found.append(compose("DROP FUNCTION {}()", slice_key_function))
     schemas = dict.fromkeys(member.structure.schema for member in conversion.members)
     for schema in schemas:
         found.append(compose("DROP SCHEMA {}", Identifier(working_schema(schema))))
