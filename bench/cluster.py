@@ -95,14 +95,14 @@ def look(connection: Connection) -> tuple[int, int]:
     return int(value(connection, PAGES.format(newest=NEWEST))), buffers(connection)
 
 
-LARGE_ROWS, LOCK_TIMEOUT_MS = 400_000, 500
+LARGE_ROWS, LOCK_TIMEOUT_MS = 150_000, 500
 LARGE = """
     CREATE TABLE wide (id bigint PRIMARY KEY, at timestamptz NOT NULL, party text NOT NULL, title text);
     SELECT dp.create_hierarchy('wide', 'at', 'party', hash_partitions => 1, premake => 0);
     CALL dp.create_slices('wide', '2025-01-01', '2025-02-01');
     CREATE INDEX ON wide (party, at DESC);
     INSERT INTO wide (id, at, party, title) SELECT n, '2025-01-01 00:00+00'::timestamptz + n * interval '5 seconds',
-        'party ' || n % 60, repeat('t', 100) FROM generate_series(1, 400000) AS n ORDER BY md5(n::text);
+        'party ' || n % 60, repeat('t', 100) FROM generate_series(1, {rows}) AS n ORDER BY md5(n::text);
     VACUUM ANALYZE wide
 """
 OTHERS = (
@@ -135,7 +135,7 @@ def waits(bench: Bench, method: str) -> tuple[float, float]:
     """The longest wait of a reader and a writer of a leaf while it is ordered, and how long that lasts, in ms."""
     with bench.database() as database:
         connection = session(database)
-        for statement in LARGE.split(";"):
+        for statement in LARGE.format(rows=LARGE_ROWS).split(";"):
             connection.execute(statement)  # type: ignore[call-overload]
         connects = make_ready(database, method)
         longest = dict.fromkeys(OTHERS, 0.0)
