@@ -26,7 +26,7 @@ NAMES = (
     "estimate",
     "convert",
 )  # update leaves the family changed
-ON_REQUEST = ("migration", "planning")  # what takes minutes and has no goal
+ON_REQUEST = ("migration", "planning", "queries")  # what takes minutes
 DIALOGS = [5000, 20000]
 SETTINGS = {
     "shared_buffers": "512MB",
@@ -43,7 +43,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last two",
+        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last three",
     )
     parser.add_argument(
         "--server",

@@ -32,7 +32,7 @@ def _measure(bench: Bench, dialogs: int, *, bare: bool) -> tuple[float, float]:
     """
     with bench.database() as database:
         connection = session(database)
-        for script in dialogporten.loading(dialogs, FIRST, NOW, grows=True, further=dialogs // 100):
+        for script in dialogporten.loading(dialogs, FIRST, NOW, grows=2, further=dialogs // 100):
             connection.execute(script)
         connection.execute("ANALYZE")
         before = _counts(connection)

@@ -23,7 +23,7 @@ def show_conversion(stage: Stage) -> None:
     connection = database.connect()
     connection.execute("SET TimeZone = 'UTC'; SET client_min_messages = warning")
     first = f"{stage.now.year - YEARS}-01-01 00:00+00"
-    for script in dialogporten.loading(DIALOGS, first, stage.now.isoformat(), grows=True, further=DIALOGS // 10):
+    for script in dialogporten.loading(DIALOGS, first, stage.now.isoformat(), grows=2, further=DIALOGS // 10):
         connection.execute(script)
     connection.execute("ANALYZE")
     page.prose(

@@ -37,6 +37,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests on one server version stay together when several processes share the tests."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        version = callspec.params.get("server") if callspec else None
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {version}"))
+
+
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A private server with the extension in a template database, and the roles owner and stranger."""

@@ -43,7 +43,7 @@ def whole(server: Server) -> Iterator[Database]:
     """The plain tables with rows; nobody changes them for good."""
     database = Database.create(server, "whole_plain")
     owner = database.connect()
-    for script in dialogporten.loading(DIALOGS, FIRST, NOW, grows=True, further=FURTHER, orphans=ORPHANS):
+    for script in dialogporten.loading(DIALOGS, FIRST, NOW, grows=2, further=FURTHER, orphans=ORPHANS):
         owner.execute(script)
     owner.execute("ANALYZE")
     owner.close()
@@ -137,7 +137,7 @@ def declared(database: Database, key_form: str, form: str) -> Connection:
         owner.execute(call)
     root = dialogporten.ROOT
     owner.execute(f"CALL dp.create_slices('{root}', '2006-01-01', '2026-01-01', slice => '10 years')")
-    owner.execute(dialogporten.rows(key_form, DIALOGS, FIRST, NOW, whole=True, grows=True, further=FURTHER))
+    owner.execute(dialogporten.rows(key_form, DIALOGS, FIRST, NOW, whole=True, grows=2, further=FURTHER))
     owner.execute(dialogporten.logic())
     return owner
 

@@ -17,7 +17,7 @@ Connection = psycopg.Connection[Any]
 
 LARGE = "-c max_locks_per_transaction=4000"
 TINY = "-c max_locks_per_transaction=10 -c max_connections=5"
-SLICES = ("2024-01-01", "2025-01-01")
+SLICES = ("2024-01-01", "2024-07-01")
 LEAVES = 3
 MONTH, DETACHED = "2024-03-01", "2024-05-01"
 HELD = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +57,9 @@ def check_ten_years(other_server: Server, owner: psycopg.Connection[Any]) -> Non
     owner.execute("CALL dp.create_slices('\"Dialog\"', '2016-01-01', '2026-01-01')")
     assert owner.execute("SELECT count(*) FROM dp.slice").fetchone() == (120 * 3,)
     stranger = psycopg.connect(other_server.dsn("app", "stranger"), autocommit=True)
-    for view, rows, seconds in (("leaf", 120 * 3 * 16, 6), ("slice", 360, 2), ("hierarchy", 1, 1)):
-        begin = time.monotonic()
+    stranger.execute("SET statement_timeout = '1 min'")  # a hundred times what they take: they must not be quadratic
+    for view, rows in (("leaf", 120 * 3 * 16), ("slice", 360), ("hierarchy", 1)):
         assert len(stranger.execute(f"SELECT * FROM dp.{view}").fetchall()) == rows  # type: ignore[arg-type]
-        assert time.monotonic() - begin < seconds
     stranger.close()
     for call in ("detach_slice", "drop_slice"):  # PostgreSQL itself would lock more than it has room for
         with pytest.raises(psycopg.errors.OutOfMemory, match="more than the budget") as caught:

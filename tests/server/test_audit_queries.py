@@ -134,3 +134,27 @@ def test_without_the_extension_the_error_says_what_to_do(db: Database) -> None:
         admin.execute("CREATE EXTENSION pg_stat_statements")
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="shared_preload_libraries"):
         audit(db.connect())
+
+
+def test_statements_inside_functions_are_found_where_they_are_tracked(counting: Server, counted: Database) -> None:
+    owner = counted.connections[0]
+    owner.execute(
+        "CREATE FUNCTION titled(wanted text) RETURNS bigint LANGUAGE plpgsql AS $$DECLARE number bigint; BEGIN"
+        ' SELECT count(*) INTO number FROM "Dialog" AS d WHERE d."Title" = wanted;'
+        ' EXECUTE \'SELECT min("Id") FROM "Dialog" AS e WHERE e."Title" = $1\' INTO number USING wanted;'
+        " RETURN number; END$$"
+    )
+    owner.execute(
+        "CREATE FUNCTION named(wanted text) RETURNS bigint LANGUAGE sql AS"
+        ' $$SELECT max("Id") FROM "Dialog" AS f WHERE f."Title" = $1$$'
+    )
+    inside = "SELECT titled('x'), named('y')"
+    owner.execute(inside)
+    assert audit(owner) == [], "only statements of clients are counted"
+    with counting.connect(counted.name) as admin:
+        admin.execute(f"ALTER ROLE owner IN DATABASE {counted.name} SET pg_stat_statements.track = 'all'")  # type: ignore[call-overload]
+    counted.connect().execute(inside)
+    found = {row[7].split("(")[0].split()[-1]: row[5] for row in audit(counted.connect()) if " AS " in row[7]}
+    assert found == {"min": "missing key", "max": "missing key", "count": "not planned"}
+    said = owner.execute("SELECT detail FROM dp.audit_queries() WHERE finding = 'not planned'").fetchall()
+    assert [("wanted" in detail) for (detail,) in said] == [True], "a variable of PL/pgSQL stands in the text"

@@ -73,6 +73,10 @@ CHANGES = {
     ' DELETE FROM "Dialog" WHERE "Id" = 7; COMMIT',
     "merge": 'MERGE INTO "Dialog" AS d USING (VALUES (4), (14)) AS v (id) ON d."Id" = v.id'
     ' WHEN MATCHED AND d."Id" = 4 THEN DELETE WHEN MATCHED THEN UPDATE SET "UpdatedAt" = \'2025-07-02 00:00+00\'',
+    "merge behind a savepoint": 'BEGIN; SAVEPOINT s; UPDATE "Dialog" SET "Party" = \'elsewhere\'; ROLLBACK TO s;'
+    ' MERGE INTO "Dialog" AS d USING (VALUES (4), (14)) AS v (id) ON d."Id" = v.id'
+    " WHEN MATCHED THEN UPDATE SET \"UpdatedAt\" = '2025-07-02 00:00+00', \"Party\" = 'p'"
+    ' WHEN NOT MATCHED THEN INSERT ("Id", "Party", "UpdatedAt") VALUES (v.id, \'p\', \'2025-07-02 00:00+00\'); COMMIT',
     "merge that only updates": 'MERGE INTO "Dialog" AS d USING (VALUES (4), (14)) AS v (id) ON d."Id" = v.id'
     " WHEN MATCHED THEN UPDATE SET \"UpdatedAt\" = '2025-07-02 00:00+00'",
     "merge that may insert": 'MERGE INTO "Dialog" AS d USING (VALUES (4), (14)) AS v (id) ON d."Id" = v.id'
@@ -188,6 +192,31 @@ def test_lookups_find_rows_by_id_and_children_by_their_parent(owner: psycopg.Con
     keys = owner.execute(f"SELECT * FROM dp.keys_of({ROOT}, 12::bigint)").fetchone()
     assert keys is not None and keys[1] == "party 5"
     assert owner.execute(f"SELECT * FROM dp.keys_of({ROOT}, 999::bigint)").fetchall() == []
+
+
+def test_a_lookup_opens_one_leaf_however_often_it_is_called(db: Database, owner: psycopg.Connection[Any]) -> None:
+    for _ in range(10):
+        owner.execute('SELECT * FROM "Dialog_by_Id"(ARRAY[3])')
+    owner.execute("BEGIN")
+    owner.execute('SELECT * FROM "Dialog_by_Id"(ARRAY[3])')
+    leaves = db.value(
+        "SELECT count(*) FROM pg_locks l JOIN pg_partition_tree('\"Dialog\"') t ON t.relid = l.relation"
+        " WHERE l.pid = %s AND t.isleaf",
+        owner.info.backend_pid,
+    )
+    assert leaves == 1
+    owner.execute("ROLLBACK")
+
+
+def test_an_insert_behind_a_move_of_the_same_transaction(owner: psycopg.Connection[Any]) -> None:
+    owner.execute("BEGIN")
+    owner.execute('UPDATE "Dialog" SET "Party" = \'elsewhere\' WHERE "Id" = 4')
+    insert(owner, 700, "2025-06-20 00:00+00")
+    insert(owner, 701, "2025-07-20 00:00+00")
+    with pytest.raises(psycopg.errors.UniqueViolation), owner.transaction():
+        insert(owner, 4, "2025-06-20 00:00+00")
+    owner.execute("COMMIT")
+    assert is_exact(owner)
 
 
 def test_an_unprivileged_writer_and_reader(db: Database, owner: psycopg.Connection[Any]) -> None:

@@ -25,6 +25,7 @@ class Wanted(NamedTuple):
     hash_partitions: int  # of the side table itself; 0: it is not partitioned
 
 
+MOVED = "dp.rows_moved"  # set while a transaction lasts in which rows have changed their keys
 EVENTS = {
     "insert": "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
     "delete": "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows",
@@ -46,6 +47,7 @@ def row_trigger_name(index: GlobalIndex) -> str:
 _KEEPER = """
 BEGIN
     IF TG_LEVEL = 'ROW' THEN  -- the keys change; of a row that MERGE moves no statement trigger hears
+        PERFORM set_config({moved}, 'on', true);
         IF NOT ({new_counts}) THEN
             DELETE FROM {side} AS g WHERE {is_old};
             RETURN NEW;
@@ -66,13 +68,13 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = {unseen},
             HINT = 'Name the table that it is a partition of.';
-    -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'INSERT' THEN
-        IF (SELECT count(*) FROM (SELECT FROM new_rows LIMIT 2) AS t) < 2 THEN
-            {insert}
+        IF current_setting({moved}, true) = 'on' THEN  -- MERGE shows rows that it moved among those that it inserted
+            {insert_others}
         ELSE
-            {insert_many}
+            {insert}
         END IF;
+    -- plans are kept, and that for one row is a bad one for many, and the other way round
     ELSIF TG_OP = 'DELETE' THEN
         IF (SELECT count(*) FROM (SELECT FROM old_rows LIMIT 2) AS t) < 2 THEN
             {delete}
@@ -97,7 +99,7 @@ def keeper(wanted: Wanted) -> SQL:
     nullable = [each.name for each in wanted.columns if not each.is_not_null]
     counts = _counts("t", nullable, index.predicate)
     watched = compose("{}, ({}) IS TRUE", values("t", index.stored), SQL(index.predicate or "true"))
-    insert = [_insert(index, counts)]
+    others = _insert_others(index, counts)
     delete = [compose("DELETE FROM {} AS g USING old_rows AS t WHERE {}", index.identifier, equal(index, "g", "t"))]
     update = _changes(index, counts)
     body = compose(
@@ -108,8 +110,9 @@ def keeper(wanted: Wanted) -> SQL:
         new_counts=_counts("NEW", nullable, index.predicate),
         is_old=equal(index, "g", "OLD"),
         watched=watched,
-        insert=_kept(insert),
-        insert_many=_planned_each_time(insert),
+        moved=Literal(MOVED),
+        insert=_kept([_insert(index, counts)]),
+        insert_others=_planned_each_time([others]),
         delete=_kept(delete),
         delete_many=_planned_each_time(delete),
         update=_kept(update),
@@ -135,15 +138,23 @@ def _planned_each_time(statements: list[SQL]) -> SQL:
 
 
 def _insert(index: GlobalIndex, counts: SQL) -> SQL:
-    """Entries of new rows that have none of their own yet: the row trigger moves some, an online build makes some."""
+    """Entries of new rows."""
     return compose(
-        "INSERT INTO {side} ({stored}) SELECT {new} FROM new_rows AS t WHERE {counts}"
-        " AND NOT EXISTS (SELECT FROM {side} AS g WHERE {is_row})",
-        side=index.identifier,
-        stored=names(index.stored),
-        new=values("t", index.stored),
-        counts=counts,
-        is_row=equal(index, "g", "t"),
+        "INSERT INTO {} ({}) SELECT {} FROM new_rows AS t WHERE {}",
+        index.identifier,
+        names(index.stored),
+        values("t", index.stored),
+        counts,
+    )
+
+
+def _insert_others(index: GlobalIndex, counts: SQL) -> SQL:
+    """Of those that have none of their own yet: the row trigger moves some, an online build makes some."""
+    return compose(
+        "{} AND NOT EXISTS (SELECT FROM {} AS g WHERE {})",
+        _insert(index, counts),
+        index.identifier,
+        equal(index, "g", "t"),
     )
 
 
@@ -172,7 +183,7 @@ def _changes(index: GlobalIndex, counts: SQL) -> list[SQL]:
             counts,
         )
     )
-    found.append(_insert(index, counts))
+    found.append(_insert_others(index, counts))
     return found
 
 

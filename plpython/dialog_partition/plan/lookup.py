@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from .. import naming
 from ..model import GlobalIndex, Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
+from . import keeping
 
 
 class Lookup(NamedTuple):
@@ -44,16 +45,16 @@ class Present(NamedTuple):
     comment: str
 
 
-# First the keys, then a statement for each hash key, planned with its constants, so that it reads few leaves. A join of
-# both would be planned for all leaves.
+# First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
+# join of both would be planned for all leaves, and so would a plan that is kept for all keys.
 _BODY = """
 DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT {keys}, {lists} FROM {side} AS g WHERE {is_asked} {grouped}
+        SELECT {known}, {lists} FROM {side} AS g WHERE {is_asked} GROUP BY {keys}
     LOOP
-        RETURN QUERY EXECUTE {query} USING {given};
+        RETURN QUERY SELECT t.* FROM {table} AS t WHERE {is_found};
     END LOOP;
 END
 """
@@ -62,32 +63,23 @@ END
 def create(lookup: Lookup) -> list[SQL]:
     """The function: PL/pgSQL, run with the caller's rights."""
     index, keys = lookup.side, lookup.partition_keys
-    hash_key = keys[1] if len(keys) > 1 else None
-    known: list[SQL] = [compose("array_agg(DISTINCT g.{}) AS range_keys", Identifier(keys[0]))]
-    bound = [compose("t.{} = ANY ($1)", Identifier(keys[0]))]
-    given = ["found.range_keys"]
-    if hash_key is not None:
-        known.append(compose("g.{} AS hash_key", Identifier(hash_key)))
-        bound.append(compose("t.{} = $2", Identifier(hash_key)))
-        given.append("found.hash_key")
-    first = len(given) + 1
-    arrays = [f"${number}" for number in range(1, len(index.columns) + 1)]
-    used = [f"${number}" for number in range(first, first + len(index.columns))]
-    lists: list[SQL] = []
-    for number, column in enumerate(index.columns):
-        lists.append(compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(f"values_{number}")))
-        given.append(f"found.values_{number}")
-    conditions = " AND ".join(each.text for each in (*bound, _is_among("t", lookup.columns, used)))
-    query = compose("SELECT t.* FROM {} AS t WHERE {}", lookup.table.identifier, SQL(conditions))
+    lists = [f"values_{number}" for number in range(1, len(index.columns) + 1)]
+    known = {f"key_{number}": Identifier(key) for number, key in enumerate(keys, start=1)}
+    bound = [compose("t.{} = found.{}", key, Identifier(name)) for name, key in known.items()]
     body = compose(
         _BODY,
-        keys=comma_list(known),
-        lists=comma_list(lists),
+        known=comma_list([compose("g.{} AS {}", key, Identifier(name)) for name, key in known.items()]),
+        keys=keeping.values("g", keys),
+        lists=comma_list(
+            [
+                compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(each))
+                for column, each in zip(index.columns, lists)
+            ]
+        ),
         side=index.identifier,
-        is_asked=_is_among("g", index.columns, arrays),
-        grouped=compose("GROUP BY g.{}", Identifier(hash_key)) if hash_key else SQL("HAVING count(*) > 0"),
-        query=Literal(query.text),
-        given=SQL(", ".join(given)),
+        is_asked=_is_among("g", index.columns, [f"${number}" for number in range(1, len(index.columns) + 1)]),
+        table=lookup.table.identifier,
+        is_found=conjunction([*bound, _is_among("t", lookup.columns, [f"found.{each}" for each in lists])]),
     )
     arguments: list[Composable] = [
         compose("{} {}[]", Identifier(f"{column}s"), SQL(type_text))
@@ -95,7 +87,8 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
     return [
         compose(
-            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 AS {}",
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
+            " SET plan_cache_mode = force_custom_plan AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,

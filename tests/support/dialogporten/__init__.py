@@ -129,7 +129,7 @@ def rows(
     parties: int | None = None,
     *,
     whole: bool = False,
-    grows: bool = False,
+    grows: int = 1,
     further: int = 0,
     orphans: int = 0,
 ) -> str:

@@ -39,7 +39,7 @@ _MANY_PARTIES = """
 # Labels are excluded one mask after the other: all that lack the first bit.
 _LABELS = """
     SELECT d."Id" FROM "Dialog" AS d
-    WHERE d."Party" = %(party)s AND d."Deleted" = false
+    WHERE d."Party" = %(party)s AND d."Deleted" = false AND d."ContentUpdatedAt" <= %(now)s
         AND d."SystemLabelsMask" <> 0 AND d."SystemLabelsMask" <> 2 AND d."SystemLabelsMask" <> 4
         AND d."SystemLabelsMask" <> 8 AND d."SystemLabelsMask" <> 16
     ORDER BY d."ContentUpdatedAt" DESC, d."Id" DESC LIMIT 100"""

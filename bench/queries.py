@@ -1,0 +1,160 @@
+"""The application's queries on Dialogporten's 22 tables: as they were on plain ones, rewritten on partitioned ones."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from statistics import median
+from typing import Any
+
+from bench.report import Result
+from bench.support import Bench, Connection, interleaved, milliseconds, session, value
+from tests.support import dialogporten
+from tests.support.database import Database
+from tests.support.dialogporten import HASH_KEY, RANGE_KEY, ROOT, SLICE_KEY, forms, queries
+
+SLICES, LEAVES, WIDTH = 60, 16, "1 month"
+DIALOGS, PARTIES, GROWS = 10_000, 25, 8
+FIRST, NOW = "2020-10-01 00:00+00", "2025-06-15 12:00+00"
+READS, SCATTERED_READS, TRANSACTIONS = 101, 21, 51
+AT_MOST = 2
+BASELINE = "unpartitioned, as it was"
+
+
+def convert(connection: Connection) -> None:
+    """Plain tables become the hierarchy, with global indexes for what was unique, and their lookups."""
+    connection.execute("SELECT set_config('dp.now', %s, false)", (NOW,))
+    connection.execute(
+        "CALL dp.convert(%s, %s, %s, key_form => 'slice', slice => %s, hash_partitions => %s)",
+        (ROOT, RANGE_KEY, HASH_KEY, WIDTH, LEAVES),
+    )
+    connection.execute(forms.FUNCTIONS)  # type: ignore[arg-type]
+
+
+def given(plain: Connection, partitioned: Connection) -> forms.Given:
+    """What is asked: the newest dialogs of a party, and one of them that has rows in every table."""
+    found: forms.Given = queries.values(plain, FIRST, NOW)
+    found["dialog"], found["party"] = plain.execute(
+        'SELECT "Id", "Party" FROM "Dialog" WHERE "ContentUpdatedAt" < %s AND NOT "Deleted"'
+        ' AND right("ExternalReference", 1) = \'0\' ORDER BY "ContentUpdatedAt" DESC LIMIT 1',
+        (NOW,),
+    ).fetchall()[0]
+    found["revision"] = value(plain, 'SELECT "Revision" FROM "Dialog" WHERE "Id" = %s', found["dialog"])
+    of_it = f'SELECT "{SLICE_KEY}" FROM "Dialog_Id_global" WHERE "Id" = %s'
+    found["slice"] = value(partitioned, of_it, found["dialog"])
+    page = plain.execute(forms.OLD["a party's page"], {**found, "dialog": uuid.UUID(int=2**128 - 1)}).fetchall()  # type: ignore[call-overload]
+    found["dialogs"] = [row[0] for row in page]
+    return found
+
+
+def slices(partitioned: Connection) -> list[tuple[date, date]]:
+    """The bounds of the slices that hold what is older than now, the newest first."""
+    found = partitioned.execute(
+        "SELECT lower_bound::date, upper_bound::date FROM dp.slice WHERE tbl = %s::regclass AND is_attached"
+        " ORDER BY 1 DESC",
+        (ROOT,),
+    ).fetchall()
+    assert len(found) == SLICES, f"{len(found)} slices"
+    return [(lower, upper) for lower, upper in found if str(lower) < NOW]
+
+
+def reads(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
+    """Each query in both forms, whose rows are the same."""
+    newest_first = slices(partitioned)
+    name = "of an organisation"
+    works = {
+        each: (
+            lambda old=forms.OLD[each]: plain.execute(old, asked).fetchall(),
+            lambda new=forms.FORMS[each]: partitioned.execute(new, asked).fetchall(),
+        )
+        for each in forms.FORMS
+    }
+    works[name] = (
+        lambda: plain.execute(queries.QUERIES[name], asked).fetchall(),  # type: ignore[call-overload]
+        lambda: forms.of_an_organisation(partitioned, asked, newest_first),
+    )
+    results = []
+    for each, (old, new) in works.items():
+        rows = old()
+        assert rows and new() == rows, f"{each}: {len(rows)} rows"
+        before, after = interleaved(READS, old, new)
+        results.append(Result("queries", each, after, "ms", BASELINE, before, at_most=AT_MOST))
+    return results
+
+
+def scattered(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
+    """What belongs to twenty dialogs that lie in as many leaves: each leaf costs planning."""
+    ids = plain.execute('SELECT "Id" FROM "Dialog" ORDER BY md5("Id"::text) LIMIT 20').fetchall()
+    everywhere = {**asked, "dialogs": [row[0] for row in ids]}
+    results = []
+    for each in ("content", "latest activity"):
+
+        def old(query: str = forms.OLD[each]) -> list[Any]:
+            return plain.execute(query, everywhere).fetchall()  # type: ignore[call-overload]
+
+        def new(query: str = forms.FORMS[each]) -> list[Any]:
+            return partitioned.execute(query, everywhere).fetchall()  # type: ignore[call-overload]
+
+        assert new() == old(), each
+        before, after = interleaved(SCATTERED_READS, old, new)
+        results.append(Result("queries", f"{each}, dialogs of 20 leaves", after, "ms", BASELINE, before))
+    return results
+
+
+def writes(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
+    """Statement after statement of a transaction, in both; undone each time."""
+    taken: dict[str, tuple[list[float], list[float]]] = {each.name: ([], []) for each in forms.WRITES}
+    for _ in range(TRANSACTIONS):
+        new = {f"new_{name}": uuid.uuid4() for name in ("dialog", "content", "set", "context", "activity")}
+        values = {**asked, **new, "new_key": str(uuid.uuid4())}
+        plain.execute("BEGIN")
+        partitioned.execute("BEGIN")
+        for each in forms.WRITES:
+            before, after = taken[each.name]
+            counts = []
+
+            def run(connection: Connection, text: str, counts: list[int] = counts) -> None:
+                counts.append(connection.execute(text, values).rowcount)  # type: ignore[call-overload] # noqa: B023
+
+            before.append(milliseconds(lambda old=each.old, run=run: run(plain, old)))
+            after.append(milliseconds(lambda new=each.new, run=run: run(partitioned, new)))
+            assert counts == [1, 1], each.name
+        plain.execute("ROLLBACK")
+        partitioned.execute("ROLLBACK")
+    return [
+        Result("queries", name, median(after), "ms", BASELINE, median(before), at_most=AT_MOST)
+        for name, (before, after) in taken.items()
+    ]
+
+
+def measure(bench: Bench) -> list[Result]:
+    """All on 60 slices by 16 leaves, 21,120 leaves."""
+    with bench.database() as database:
+        plain = session(database)
+        for script in dialogporten.loading(DIALOGS, FIRST, NOW, parties=PARTIES, grows=GROWS):
+            plain.execute(script)  # type: ignore[arg-type]
+        plain.execute("VACUUM ANALYZE")
+        plain.close()
+        copy = Database(bench.server, f"{database.name}_partitioned")
+        try:
+            with bench.server.connect() as admin:
+                admin.execute(
+                    f"CREATE DATABASE {copy.name} TEMPLATE {database.name} OWNER owner STRATEGY file_copy"  # type: ignore[call-overload]
+                )
+            partitioned = session(copy)
+            convert(partitioned)
+            partitioned.execute("VACUUM ANALYZE")
+            plain = session(database)
+            return ask(plain, partitioned)
+        finally:
+            copy.drop()
+
+
+def ask(plain: Connection, partitioned: Connection) -> list[Result]:
+    """Everything of both."""
+    asked = given(plain, partitioned)
+    return [
+        *reads(plain, partitioned, asked),
+        *scattered(plain, partitioned, asked),
+        *writes(plain, partitioned, asked),
+    ]
