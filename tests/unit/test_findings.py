@@ -35,6 +35,8 @@ def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -
         inexact_entries={},
         unguarded={},
         outdated_views=(),
+        outdated_functions=(),
+        jobs=(),
         last_failure=None,
         lock_table=lock_table,
         lock_budget=lock_table,
