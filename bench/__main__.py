@@ -44,7 +44,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last three",
+        help=f"which: {', '.join((*NAMES, *ON_REQUEST))}; when left out all but the last {len(ON_REQUEST)}",
     )
     parser.add_argument(
         "--server",

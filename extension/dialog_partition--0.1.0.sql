@@ -159,7 +159,7 @@ import json
 import time
 from typing import NamedTuple
 
-from .. import calendars, database, errors, execute, naming, remote
+from .. import calendars, database, errors, execute, keys, naming, remote
 from ..calendars import Width
 from ..catalog import ageing as catalog
 from ..catalog import cron as catalog_cron
@@ -184,7 +184,7 @@ if TYPE_CHECKING:
 
     Attempt = Callable[[Callable[[], None], str], bool]
 
-SECONDS = 45 * 60.0  # that one run takes for it, and is over before the next hour's
+SECONDS = 45 * 60.0  # that one run takes, of all hierarchies, and is over before the next hour's
 MOST_FAILURES = 3  # of one kind in a run, locks left out: the others would fail as well
 FREEZE_LOCK_TIMEOUT = "10s"  # long enough for autovacuum to give way; neither readers nor writers queue behind it
 PATIENCE = Width(1, "day")  # from then on dp.check tells of what is not done
@@ -225,9 +225,12 @@ def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
 
 
 def _age(hierarchy: Hierarchy, after: str) -> Width:
+    """An age as a policy that is there says it, if one does: a year and 12 months are one age."""
     width = calendars.parse_width(after, "after")
     policy.check_width("after", width, hierarchy.range_type, None)
-    return width
+    root = hierarchy.root.oid
+    known = (each.after for each in catalog.stages([root]).get(root, []))
+    return next((each for each in known if plan.length(each) == plan.length(width)), width)
 
 
 def _parameters(text: str) -> tuple[tuple[str, str], ...]:
@@ -261,6 +264,11 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
             f"{owner}, who owns the tables, may not create anything there.",
             f"GRANT CREATE ON TABLESPACE {Identifier(tablespace)} TO {Identifier(owner)};",
         )
+
+
+def roots_with_policies(roots: list[int]) -> set[int]:
+    """Which hierarchies have policies; what they say is not read."""
+    return catalog.roots_with_policies(roots)
 
 
 def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
@@ -304,31 +312,28 @@ def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
     return sorted(lacking, key=lambda each: ends[each[0].slice])
 
 
-def due(hierarchies: list[Hierarchy]) -> set[int]:
-    """The roots of hierarchies with leaves that lack something; one query where nobody has policies."""
-    roots = catalog.stages([each.root.oid for each in hierarchies])
-    return {each.root.oid for each in hierarchies if each.root.oid in roots and pending(each)}
-
-
 def late(hierarchy: Hierarchy) -> int:
     """How many leaves lack something for longer than a run of maintenance, or a few, might have failed."""
+    if keys.is_integer(hierarchy.range_type):
+        return 0  # they have no clock by which to tell how long
     wanted = aged(hierarchy, lambda one: calendars.subtract(window.local_now(one), PATIENCE))
     return sum(plan.lacking(leaf, wanted[leaf.slice]) is not None for leaf in catalog.leaves(wanted))
 
 
-def run(hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt) -> None:
+def run(
+    hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt, ends: float
+) -> None:
     """Bring leaves to what their age asks for, each for itself, as long as the time of a run allows.
 
     ``known``: slices that were there when the run began, so that a dry run prints what a run does; others are the next
     run's. ``attempt`` does one part, and tells whether others of its kind are worth one.
     """
-    ends = time.monotonic() + SECONDS
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
     if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
         database.notice(NO_SECOND_SESSION)
-        failures[FREEZE] = MOST_FAILURES
+        todo = [each for each in todo if not each[1].freeze]  # as they are: autovacuum must not be off for nothing
     for place, (leaf, stage) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
@@ -373,7 +378,7 @@ class AgeingRow(NamedTuple):
 def ageing(root: int) -> list[AgeingRow]:
     """What policies will do, and when; see sql/functions/ageing.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
     stages = catalog.stages([root]).get(root, [])
     reached = _reached(hierarchy, stages, window.local_now) if stages else {}
     everything = plan.together(stages)
@@ -385,7 +390,7 @@ def ageing(root: int) -> list[AgeingRow]:
     rows = []
     for table, each in _slices(hierarchy) if stages else []:
         now = reached.get(each.oid)
-        later = [stage for stage in stages if now is None or catalog.length(stage) > catalog.length(now)]
+        later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
         for stage in ([now] if now is not None else []) + later:
             lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
             if lacking:
@@ -1673,7 +1678,7 @@ def cluster(
     way = _with_session(hierarchy, call, way, connection, vacuum)
     work = Ordering(hierarchy, call._replace(ends=ends), way, asked)
     if create_index and way.has_session:
-        _create_indexes(hierarchy, call, connection)
+        _create_indexes(hierarchy, work.call, connection, ends)
     work.mark()
     work.order_all(work.due())
     work.tell()
@@ -1704,7 +1709,7 @@ def _way(hierarchy: Hierarchy, call: Context, name: str, connection: str | None)
 
 def _with_session(hierarchy: Hierarchy, call: Context, way: Way, connection: str | None, vacuum: bool) -> Way:
     """Open the second session where it is needed, or of use; without it nothing is online that nobody asked for."""
-    is_needed = vacuum or (way.method.is_online and not way.is_chosen)
+    is_needed = vacuum or (way.method.is_online and not way.is_automatic)
     is_useful = way.has_session and (
         way.method.is_online or any(clustering.order(hierarchy, table) is None for table in hierarchy.tables)
     )
@@ -1723,15 +1728,23 @@ def _with_session(hierarchy: Hierarchy, call: Context, way: Way, connection: str
     return way._replace(method=method, has_session=has_session)
 
 
-def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
-    """The indexes of the orders that have none, leaf by leaf."""
+def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None, ends: float) -> None:
+    """The indexes of the orders that have none, leaf by leaf, as far as the time allows; the next call goes on."""
     for table in hierarchy.tables:
         definition = plan_order.wanted_index(hierarchy, table)
         if definition is None or clustering.order(hierarchy, table) is not None:
             continue
+        if time.monotonic() > ends:
+            break
         change = Alteration("cluster", table.oid, call.mode == execute.DRY_RUN, opened=(hierarchy, call))
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
-        concurrently.build(change, wanted, connection)
+        try:
+            concurrently.build(change, wanted, connection)
+        except execute.TimeIsOver:
+            execute.forget_step()
+            database.rollback()
+            execute.begin(call)
+            break
 
 
 def _print_commands(hierarchy: Hierarchy, call: Context, way: Way, asked: Asked) -> None:
@@ -3200,7 +3213,8 @@ def _changed(work: Work, message: str, detail: str) -> None:
     raise errors.NotInPrerequisiteState(
         message,
         detail,
-        "Stop what writes to the tables, and call again: they are copied anew. The plain tables are as they were.",
+        "Stop what writes to the tables or alters them, and call again: they are copied anew. The plain tables are as"
+        " they were.",
     )
 
 
@@ -4402,6 +4416,8 @@ def last_plan() -> list[execute.PlanRow]:
 
 from __future__ import annotations
 
+import time
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -4412,6 +4428,8 @@ from . import ageing, calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from ..execute import Context
 
 CALL = "run_maintenance"
@@ -4432,10 +4450,22 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = upkeep.analyze_due(hierarchies) | ageing.due(hierarchies)
-    due |= set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
-    for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
+    roots = [each.root.oid for each in hierarchies]
+    due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures(roots))
+    has_policies = ageing.roots_with_policies(roots)
+    ends = time.monotonic() + ageing.SECONDS
+
+    def maintain(hierarchy: Hierarchy) -> None:
+        if has_work(hierarchy, due):
+            upkeep.maintain(CALL, hierarchy.root.oid, connection, dry_run)
+
+    def age(hierarchy: Hierarchy) -> None:
+        if hierarchy.root.oid in has_policies and ageing.pending(hierarchy):
+            upkeep.age(CALL, hierarchy, connection, dry_run, ends)
+
+    for work in (maintain, age):  # policies last, for they may take long: slices of all hierarchies come first
+        for hierarchy in hierarchies:
+            do_one(work, hierarchy, root is None, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -4457,20 +4487,17 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     return found
 
 
-def maintain_one(
+def do_one(
+    work: Callable[[Hierarchy], None],
     hierarchy: Hierarchy,
-    due: set[int],
     is_one_of_many: bool,
-    connection: str | None,
     dry_run: bool,
     failures: list[Failure],
 ) -> None:
-    """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
+    """Do what a hierarchy needs; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
-        if not has_work(hierarchy, due):
-            return
-        upkeep.maintain(CALL, root.oid, connection, dry_run)
+        work(hierarchy)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:
@@ -4775,6 +4802,10 @@ SCOPES = (CLOSED, ALL)
 LOOKS_AT_BUSY = 5  # how often a leaf in use is looked at before it is left
 
 
+# A method that the server refuses as such: privileges, settings, slots, files and functions that are missing.
+CANNOT_WORK = ("42501", "55000", "0A000", "53400", "58P01", "42883")
+
+
 class Asked(NamedTuple):
     """Which leaves are to be ordered."""
 
@@ -4788,7 +4819,7 @@ class Way(NamedTuple):
     """How leaves are ordered."""
 
     method: Method
-    is_chosen: bool  # by the call: nobody asked for this one
+    is_automatic: bool  # nobody asked for it
     facts: Facts
     as_caller: bool  # by the caller, a superuser, for the owner of the tables may not use the method
     has_session: bool  # whether the call has, or can have, a second session
@@ -4883,7 +4914,7 @@ class Ordering:
         """With the steps of the method, or of CLUSTER where it cannot order that leaf and was not asked for."""
         method, leaf = self.way.method, due.leaf
         why = plan.obstacle(method, leaf)
-        if why is not None and not self.way.is_chosen:
+        if why is not None and not self.way.is_automatic:
             raise errors.NotInPrerequisiteState(
                 f"{leaf.identifier} cannot be ordered by method {method.name}",
                 f"The leaf is disordered {due.disorder:.1f} times, and {why}.",
@@ -4969,9 +5000,9 @@ class Ordering:
         except database.ServerError as error:
             if database.is_cancel(error) or not each.is_online:
                 raise
-            self._failed(error)
-            if self.way.is_chosen and not self._has_worked:
+            if self.way.is_automatic and not self._has_worked and database.sqlstate(error) in CANNOT_WORK:
                 return self._without_method(each, error)
+            self._failed(error)
         else:
             self._has_worked = self._has_worked or each.is_online
             self._bytes += each.leaf.size
@@ -4981,7 +5012,8 @@ class Ordering:
     def _without_method(self, each: Due, error: Exception) -> bool:
         """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
         database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
-        self.failures.pop()
+        execute.forget_step()
+        self._begin_anew()
         self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
         return self._order_one(each)
 
@@ -4997,10 +5029,10 @@ class Ordering:
             if not self.is_dry:
                 remote.as_login(None)
             calls.run_in_procedure(steps[:1], self.call._replace(owner=None))
-            if not self.is_dry:
-                remote.as_login(self.hierarchy.root.owner)
-                execute.commit(self.call)
             steps = steps[1:]
+        if self.way.as_caller and remote.is_open():  # also behind a leaf that has failed
+            remote.as_login(self.hierarchy.root.owner)
+            execute.commit(self.call)
         calls.run_in_procedure([*steps, *each.finish], self.call)
 
     def _failed(self, error: Exception) -> None:
@@ -5880,7 +5912,7 @@ class RetentionRow(NamedTuple):
 def retention(root: int) -> list[RetentionRow]:
     """What retention will do, and when; see sql/functions/retention.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("retention", hierarchy, execute.DRY_RUN)
     return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
 
 
@@ -6564,12 +6596,22 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
         upkeep.retire,
         upkeep.drop_retired,
         upkeep.analyze,
-        upkeep.age,
     ):
         upkeep.attempt(part)
     upkeep.end_log()
-    if upkeep.failures:
-        raise Failed("; ".join(upkeep.failures))
+    upkeep.tell()
+
+
+def age(name: str, known: Hierarchy, connection: str | None, dry_run: bool, ends: float) -> None:
+    """Bring the leaves of one hierarchy to what their age asks for.
+
+    ``known``: the hierarchy when the run began, so that a dry run prints what a run does; slices that came since are
+    the next run's. ``ends``: when no leaf is begun any more.
+    """
+    hierarchy, call = calls.open_procedure(name, known.root.oid, dry_run)
+    upkeep = Upkeep(hierarchy, call, connection)
+    upkeep.attempt(lambda: upkeep.age({each.oid for found in known.slices.values() for each in found}, ends))
+    upkeep.tell()
 
 
 class Upkeep:
@@ -6580,7 +6622,6 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
-        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -6683,15 +6724,20 @@ class Upkeep:
                 elif self.call.mode != execute.DRY_RUN:
                     _log_skipped(table, step.locks, self.call)
 
-    def age(self) -> None:
-        """Freeze, move and store otherwise what is old enough; last, for it may take long."""
+    def age(self, known: set[int], ends: float) -> None:
+        """Freeze, move and store otherwise what is old enough."""
 
         def attempt(part: Callable[[], None], about: str) -> bool:
             failures = len(self.failures)
             is_no_lock = self.attempt(part, about)
             return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
 
-        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
+        ageing.run(self.hierarchy, known, self.call, self.connection, attempt, ends)
+
+    def tell(self) -> None:
+        """The call fails in the end, where parts did."""
+        if self.failures:
+            raise Failed("; ".join(self.failures))
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""
@@ -7325,7 +7371,7 @@ def advance(start: datetime.datetime, width: Width, times: int = 1) -> datetime.
 def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last.
 
-    None is earlier than the calendar's first day.
+    The result is never earlier than the calendar's first day.
     """
     if not width.in_months:
         return moment - datetime.timedelta(days=min(width.in_days, (moment - FIRST_DAY).days))
@@ -7537,7 +7583,7 @@ import json
 
 from .. import database
 from ..calendars import parse_width
-from ..plan.ageing import CHANGES, Leaf, Stage
+from ..plan.ageing import Leaf, Stage, length
 from ..sql import Identifier
 from .properties import storage_options
 
@@ -7547,10 +7593,11 @@ _STAGES = """
 """
 
 # Only of those that may have to be frozen the size is looked up, for which the relation is opened.
-_LEAVES = f"""
+_LEAVES = """
     SELECT leaf.slice, c.oid, n.nspname AS schema, c.relname AS name, c.reloptions AS options,
            t.reloptions AS toast_options, coalesce(s.spcname, own.spcname) AS tablespace,
-           NOT $2 OR CASE WHEN f.file = c.relfilenode AND f.changes = {CHANGES.format("c.oid")} THEN true
+           t.oid IS NOT NULL AS has_toast,
+           NOT $2 OR CASE WHEN f.file = c.relfilenode AND f.changes = dp._changes_of(c.oid) THEN true
                           ELSE pg_relation_size(c.oid) = 0 END AS is_frozen
     FROM (SELECT s.oid AS slice, coalesce(h.inhrelid, s.oid) AS oid
           FROM unnest($1) AS s (oid) LEFT JOIN pg_inherits h ON h.inhparent = s.oid) AS leaf
@@ -7584,13 +7631,13 @@ def stages(roots: list[int]) -> dict[int, list[Stage]]:
         storage = tuple(sorted(json.loads(row["storage"]).items()))
         stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
         found.setdefault(row["root"], []).append(stage)
-    return {root: sorted(each, key=length) for root, each in found.items()}
+    return {root: sorted(each, key=lambda stage: length(stage.after)) for root, each in found.items()}
 
 
-def length(stage: Stage) -> tuple[int, int]:
-    """How long a stage is, to compare it with others of the same hierarchy: as PostgreSQL compares intervals."""
-    after = stage.after
-    return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
+def roots_with_policies(roots: list[int]) -> set[int]:
+    """Which hierarchies have policies."""
+    query = "SELECT DISTINCT root::oid AS root FROM dp.policy_config WHERE root = ANY ($1)"
+    return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
 
 def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
@@ -7619,6 +7666,7 @@ def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
             row["tablespace"],
             tuple(indexes.get(row["oid"], ())),
             row["is_frozen"],
+            row["has_toast"],
         )
         for row in rows
     ]
@@ -8256,6 +8304,7 @@ from ..plan.conversion import Conversion, working_schema
 from ..plan.conversion_record import Record
 from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
+from ..plan.lookup import ANY_COMMENT
 from ..sql import SQL, Identifier, Literal, compose
 
 
@@ -8554,11 +8603,11 @@ def lookups(tables_: list[int]) -> list[database.Row]:
     return database.query(
         "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
-        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
-        " WHERE t.typrelid = ANY ($1) AND p.proretset"
-        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
-        ("oid[]",),
-        (tables_,),
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype JOIN pg_class c ON c.oid = t.typrelid"
+        " WHERE c.oid = ANY ($1) AND p.proretset AND p.proowner = c.relowner"
+        " AND obj_description(p.oid, 'pg_proc') LIKE $2 ORDER BY 1",
+        ("oid[]", "text"),
+        (tables_, ANY_COMMENT),
     )
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
@@ -10224,7 +10273,7 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import Lookup, Present
+from ..plan.lookup import ANY_COMMENT, Lookup, Present
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 
@@ -10252,15 +10301,16 @@ def present(lookup: Lookup) -> Present | None:
         "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE c.oid = $1 AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
-        " AND obj_description(p.oid, 'pg_proc') ~ '^Rows of .* by the global index .*[.]$'"
+        " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
+        " AND obj_description(p.oid, 'pg_proc') LIKE $5"
         " ORDER BY n.nspname <> $4, p.oid LIMIT 1",
-        ("oid", "text[]", "text", "text"),
+        ("oid", "text[]", "text", "text", "text"),
         (
             lookup.table.oid,
             [f"{column}s" for column in lookup.columns],
             ", ".join(f"{each}[]" for each in lookup.types),
             lookup.table.schema,
+            ANY_COMMENT,
         ),
     )
     return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None
@@ -10551,14 +10601,6 @@ _BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "max_parallel_
 MORE = 10  # times as many pages are looked at when those that were chosen had no row
 
 
-class _Measured(Exception):
-    """Ends a subtransaction, which lets the locks of a leaf go that was measured."""
-
-    def __init__(self, disorder: float | None) -> None:
-        super().__init__()
-        self.disorder = disorder
-
-
 def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
@@ -10586,13 +10628,12 @@ def disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_page
     """How many times the least possible pages are read for rows that belong together; None: nothing to measure."""
     if leaf.pages == 0:
         return None
-    try:
-        with database.subtransaction():
-            for name, value in _BY_INDEX.items():
-                database.set_local(name, value)
-            raise _Measured(_disorder(leaf, index, groups, sample_pages))
-    except _Measured as measured:
-        return measured.disorder
+
+    def measured() -> float | None:
+        database.set_all_local(_BY_INDEX)
+        return _disorder(leaf, index, groups, sample_pages)
+
+    return database.rolled_back(measured)
 
 
 def _disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:
@@ -13056,12 +13097,13 @@ def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
     _log(context, "failed", message, _running or [None])
-    _running.clear()
+    forget_step()
 
 
 def forget_step() -> None:
-    """The step at work has failed, and that is no failure of the call."""
+    """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
     _running.clear()
+    _waiting.clear()
 
 
 def log_message(context: Context, message: str) -> None:
@@ -13273,6 +13315,7 @@ def stop_workers(each: Step, seconds: float) -> None:
             """
             SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a
             WHERE starts_with(a.backend_type, 'squeeze') AND a.datname = current_database()
+              AND pg_has_role(a.usesysid, 'USAGE')
               AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
                            AND l.relation = ANY ($1))
                    OR a.backend_start > clock_timestamp() - $2 * interval '1 second'
@@ -14396,8 +14439,6 @@ from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE,
 from ..sql import Identifier, Literal, compose
 from .properties import EXCLUSIVE_PARAMETERS, Properties, State, storage_clause
 
-# What somebody wrote since; what was counted before the statistics were reset is something else, too.
-CHANGES = "pg_stat_get_tuples_inserted({0}) + pg_stat_get_tuples_updated({0}) + pg_stat_get_tuples_deleted({0})"
 NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what it had
 FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
 
@@ -14421,6 +14462,12 @@ class Leaf(NamedTuple):
     tablespace: str  # by name, the database's own, too
     indexes: tuple[tuple[Identifier, str], ...]  # each with its tablespace
     is_frozen: bool  # or has nothing to be frozen
+    has_toast: bool
+
+
+def length(after: Width) -> tuple[int, int]:
+    """How long an age is, to compare it with others of the same hierarchy: as PostgreSQL compares intervals."""
+    return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
 
 
 def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
@@ -14458,7 +14505,11 @@ def together(stages: list[Stage]) -> Stage | None:
 def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
     """What of a stage a leaf has not got; None where it has all."""
     present = dict(leaf.storage)
-    storage = tuple((name, value) for name, value in stage.storage if present.get(name) != value)
+    storage = tuple(
+        (name, value)
+        for name, value in stage.storage
+        if present.get(name) != value and (leaf.has_toast or not name.startswith("toast."))
+    )
     is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
     tablespace = stage.tablespace if is_elsewhere else None
     found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
@@ -14516,7 +14567,7 @@ def _remember(root: Identifier, leaf: Leaf) -> Operation:
     """That it is frozen, if it is: while an old transaction may still see what is gone, pages are left out."""
     statement = compose(
         "INSERT INTO dp.frozen_leaf (leaf, root, file, changes)"
-        " SELECT c.oid, {}::regclass, c.relfilenode, " + CHANGES.format("c.oid") + " FROM pg_class AS c"
+        " SELECT c.oid, {}::regclass, c.relfilenode, dp._changes_of(c.oid) FROM pg_class AS c"
         " WHERE c.oid = {}::regclass AND c.relallvisible >= c.relpages"
         " ON CONFLICT (leaf) DO UPDATE SET file = excluded.file, changes = excluded.changes,"
         " frozen_at = excluded.frozen_at",
@@ -20474,6 +20525,8 @@ from ..model import GlobalIndex, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
+ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
+
 
 class Lookup(NamedTuple):
     """A lookup function: of the index's own table, or of one that refers to it."""
@@ -20553,14 +20606,21 @@ def create(lookup: Lookup) -> list[SQL]:
     return [
         compose(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = force_custom_plan AS {}",
+            " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
+            _search_path(index),
             Literal(body.text),
         ),
         compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
     ]
+
+
+def _search_path(index: GlobalIndex) -> SQL:
+    """Where the operators are that compare what is stored; the types decide among them, whoever calls."""
+    schemas = sorted({*index.operator_schemas} - {"pg_catalog"})
+    return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
 
 
 def follow(lookup: Lookup, present: Present) -> list[SQL]:
@@ -24757,6 +24817,7 @@ def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | 
                 show()
             if watch is not None and stopped is None:
                 stopped = watch()
+                database.commit()  # the statement may wait for the snapshot of this look as well
                 if stopped is not None:
                     session.cancel()
             session.wait(LONGEST_PAUSE)
@@ -24971,7 +25032,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_d4f5962a13d4', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_dc048899c2d6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -24990,7 +25051,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_d4f5962a13d4'
+PACKAGE = 'dialog_partition_0_1_0_dc048899c2d6'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -26516,7 +26577,8 @@ BEGIN
     -- one command that names its table, and what it changes of another one it would do by CASCADE
     IF command NOT IN ('ALTER TABLE', 'COMMENT', 'CREATE POLICY', 'ALTER POLICY', 'DROP POLICY', 'CREATE STATISTICS', 'DROP TRIGGER')
         OR said IS NULL OR said !~ ('^\s*' || replace(lower(command), ' ', '\s+') || '\s[^;]*;?\s*$')
-        OR said ~ 'u&"|\mcascade\M|\mtablespace\M' THEN
+        -- letters beyond ASCII are folded by some encodings
+        OR said ~ 'u&"|\mcascade\M|\mtablespace\M|[^\x01-\x7f]' THEN
         RETURN false;
     END IF;
     RETURN NOT EXISTS (
@@ -26540,7 +26602,10 @@ RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
+DECLARE
+    stack text;
 BEGIN
+    GET DIAGNOSTICS stack = PG_CONTEXT;
     -- a command inside another one, of somebody's event trigger, belongs to it: only how deep it is is counted
     IF coalesce(current_setting('dp.ddl_state', true), '') <> '' THEN
         PERFORM set_config('dp.ddl_depth', (current_setting('dp.ddl_depth')::integer + 1)::text, true);
@@ -26551,7 +26616,13 @@ BEGIN
     ELSIF has_schema_privilege(to_regnamespace('dp'), 'USAGE') THEN
         IF dp._follows_ddl() THEN
             PERFORM set_config(
-                'dp.ddl_state', CASE WHEN dp._names_others(tg_tag, current_query()) THEN '{}' ELSE dp._ddl_state()::text END, true
+                'dp.ddl_state',
+                CASE
+                    -- what the client has sent is the command itself, and not what some function of it runs
+                    WHEN strpos(stack, E'\n') = 0 AND dp._names_others(tg_tag, current_query()) THEN '{}'
+                    ELSE dp._ddl_state()::text
+                END,
+                true
             );
             PERFORM set_config('dp.ddl_depth', '1', true);
             PERFORM set_config('dp.ddl_inner', '', true);
@@ -26641,10 +26712,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -26827,14 +26898,28 @@ SELECT
     false,
     false,
     false,
-    trim(BOTH '''' FROM d.lower_bound),
-    trim(BOTH '''' FROM d.upper_bound),
-    NULL,
-    NULL,
+    b.lower_text,
+    b.upper_text,
+    CASE WHEN b.is_calendar THEN dp._local_name(dp._point(b.lower_text, b.key_type), b.key_type, h.time_zone)::timestamp END,
+    CASE WHEN b.is_calendar THEN dp._local_name(dp._point(b.upper_text, b.key_type), b.key_type, h.time_zone)::timestamp END,
     NULL,
     (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = d.slice)::integer
 FROM dp.detached_slice AS d
-JOIN pg_class AS c ON c.oid = d.slice;
+JOIN pg_class AS c ON c.oid = d.slice
+JOIN dp.hierarchy_config AS h ON h.root = d.root
+CROSS JOIN LATERAL (
+    SELECT
+        k.key_type,
+        k.key_type NOT IN ('smallint', 'integer', 'bigint') AS is_calendar,
+        trim(BOTH '''' FROM d.lower_bound) AS lower_text,
+        trim(BOTH '''' FROM d.upper_bound) AS upper_text
+    FROM (
+        SELECT format_type(a.atttypid, NULL) AS key_type
+        FROM pg_partitioned_table AS t
+        JOIN pg_attribute AS a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+        WHERE t.partrelid = d.root
+    ) AS k
+) AS b;
 COMMENT ON VIEW dp.slice IS
 'Every slice of every table, detached ones included. Bounds as the partition has them, times in UTC; *_local in the hierarchy''s time zone.';
 
@@ -26932,10 +27017,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -26954,10 +27039,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -26977,10 +27062,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27006,10 +27091,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27037,10 +27122,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27061,10 +27146,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27082,10 +27167,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27103,10 +27188,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27137,10 +27222,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27156,10 +27241,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27184,10 +27269,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27219,10 +27304,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27244,10 +27329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27280,10 +27365,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27304,10 +27389,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27324,10 +27409,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27344,10 +27429,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27365,10 +27450,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27386,10 +27471,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27413,10 +27498,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27434,10 +27519,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27454,10 +27539,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27473,10 +27558,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27493,10 +27578,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27512,10 +27597,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27532,10 +27617,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27552,10 +27637,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27572,10 +27657,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27592,10 +27677,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27611,10 +27696,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27631,10 +27716,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -27666,10 +27751,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -27695,10 +27780,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27715,10 +27800,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -27746,10 +27831,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -27828,10 +27913,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -27930,10 +28015,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -27958,10 +28043,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27983,10 +28068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28004,10 +28089,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28025,10 +28110,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28049,10 +28134,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28079,10 +28164,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28106,10 +28191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28127,10 +28212,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28149,10 +28234,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28169,10 +28254,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28189,10 +28274,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28209,10 +28294,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_d4f5962a13d4'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_dc048899c2d6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28361,10 +28446,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28379,10 +28464,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28404,10 +28489,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28438,10 +28523,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28463,10 +28548,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28485,10 +28570,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28508,10 +28593,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28529,10 +28614,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28549,10 +28634,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28569,10 +28654,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28588,10 +28673,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28608,10 +28693,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28627,10 +28712,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28646,10 +28731,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_d4f5962a13d4' not in GD:
+if 'dialog_partition_0_1_0_dc048899c2d6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_d4f5962a13d4'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_dc048899c2d6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -137,7 +137,7 @@ def advance(start: datetime.datetime, width: Width, times: int = 1) -> datetime.
 def subtract(moment: datetime.datetime, width: Width) -> datetime.datetime:
     """The moment one width earlier, as PostgreSQL subtracts an interval: the day is cut to the month's last.
 
-    None is earlier than the calendar's first day.
+    The result is never earlier than the calendar's first day.
     """
     if not width.in_months:
         return moment - datetime.timedelta(days=min(width.in_days, (moment - FIRST_DAY).days))

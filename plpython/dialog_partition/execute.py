@@ -347,12 +347,13 @@ def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
     _log_outside(context)
     _log(context, "failed", message, _running or [None])
-    _running.clear()
+    forget_step()
 
 
 def forget_step() -> None:
-    """The step at work has failed, and that is no failure of the call."""
+    """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
     _running.clear()
+    _waiting.clear()
 
 
 def log_message(context: Context, message: str) -> None:

@@ -40,6 +40,7 @@ def stop_workers(each: Step, seconds: float) -> None:
             """
             SELECT pg_cancel_backend(a.pid) FROM pg_stat_activity a
             WHERE starts_with(a.backend_type, 'squeeze') AND a.datname = current_database()
+              AND pg_has_role(a.usesysid, 'USAGE')
               AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
                            AND l.relation = ANY ($1))
                    OR a.backend_start > clock_timestamp() - $2 * interval '1 second'

@@ -271,6 +271,7 @@ def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | 
                 show()
             if watch is not None and stopped is None:
                 stopped = watch()
+                database.commit()  # the statement may wait for the snapshot of this look as well
                 if stopped is not None:
                     session.cancel()
             session.wait(LONGEST_PAUSE)

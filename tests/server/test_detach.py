@@ -42,11 +42,13 @@ def test_a_slice_is_detached_children_first_and_attached_again(db: Database, key
             [f"^.?{table}_2025_05"],
         ).fetchall()
         assert keys == []
-    shown = owner.execute("SELECT slice::text, lower_bound FROM dp.slice WHERE NOT is_attached ORDER BY 1").fetchall()
+    shown = owner.execute(
+        "SELECT slice::text, lower_bound, lower_local::text FROM dp.slice WHERE NOT is_attached ORDER BY 1"
+    ).fetchall()
     assert [row[0] for row in shown] == ['"Activity_2025_05"', '"Actor_2025_05"', '"Dialog_2025_05"']
     assert all(row[1].startswith("2025-05-01") for row in shown)
 
-    statements(owner, "dp.attach_slice('\"Dialog\"', '2025-05-01')")
+    statements(owner, f"dp.attach_slice('\"Dialog\"', '{shown[0][2]}')")
     assert family.counts(owner) == FULL
     key = family.key_column(owner)
     joined = owner.execute(

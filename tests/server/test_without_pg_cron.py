@@ -51,4 +51,4 @@ def test_prewarming_by_what_starts_the_server(db: Database) -> None:
     owner.execute("ALTER TABLE event RENAME TO dialog")
     owner.execute("CALL dp.run_maintenance('dialog')")
     owner.execute("INSERT INTO dialog (id, at, party) VALUES (1, now(), 'p')")
-    assert int(run(db, [*documented("ExecStartPost=-"), "-t"]).strip()) > 0
+    assert int(run(db, [*documented("\nExecStart="), "-t"]).strip()) > 0

@@ -7,7 +7,7 @@ import json
 import time
 from typing import NamedTuple
 
-from .. import calendars, database, errors, execute, naming, remote
+from .. import calendars, database, errors, execute, keys, naming, remote
 from ..calendars import Width
 from ..catalog import ageing as catalog
 from ..catalog import cron as catalog_cron
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Attempt = Callable[[Callable[[], None], str], bool]
 
-SECONDS = 45 * 60.0  # that one run takes for it, and is over before the next hour's
+SECONDS = 45 * 60.0  # that one run takes, of all hierarchies, and is over before the next hour's
 MOST_FAILURES = 3  # of one kind in a run, locks left out: the others would fail as well
 FREEZE_LOCK_TIMEOUT = "10s"  # long enough for autovacuum to give way; neither readers nor writers queue behind it
 PATIENCE = Width(1, "day")  # from then on dp.check tells of what is not done
@@ -73,9 +73,12 @@ def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
 
 
 def _age(hierarchy: Hierarchy, after: str) -> Width:
+    """An age as a policy that is there says it, if one does: a year and 12 months are one age."""
     width = calendars.parse_width(after, "after")
     policy.check_width("after", width, hierarchy.range_type, None)
-    return width
+    root = hierarchy.root.oid
+    known = (each.after for each in catalog.stages([root]).get(root, []))
+    return next((each for each in known if plan.length(each) == plan.length(width)), width)
 
 
 def _parameters(text: str) -> tuple[tuple[str, str], ...]:
@@ -109,6 +112,11 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
             f"{owner}, who owns the tables, may not create anything there.",
             f"GRANT CREATE ON TABLESPACE {Identifier(tablespace)} TO {Identifier(owner)};",
         )
+
+
+def roots_with_policies(roots: list[int]) -> set[int]:
+    """Which hierarchies have policies; what they say is not read."""
+    return catalog.roots_with_policies(roots)
 
 
 def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
@@ -152,31 +160,28 @@ def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
     return sorted(lacking, key=lambda each: ends[each[0].slice])
 
 
-def due(hierarchies: list[Hierarchy]) -> set[int]:
-    """The roots of hierarchies with leaves that lack something; one query where nobody has policies."""
-    roots = catalog.stages([each.root.oid for each in hierarchies])
-    return {each.root.oid for each in hierarchies if each.root.oid in roots and pending(each)}
-
-
 def late(hierarchy: Hierarchy) -> int:
     """How many leaves lack something for longer than a run of maintenance, or a few, might have failed."""
+    if keys.is_integer(hierarchy.range_type):
+        return 0  # they have no clock by which to tell how long
     wanted = aged(hierarchy, lambda one: calendars.subtract(window.local_now(one), PATIENCE))
     return sum(plan.lacking(leaf, wanted[leaf.slice]) is not None for leaf in catalog.leaves(wanted))
 
 
-def run(hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt) -> None:
+def run(
+    hierarchy: Hierarchy, known: set[int], call: Context, connection: str | None, attempt: Attempt, ends: float
+) -> None:
     """Bring leaves to what their age asks for, each for itself, as long as the time of a run allows.
 
     ``known``: slices that were there when the run began, so that a dry run prints what a run does; others are the next
     run's. ``attempt`` does one part, and tells whether others of its kind are worth one.
     """
-    ends = time.monotonic() + SECONDS
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
     if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
         database.notice(NO_SECOND_SESSION)
-        failures[FREEZE] = MOST_FAILURES
+        todo = [each for each in todo if not each[1].freeze]  # as they are: autovacuum must not be off for nothing
     for place, (leaf, stage) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
@@ -221,7 +226,7 @@ class AgeingRow(NamedTuple):
 def ageing(root: int) -> list[AgeingRow]:
     """What policies will do, and when; see sql/functions/ageing.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
     stages = catalog.stages([root]).get(root, [])
     reached = _reached(hierarchy, stages, window.local_now) if stages else {}
     everything = plan.together(stages)
@@ -233,7 +238,7 @@ def ageing(root: int) -> list[AgeingRow]:
     rows = []
     for table, each in _slices(hierarchy) if stages else []:
         now = reached.get(each.oid)
-        later = [stage for stage in stages if now is None or catalog.length(stage) > catalog.length(now)]
+        later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
         for stage in ([now] if now is not None else []) + later:
             lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
             if lacking:

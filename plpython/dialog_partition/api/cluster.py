@@ -56,7 +56,7 @@ def cluster(
     way = _with_session(hierarchy, call, way, connection, vacuum)
     work = Ordering(hierarchy, call._replace(ends=ends), way, asked)
     if create_index and way.has_session:
-        _create_indexes(hierarchy, call, connection)
+        _create_indexes(hierarchy, work.call, connection, ends)
     work.mark()
     work.order_all(work.due())
     work.tell()
@@ -87,7 +87,7 @@ def _way(hierarchy: Hierarchy, call: Context, name: str, connection: str | None)
 
 def _with_session(hierarchy: Hierarchy, call: Context, way: Way, connection: str | None, vacuum: bool) -> Way:
     """Open the second session where it is needed, or of use; without it nothing is online that nobody asked for."""
-    is_needed = vacuum or (way.method.is_online and not way.is_chosen)
+    is_needed = vacuum or (way.method.is_online and not way.is_automatic)
     is_useful = way.has_session and (
         way.method.is_online or any(clustering.order(hierarchy, table) is None for table in hierarchy.tables)
     )
@@ -106,15 +106,23 @@ def _with_session(hierarchy: Hierarchy, call: Context, way: Way, connection: str
     return way._replace(method=method, has_session=has_session)
 
 
-def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None) -> None:
-    """The indexes of the orders that have none, leaf by leaf."""
+def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None, ends: float) -> None:
+    """The indexes of the orders that have none, leaf by leaf, as far as the time allows; the next call goes on."""
     for table in hierarchy.tables:
         definition = plan_order.wanted_index(hierarchy, table)
         if definition is None or clustering.order(hierarchy, table) is not None:
             continue
+        if time.monotonic() > ends:
+            break
         change = Alteration("cluster", table.oid, call.mode == execute.DRY_RUN, opened=(hierarchy, call))
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
-        concurrently.build(change, wanted, connection)
+        try:
+            concurrently.build(change, wanted, connection)
+        except execute.TimeIsOver:
+            execute.forget_step()
+            database.rollback()
+            execute.begin(call)
+            break
 
 
 def _print_commands(hierarchy: Hierarchy, call: Context, way: Way, asked: Asked) -> None:

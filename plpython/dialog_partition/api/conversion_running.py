@@ -212,7 +212,8 @@ def _changed(work: Work, message: str, detail: str) -> None:
     raise errors.NotInPrerequisiteState(
         message,
         detail,
-        "Stop what writes to the tables, and call again: they are copied anew. The plain tables are as they were.",
+        "Stop what writes to the tables or alters them, and call again: they are copied anew. The plain tables are as"
+        " they were.",
     )
 
 

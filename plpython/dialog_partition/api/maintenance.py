@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .. import database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
@@ -12,6 +14,8 @@ from . import ageing, calls, retention, upkeep, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from ..execute import Context
 
 CALL = "run_maintenance"
@@ -32,10 +36,22 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         calls.check_owner(hierarchies[0])
     else:
         hierarchies = load_own(dry_run, failures)
-    due = upkeep.analyze_due(hierarchies) | ageing.due(hierarchies)
-    due |= set(catalog_log.last_failures([each.root.oid for each in hierarchies]))
-    for hierarchy in hierarchies:
-        maintain_one(hierarchy, due, root is None, connection, dry_run, failures)
+    roots = [each.root.oid for each in hierarchies]
+    due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures(roots))
+    has_policies = ageing.roots_with_policies(roots)
+    ends = time.monotonic() + ageing.SECONDS
+
+    def maintain(hierarchy: Hierarchy) -> None:
+        if has_work(hierarchy, due):
+            upkeep.maintain(CALL, hierarchy.root.oid, connection, dry_run)
+
+    def age(hierarchy: Hierarchy) -> None:
+        if hierarchy.root.oid in has_policies and ageing.pending(hierarchy):
+            upkeep.age(CALL, hierarchy, connection, dry_run, ends)
+
+    for work in (maintain, age):  # policies last, for they may take long: slices of all hierarchies come first
+        for hierarchy in hierarchies:
+            do_one(work, hierarchy, root is None, dry_run, failures)
     if failures:
         raise errors.MaintenanceFailed(
             f"maintenance failed for {', '.join(name for name, _ in failures)}",
@@ -57,20 +73,17 @@ def load_own(dry_run: bool, failures: list[Failure]) -> list[Hierarchy]:
     return found
 
 
-def maintain_one(
+def do_one(
+    work: Callable[[Hierarchy], None],
     hierarchy: Hierarchy,
-    due: set[int],
     is_one_of_many: bool,
-    connection: str | None,
     dry_run: bool,
     failures: list[Failure],
 ) -> None:
-    """Maintain a hierarchy that has work; where it is one of many, a failure is noted and the next one begins."""
+    """Do what a hierarchy needs; where it is one of many, a failure is noted and the next one begins."""
     root = hierarchy.root
     try:
-        if not has_work(hierarchy, due):
-            return
-        upkeep.maintain(CALL, root.oid, connection, dry_run)
+        work(hierarchy)
     except upkeep.Failed as error:
         failures.append((root.identifier.text, str(error)))
     except errors.ObjectInUse as error:

@@ -27,6 +27,10 @@ SCOPES = (CLOSED, ALL)
 LOOKS_AT_BUSY = 5  # how often a leaf in use is looked at before it is left
 
 
+# A method that the server refuses as such: privileges, settings, slots, files and functions that are missing.
+CANNOT_WORK = ("42501", "55000", "0A000", "53400", "58P01", "42883")
+
+
 class Asked(NamedTuple):
     """Which leaves are to be ordered."""
 
@@ -40,7 +44,7 @@ class Way(NamedTuple):
     """How leaves are ordered."""
 
     method: Method
-    is_chosen: bool  # by the call: nobody asked for this one
+    is_automatic: bool  # nobody asked for it
     facts: Facts
     as_caller: bool  # by the caller, a superuser, for the owner of the tables may not use the method
     has_session: bool  # whether the call has, or can have, a second session
@@ -135,7 +139,7 @@ class Ordering:
         """With the steps of the method, or of CLUSTER where it cannot order that leaf and was not asked for."""
         method, leaf = self.way.method, due.leaf
         why = plan.obstacle(method, leaf)
-        if why is not None and not self.way.is_chosen:
+        if why is not None and not self.way.is_automatic:
             raise errors.NotInPrerequisiteState(
                 f"{leaf.identifier} cannot be ordered by method {method.name}",
                 f"The leaf is disordered {due.disorder:.1f} times, and {why}.",
@@ -221,9 +225,9 @@ class Ordering:
         except database.ServerError as error:
             if database.is_cancel(error) or not each.is_online:
                 raise
-            self._failed(error)
-            if self.way.is_chosen and not self._has_worked:
+            if self.way.is_automatic and not self._has_worked and database.sqlstate(error) in CANNOT_WORK:
                 return self._without_method(each, error)
+            self._failed(error)
         else:
             self._has_worked = self._has_worked or each.is_online
             self._bytes += each.leaf.size
@@ -233,7 +237,8 @@ class Ordering:
     def _without_method(self, each: Due, error: Exception) -> bool:
         """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
         database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
-        self.failures.pop()
+        execute.forget_step()
+        self._begin_anew()
         self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
         return self._order_one(each)
 
@@ -249,10 +254,10 @@ class Ordering:
             if not self.is_dry:
                 remote.as_login(None)
             calls.run_in_procedure(steps[:1], self.call._replace(owner=None))
-            if not self.is_dry:
-                remote.as_login(self.hierarchy.root.owner)
-                execute.commit(self.call)
             steps = steps[1:]
+        if self.way.as_caller and remote.is_open():  # also behind a leaf that has failed
+            remote.as_login(self.hierarchy.root.owner)
+            execute.commit(self.call)
         calls.run_in_procedure([*steps, *each.finish], self.call)
 
     def _failed(self, error: Exception) -> None:

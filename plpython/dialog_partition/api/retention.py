@@ -220,7 +220,7 @@ class RetentionRow(NamedTuple):
 def retention(root: int) -> list[RetentionRow]:
     """What retention will do, and when; see sql/functions/retention.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
-    calls.check_owner(hierarchy)
+    calls.hierarchy_context("retention", hierarchy, execute.DRY_RUN)
     return _waiting_rows(hierarchy) + (_attached_rows(hierarchy) if hierarchy.policy.retention is not None else [])
 
 

@@ -44,12 +44,22 @@ def maintain(name: str, root: int, connection: str | None, dry_run: bool) -> Non
         upkeep.retire,
         upkeep.drop_retired,
         upkeep.analyze,
-        upkeep.age,
     ):
         upkeep.attempt(part)
     upkeep.end_log()
-    if upkeep.failures:
-        raise Failed("; ".join(upkeep.failures))
+    upkeep.tell()
+
+
+def age(name: str, known: Hierarchy, connection: str | None, dry_run: bool, ends: float) -> None:
+    """Bring the leaves of one hierarchy to what their age asks for.
+
+    ``known``: the hierarchy when the run began, so that a dry run prints what a run does; slices that came since are
+    the next run's. ``ends``: when no leaf is begun any more.
+    """
+    hierarchy, call = calls.open_procedure(name, known.root.oid, dry_run)
+    upkeep = Upkeep(hierarchy, call, connection)
+    upkeep.attempt(lambda: upkeep.age({each.oid for found in known.slices.values() for each in found}, ends))
+    upkeep.tell()
 
 
 class Upkeep:
@@ -60,7 +70,6 @@ class Upkeep:
         self.connection = connection  # of the second session that detaches, where one shall
         self.call = call
         self.failures: list[str] = []
-        self.known = {each.oid for slices in hierarchy.slices.values() for each in slices}  # when the run began
         self.filled: list[SliceSpec] = []  # the slices that drained rows went to
         self.waiting: list[list[DetachedSlice]] = []  # slices that retention has detached, and will drop
 
@@ -163,15 +172,20 @@ class Upkeep:
                 elif self.call.mode != execute.DRY_RUN:
                     _log_skipped(table, step.locks, self.call)
 
-    def age(self) -> None:
-        """Freeze, move and store otherwise what is old enough; last, for it may take long."""
+    def age(self, known: set[int], ends: float) -> None:
+        """Freeze, move and store otherwise what is old enough."""
 
         def attempt(part: Callable[[], None], about: str) -> bool:
             failures = len(self.failures)
             is_no_lock = self.attempt(part, about)
             return len(self.failures) == failures or not is_no_lock  # a lock is of one leaf alone
 
-        ageing.run(self.hierarchy, self.known, self.call, self.connection, attempt)
+        ageing.run(self.hierarchy, known, self.call, self.connection, attempt, ends)
+
+    def tell(self) -> None:
+        """The call fails in the end, where parts did."""
+        if self.failures:
+            raise Failed("; ".join(self.failures))
 
     def end_log(self) -> None:
         """Say that an earlier failure is over, and delete log rows that are older than the hierarchy keeps them."""

@@ -6,7 +6,7 @@ import json
 
 from .. import database
 from ..calendars import parse_width
-from ..plan.ageing import CHANGES, Leaf, Stage
+from ..plan.ageing import Leaf, Stage, length
 from ..sql import Identifier
 from .properties import storage_options
 
@@ -16,10 +16,11 @@ _STAGES = """
 """
 
 # Only of those that may have to be frozen the size is looked up, for which the relation is opened.
-_LEAVES = f"""
+_LEAVES = """
     SELECT leaf.slice, c.oid, n.nspname AS schema, c.relname AS name, c.reloptions AS options,
            t.reloptions AS toast_options, coalesce(s.spcname, own.spcname) AS tablespace,
-           NOT $2 OR CASE WHEN f.file = c.relfilenode AND f.changes = {CHANGES.format("c.oid")} THEN true
+           t.oid IS NOT NULL AS has_toast,
+           NOT $2 OR CASE WHEN f.file = c.relfilenode AND f.changes = dp._changes_of(c.oid) THEN true
                           ELSE pg_relation_size(c.oid) = 0 END AS is_frozen
     FROM (SELECT s.oid AS slice, coalesce(h.inhrelid, s.oid) AS oid
           FROM unnest($1) AS s (oid) LEFT JOIN pg_inherits h ON h.inhparent = s.oid) AS leaf
@@ -53,13 +54,13 @@ def stages(roots: list[int]) -> dict[int, list[Stage]]:
         storage = tuple(sorted(json.loads(row["storage"]).items()))
         stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
         found.setdefault(row["root"], []).append(stage)
-    return {root: sorted(each, key=length) for root, each in found.items()}
+    return {root: sorted(each, key=lambda stage: length(stage.after)) for root, each in found.items()}
 
 
-def length(stage: Stage) -> tuple[int, int]:
-    """How long a stage is, to compare it with others of the same hierarchy: as PostgreSQL compares intervals."""
-    after = stage.after
-    return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
+def roots_with_policies(roots: list[int]) -> set[int]:
+    """Which hierarchies have policies."""
+    query = "SELECT DISTINCT root::oid AS root FROM dp.policy_config WHERE root = ANY ($1)"
+    return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
 
 def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
@@ -88,6 +89,7 @@ def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
             row["tablespace"],
             tuple(indexes.get(row["oid"], ())),
             row["is_frozen"],
+            row["has_toast"],
         )
         for row in rows
     ]

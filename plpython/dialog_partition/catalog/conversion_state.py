@@ -9,6 +9,7 @@ from ..plan.conversion import Conversion, working_schema
 from ..plan.conversion_record import Record
 from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
+from ..plan.lookup import ANY_COMMENT
 from ..sql import SQL, Identifier, Literal, compose
 
 
@@ -307,9 +308,9 @@ def lookups(tables_: list[int]) -> list[database.Row]:
     return database.query(
         "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
-        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype"
-        " WHERE t.typrelid = ANY ($1) AND p.proretset"
-        " AND obj_description(p.oid, 'pg_proc') LIKE 'Rows of % by %, by the global index %.' ORDER BY 1",
-        ("oid[]",),
-        (tables_,),
+        " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype JOIN pg_class c ON c.oid = t.typrelid"
+        " WHERE c.oid = ANY ($1) AND p.proretset AND p.proowner = c.relowner"
+        " AND obj_description(p.oid, 'pg_proc') LIKE $2 ORDER BY 1",
+        ("oid[]", "text"),
+        (tables_, ANY_COMMENT),
     )

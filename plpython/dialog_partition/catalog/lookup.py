@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import Lookup, Present
+from ..plan.lookup import ANY_COMMENT, Lookup, Present
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 
@@ -33,15 +33,16 @@ def present(lookup: Lookup) -> Present | None:
         "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE c.oid = $1 AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
-        " AND obj_description(p.oid, 'pg_proc') ~ '^Rows of .* by the global index .*[.]$'"
+        " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
+        " AND obj_description(p.oid, 'pg_proc') LIKE $5"
         " ORDER BY n.nspname <> $4, p.oid LIMIT 1",
-        ("oid", "text[]", "text", "text"),
+        ("oid", "text[]", "text", "text", "text"),
         (
             lookup.table.oid,
             [f"{column}s" for column in lookup.columns],
             ", ".join(f"{each}[]" for each in lookup.types),
             lookup.table.schema,
+            ANY_COMMENT,
         ),
     )
     return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None

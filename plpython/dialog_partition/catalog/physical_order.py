@@ -59,14 +59,6 @@ _BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "max_parallel_
 MORE = 10  # times as many pages are looked at when those that were chosen had no row
 
 
-class _Measured(Exception):
-    """Ends a subtransaction, which lets the locks of a leaf go that was measured."""
-
-    def __init__(self, disorder: float | None) -> None:
-        super().__init__()
-        self.disorder = disorder
-
-
 def indexes(table: int) -> list[OrderIndex]:
     """The indexes of a table that leaves can be ordered by."""
     return [
@@ -94,13 +86,12 @@ def disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_page
     """How many times the least possible pages are read for rows that belong together; None: nothing to measure."""
     if leaf.pages == 0:
         return None
-    try:
-        with database.subtransaction():
-            for name, value in _BY_INDEX.items():
-                database.set_local(name, value)
-            raise _Measured(_disorder(leaf, index, groups, sample_pages))
-    except _Measured as measured:
-        return measured.disorder
+
+    def measured() -> float | None:
+        database.set_all_local(_BY_INDEX)
+        return _disorder(leaf, index, groups, sample_pages)
+
+    return database.rolled_back(measured)
 
 
 def _disorder(leaf: Leaf, index: OrderIndex, groups: tuple[str, ...], sample_pages: int) -> float | None:

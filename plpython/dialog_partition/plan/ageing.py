@@ -13,8 +13,6 @@ from ..operation import ACCESS_EXCLUSIVE, ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE,
 from ..sql import Identifier, Literal, compose
 from .properties import EXCLUSIVE_PARAMETERS, Properties, State, storage_clause
 
-# What somebody wrote since; what was counted before the statistics were reset is something else, too.
-CHANGES = "pg_stat_get_tuples_inserted({0}) + pg_stat_get_tuples_updated({0}) + pg_stat_get_tuples_deleted({0})"
 NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what it had
 FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
 
@@ -38,6 +36,12 @@ class Leaf(NamedTuple):
     tablespace: str  # by name, the database's own, too
     indexes: tuple[tuple[Identifier, str], ...]  # each with its tablespace
     is_frozen: bool  # or has nothing to be frozen
+    has_toast: bool
+
+
+def length(after: Width) -> tuple[int, int]:
+    """How long an age is, to compare it with others of the same hierarchy: as PostgreSQL compares intervals."""
+    return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
 
 
 def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
@@ -75,7 +79,11 @@ def together(stages: list[Stage]) -> Stage | None:
 def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
     """What of a stage a leaf has not got; None where it has all."""
     present = dict(leaf.storage)
-    storage = tuple((name, value) for name, value in stage.storage if present.get(name) != value)
+    storage = tuple(
+        (name, value)
+        for name, value in stage.storage
+        if present.get(name) != value and (leaf.has_toast or not name.startswith("toast."))
+    )
     is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
     tablespace = stage.tablespace if is_elsewhere else None
     found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
@@ -133,7 +141,7 @@ def _remember(root: Identifier, leaf: Leaf) -> Operation:
     """That it is frozen, if it is: while an old transaction may still see what is gone, pages are left out."""
     statement = compose(
         "INSERT INTO dp.frozen_leaf (leaf, root, file, changes)"
-        " SELECT c.oid, {}::regclass, c.relfilenode, " + CHANGES.format("c.oid") + " FROM pg_class AS c"
+        " SELECT c.oid, {}::regclass, c.relfilenode, dp._changes_of(c.oid) FROM pg_class AS c"
         " WHERE c.oid = {}::regclass AND c.relallvisible >= c.relpages"
         " ON CONFLICT (leaf) DO UPDATE SET file = excluded.file, changes = excluded.changes,"
         " frozen_at = excluded.frozen_at",

@@ -9,6 +9,8 @@ from ..model import GlobalIndex, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
+ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
+
 
 class Lookup(NamedTuple):
     """A lookup function: of the index's own table, or of one that refers to it."""
@@ -88,14 +90,21 @@ def create(lookup: Lookup) -> list[SQL]:
     return [
         compose(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = force_custom_plan AS {}",
+            " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
+            _search_path(index),
             Literal(body.text),
         ),
         compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
     ]
+
+
+def _search_path(index: GlobalIndex) -> SQL:
+    """Where the operators are that compare what is stored; the types decide among them, whoever calls."""
+    schemas = sorted({*index.operator_schemas} - {"pg_catalog"})
+    return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
 
 
 def follow(lookup: Lookup, present: Present) -> list[SQL]:
