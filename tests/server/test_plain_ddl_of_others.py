@@ -58,14 +58,16 @@ def test_a_policy_that_goes_with_a_column_of_another_table_goes_everywhere(db: D
     assert drift(owner) == []
 
 
-def test_what_somebodys_event_trigger_adds_to_a_command_on_another_table_is_carried(db: Database) -> None:
+@pytest.mark.parametrize("name", ["a_follower", "z_follower"])
+def test_what_somebodys_event_trigger_adds_to_a_command_on_another_table_is_carried(db: Database, name: str) -> None:
+    """Event triggers fire in the order of their names: one before ours, and one behind."""
     owner = declare(db)
     owner.execute(f"CREATE TABLE {OTHER} (a int)")  # type: ignore[call-overload]
     db.connect("postgres").execute(
         "CREATE FUNCTION public.follow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{CHILD}'::regclass AND attname = 'more') THEN"
         f"  ALTER TABLE {CHILD} ADD COLUMN more int; COMMENT ON TABLE {CHILD} IS 'told'; END IF; END $$;"
-        "CREATE EVENT TRIGGER a_follower ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION follow()"
+        f"CREATE EVENT TRIGGER {name} ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION follow()"
     )
     owner.execute(f"ALTER TABLE {OTHER} ADD COLUMN b int")  # type: ignore[call-overload]
     found = relations(owner, CHILD)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.server.test_concurrently import with_dblink
+from tests.support import family
 from tests.support.database import Database
 from tests.support.hierarchies import call, create_slices, declare
 from tests.support.server import Server
@@ -187,14 +188,17 @@ def test_rows_that_an_old_transaction_may_see_are_frozen_after_it(db: Database, 
     assert pages_not_frozen(db, "event_2025_01_h00") == 0
 
 
+NEVER_VACUUMED = '{"fillfactor": 100, "autovacuum_enabled": false}'
+
+
 def test_without_a_second_session_nothing_is_frozen_and_that_is_said(owner: Connection) -> None:
     notices = told(owner)
-    call(owner, "SELECT dp.add_policy", "event", "3 months", vacuum_freeze=True, storage='{"fillfactor": 100}')
+    call(owner, "SELECT dp.add_policy", "event", "3 months", vacuum_freeze=True, storage=NEVER_VACUUMED)
     assert any("second session" in notice for notice in notices)
     notices.clear()
     owner.execute(MAINTAIN)
     assert any("second session" in notice for notice in notices)
-    assert value(owner, OPTIONS, "event_2025_01_h00") == "fillfactor=100", "the rest is done"
+    assert value(owner, OPTIONS, "event_2025_01_h00") == "fillfactor=100", "the rest is done; somebody must vacuum"
     finding = "SELECT count(*) FROM dp.check('event') WHERE finding = 'policy not applied'"
     assert value(owner, finding) == 1
     owner.execute(f"{MAINTAIN[:-1]}, dry_run => true)")
@@ -329,3 +333,25 @@ def test_others_have_no_say(db: Database, owner: Connection) -> None:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             stranger.execute(text)  # type: ignore[arg-type]
     assert owner.execute("SELECT * FROM dp.policy").fetchall() == []
+
+
+def test_a_policy_that_is_spoilt_keeps_no_other_hierarchy_from_its_slices(owner: Connection) -> None:
+    family.declare(owner, premake=1)
+    owner.execute("INSERT INTO dp.policy_config VALUES ('event', 'x', true, NULL, '{}')")
+    with pytest.raises(psycopg.errors.RaiseException, match="maintenance failed for .*event"):
+        owner.execute("CALL dp.run_maintenance()")
+    assert family.slices(owner) == ["2025_05", "2025_06"]
+
+
+def test_toast_parameters_are_of_tables_that_have_one(owner: Connection) -> None:
+    call(owner, "SELECT dp.add_policy", "event", "1 month", storage='{"toast.autovacuum_enabled": false}')
+    owner.execute(MAINTAIN)
+    assert value(owner, "SELECT count(*) FROM dp.ageing('event') WHERE is_due") == 0
+
+
+def test_a_year_and_twelve_months_are_one_age(owner: Connection) -> None:
+    call(owner, "SELECT dp.add_policy", "event", "1 year", storage='{"fillfactor": 90}')
+    call(owner, "SELECT dp.add_policy", "event", "12 months", storage='{"fillfactor": 80}')
+    assert owner.execute("SELECT after, storage FROM dp.policy").fetchall() == [("1 year", {"fillfactor": "80"})]
+    call(owner, "SELECT dp.drop_policy", "event", "12 months")
+    assert owner.execute("SELECT after FROM dp.policy").fetchall() == []

@@ -37,8 +37,8 @@ MOST_FAILURES = 3  # of one kind in a run, locks left out: the others would fail
 FREEZE_LOCK_TIMEOUT = "10s"  # long enough for autovacuum to give way; neither readers nor writers queue behind it
 PATIENCE = Width(1, "day")  # from then on dp.check tells of what is not done
 NO_SECOND_SESSION = (
-    "leaves that are to be frozen are left as they are: VACUUM needs a second session (extension dblink, and the"
-    " parameter connection); or print the statements with dry_run => true and run them by psql"
+    "leaves are not frozen, and keep autovacuum where a policy says both: VACUUM needs a second session (extension"
+    " dblink, and the parameter connection); or print the statements with dry_run => true and run them by psql"
 )
 
 
@@ -181,7 +181,8 @@ def run(
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
     if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
         database.notice(NO_SECOND_SESSION)
-        todo = [each for each in todo if not each[1].freeze]  # as they are: autovacuum must not be off for nothing
+        todo = [(leaf, plan.with_autovacuum(stage) if stage.freeze else stage) for leaf, stage in todo]
+        failures[FREEZE] = MOST_FAILURES
     for place, (leaf, stage) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")

@@ -63,8 +63,14 @@ def run(root: int, call: Context, batch_blocks: int) -> None:
     work = Work(root, call, batch_blocks)
     _hold(work)
     step = catalog.next_step(root)
+    shown = ""
     while step is not None:
         _enter_phase(work, step)
+        if step.kind == COPY:
+            shown = ""  # it shows itself
+        elif step.phase not in ("structure", shown):
+            shown = step.phase
+            _show_phase(work, step)
         if work.is_back and step.phase == "afterwards":
             progress.forget()  # its row goes with the partitioned root
         KINDS[step.kind](work, step)
@@ -89,6 +95,14 @@ def _enter_phase(work: Work, step: Stored) -> None:
     execute.commit(work.call)
     work.read_again()
     _hold(work)
+
+
+def _show_phase(work: Work, step: Stored) -> None:
+    """How many steps the phase has that begins, or goes on."""
+    table = work.converted.get(step.table, step.table)
+    left = catalog.steps_left(work.root, step.phase)
+    progress.begin(work.call._replace(root=work.hierarchy), table, step.phase, left)
+    execute.commit(work.call)
 
 
 def _hold(work: Work) -> None:

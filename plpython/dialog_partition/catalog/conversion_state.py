@@ -88,6 +88,17 @@ def begin(conversion: Conversion, parts: list[Part], options: str, definitions: 
         )
 
 
+def steps_left(root: int, phase: str) -> int:
+    """How many steps of a phase are not done, copying tables left out."""
+    rows = database.query(
+        "SELECT count(*) AS steps FROM dp.conversion_step"
+        " WHERE root = $1 AND phase = $2 AND NOT is_done AND kind <> 'copy'",
+        ("oid", "text"),
+        (root, phase),
+    )
+    return int(rows[0]["steps"])
+
+
 def next_step(root: int) -> Stored | None:
     """The first step that is not done."""
     rows = database.query(

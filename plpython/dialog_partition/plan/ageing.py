@@ -90,6 +90,11 @@ def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
     return found if found.freeze or found.tablespace is not None or found.storage else None
 
 
+def with_autovacuum(stage: Stage) -> Stage:
+    """What of it is done where nothing can be frozen: somebody must vacuum a leaf."""
+    return stage._replace(storage=tuple(each for each in stage.storage if each[0] != "autovacuum_enabled"))
+
+
 def part(stage: Stage, kind: str) -> Stage:
     """What of it is of one kind."""
     return stage._replace(
