@@ -338,7 +338,7 @@ def test_others_have_no_say(db: Database, owner: Connection) -> None:
 def test_a_policy_that_is_spoilt_keeps_no_other_hierarchy_from_its_slices(owner: Connection) -> None:
     family.declare(owner, premake=1)
     owner.execute("INSERT INTO dp.policy_config VALUES ('event', 'x', true, NULL, '{}')")
-    with pytest.raises(psycopg.errors.RaiseException, match="maintenance failed for .*event"):
+    with pytest.raises(psycopg.errors.RaiseException, match="maintenance failed for"):
         owner.execute("CALL dp.run_maintenance()")
     assert family.slices(owner) == ["2025_05", "2025_06"]
 
