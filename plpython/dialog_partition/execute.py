@@ -122,21 +122,27 @@ def begin(context: Context | None) -> None:
 
 def execute(steps: Iterable[Step], context: Context) -> None:
     """Run steps in order, or only print them."""
+    is_pinned = True  # what begin() sets: behind a step of the other session it is not
     for each in steps:
         if not each.operations:
             continue
         if context.mode != DRY_RUN:
             if not each.in_transaction:
                 _run_outside(each, context)
+                is_pinned = False
             elif each.can_wait and remote.is_open():
                 _waiting.append(each)
             else:
                 _run_waiting(context)
+                if not is_pinned:
+                    begin(context)
+                    is_pinned = True
                 _run_inside(each, context)
         _record(each, context)
     _run_waiting(context)
     if _outside:
         _write_outside(context)
+    if not is_pinned:
         begin(context)
 
 
