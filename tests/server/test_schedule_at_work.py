@@ -190,8 +190,8 @@ def test_months_of_jobs_by_the_clock_while_rows_are_written(home: Database) -> N
     assert writer.errors == []
     assert family.counts(owner) == {table: n * writer.written for n, table in enumerate(family.TABLES, start=1)}
     failed = "SELECT DISTINCT return_message FROM cron.job_run_details WHERE status = 'failed'"
-    # a run that met the other job, or whose lock_timeout of 100 ms was too short on a busy machine: the next one did it;
-    # and one that was at work when the jobs were taken away
+    # a run that met the other job, or whose lock_timeout was too short on a busy machine: the next one did it; and one
+    # that was at work when the jobs were taken away
     met = ("another session works", "(55P03)", "job canceled")
     others = [
         row["return_message"] for row in home.rows(failed) if not any(each in row["return_message"] for each in met)
