@@ -198,6 +198,8 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
     if stage.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
+        if database.setting("synchronous_commit") == "off":
+            _flush()
         execute.commit(call)
     try:
         calls.run_in_procedure(steps, call)
@@ -207,6 +209,12 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
         raise errors.LockNotAvailable(
             f"could not lock {leaf.identifier} to freeze it", f"{error}.", "Another run tries it again."
         ) from None
+
+
+def _flush() -> None:
+    """Let the commit that follows bring all before it to the disk: VACUUM takes no row for visible earlier."""
+    database.set_local("synchronous_commit", "local")
+    database.query("SELECT pg_logical_emit_message(true, 'dialog_partition', '')")
 
 
 class AgeingRow(NamedTuple):
