@@ -27,8 +27,9 @@ SCOPES = (CLOSED, ALL)
 LOOKS_AT_BUSY = 5  # how often a leaf in use is looked at before it is left
 
 
-# A method that the server refuses as such: privileges, settings, slots, files and functions that are missing.
-CANNOT_WORK = ("42501", "55000", "0A000", "53400", "58P01", "42883")
+# A method that the server refuses as such: privileges, settings, slots, files and functions that are missing; XX000 is
+# what pg_squeeze tells of whatever its worker met.
+CANNOT_WORK = ("42501", "55000", "0A000", "53400", "58P01", "42883", "XX000")
 
 
 class Asked(NamedTuple):
