@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..catalog.adoption import PartmanSettings
-    from ..execute import PlanRow
     from ..model import Slice
     from ..plan.structure import Structure
+    from ..printing import PlanRow
     from ..sql import SQL
 
 
@@ -180,7 +180,8 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable
 
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
     Attempt = Callable[[Callable[[], None], str], bool]
 
@@ -266,11 +267,6 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
         )
 
 
-def roots_with_policies(roots: list[int]) -> set[int]:
-    """Which hierarchies have policies; what they say is not read."""
-    return catalog.roots_with_policies(roots)
-
-
 def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
     """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
     stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
@@ -283,20 +279,19 @@ def _reached(
     points = window.behind(hierarchy, [each.after for each in stages], clock)
     retired = {each.span for each in window.expired(hierarchy)}
     found = {}
-    for _, each in _slices(hierarchy):
-        if each.span in retired or each.upper is None:
+    for _, each, end in _slices(hierarchy):
+        if each.span in retired:
             continue
-        end = each.upper.point
         stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
         if stage is not None:
             found[each.oid] = stage
     return found
 
 
-def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
-    """The slices that have an end and are there, not only in a plan that is printed."""
+def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice, int]]:
+    """The slices that have an end, with that, and are there, not only in a plan that is printed."""
     return [
-        (table, each)
+        (table, each, each.upper.point)
         for table in hierarchy.tables
         for each in hierarchy.range_slices(table)
         if each.oid and each.upper is not None and not each.detach_pending
@@ -306,7 +301,7 @@ def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
 def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
     """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
     wanted = aged(hierarchy)
-    ends = {each.oid: each.upper.point for _, each in _slices(hierarchy) if each.upper is not None}
+    ends = {each.oid: end for _, each, end in _slices(hierarchy)}
     found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
     lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
     return sorted(lacking, key=lambda each: ends[each[0].slice])
@@ -350,9 +345,8 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
     if stage.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
-        if database.setting("synchronous_commit") == "off":
-            _flush()
         execute.commit(call)
+        execute.flush(call)
     try:
         calls.run_in_procedure(steps, call)
     except database.ServerError as error:
@@ -361,12 +355,6 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
         raise errors.LockNotAvailable(
             f"could not lock {leaf.identifier} to freeze it", f"{error}.", "Another run tries it again."
         ) from None
-
-
-def _flush() -> None:
-    """Let the commit that follows bring all before it to the disk: VACUUM takes no row for visible earlier."""
-    database.set_local("synchronous_commit", "local")
-    database.query("SELECT pg_logical_emit_message(true, 'dialog_partition', '')")
 
 
 class AgeingRow(NamedTuple):
@@ -389,22 +377,24 @@ def ageing(root: int) -> list[AgeingRow]:
     hierarchy = catalog_hierarchy.load(root)
     calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
     stages = catalog.stages([root]).get(root, [])
-    reached = _reached(hierarchy, stages, window.local_now) if stages else {}
     everything = plan.together(stages)
-    slices = [each for _, each in _slices(hierarchy)] if everything is not None else []
+    if everything is None:
+        return []
+    reached = _reached(hierarchy, stages, window.local_now)
+    slices = _slices(hierarchy)
     leaves: dict[int, list[Leaf]] = {}
-    for leaf in catalog.leaves({each.oid: everything for each in slices if everything is not None}):
+    for leaf in catalog.leaves({each.oid: everything for _, each, _ in slices}):
         leaves.setdefault(leaf.slice, []).append(leaf)
     sizes = catalog_retention.bytes_of([leaf.oid for found in leaves.values() for leaf in found])
     rows = []
-    for table, each in _slices(hierarchy) if stages else []:
+    for table, each, _ in slices:
         now = reached.get(each.oid)
         later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
         for stage in ([now] if now is not None else []) + later:
             lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
             if lacking:
                 rows.append((table, each, stage, stage is now, lacking))
-    moments = [_due(each, stage) for _, each, stage, _, _ in rows]
+    moments = [window.aged_at(each, stage.after) for _, each, stage, _, _ in rows]
     instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
     return [
         AgeingRow(
@@ -421,23 +411,13 @@ def ageing(root: int) -> list[AgeingRow]:
         )
         for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
     ]
-
-
-def _due(each: Slice, stage: Stage) -> str | None:
-    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
-    if each.upper is None or each.upper.local is None:
-        return None
-    try:
-        return calendars.add(each.upper.local, stage.after).isoformat(sep=" ")
-    except errors.InvalidParameter:  # beyond the calendar
-        return None
 ''','api.alter_table': r'''"""set_storage, alter_table: what has no function of its own."""
 
 from __future__ import annotations
 
 import json
 
-from .. import database, errors, execute, fragments
+from .. import database, errors, execute, fragments, printing
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
 from ..catalog import guard as catalog_guard
@@ -452,7 +432,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
@@ -533,7 +513,7 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         operations = []
     if operations or rest:
         calls.run_in_function([Step((*operations, *rest))], change.context)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _locks_each(action: str, relations_per_leaf: int) -> int:
@@ -601,7 +581,7 @@ def _refuse(action: str) -> None:
 
 from __future__ import annotations
 
-from .. import database, errors, execute, progress
+from .. import database, errors, execute, printing, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
@@ -619,8 +599,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..execute import Context, PlanRow
+    from ..execute import Context
     from ..model import Hierarchy
+    from ..printing import PlanRow
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
@@ -757,7 +738,7 @@ class Alteration:
             return rows
         if views:
             view_upkeep.run_refresh(self.context, tuple(gone))
-            rows = execute.last_plan()
+            rows = printing.last_plan()
         if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)
@@ -799,7 +780,7 @@ from .policy import parse_bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: bool) -> list[PlanRow]:
@@ -1078,7 +1059,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .. import database, errors, execute, progress, remote
+from .. import database, errors, execute, printing, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -1162,18 +1143,18 @@ def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Conte
     return catalog_hierarchy.load(root), found
 
 
-def nothing_to_do(why: str) -> list[execute.PlanRow]:
+def nothing_to_do(why: str) -> list[printing.PlanRow]:
     """Idempotence: what was done before is not done again."""
     database.notice(f"{why}: nothing to do")
     return []
 
 
-def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
+def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
     """Run steps inside the caller's transaction, or print them; all of the call's operations, its result."""
     if call.mode == execute.DRY_RUN:
         execute.execute(steps, call)
-        execute.finish_plan()
-        return execute.last_plan()
+        printing.finish()
+        return printing.last_plan()
     locks = together(steps).locks
     if locks > call.lock_budget:
         raise errors.OutOfLocks(
@@ -1188,7 +1169,7 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
     saved = _begin(call)
     execute.execute(steps, call)
     _restore(saved)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def lock_for_remake(structure: Structure, call: Context) -> Structure:
@@ -1440,7 +1421,7 @@ def drain_locks(hierarchy: Hierarchy, kept: SliceSpec | None) -> int:
 
 from __future__ import annotations
 
-from .. import database, errors, execute
+from .. import database, errors, execute, printing
 from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -1457,8 +1438,9 @@ from .declare import tell_pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import Context, PlanRow
+    from ..execute import Context
     from ..plan.properties import Properties
+    from ..printing import PlanRow
     from ..sql import SQL
 
 
@@ -1505,7 +1487,7 @@ def register_child(
     if call.mode == execute.DRY_RUN:
         return rows
     view_upkeep.run_refresh(call)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
@@ -1581,7 +1563,7 @@ def register_reference(tbl: int, root: int | None, dry_run: bool) -> list[PlanRo
         call = calls.hierarchy_context("register_reference", each, execute.mode_of(dry_run, False))
         operation = Operation(structure.identifier, plan.table_statement(structure, each.root.identifier, REFERENCE))
         calls.run_in_function([Step((operation,))], call)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _check_child(structure: Structure, hierarchy: Hierarchy) -> bool:
@@ -1750,9 +1732,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
         try:
             concurrently.build(change, wanted, connection)
         except execute.TimeIsOver:
-            execute.forget_step()
-            database.rollback()
-            execute.begin(call)
+            execute.abandon_step(call)
             break
 
 
@@ -1785,7 +1765,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 class ClusteringRow(NamedTuple):
@@ -1882,7 +1862,7 @@ from .columns import with_readable_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def alter_column_type(
@@ -1955,7 +1935,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
 IDENTITY_SINCE = 170000
@@ -2490,8 +2470,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..execute import PlanRow
     from ..model import Hierarchy
+    from ..printing import PlanRow
 
 ENDLESS = "infinity"
 
@@ -2580,7 +2560,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 NOT_VALID = " NOT VALID"
 OF_ROWS = ("CHECK", "FOREIGN")
@@ -3345,7 +3325,8 @@ from . import calls, conversion, conversion_definition, conversion_running
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.conversion_state import State
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
 
@@ -3713,7 +3694,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def create_hierarchy(
@@ -4149,7 +4130,7 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments
+from .. import errors, execute, fragments, printing
 from ..catalog import global_index as catalog
 from ..catalog import lookup as catalog_lookup
 from ..catalog import server as catalog_server
@@ -4169,7 +4150,7 @@ from .concurrently import run_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 MAX_HASH_PARTITIONS = 1024
 
@@ -4210,7 +4191,7 @@ def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomi
     calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
     if change.context.mode != execute.DRY_RUN:
         view_upkeep.run_refresh(change.context)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def create_global_index_online(
@@ -4429,12 +4410,12 @@ def existing_lookups(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> l
 
 from __future__ import annotations
 
-from .. import execute
+from .. import printing
 
 
-def last_plan() -> list[execute.PlanRow]:
+def last_plan() -> list[printing.PlanRow]:
     """The operations of the session's last call."""
-    return execute.last_plan()
+    return printing.last_plan()
 ''','api.maintenance': r'''"""run_maintenance: what keeps hierarchies in shape."""
 
 from __future__ import annotations
@@ -4442,6 +4423,7 @@ from __future__ import annotations
 import time
 
 from .. import database, errors, execute
+from ..catalog import ageing as catalog_ageing
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
@@ -4475,7 +4457,7 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         hierarchies = load_own(dry_run, failures)
     roots = [each.root.oid for each in hierarchies]
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures(roots))
-    has_policies = ageing.roots_with_policies(roots)
+    has_policies = catalog_ageing.roots_with_policies(roots)
     ends = time.monotonic() + ageing.SECONDS
 
     def maintain(hierarchy: Hierarchy) -> None:
@@ -5017,8 +4999,7 @@ class Ordering:
             self._run(each)
         except execute.TimeIsOver:
             self.left += 1
-            execute.forget_step()
-            self._begin_anew()
+            execute.abandon_step(self.call)
         except errors.LockNotAvailable as error:
             self._failed(error)
         except database.ServerError as error:
@@ -5036,8 +5017,7 @@ class Ordering:
     def _without_method(self, each: Due, error: Exception) -> bool:
         """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
         database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
-        execute.forget_step()
-        self._begin_anew()
+        execute.abandon_step(self.call)
         self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
         return self._order_one(each)
 
@@ -5057,15 +5037,14 @@ class Ordering:
         if self.way.as_caller and remote.is_open():  # also behind a leaf that has failed
             remote.as_login(self.hierarchy.root.owner)
             execute.commit(self.call)
-        calls.run_in_procedure([*steps, *each.finish], self.call)
+        calls.run_in_procedure(steps, self.call)
+        if not self.is_dry:
+            execute.flush(self.call)
+        calls.run_in_procedure(each.finish, self.call)
 
     def _failed(self, error: Exception) -> None:
         self.failures.append(error)
         calls.record_failure(error, self.call)
-        execute.begin(self.call)
-
-    def _begin_anew(self) -> None:
-        database.rollback()
         execute.begin(self.call)
 
     def tell(self) -> None:
@@ -5971,7 +5950,9 @@ def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
     attached = hierarchy.range_slices(hierarchy.root)
     expired = {each.oid for each in window.expired(hierarchy)}
     grace = str(settings.retention_grace) if settings.retention_grace is not None else None
-    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    instants = catalog.instants(
+        [window.aged_at(each, settings.retention) for each in attached], settings.time_zone, grace
+    )
     parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
     sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
     rows = []
@@ -5997,17 +5978,6 @@ def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
             )
         )
     return rows
-
-
-def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
-    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
-    width = hierarchy.policy.retention
-    if width is None or each.upper is None or each.upper.local is None:
-        return None
-    try:
-        return calendars.add(each.upper.local, width).isoformat(sep=" ")
-    except errors.InvalidParameter:  # beyond the calendar
-        return None
 ''','api.schedule': r'''"""schedule, unschedule: jobs of a hierarchy in pg_cron; and the view that shows them."""
 
 from __future__ import annotations
@@ -6028,7 +5998,8 @@ from .upkeep import ANALYZE_ONLY_SINCE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.cron import Cron, FoundJob
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
@@ -6139,7 +6110,8 @@ def job() -> list[JobRow]:
 
 
 def _jobs_of(root: int, owner: str) -> list[JobRow]:
-    recorded = catalog.recorded(root)
+    since = catalog.recorded_since(root)
+    recorded = [each for each, _ in since]
     facts = catalog_server.server()
     may_see = facts.is_superuser or facts.user == owner
     found: dict[str, FoundJob] = {}
@@ -6152,8 +6124,7 @@ def _jobs_of(root: int, owner: str) -> list[JobRow]:
         if database.is_cancel(error):
             raise
         may_see, why = False, calls.describe(error)
-    made = catalog.made_at(root)
-    return [_row(root, each, found.get(each.name), may_see, why, made[each.kind]) for each in recorded]
+    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since]
 
 
 def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
@@ -6254,8 +6225,8 @@ from .policy import parse_bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
     from ..operation import Step
+    from ..printing import PlanRow
 
 
 def create_slices(
@@ -6910,7 +6881,7 @@ from __future__ import annotations
 
 import datetime
 
-from .. import calendars, keys
+from .. import calendars, errors, keys
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import server as catalog_server
@@ -7045,6 +7016,16 @@ def behind(
     return [edge.point for edge in catalog_slices.calendar_edges(hierarchy, moments)]
 
 
+def aged_at(each: Slice, width: Width | None) -> str | None:
+    """When a slice is so old, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
+
+
 def expired(hierarchy: Hierarchy) -> list[Slice]:
     """The root's slices that retention retires now."""
     point = cutoff(hierarchy)
@@ -7120,7 +7101,8 @@ from .alteration import LOCKS_OF_CALL, Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 
 def create_writable_view(tbl: int, schema: str, dry_run: bool) -> list[PlanRow]:
@@ -7659,7 +7641,7 @@ def stages(roots: list[int]) -> dict[int, list[Stage]]:
 
 
 def roots_with_policies(roots: list[int]) -> set[int]:
-    """Which hierarchies have policies."""
+    """Which hierarchies have policies; what they say is not read."""
     query = "SELECT DISTINCT root::oid AS root FROM dp.policy_config WHERE root = ANY ($1)"
     return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
@@ -8895,20 +8877,18 @@ def _close(elsewhere: Elsewhere) -> None:
 
 def recorded(root: int) -> list[Recorded]:
     """What dp.job_config knows of the jobs of a hierarchy."""
+    return [each for each, _ in recorded_since(root)]
+
+
+def recorded_since(root: int) -> list[tuple[Recorded, str]]:
+    """The same, each with the moment at which the job became what it is."""
     rows = database.query(
-        "SELECT kind, name, schedule, is_elsewhere, cron_connection FROM dp.job_config WHERE root = $1 ORDER BY kind",
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection AS connection, made_at::text AS made_at"
+        " FROM dp.job_config WHERE root = $1 ORDER BY kind",
         ("oid",),
         (root,),
     )
-    return [
-        Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
-    ]
-
-
-def made_at(root: int) -> dict[str, str]:
-    """When the jobs of a hierarchy became what they are, by kind."""
-    rows = database.query("SELECT kind, made_at::text AS at FROM dp.job_config WHERE root = $1", ("oid",), (root,))
-    return {row["kind"]: row["at"] for row in rows}
+    return [(Recorded(**{name: row[name] for name in Recorded._fields}), row["made_at"]) for row in rows]
 
 
 def has_second_session(owner: str, connection: str | None) -> bool:
@@ -12484,7 +12464,7 @@ from __future__ import annotations
 import importlib
 import traceback
 
-from . import database, errors, execute
+from . import database, errors, execute, printing
 from .api import calls
 from .catalog import server
 
@@ -12616,7 +12596,7 @@ def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: 
     try:
         result = function(**arguments)
         if is_procedure:
-            execute.finish_plan()
+            printing.finish()
     except (errors.PartitionError, database.ServerError) as error:
         if is_procedure:
             calls.record_failure(error)
@@ -12783,16 +12763,16 @@ class MaintenanceFailed(PartitionError):
     """At least one hierarchy failed during a run over several (P0001)."""
 
     sqlstate = "P0001"
-''','execute': r'''"""The only place that runs or prints operations: locks, retries, commits, the log and the session's last plan."""
+''','execute': r'''"""The only place that runs operations, or has them printed: locks, retries, commits and the log."""
 
 from __future__ import annotations
 
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, giving_way, progress, remote, wrapping
+from . import blockers, database, errors, giving_way, printing, progress, remote, wrapping
 from .operation import Step
-from .sql import SQL, Composable, Identifier, compose
+from .printing import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12804,7 +12784,6 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
-PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -12815,12 +12794,6 @@ PINNED = (
     "default_tablespace",
     PROPAGATION,
 )
-
-PlanRow = tuple[int, str, str]
-
-_last_plan: list[PlanRow] = []
-_printed_off: list[bool] = []  # whether the event trigger for plain DDL is off in what is being printed
-_printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
 
 
 class Context(NamedTuple):
@@ -12867,17 +12840,10 @@ def mode_of(dry_run: bool, is_procedure: bool) -> str:
 
 def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
-    _last_plan.clear()
-    _printed_role.clear()
-    _printed_off.clear()
+    printing.reset()
     _running.clear()
     _outside.clear()
     _waiting.clear()
-
-
-def last_plan() -> list[PlanRow]:
-    """The operations of the session's last call."""
-    return list(_last_plan)
 
 
 def begin(context: Context | None) -> None:
@@ -12894,9 +12860,6 @@ def begin(context: Context | None) -> None:
         settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
         settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
-        if context.ends is not None and database.setting("synchronous_commit") == "off":
-            # VACUUM takes rows that were written anew for visible only when their commit has reached the disk
-            settings["synchronous_commit"] = "local"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
             settings["row_security"] = "off"
@@ -12923,7 +12886,7 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                     begin(context)
                     is_pinned = True
                 _run_inside(each, context)
-        _record(each, context)
+        printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
     if _outside:
         _write_outside(context)
@@ -12965,21 +12928,20 @@ def _run_outside(each: Step, context: Context) -> None:
     elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
     _running[:] = [Running(each, since)]
-    gives_way = any(operation.gives_way for operation in each.operations)
-    watch = (lambda: _reason_to_stop(each, context)) if gives_way or context.ends is not None else None
+    watch = (lambda: _reason_to_stop(each, context)) if each.gives_way or context.ends is not None else None
     is_done = False
     try:
         remote.wait(lambda: _show(each, context), watch)
         is_done = True
     finally:
-        if gives_way:
+        if each.gives_way:
             begin(context)
             if not is_done:
                 giving_way.stop_workers(each, time.monotonic() - since)
             giving_way.wait_for_workers()
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
-    if gives_way:
+    if each.gives_way:
         _write_outside(context)
 
 
@@ -12988,7 +12950,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     target = each.operations[0].target
     if context.ends is not None and time.monotonic() > context.ends:
         return TimeIsOver(f"the step on {target} was stopped, for the time is over")
-    if not any(operation.gives_way for operation in each.operations):
+    if not each.gives_way:
         return None
     begin(context)
     if giving_way.waits_too_long(each, context.root, context.lock_timeout_ms):
@@ -13039,41 +13001,12 @@ def commit(context: Context | None) -> None:
     begin(context)
 
 
-def _record(each: Step, context: Context) -> None:
-    """Add a step to the plan; a printed one with what makes it the same when somebody else runs it."""
-    is_printed = context.mode == DRY_RUN
-    if is_printed:
-        _print_role(context.owner)
-        if context.is_schema_change and not _printed_off:
-            _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
-            _printed_off.append(True)
-    if is_printed and each.is_atomic:
-        _append(each.operations[0].target, SQL("BEGIN"))
-    for operation in each.operations:
-        _append(operation.target, operation.statement)
-    if is_printed and each.is_atomic:
-        _append(each.operations[0].target, SQL("COMMIT"))
-
-
-def finish_plan() -> None:
-    """The end of what a call prints: whoever runs it is himself again."""
-    if _printed_off:
-        _append(SQL(PROPAGATION), SQL(f"RESET {PROPAGATION}"))
-        _printed_off.clear()
-    _print_role(None)
-
-
-def _print_role(owner: str | None) -> None:
-    """New tables belong to the owner of the hierarchy, also when a superuser runs what was printed."""
-    if (_printed_role[-1] if _printed_role else None) == owner:
-        return
-    role = Identifier(owner) if owner is not None else SQL("session_user")
-    _append(role, compose("SET ROLE {}", role) if owner is not None else SQL("RESET ROLE"))
-    _printed_role[:] = [owner] if owner is not None else []
-
-
-def _append(target: Composable, statement: Composable) -> None:
-    _last_plan.append((len(_last_plan) + 1, target.text, statement.text))
+def flush(context: Context) -> None:
+    """Bring what was committed to the disk where commits do not wait for it: VACUUM takes no row for visible before."""
+    if database.setting("synchronous_commit") == "off":
+        database.set_local("synchronous_commit", "local")
+        database.query("SELECT pg_logical_emit_message(true, 'dialog_partition', '')")
+        commit(context)
 
 
 def check_budget(each: Step, context: Context) -> None:
@@ -13145,6 +13078,13 @@ def forget_step() -> None:
     """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
     _running.clear()
     _waiting.clear()
+
+
+def abandon_step(context: Context) -> None:
+    """The same where a transaction may be open: what it did is undone, and the next one begins."""
+    forget_step()
+    database.rollback()
+    begin(context)
 
 
 def log_message(context: Context, message: str) -> None:
@@ -13901,6 +13841,11 @@ class Step(NamedTuple):
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
     can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether another session runs it, and must not wait for a lock longer than lock_timeout."""
+        return any(operation.gives_way for operation in self.operations)
 
     @property
     def locks(self) -> int:
@@ -16302,12 +16247,6 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
     found = FEWEST_PARTITIONS
     while found < MOST_PARTITIONS and largest / found > LEAF_ROWS:
         found *= 2
-    return largest_fitting(ranges, found, lock_budget)
-
-
-def largest_fitting(ranges: list[Range], partitions: int, lock_budget: int) -> int:
-    """As many hash partitions of the same slices as fit; one at least."""
-    found = partitions
     while found > 1 and not fits(ranges, found, lock_budget):
         found //= 2
     return found
@@ -24531,6 +24470,72 @@ def _privileges(wanted: WantedView, present: PresentView) -> list[SQL]:
     partition = Partition(present.oid, False, 0, present.access._replace(owner_lacks=()))
     differing = drift_access.privileges(partition, own._replace(grants=_grants(wanted.access)))
     return [statement for each in differing for statement in each.statements]
+''','printing': r'''"""The session's last plan: the statements that a call ran, or that a dry run prints for somebody to run."""
+
+from __future__ import annotations
+
+from .sql import SQL, Composable, Identifier, compose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .execute import Context
+    from .operation import Step
+
+PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
+
+PlanRow = tuple[int, str, str]
+
+_rows: list[PlanRow] = []
+_is_off: list[bool] = []  # whether the event trigger for plain DDL is off in what is being printed
+_role: list[str] = []  # whose statements are being printed, where that is not the caller
+
+
+def reset() -> None:
+    """A new call begins."""
+    _rows.clear()
+    _role.clear()
+    _is_off.clear()
+
+
+def last_plan() -> list[PlanRow]:
+    """The operations of the session's last call."""
+    return list(_rows)
+
+
+def record(each: Step, context: Context, *, is_printed: bool) -> None:
+    """Add a step to the plan; a printed one with what makes it the same when somebody else runs it."""
+    if is_printed:
+        _print_role(context.owner)
+        if context.is_schema_change and not _is_off:
+            _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
+            _is_off.append(True)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("BEGIN"))
+    for operation in each.operations:
+        _append(operation.target, operation.statement)
+    if is_printed and each.is_atomic:
+        _append(each.operations[0].target, SQL("COMMIT"))
+
+
+def finish() -> None:
+    """The end of what a call prints: whoever runs it is himself again."""
+    if _is_off:
+        _append(SQL(PROPAGATION), SQL(f"RESET {PROPAGATION}"))
+        _is_off.clear()
+    _print_role(None)
+
+
+def _print_role(owner: str | None) -> None:
+    """New tables belong to the owner of the hierarchy, also when a superuser runs what was printed."""
+    if (_role[-1] if _role else None) == owner:
+        return
+    role = Identifier(owner) if owner is not None else SQL("session_user")
+    _append(role, compose("SET ROLE {}", role) if owner is not None else SQL("RESET ROLE"))
+    _role[:] = [owner] if owner is not None else []
+
+
+def _append(target: Composable, statement: Composable) -> None:
+    _rows.append((len(_rows) + 1, target.text, statement.text))
 ''','progress': r'''"""How far a long operation is: a row of dp.progress_entry a hierarchy, seen by others with each commit.
 
 The row stays when the operation is stopped, so that the next call knows since when it is at work; it goes at its end.
@@ -25078,7 +25083,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_ae45e5672abf', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_ef0d87dc0bda', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25097,8 +25102,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_ae45e5672abf'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_ef0d87dc0bda'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -26758,10 +26763,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27063,10 +27068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27085,10 +27090,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27108,10 +27113,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27137,10 +27142,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27168,10 +27173,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27192,10 +27197,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27213,10 +27218,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27234,10 +27239,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27268,10 +27273,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27287,10 +27292,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27315,10 +27320,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27350,10 +27355,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27375,10 +27380,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27411,10 +27416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27435,10 +27440,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27455,10 +27460,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27475,10 +27480,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27496,10 +27501,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27517,10 +27522,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27544,10 +27549,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27565,10 +27570,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27585,10 +27590,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27604,10 +27609,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27624,10 +27629,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27643,10 +27648,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27663,10 +27668,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27683,10 +27688,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27703,10 +27708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27723,10 +27728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27742,10 +27747,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27762,10 +27767,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -27797,10 +27802,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -27826,10 +27831,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27846,10 +27851,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -27877,10 +27882,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -27959,10 +27964,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28061,10 +28066,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28089,10 +28094,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28114,10 +28119,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28135,10 +28140,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28156,10 +28161,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28180,10 +28185,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28210,10 +28215,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28237,10 +28242,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28258,10 +28263,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28280,10 +28285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28300,10 +28305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28320,10 +28325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28340,10 +28345,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_ae45e5672abf'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28492,10 +28497,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28510,10 +28515,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28535,10 +28540,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28569,10 +28574,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28594,10 +28599,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28616,10 +28621,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28639,10 +28644,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28660,10 +28665,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28680,10 +28685,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28700,10 +28705,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28719,10 +28724,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28739,10 +28744,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28758,10 +28763,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28777,10 +28782,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_ae45e5672abf' not in GD:
+if 'dialog_partition_0_1_0_ef0d87dc0bda' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_ae45e5672abf'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_ef0d87dc0bda'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import traceback
 
-from . import database, errors, execute
+from . import database, errors, execute, printing
 from .api import calls
 from .catalog import server
 
@@ -137,7 +137,7 @@ def _call(name: str, relations: tuple[str, ...], is_procedure: bool, arguments: 
     try:
         result = function(**arguments)
         if is_procedure:
-            execute.finish_plan()
+            printing.finish()
     except (errors.PartitionError, database.ServerError) as error:
         if is_procedure:
             calls.record_failure(error)

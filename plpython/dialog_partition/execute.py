@@ -1,13 +1,13 @@
-"""The only place that runs or prints operations: locks, retries, commits, the log and the session's last plan."""
+"""The only place that runs operations, or has them printed: locks, retries, commits and the log."""
 
 from __future__ import annotations
 
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, giving_way, progress, remote, wrapping
+from . import blockers, database, errors, giving_way, printing, progress, remote, wrapping
 from .operation import Step
-from .sql import SQL, Composable, Identifier, compose
+from .printing import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhi
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
 WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
-PROPAGATION = "dp.propagate_ddl"  # the setting that switches the event trigger for plain DDL
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -30,12 +29,6 @@ PINNED = (
     "default_tablespace",
     PROPAGATION,
 )
-
-PlanRow = tuple[int, str, str]
-
-_last_plan: list[PlanRow] = []
-_printed_off: list[bool] = []  # whether the event trigger for plain DDL is off in what is being printed
-_printed_role: list[str] = []  # whose statements are being printed, where that is not the caller
 
 
 class Context(NamedTuple):
@@ -82,17 +75,10 @@ def mode_of(dry_run: bool, is_procedure: bool) -> str:
 
 def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
-    _last_plan.clear()
-    _printed_role.clear()
-    _printed_off.clear()
+    printing.reset()
     _running.clear()
     _outside.clear()
     _waiting.clear()
-
-
-def last_plan() -> list[PlanRow]:
-    """The operations of the session's last call."""
-    return list(_last_plan)
 
 
 def begin(context: Context | None) -> None:
@@ -109,9 +95,6 @@ def begin(context: Context | None) -> None:
         settings["lock_timeout"] = f"{DEFAULT_LOCK_TIMEOUT_MS}ms"
     elif context.mode != DRY_RUN:
         settings["lock_timeout"] = f"{context.lock_timeout_ms}ms"
-        if context.ends is not None and database.setting("synchronous_commit") == "off":
-            # VACUUM takes rows that were written anew for visible only when their commit has reached the disk
-            settings["synchronous_commit"] = "local"
         if context.owner is not None:
             # a policy may call the owner's functions, with our caller's rights: rather fail than read through it
             settings["row_security"] = "off"
@@ -138,7 +121,7 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                     begin(context)
                     is_pinned = True
                 _run_inside(each, context)
-        _record(each, context)
+        printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
     if _outside:
         _write_outside(context)
@@ -180,21 +163,20 @@ def _run_outside(each: Step, context: Context) -> None:
     elif _outside and since - _outside[0].since > WRITTEN_EVERY:
         _write_outside(context)
     _running[:] = [Running(each, since)]
-    gives_way = any(operation.gives_way for operation in each.operations)
-    watch = (lambda: _reason_to_stop(each, context)) if gives_way or context.ends is not None else None
+    watch = (lambda: _reason_to_stop(each, context)) if each.gives_way or context.ends is not None else None
     is_done = False
     try:
         remote.wait(lambda: _show(each, context), watch)
         is_done = True
     finally:
-        if gives_way:
+        if each.gives_way:
             begin(context)
             if not is_done:
                 giving_way.stop_workers(each, time.monotonic() - since)
             giving_way.wait_for_workers()
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
-    if gives_way:
+    if each.gives_way:
         _write_outside(context)
 
 
@@ -203,7 +185,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     target = each.operations[0].target
     if context.ends is not None and time.monotonic() > context.ends:
         return TimeIsOver(f"the step on {target} was stopped, for the time is over")
-    if not any(operation.gives_way for operation in each.operations):
+    if not each.gives_way:
         return None
     begin(context)
     if giving_way.waits_too_long(each, context.root, context.lock_timeout_ms):
@@ -254,41 +236,12 @@ def commit(context: Context | None) -> None:
     begin(context)
 
 
-def _record(each: Step, context: Context) -> None:
-    """Add a step to the plan; a printed one with what makes it the same when somebody else runs it."""
-    is_printed = context.mode == DRY_RUN
-    if is_printed:
-        _print_role(context.owner)
-        if context.is_schema_change and not _printed_off:
-            _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
-            _printed_off.append(True)
-    if is_printed and each.is_atomic:
-        _append(each.operations[0].target, SQL("BEGIN"))
-    for operation in each.operations:
-        _append(operation.target, operation.statement)
-    if is_printed and each.is_atomic:
-        _append(each.operations[0].target, SQL("COMMIT"))
-
-
-def finish_plan() -> None:
-    """The end of what a call prints: whoever runs it is himself again."""
-    if _printed_off:
-        _append(SQL(PROPAGATION), SQL(f"RESET {PROPAGATION}"))
-        _printed_off.clear()
-    _print_role(None)
-
-
-def _print_role(owner: str | None) -> None:
-    """New tables belong to the owner of the hierarchy, also when a superuser runs what was printed."""
-    if (_printed_role[-1] if _printed_role else None) == owner:
-        return
-    role = Identifier(owner) if owner is not None else SQL("session_user")
-    _append(role, compose("SET ROLE {}", role) if owner is not None else SQL("RESET ROLE"))
-    _printed_role[:] = [owner] if owner is not None else []
-
-
-def _append(target: Composable, statement: Composable) -> None:
-    _last_plan.append((len(_last_plan) + 1, target.text, statement.text))
+def flush(context: Context) -> None:
+    """Bring what was committed to the disk where commits do not wait for it: VACUUM takes no row for visible before."""
+    if database.setting("synchronous_commit") == "off":
+        database.set_local("synchronous_commit", "local")
+        database.query("SELECT pg_logical_emit_message(true, 'dialog_partition', '')")
+        commit(context)
 
 
 def check_budget(each: Step, context: Context) -> None:
@@ -360,6 +313,13 @@ def forget_step() -> None:
     """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
     _running.clear()
     _waiting.clear()
+
+
+def abandon_step(context: Context) -> None:
+    """The same where a transaction may be open: what it did is undone, and the next one begins."""
+    forget_step()
+    database.rollback()
+    begin(context)
 
 
 def log_message(context: Context, message: str) -> None:

@@ -60,6 +60,11 @@ class Step(NamedTuple):
     can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
 
     @property
+    def gives_way(self) -> bool:
+        """Whether another session runs it, and must not wait for a lock longer than lock_timeout."""
+        return any(operation.gives_way for operation in self.operations)
+
+    @property
     def locks(self) -> int:
         """How many entries of the lock table the step takes, at most; a tree is locked once, however often."""
         trees: dict[int, int] = {}

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..catalog.adoption import PartmanSettings
-    from ..execute import PlanRow
     from ..model import Slice
     from ..plan.structure import Structure
+    from ..printing import PlanRow
     from ..sql import SQL
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable
 
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
     Attempt = Callable[[Callable[[], None], str], bool]
 
@@ -114,11 +115,6 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
         )
 
 
-def roots_with_policies(roots: list[int]) -> set[int]:
-    """Which hierarchies have policies; what they say is not read."""
-    return catalog.roots_with_policies(roots)
-
-
 def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
     """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
     stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
@@ -131,20 +127,19 @@ def _reached(
     points = window.behind(hierarchy, [each.after for each in stages], clock)
     retired = {each.span for each in window.expired(hierarchy)}
     found = {}
-    for _, each in _slices(hierarchy):
-        if each.span in retired or each.upper is None:
+    for _, each, end in _slices(hierarchy):
+        if each.span in retired:
             continue
-        end = each.upper.point
         stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
         if stage is not None:
             found[each.oid] = stage
     return found
 
 
-def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
-    """The slices that have an end and are there, not only in a plan that is printed."""
+def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice, int]]:
+    """The slices that have an end, with that, and are there, not only in a plan that is printed."""
     return [
-        (table, each)
+        (table, each, each.upper.point)
         for table in hierarchy.tables
         for each in hierarchy.range_slices(table)
         if each.oid and each.upper is not None and not each.detach_pending
@@ -154,7 +149,7 @@ def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice]]:
 def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
     """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
     wanted = aged(hierarchy)
-    ends = {each.oid: each.upper.point for _, each in _slices(hierarchy) if each.upper is not None}
+    ends = {each.oid: end for _, each, end in _slices(hierarchy)}
     found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
     lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
     return sorted(lacking, key=lambda each: ends[each[0].slice])
@@ -198,9 +193,8 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
     if stage.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
-        if database.setting("synchronous_commit") == "off":
-            _flush()
         execute.commit(call)
+        execute.flush(call)
     try:
         calls.run_in_procedure(steps, call)
     except database.ServerError as error:
@@ -209,12 +203,6 @@ def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connec
         raise errors.LockNotAvailable(
             f"could not lock {leaf.identifier} to freeze it", f"{error}.", "Another run tries it again."
         ) from None
-
-
-def _flush() -> None:
-    """Let the commit that follows bring all before it to the disk: VACUUM takes no row for visible earlier."""
-    database.set_local("synchronous_commit", "local")
-    database.query("SELECT pg_logical_emit_message(true, 'dialog_partition', '')")
 
 
 class AgeingRow(NamedTuple):
@@ -237,22 +225,24 @@ def ageing(root: int) -> list[AgeingRow]:
     hierarchy = catalog_hierarchy.load(root)
     calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
     stages = catalog.stages([root]).get(root, [])
-    reached = _reached(hierarchy, stages, window.local_now) if stages else {}
     everything = plan.together(stages)
-    slices = [each for _, each in _slices(hierarchy)] if everything is not None else []
+    if everything is None:
+        return []
+    reached = _reached(hierarchy, stages, window.local_now)
+    slices = _slices(hierarchy)
     leaves: dict[int, list[Leaf]] = {}
-    for leaf in catalog.leaves({each.oid: everything for each in slices if everything is not None}):
+    for leaf in catalog.leaves({each.oid: everything for _, each, _ in slices}):
         leaves.setdefault(leaf.slice, []).append(leaf)
     sizes = catalog_retention.bytes_of([leaf.oid for found in leaves.values() for leaf in found])
     rows = []
-    for table, each in _slices(hierarchy) if stages else []:
+    for table, each, _ in slices:
         now = reached.get(each.oid)
         later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
         for stage in ([now] if now is not None else []) + later:
             lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
             if lacking:
                 rows.append((table, each, stage, stage is now, lacking))
-    moments = [_due(each, stage) for _, each, stage, _, _ in rows]
+    moments = [window.aged_at(each, stage.after) for _, each, stage, _, _ in rows]
     instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
     return [
         AgeingRow(
@@ -269,13 +259,3 @@ def ageing(root: int) -> list[AgeingRow]:
         )
         for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
     ]
-
-
-def _due(each: Slice, stage: Stage) -> str | None:
-    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
-    if each.upper is None or each.upper.local is None:
-        return None
-    try:
-        return calendars.add(each.upper.local, stage.after).isoformat(sep=" ")
-    except errors.InvalidParameter:  # beyond the calendar
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .. import database, errors, execute, fragments
+from .. import database, errors, execute, fragments, printing
 from ..catalog import alter as catalog_alter
 from ..catalog import drift as catalog_drift
 from ..catalog import guard as catalog_guard
@@ -19,7 +19,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 CALL = "dp.alter_table"
 # What a partitioned table refuses: said of the template, it is for all leaves.
@@ -100,7 +100,7 @@ def alter_table(tbl: int, action: str, search_path: str, dry_run: bool) -> list[
         operations = []
     if operations or rest:
         calls.run_in_function([Step((*operations, *rest))], change.context)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _locks_each(action: str, relations_per_leaf: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database, errors, execute, progress
+from .. import database, errors, execute, printing, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
@@ -20,8 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..execute import Context, PlanRow
+    from ..execute import Context
     from ..model import Hierarchy
+    from ..printing import PlanRow
 
 
 # Entries of the lock table that a call takes for the catalogs and the configuration, which it reads.
@@ -158,7 +159,7 @@ class Alteration:
             return rows
         if views:
             view_upkeep.run_refresh(self.context, tuple(gone))
-            rows = execute.last_plan()
+            rows = printing.last_plan()
         if kind is None:
             return rows
         others = catalog_alter.disagreeing(kind, self.target.table.oid, name)

@@ -15,7 +15,7 @@ from .policy import parse_bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def attach_slice(root: int, lower_bound: str, upper_bound: str | None, dry_run: bool) -> list[PlanRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .. import database, errors, execute, progress, remote
+from .. import database, errors, execute, printing, progress, remote
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
@@ -88,18 +88,18 @@ def open_function(call: str, root: int, dry_run: bool) -> tuple[Hierarchy, Conte
     return catalog_hierarchy.load(root), found
 
 
-def nothing_to_do(why: str) -> list[execute.PlanRow]:
+def nothing_to_do(why: str) -> list[printing.PlanRow]:
     """Idempotence: what was done before is not done again."""
     database.notice(f"{why}: nothing to do")
     return []
 
 
-def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
+def run_in_function(steps: list[Step], call: Context) -> list[printing.PlanRow]:
     """Run steps inside the caller's transaction, or print them; all of the call's operations, its result."""
     if call.mode == execute.DRY_RUN:
         execute.execute(steps, call)
-        execute.finish_plan()
-        return execute.last_plan()
+        printing.finish()
+        return printing.last_plan()
     locks = together(steps).locks
     if locks > call.lock_budget:
         raise errors.OutOfLocks(
@@ -114,7 +114,7 @@ def run_in_function(steps: list[Step], call: Context) -> list[execute.PlanRow]:
     saved = _begin(call)
     execute.execute(steps, call)
     _restore(saved)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def lock_for_remake(structure: Structure, call: Context) -> Structure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import database, errors, execute
+from .. import database, errors, execute, printing
 from ..catalog import foreign_keys as catalog_keys
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import properties as catalog_properties
@@ -19,8 +19,9 @@ from .declare import tell_pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import Context, PlanRow
+    from ..execute import Context
     from ..plan.properties import Properties
+    from ..printing import PlanRow
     from ..sql import SQL
 
 
@@ -67,7 +68,7 @@ def register_child(
     if call.mode == execute.DRY_RUN:
         return rows
     view_upkeep.run_refresh(call)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _view_steps(hierarchy: Hierarchy, child: int, call: Context) -> list[Step]:
@@ -143,7 +144,7 @@ def register_reference(tbl: int, root: int | None, dry_run: bool) -> list[PlanRo
         call = calls.hierarchy_context("register_reference", each, execute.mode_of(dry_run, False))
         operation = Operation(structure.identifier, plan.table_statement(structure, each.root.identifier, REFERENCE))
         calls.run_in_function([Step((operation,))], call)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def _check_child(structure: Structure, hierarchy: Hierarchy) -> bool:

@@ -119,9 +119,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
         try:
             concurrently.build(change, wanted, connection)
         except execute.TimeIsOver:
-            execute.forget_step()
-            database.rollback()
-            execute.begin(call)
+            execute.abandon_step(call)
             break
 
 

@@ -15,7 +15,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 class ClusteringRow(NamedTuple):

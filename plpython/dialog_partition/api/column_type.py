@@ -16,7 +16,7 @@ from .columns import with_readable_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def alter_column_type(

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 IDENTITIES = ("ALWAYS", "BY DEFAULT")
 IDENTITY_SINCE = 170000

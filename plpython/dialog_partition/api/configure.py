@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..execute import PlanRow
     from ..model import Hierarchy
+    from ..printing import PlanRow
 
 ENDLESS = "infinity"
 

@@ -16,7 +16,7 @@ from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 NOT_VALID = " NOT VALID"
 OF_ROWS = ("CHECK", "FOREIGN")

@@ -23,7 +23,8 @@ from . import calls, conversion, conversion_definition, conversion_running
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.conversion_state import State
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 STRUCTURE, COPYING, CHANGED, SWITCHED, CONVERTED = "structure", "copying", "changed", "switched", "converted"
 

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 
 def create_hierarchy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, execute, fragments
+from .. import errors, execute, fragments, printing
 from ..catalog import global_index as catalog
 from ..catalog import lookup as catalog_lookup
 from ..catalog import server as catalog_server
@@ -22,7 +22,7 @@ from .concurrently import run_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
+    from ..printing import PlanRow
 
 MAX_HASH_PARTITIONS = 1024
 
@@ -63,7 +63,7 @@ def _run_with_views(change: Alteration, operations: list[Operation], *, is_atomi
     calls.run_in_function([Step(tuple(operations), is_atomic=is_atomic)], change.context)
     if change.context.mode != execute.DRY_RUN:
         view_upkeep.run_refresh(change.context)
-    return execute.last_plan()
+    return printing.last_plan()
 
 
 def create_global_index_online(

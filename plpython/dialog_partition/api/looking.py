@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import execute
+from .. import printing
 
 
-def last_plan() -> list[execute.PlanRow]:
+def last_plan() -> list[printing.PlanRow]:
     """The operations of the session's last call."""
-    return execute.last_plan()
+    return printing.last_plan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from .. import database, errors, execute
+from ..catalog import ageing as catalog_ageing
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
@@ -38,7 +39,7 @@ def run_maintenance(root: int | None, connection: str | None, dry_run: bool) -> 
         hierarchies = load_own(dry_run, failures)
     roots = [each.root.oid for each in hierarchies]
     due = upkeep.analyze_due(hierarchies) | set(catalog_log.last_failures(roots))
-    has_policies = ageing.roots_with_policies(roots)
+    has_policies = catalog_ageing.roots_with_policies(roots)
     ends = time.monotonic() + ageing.SECONDS
 
     def maintain(hierarchy: Hierarchy) -> None:

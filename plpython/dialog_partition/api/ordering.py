@@ -219,8 +219,7 @@ class Ordering:
             self._run(each)
         except execute.TimeIsOver:
             self.left += 1
-            execute.forget_step()
-            self._begin_anew()
+            execute.abandon_step(self.call)
         except errors.LockNotAvailable as error:
             self._failed(error)
         except database.ServerError as error:
@@ -238,8 +237,7 @@ class Ordering:
     def _without_method(self, each: Due, error: Exception) -> bool:
         """The server refuses the method as such, it seems; some reasons only a superuser could have seen before."""
         database.warning(f"method {self.way.method.name} cannot work here: {error}; CLUSTER takes its place")
-        execute.forget_step()
-        self._begin_anew()
+        execute.abandon_step(self.call)
         self.way = self.way._replace(method=plan.METHODS[plan.CLUSTER])
         return self._order_one(each)
 
@@ -259,15 +257,14 @@ class Ordering:
         if self.way.as_caller and remote.is_open():  # also behind a leaf that has failed
             remote.as_login(self.hierarchy.root.owner)
             execute.commit(self.call)
-        calls.run_in_procedure([*steps, *each.finish], self.call)
+        calls.run_in_procedure(steps, self.call)
+        if not self.is_dry:
+            execute.flush(self.call)
+        calls.run_in_procedure(each.finish, self.call)
 
     def _failed(self, error: Exception) -> None:
         self.failures.append(error)
         calls.record_failure(error, self.call)
-        execute.begin(self.call)
-
-    def _begin_anew(self) -> None:
-        database.rollback()
         execute.begin(self.call)
 
     def tell(self) -> None:

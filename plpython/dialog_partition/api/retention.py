@@ -255,7 +255,9 @@ def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
     attached = hierarchy.range_slices(hierarchy.root)
     expired = {each.oid for each in window.expired(hierarchy)}
     grace = str(settings.retention_grace) if settings.retention_grace is not None else None
-    instants = catalog.instants([_expiry(hierarchy, each) for each in attached], settings.time_zone, grace)
+    instants = catalog.instants(
+        [window.aged_at(each, settings.retention) for each in attached], settings.time_zone, grace
+    )
     parts = {each.oid: [part.oid for _, part in lifecycle.siblings(hierarchy, each.span)] for each in attached}
     sizes = catalog.bytes_of([oid for found in parts.values() for oid in found])
     rows = []
@@ -281,14 +283,3 @@ def _attached_rows(hierarchy: Hierarchy) -> list[RetentionRow]:
             )
         )
     return rows
-
-
-def _expiry(hierarchy: Hierarchy, each: Slice) -> str | None:
-    """When a slice is old enough, in the hierarchy's time zone; integers have no clock, and some ends are never."""
-    width = hierarchy.policy.retention
-    if width is None or each.upper is None or each.upper.local is None:
-        return None
-    try:
-        return calendars.add(each.upper.local, width).isoformat(sep=" ")
-    except errors.InvalidParameter:  # beyond the calendar
-        return None

@@ -18,7 +18,8 @@ from .upkeep import ANALYZE_ONLY_SINCE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..catalog.cron import Cron, FoundJob
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
@@ -129,7 +130,8 @@ def job() -> list[JobRow]:
 
 
 def _jobs_of(root: int, owner: str) -> list[JobRow]:
-    recorded = catalog.recorded(root)
+    since = catalog.recorded_since(root)
+    recorded = [each for each, _ in since]
     facts = catalog_server.server()
     may_see = facts.is_superuser or facts.user == owner
     found: dict[str, FoundJob] = {}
@@ -142,8 +144,7 @@ def _jobs_of(root: int, owner: str) -> list[JobRow]:
         if database.is_cancel(error):
             raise
         may_see, why = False, calls.describe(error)
-    made = catalog.made_at(root)
-    return [_row(root, each, found.get(each.name), may_see, why, made[each.kind]) for each in recorded]
+    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since]
 
 
 def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:

@@ -15,8 +15,8 @@ from .policy import parse_bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import PlanRow
     from ..operation import Step
+    from ..printing import PlanRow
 
 
 def create_slices(

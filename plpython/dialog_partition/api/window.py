@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from .. import calendars, keys
+from .. import calendars, errors, keys
 from ..calendars import Width
 from ..catalog import detached as catalog_detached
 from ..catalog import server as catalog_server
@@ -137,6 +137,16 @@ def behind(
     now = clock(hierarchy)
     moments = [calendars.subtract(now, width) for width in widths]
     return [edge.point for edge in catalog_slices.calendar_edges(hierarchy, moments)]
+
+
+def aged_at(each: Slice, width: Width | None) -> str | None:
+    """When a slice is so old, in the hierarchy's time zone; integers have no clock, and some ends are never."""
+    if width is None or each.upper is None or each.upper.local is None:
+        return None
+    try:
+        return calendars.add(each.upper.local, width).isoformat(sep=" ")
+    except errors.InvalidParameter:  # beyond the calendar
+        return None
 
 
 def expired(hierarchy: Hierarchy) -> list[Slice]:

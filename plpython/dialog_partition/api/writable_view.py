@@ -14,7 +14,8 @@ from .alteration import LOCKS_OF_CALL, Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..execute import Context, PlanRow
+    from ..execute import Context
+    from ..printing import PlanRow
 
 
 def create_writable_view(tbl: int, schema: str, dry_run: bool) -> list[PlanRow]:

@@ -58,7 +58,7 @@ def stages(roots: list[int]) -> dict[int, list[Stage]]:
 
 
 def roots_with_policies(roots: list[int]) -> set[int]:
-    """Which hierarchies have policies."""
+    """Which hierarchies have policies; what they say is not read."""
     query = "SELECT DISTINCT root::oid AS root FROM dp.policy_config WHERE root = ANY ($1)"
     return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 

@@ -249,20 +249,18 @@ def _close(elsewhere: Elsewhere) -> None:
 
 def recorded(root: int) -> list[Recorded]:
     """What dp.job_config knows of the jobs of a hierarchy."""
+    return [each for each, _ in recorded_since(root)]
+
+
+def recorded_since(root: int) -> list[tuple[Recorded, str]]:
+    """The same, each with the moment at which the job became what it is."""
     rows = database.query(
-        "SELECT kind, name, schedule, is_elsewhere, cron_connection FROM dp.job_config WHERE root = $1 ORDER BY kind",
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection AS connection, made_at::text AS made_at"
+        " FROM dp.job_config WHERE root = $1 ORDER BY kind",
         ("oid",),
         (root,),
     )
-    return [
-        Recorded(row["kind"], row["name"], row["schedule"], row["is_elsewhere"], row["cron_connection"]) for row in rows
-    ]
-
-
-def made_at(root: int) -> dict[str, str]:
-    """When the jobs of a hierarchy became what they are, by kind."""
-    rows = database.query("SELECT kind, made_at::text AS at FROM dp.job_config WHERE root = $1", ("oid",), (root,))
-    return {row["kind"]: row["at"] for row in rows}
+    return [(Recorded(**{name: row[name] for name in Recorded._fields}), row["made_at"]) for row in rows]
 
 
 def has_second_session(owner: str, connection: str | None) -> bool:

@@ -105,12 +105,6 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
     found = FEWEST_PARTITIONS
     while found < MOST_PARTITIONS and largest / found > LEAF_ROWS:
         found *= 2
-    return largest_fitting(ranges, found, lock_budget)
-
-
-def largest_fitting(ranges: list[Range], partitions: int, lock_budget: int) -> int:
-    """As many hash partitions of the same slices as fit; one at least."""
-    found = partitions
     while found > 1 and not fits(ranges, found, lock_budget):
         found //= 2
     return found
