@@ -11,7 +11,7 @@ import time
 
 from bench.report import Result
 from bench.support import Bench, Connection, milliseconds, session, value
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink, with_squeeze
 from tests.support.server import has_squeeze
 
 DIALOGS, PARTIES, CONTENTS, ACTORS, NEWEST = 24_000, 60, 3, 4, 50
@@ -119,16 +119,9 @@ def methods(bench: Bench) -> list[str]:
 
 def make_ready(database: Database, method: str) -> str:
     """What an administrator does for a method, once; and how the second session connects."""
-    with database.server.connect(database.name) as admin:
-        admin.execute("CREATE EXTENSION dblink")
-        admin.execute("GRANT EXECUTE ON FUNCTION dblink_connect_u(text, text) TO owner")
-        if method == "pg_squeeze":
-            admin.execute("CREATE EXTENSION pg_squeeze")
-            admin.execute("ALTER ROLE owner REPLICATION")
-            admin.execute("GRANT USAGE ON SCHEMA squeeze TO owner")
-            admin.execute("GRANT INSERT ON squeeze.log, squeeze.errors TO owner")
-            admin.execute("GRANT USAGE ON SEQUENCE squeeze.errors_id_seq TO owner")
-    return f"host={database.server.socket_directory}"
+    if method == "pg_squeeze":
+        with_squeeze(database)
+    return with_dblink(database)
 
 
 def waits(bench: Bench, method: str) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.create import LEAVES, MONTHS, STARTS
 from bench.report import Result
 from bench.support import Bench, milliseconds, session, value
+from tests.support.database import with_dblink
 
 TABLE = "Dialog"
 ROWS = 2_000  # of each leaf
@@ -21,9 +22,7 @@ def measure(bench: Bench) -> list[Result]:
     """dp.create_index_concurrently; its own statements, run by psql; and the bare loop, which attaches nothing."""
     with bench.database() as database:
         connection = session(database)
-        with bench.server.connect(database.name) as admin:
-            admin.execute("CREATE EXTENSION dblink")
-            admin.execute("GRANT EXECUTE ON FUNCTION dblink_connect_u(text, text) TO owner")
+        with_dblink(database)
         connection.execute(
             f'CREATE TABLE "{TABLE}" ("Id" bigint NOT NULL, "ContentUpdatedAt" timestamptz NOT NULL,'
             ' "Party" text NOT NULL, "Org" text,'

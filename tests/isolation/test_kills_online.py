@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from tests.isolation.test_kills import run_and_kill
-from tests.server.test_concurrently import with_dblink
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 from tests.support.hierarchies import call, create_slices, declare
 
 Connection = psycopg.Connection[Any]

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 
 from tests.isolation.test_kills import run_and_kill
-from tests.server.test_concurrently import with_dblink
 from tests.support import family
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 
 KILLS = 8
 KEPT = ["2025_05", "2025_06", "2025_07"]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.support import catalogs
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 from tests.support.hierarchies import call, create_slices, declare
 
 Connection = psycopg.Connection[Any]
@@ -21,14 +21,6 @@ TREE = (
     " JOIN pg_class x ON x.oid = i.indexrelid LEFT JOIN pg_inherits h ON h.inhrelid = x.oid"
     " LEFT JOIN pg_class parent ON parent.oid = h.inhparent WHERE x.relname ~ 'body' ORDER BY 1, 2"
 )
-
-
-def with_dblink(db: Database) -> str:
-    """What an administrator does once; and how the owner connects from inside the server."""
-    with db.server.connect(db.name) as admin:
-        admin.execute("CREATE EXTENSION IF NOT EXISTS dblink")
-        admin.execute("GRANT EXECUTE ON FUNCTION dblink_connect_u(text, text) TO owner")
-    return f"host={db.server.socket_directory}"
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server.test_concurrently import with_dblink
 from tests.support.catalogs import difference, picture
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 from tests.support.hierarchies import declare
 from tests.support.server import Server
 

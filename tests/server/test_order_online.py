@@ -12,9 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.server.test_concurrently import with_dblink
 from tests.server.test_physical_order import NOW, closed, disorder, everything, prepare
-from tests.support.database import Database, prepare_template
+from tests.support.database import Database, prepare_template, with_dblink, with_squeeze
 from tests.support.hierarchies import call
 from tests.support.server import SQUEEZE_SETTINGS, Server, allow_squeeze, has_squeeze, make_server
 
@@ -53,12 +52,7 @@ def form(request: pytest.FixtureRequest) -> str:
 def owner(database: Database, form: str) -> Connection:
     """Two months and the current one in random order, and a superuser who has made pg_squeeze ready for the owner."""
     database.begin_with(prepare, form)
-    with database.server.connect(database.name) as admin:
-        admin.execute("CREATE EXTENSION pg_squeeze")
-        admin.execute("ALTER ROLE owner REPLICATION")
-        admin.execute("GRANT USAGE ON SCHEMA squeeze TO owner")
-        admin.execute("GRANT INSERT ON squeeze.log, squeeze.errors TO owner")
-        admin.execute("GRANT USAGE ON SEQUENCE squeeze.errors_id_seq TO owner")
+    with_squeeze(database)
     owner = database.connect(**{"dp.now": NOW})
     call(owner, "SELECT dp.configure", "event", lock_timeout=f"{LOCK_TIMEOUT_MS} ms")
     return owner

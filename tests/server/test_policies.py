@@ -9,9 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.server.test_concurrently import with_dblink
 from tests.support import family
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 from tests.support.hierarchies import call, create_slices, declare
 from tests.support.server import Server
 

@@ -9,11 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.server.test_concurrently import with_dblink
 from tests.server.test_retention import FROM_JUNE, hierarchy
 from tests.support import family
 from tests.support.catalogs import difference, picture
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 
 Connection = psycopg.Connection[Any]
 ROOT = "'\"Dialog\"'"

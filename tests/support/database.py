@@ -87,3 +87,21 @@ class Database:
         """The first column of the first row."""
         row = self.rows(query, *values, user=user)[0]
         return next(iter(row.values()))
+
+
+def with_dblink(database: Database) -> str:
+    """What an administrator does once for a second session; and how the owner connects from inside the server."""
+    with database.server.connect(database.name) as admin:
+        admin.execute("CREATE EXTENSION IF NOT EXISTS dblink")
+        admin.execute("GRANT EXECUTE ON FUNCTION dblink_connect_u(text, text) TO owner")
+    return f"host={database.server.socket_directory}"
+
+
+def with_squeeze(database: Database) -> None:
+    """What an administrator does once, so that the owner may use pg_squeeze."""
+    with database.server.connect(database.name) as admin:
+        admin.execute("CREATE EXTENSION pg_squeeze")
+        admin.execute("ALTER ROLE owner REPLICATION")
+        admin.execute("GRANT USAGE ON SCHEMA squeeze TO owner")
+        admin.execute("GRANT INSERT ON squeeze.log, squeeze.errors TO owner")
+        admin.execute("GRANT USAGE ON SEQUENCE squeeze.errors_id_seq TO owner")
