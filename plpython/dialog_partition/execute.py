@@ -155,7 +155,7 @@ def _run_outside(each: Step, context: Context) -> None:
 
     Thousands of short steps would spend their time with writing what they did, one by one.
     """
-    since = time.monotonic()
+    since, began = time.monotonic(), time.time()
     remote.send(each.text)
     if _waiting:
         _run_waiting(context)
@@ -172,7 +172,7 @@ def _run_outside(each: Step, context: Context) -> None:
         if each.gives_way:
             begin(context)
             if not is_done:
-                giving_way.stop_workers(each, time.monotonic() - since)
+                giving_way.stop_workers(each, began)
             giving_way.wait_for_workers()
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))

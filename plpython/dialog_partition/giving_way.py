@@ -32,8 +32,11 @@ def waits_too_long(each: Step, root: int, milliseconds: int) -> bool:
     return bool(rows[0]["waiting"])
 
 
-def stop_workers(each: Step, seconds: float) -> None:
-    """Stop the worker that a step, begun so many seconds ago, has left: until it has read the table it has no lock."""
+def stop_workers(each: Step, began: float) -> None:
+    """Stop the worker that a step has left, which began at a time in seconds since 1970.
+
+    Until it has read the table it has no lock: it is known by its own beginning.
+    """
     quiet, waited = 0, 0
     while quiet < QUIET_LOOKS and waited < SECONDS_TO_STOP * 1000:
         rows = database.query(
@@ -43,12 +46,14 @@ def stop_workers(each: Step, seconds: float) -> None:
               AND pg_has_role(a.usesysid, 'USAGE')
               AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
                            AND l.relation = ANY ($1))
-                   OR a.backend_start > clock_timestamp() - $2 * interval '1 second'
+                   OR a.backend_start >= to_timestamp($2)
                    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
-                                   AND l.relation >= 16384))
+                                   AND l.relation >= 16384
+                                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                                                   AND d.objid = l.relation AND d.deptype = 'e')))
             """,
             ("oid[]", "float8"),
-            (_relations(each), seconds + waited / 1000),
+            (_relations(each), began),
         )
         quiet = 0 if rows else quiet + 1
         database.pause(PAUSE_MS)

@@ -233,6 +233,14 @@ class Hierarchy(NamedTuple):
         found = {key.parent for key in self.foreign_keys if key.child == table.oid and key.parent != table.oid}
         return tuple(parent for parent in self.tables if parent.oid in found)
 
+    def ancestors(self, table: Table) -> tuple[Table, ...]:
+        """The tables of the hierarchy that a table refers to, directly or through others, itself left out."""
+        found = {table.oid}
+        for each in reversed(self.tables):  # children first, for tables stand behind those that they refer to
+            if each.oid in found:
+                found.update(parent.oid for parent in self.parents(each))
+        return tuple(each for each in self.tables if each.oid in found - {table.oid})
+
     def default_slice(self, table: Table) -> Slice | None:
         """The default slice of a table."""
         return next((found for found in self.slices[table.oid] if found.is_default), None)

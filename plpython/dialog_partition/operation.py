@@ -50,6 +50,10 @@ class Operation(NamedTuple):
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
     in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
     gives_way: bool = False  # what another session runs waits for no lock longer than lock_timeout: others queue behind
+    rank: int = 2  # where it stands in a transaction that several steps share: what is of a lower rank comes first
+
+
+PREPARING, LOCKING = 0, 1  # ranks: what lasts and stops nobody; locks in the order in which writers take them
 
 
 class Step(NamedTuple):
@@ -91,16 +95,15 @@ class Step(NamedTuple):
 
 def together(steps: list[Step]) -> Step:
     """What one transaction does in which all steps run."""
-    return Step(
-        tuple(operation for each in steps for operation in each.operations), any(each.is_atomic for each in steps)
-    )
+    operations = sorted((operation for each in steps for operation in each.operations), key=lambda each: each.rank)
+    return Step(tuple(operations), any(each.is_atomic for each in steps))
 
 
 def merged(steps: list[Step], lock_budget: int) -> list[Step]:
     """Neighbouring steps in one transaction as far as the locks go; a step is never cut."""
     found: list[Step] = []
     for each in steps:
-        joined = Step(found[-1].operations + each.operations, found[-1].is_atomic or each.is_atomic) if found else each
+        joined = together([found[-1], each]) if found else each
         if found and joined.locks <= lock_budget:
             found[-1] = joined
         else:

@@ -85,6 +85,7 @@ def create_global_index_online(
     present = _present(change, wanted)
     if present is not None and present.is_valid:
         change.nothing(f"global index {present.identifier} is there already")
+        _refresh_views(change)  # a call that was killed may have come no further
         return
     side = wanted.side
     steps = [] if present is not None else [Step(tuple(_created(change, wanted, is_filled=False)), is_atomic=True)]
@@ -100,7 +101,11 @@ def create_global_index_online(
         steps.append(Step(tuple(view_upkeep.printed(change.target.hierarchy, views))))
     run_counted(change, steps, side.name)
     if not dry_run:
-        calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
+        _refresh_views(change)
+
+
+def _refresh_views(change: Alteration) -> None:
+    calls.run_in_procedure([Step(tuple(view_upkeep.refresh(change.context)), is_atomic=True)], change.context)
 
 
 def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:

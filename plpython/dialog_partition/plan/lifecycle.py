@@ -5,13 +5,15 @@ from __future__ import annotations
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..operation import (
     ACCESS_EXCLUSIVE,
+    LOCKING,
+    PREPARING,
     ROW_EXCLUSIVE,
     SHARE_ROW_EXCLUSIVE,
     SHARE_UPDATE_EXCLUSIVE,
     Operation,
     Step,
 )
-from ..sql import SQL, Identifier, compose
+from ..sql import SQL, Identifier, comma_list, compose
 from . import detached, global_index, keeping, self_reference, trees
 
 
@@ -69,6 +71,7 @@ def detach_steps(
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        operations += _lock_ancestors(hierarchy, table)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
@@ -78,7 +81,7 @@ def detach_steps(
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
                 operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
-        steps.append(Step(tuple(operations), is_atomic=bool(table.global_indexes)))
+        steps.append(Step(tuple(operations), _is_atomic(hierarchy, table)))
     return steps
 
 
@@ -92,18 +95,24 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
+        first = (*_remove_entries(table, each), *_lock_ancestors(hierarchy, table))
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            operations = (*_remove_entries(table, each), *let_go, _detach(hierarchy, table, each), drop)
-            steps.append(Step(operations, bool(table.global_indexes)))
+            operations = (*first, *let_go, _detach(hierarchy, table, each), drop)
+            steps.append(Step(operations, _is_atomic(hierarchy, table)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
             touched = _touched(hierarchy, table, each)
             drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
-            steps.append(Step((*_remove_entries(table, each), drop), bool(table.global_indexes)))
+            steps.append(Step((*first, drop), _is_atomic(hierarchy, table)))
     return steps
+
+
+def _is_atomic(hierarchy: Hierarchy, table: Table) -> bool:
+    """Whether it begins with a lock."""
+    return bool(table.global_indexes) or bool(hierarchy.parents(table))
 
 
 def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
@@ -113,17 +122,34 @@ def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
+def _lock_ancestors(hierarchy: Hierarchy, table: Table) -> list[Operation]:
+    """Lock a table, and before it those that it refers to.
+
+    A slice goes away children first, and a foreign key takes its parent along. Writers insert into the parent first:
+    who locked as the slices go would wait for a writer that waits for him, each time anew where many write.
+    """
+    ancestors = hierarchy.ancestors(table)
+    if not ancestors:
+        return []
+    locked = (*ancestors, table)
+    only = comma_list([compose("ONLY {}", each.identifier) for each in locked])
+    statement = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only)
+    touched = tuple(each.oid for each in locked)
+    whole = tuple((oid, 1) for oid in touched)
+    return [Operation(table.identifier, statement, ACCESS_EXCLUSIVE, touched, 0, whole, rank=LOCKING)]
+
+
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
     """What global indexes know of a slice, which nobody writes to from here on."""
     if not table.global_indexes:
         return []
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
-    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts)]
+    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=PREPARING)]
     for index in table.global_indexes:
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
-        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks))
+        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=PREPARING))
     return found
 
 

@@ -33,7 +33,7 @@ SELECT id, updated_at AT TIME ZONE 'UTC' AS updated_at FROM activity;
 SET dp.now = '2025-09-01 00:00+00';
 CALL dp.run_maintenance('dialog');
 SELECT slice, lower_local, is_attached FROM dp.slice WHERE tbl = 'dialog'::regclass
-ORDER BY lower_local NULLS FIRST, slice::text COLLATE "C";
+ORDER BY lower_local, slice::text COLLATE "C";
 SELECT severity, finding, target FROM dp.check('dialog') WHERE severity = 'error';
 
 -- forgotten, the tables stay
