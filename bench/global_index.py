@@ -6,10 +6,13 @@ import itertools
 import random
 from collections.abc import Callable
 
-from bench.create import LEAVES, MONTHS, STARTS
+from bench.create import LEAVES, STARTS
 from bench.report import Result
-from bench.support import Bench, Connection, interleaved, session, value
+from bench.support import Bench, Connection, interleaved, milliseconds, session, value
+from tests.support.database import Database
+from tests.support.server import Server
 
+MONTHS = 60
 BULK, BULK_TIMES, SINGLE_TIMES, LOOKUP_TIMES = 20_000, 5, 301, 301
 ROWS = 100_000  # dialogs, each with two activities
 COLUMNS = """
@@ -127,9 +130,12 @@ class Asker:
         self.query = f'SELECT * FROM plain."{table}" WHERE "{column}" = ANY (%s)'
         self.asked: list[object] = []
 
-    def by_function(self) -> None:
-        """By the lookup function, for values that are chosen anew."""
+    def choose_anew(self) -> None:
+        """Other values, which both are asked for."""
         self.asked = self.choose()
+
+    def by_function(self) -> None:
+        """By the lookup function."""
         self.connection.execute(self.function, (self.asked,)).fetchall()  # type: ignore[call-overload]
 
     def plainly(self) -> None:
@@ -168,9 +174,32 @@ def readers(connection: Connection) -> list[Result]:
     for what, choose, table, column in shapes:
         asker = Asker(connection, choose, table, column)
         times = LOOKUP_TIMES if "100" not in what else LOOKUP_TIMES // 6
-        found, plain = interleaved(times, asker.by_function, asker.plainly)
+        _, found, plain = interleaved(times, asker.choose_anew, asker.by_function, asker.plainly)
         results.append(Result("global_index", f"lookup, {what}", found, "ms", "unpartitioned", plain, at_most=2))
     return results
+
+
+def kept(connection: Connection, database: Database, server: Server) -> list[Result]:
+    """What a session keeps for each slice when one lookup has read all of them, and what it takes to make it."""
+    with server.connect(database.name) as admin:
+        admin.execute("GRANT pg_read_all_stats TO owner")
+    ids = [row[0] for row in connection.execute('SELECT "Id" FROM plain."Dialog" ORDER BY "Id" LIMIT 5000').fetchall()]
+    taken = "SELECT sum(total_bytes)::bigint / 1024.0 FROM pg_backend_memory_contexts WHERE name = ANY (%s)"
+    relations, plans = ["CacheMemoryContext", "index info"], ["CachedPlan", "CachedPlanSource", "CachedPlanQuery"]
+    asked = 'SELECT count(*) FROM indexed."Dialog_by_Id"(%s)'
+    fresh = session(database)
+    first = milliseconds(lambda: fresh.execute(asked, (ids[:1],)))
+    before = float(value(fresh, taken, relations))
+    fresh.execute(asked, (ids,))
+    of_plans, of_relations = float(value(fresh, taken, plans)), float(value(fresh, taken, relations)) - before
+    connection.execute("SELECT dp.configure('indexed.\"Dialog\"', lookup_slices => 0)")
+    another = session(database)
+    without = milliseconds(lambda: another.execute(asked, (ids[:1],)))
+    name, memory = "global_index", "what its cache of relations has"
+    return [
+        Result(name, "plans kept by a lookup, a slice", of_plans / MONTHS, "kB", memory, of_relations / MONTHS),
+        Result(name, "lookup, the first of a session", first, "ms", "without plans that are kept", without),
+    ]
 
 
 def measure(bench: Bench) -> list[Result]:
@@ -180,7 +209,10 @@ def measure(bench: Bench) -> list[Result]:
         tables(connection, "plain", is_partitioned=False, is_indexed=False)
         tables(connection, "bare", is_partitioned=True, is_indexed=False)
         tables(connection, "indexed", is_partitioned=True, is_indexed=True)
-        results = readers(connection) + writers(connection) + views(connection)
+        connection.execute("SELECT dp.configure('indexed.\"Dialog\"', lookup_slices => %s)", (MONTHS,))
+        results = (
+            readers(connection) + kept(connection, database, bench.server) + writers(connection) + views(connection)
+        )
         rows = value(connection, 'SELECT count(*) FROM indexed."Dialog_Id_global"')
         assert rows == ROWS + BULK_TIMES * BULK + SINGLE_TIMES, rows
     return results

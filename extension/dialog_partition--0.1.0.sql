@@ -2464,7 +2464,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy, retention
+from . import calls, following, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -2486,6 +2486,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
             wanted[name] = None
     current = _current(root)
     retention.check_options(hierarchy, current, wanted)
+    policy.check_lookup_slices(wanted.get("lookup_slices", 0))
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -2494,14 +2495,18 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has these policies already")
     call = calls.hierarchy_context("configure", hierarchy, execute.mode_of(dry_run, False))
     statement = plan.configure_statement(hierarchy.root, changes)
-    return calls.run_in_function([Step((Operation(hierarchy.root.identifier, statement),))], call)
+    operations = [Operation(hierarchy.root.identifier, statement)]
+    if "lookup_slices" in changes:
+        slices = changes["lookup_slices"]
+        operations += following.new_slices(hierarchy._replace(policy=hierarchy.policy._replace(lookup_slices=slices)))
+    return calls.run_in_function([Step(tuple(operations))], call)
 
 
 def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl, retention_grace, retention_export, retention_protect"
+        " propagate_ddl, lookup_slices, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),
@@ -3498,7 +3503,7 @@ from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
 from ..sql import Identifier
-from . import calls, obstacles, policy, window
+from . import calls, following, obstacles, policy, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3594,6 +3599,7 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
                 calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
+    following.run_new_slices(hierarchy, needed, call)
     return True
 
 
@@ -3830,7 +3836,7 @@ from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, SliceSpec
 from ..plan import coverage
 from ..plan import default_slice as plan_default
-from . import calls, creation, obstacles, window
+from . import calls, creation, following, obstacles, window
 from .policy import parse_bound
 
 TYPE_CHECKING = False
@@ -3876,6 +3882,7 @@ def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call
     for spec in specs:
         receiving = [table for table in hierarchy.tables if spec in lacking[table.oid]]
         calls.run_in_procedure([plan_default.drain_step(hierarchy, spec, receiving, properties, facts)], call)
+    following.run_new_slices(hierarchy, specs, call)
     return specs
 
 
@@ -4091,10 +4098,12 @@ def present_layout(hierarchy: Hierarchy) -> Layout:
 
 from __future__ import annotations
 
+from .. import execute
+from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import lookup as catalog
-from ..model import Hierarchy
+from ..model import Hierarchy, SliceSpec
 from ..operation import Operation, Step
-from ..plan import keeping
+from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
 from . import calls
 
@@ -4126,6 +4135,32 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
     found = operations(hierarchy)
     if found:
         calls.run_in_function([Step(tuple(found), is_atomic=True)], call)
+
+
+def new_slices(hierarchy: Hierarchy) -> list[Operation]:
+    """Lookup functions whose newest slices are not those of the hierarchy."""
+    found = []
+    for table in hierarchy.tables:
+        for side in table.global_indexes:
+            for lookup in catalog.served(hierarchy, table, side):
+                present = catalog.present(lookup)
+                if present is not None:
+                    statements = plan.refresh(lookup, present)
+                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
+    return found
+
+
+def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
+    """Lookups know the slices that a procedure has made."""
+    if not any(table.global_indexes for table in hierarchy.tables):
+        return
+    if call.mode == execute.DRY_RUN:
+        hierarchy = lifecycle.with_new(hierarchy, specs)
+    else:
+        hierarchy = catalog_hierarchy.load(hierarchy.root.oid)
+    found = new_slices(hierarchy)
+    if found:
+        calls.run_in_procedure([Step(tuple(found), is_atomic=True)], call)
 ''','api.global_index': r'''"""create_global_index, create_global_index_online, drop_global_index, create_lookup."""
 
 from __future__ import annotations
@@ -5085,6 +5120,7 @@ if TYPE_CHECKING:
 RETENTION_ACTIONS = (DETACH, DROP, MOVE)
 A_MONTH = "1 month"
 MAX_PREMAKE = 1000
+MAX_LOOKUP_SLICES = 1000
 MAX_HASH_PARTITIONS = 1024
 LONGEST_DURATIONS = {"lock_timeout": "24 days", "analyze_interval": "1000 years", "log_retention": "1000 years"}
 REQUIRED = ("key_form", "premake", "retention_action", "time_zone", "default_slice", "lock_timeout")
@@ -5270,6 +5306,14 @@ def check_width(parameter: str, width: Width, range_type: str, bucket: Width | N
 def _check_premake(premake: int) -> None:
     if not 0 <= premake <= MAX_PREMAKE:
         raise errors.InvalidParameter.of("premake", premake, f"It is a number of slices, 0 to {MAX_PREMAKE}.")
+
+
+def check_lookup_slices(lookup_slices: int) -> None:
+    """For how many slices lookups keep plans."""
+    if not 0 <= lookup_slices <= MAX_LOOKUP_SLICES:
+        raise errors.InvalidParameter.of(
+            "lookup_slices", lookup_slices, f"It is a number of slices, 0 to {MAX_LOOKUP_SLICES}."
+        )
 
 
 def check_hash_partitions(hash_partitions: int, hash_key: str | None) -> None:
@@ -9997,7 +10041,7 @@ if TYPE_CHECKING:
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
            hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
-           retention_export, retention_protect, time_zone, default_slice,
+           retention_export, retention_protect, time_zone, default_slice, lookup_slices,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -10176,6 +10220,7 @@ def policy(row: Row) -> Policy:
         parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
         row["retention_export"],
         row["retention_protect"],
+        row["lookup_slices"],
     )
 
 
@@ -10293,7 +10338,7 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present
+from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 
@@ -10302,14 +10347,15 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
     """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
-    found = [Lookup(table, side.columns, types, side, keys)]
+    points = newest(hierarchy)
+    found = [Lookup(table, side.columns, types, side, keys, points)]
     for key in hierarchy.foreign_keys:
         if key.parent != table.oid or not side.is_unique or side.predicate is not None:
             continue
         by_parent = dict(zip(key.parent_columns, key.columns))
         if {*side.columns, *keys} == set(by_parent):
             columns = tuple(by_parent[name] for name in side.columns)
-            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
+            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys, points)
             if lookup not in found:
                 found.append(lookup)
     return found
@@ -10318,7 +10364,8 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
 def present(lookup: Lookup) -> Present | None:
     """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
+        " obj_description(p.oid, 'pg_proc') AS comment"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
@@ -10333,7 +10380,7 @@ def present(lookup: Lookup) -> Present | None:
             ANY_COMMENT,
         ),
     )
-    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"]) if rows else None
 
 
 def names_its_table(side: GlobalIndex) -> bool:
@@ -13667,6 +13714,7 @@ class Policy(NamedTuple):
     retention_grace: Width | None = None
     retention_export: str | None = None  # as regprocedure writes it
     retention_protect: str | None = None
+    lookup_slices: int = 12  # for how many of the newest lookups keep plans
 
     @property
     def partition_column(self) -> str:
@@ -20552,8 +20600,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .. import keys as key_types
 from .. import naming
-from ..model import GlobalIndex, Table
+from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
@@ -20568,6 +20617,7 @@ class Lookup(NamedTuple):
     types: tuple[str, ...]
     side: GlobalIndex
     partition_keys: tuple[str, ...]
+    points: tuple[int, ...] = ()  # bounds of the slices that have a statement of their own, each the end of one before
 
     @property
     def identifier(self) -> Identifier:
@@ -20593,11 +20643,24 @@ class Present(NamedTuple):
     schema: str
     name: str
     comment: str
+    body: str
+
+
+def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
+    """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
+    points: list[int] = []
+    for each in reversed(hierarchy.range_slices(hierarchy.root)):
+        if len(points) > hierarchy.policy.lookup_slices or each.lower is None or each.upper is None:
+            break
+        if points and points[0] != each.upper.point:
+            break
+        points = [each.lower.point, *(points or [each.upper.point])]
+    return tuple(points) if hierarchy.policy.lookup_slices else ()
 
 
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
 # join of both would be planned for all leaves, and so would a plan that is kept for all keys.
-_BODY = """
+_EACH = """
 DECLARE
     found record;
 BEGIN
@@ -20609,28 +20672,32 @@ BEGIN
 END
 """
 
+# To plan a leaf takes longer than to read it. So each of the newest slices has a statement whose plan is kept: the
+# bounds are constants, which leaves the slice's own leaves in it, and the hash key picks one of them when it begins.
+# Nothing depends on the slices that are there: a statement finds what the table holds between its bounds.
+_KEPT = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT s.slice, {known}, {lists}
+        FROM {side} AS g CROSS JOIN LATERAL (SELECT width_bucket(g.{range_key}, ARRAY[{bounds}]) AS slice) AS s
+        WHERE {is_asked} GROUP BY {positions}
+    LOOP
+        IF found.slice < 1 OR found.slice > {count} THEN
+            RETURN QUERY EXECUTE {planned_each_time} USING {values};
+{branches}        END IF;
+    END LOOP;
+END
+"""
+_BRANCH = """        ELSIF found.slice = {number} THEN
+            RETURN QUERY SELECT t.* FROM {table} AS t
+            WHERE t.{range_key} >= {lower} AND t.{range_key} < {upper} AND {is_found};
+"""
+
 
 def create(lookup: Lookup) -> list[SQL]:
     """The function: PL/pgSQL, run with the caller's rights."""
-    index, keys = lookup.side, lookup.partition_keys
-    lists = [f"values_{number}" for number in range(1, len(index.columns) + 1)]
-    known = {f"key_{number}": Identifier(key) for number, key in enumerate(keys, start=1)}
-    bound = [compose("t.{} = found.{}", key, Identifier(name)) for name, key in known.items()]
-    body = compose(
-        _BODY,
-        known=comma_list([compose("g.{} AS {}", key, Identifier(name)) for name, key in known.items()]),
-        keys=keeping.values("g", keys),
-        lists=comma_list(
-            [
-                compose("array_agg(g.{}) AS {}", Identifier(column), Identifier(each))
-                for column, each in zip(index.columns, lists)
-            ]
-        ),
-        side=index.identifier,
-        is_asked=_is_among("g", index.columns, [f"${number}" for number in range(1, len(index.columns) + 1)]),
-        table=lookup.table.identifier,
-        is_found=conjunction([*bound, _is_among("t", lookup.columns, [f"found.{each}" for each in lists])]),
-    )
     arguments: list[Composable] = [
         compose("{} {}[]", Identifier(f"{column}s"), SQL(type_text))
         for column, type_text in zip(lookup.columns, lookup.types)
@@ -20638,15 +20705,119 @@ def create(lookup: Lookup) -> list[SQL]:
     return [
         compose(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
+            " SET plan_cache_mode = {} SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
-            _search_path(index),
-            Literal(body.text),
+            SQL("force_generic_plan" if lookup.points else "force_custom_plan"),
+            _search_path(lookup.side),
+            Literal(body(lookup).text),
         ),
         compose("COMMENT ON FUNCTION {} IS {}", lookup.signature, Literal(lookup.comment)),
     ]
+
+
+def body(lookup: Lookup) -> SQL:
+    """What the function does."""
+    return _kept(lookup) if lookup.points else _each(lookup)
+
+
+def _each(lookup: Lookup) -> SQL:
+    return compose(
+        _EACH,
+        known=comma_list([compose("g.{} AS {}", Identifier(key), name) for key, name in _known(lookup).items()]),
+        keys=keeping.values("g", lookup.partition_keys),
+        lists=_lists(lookup),
+        side=lookup.side.identifier,
+        is_asked=_is_asked(lookup),
+        table=lookup.table.identifier,
+        is_found=_is_found(lookup, [f"found.{name}" for name in _values(lookup)]),
+    )
+
+
+def _kept(lookup: Lookup) -> SQL:
+    range_key, type_name = lookup.partition_keys[0], str(lookup.table.partition_type)
+    bounds = [key_types.typed_literal(point, type_name) for point in lookup.points]
+    count = Literal(len(bounds) - 1)
+    known = _known(lookup)
+    groups = {key: compose("g.{}", Identifier(key)) for key in known}
+    is_whole = lookup.side.is_unique and lookup.side.predicate is None  # any row of the slice that has a value counts
+    if is_whole:
+        others = compose("CASE WHEN s.slice < 1 OR s.slice > {} THEN g.{} END", count, Identifier(range_key))
+        groups[range_key] = others
+    values = [f"found.{name}" for name in _values(lookup)]
+    is_found = _is_found(lookup, values, known if not is_whole else {k: v for k, v in known.items() if k != range_key})
+    branches = [
+        compose(
+            _BRANCH,
+            number=Literal(number),
+            table=lookup.table.identifier,
+            range_key=Identifier(range_key),
+            lower=bounds[number - 1],
+            upper=bounds[number],
+            is_found=is_found,
+        )
+        for number in range(len(bounds) - 1, 0, -1)
+    ]
+    any_leaf = compose(
+        "SELECT t.* FROM {} AS t WHERE {}",
+        lookup.table.identifier,
+        _is_found(lookup, [f"${number}" for number in range(1, len(values) + 1)]),
+    )
+    return compose(
+        _KEPT,
+        known=comma_list([compose("{} AS {}", groups[key], name) for key, name in known.items()]),
+        lists=_lists(lookup),
+        side=lookup.side.identifier,
+        range_key=Identifier(range_key),
+        bounds=comma_list(bounds),
+        is_asked=_is_asked(lookup),
+        positions=SQL(", ".join(str(number) for number in range(1, len(known) + 2))),
+        count=count,
+        planned_each_time=Literal(any_leaf.text),
+        values=SQL(", ".join(values)),
+        branches=SQL("".join(each.text for each in branches)),
+    )
+
+
+def _known(lookup: Lookup) -> dict[str, Identifier]:
+    """The names that the partition keys of a group have."""
+    return {key: Identifier(f"key_{number}") for number, key in enumerate(lookup.partition_keys, start=1)}
+
+
+def _columns(lookup: Lookup) -> list[Identifier]:
+    """The names of the values that are asked for, of a group."""
+    return [Identifier(f"values_{number}") for number in range(1, len(lookup.columns) + 1)]
+
+
+def _values(lookup: Lookup) -> list[Identifier]:
+    """Everything that is known of a group."""
+    return [*_known(lookup).values(), *_columns(lookup)]
+
+
+def _lists(lookup: Lookup) -> SQL:
+    return comma_list(
+        [
+            compose("array_agg(g.{}) AS {}", Identifier(column), name)
+            for column, name in zip(lookup.side.columns, _columns(lookup))
+        ]
+    )
+
+
+def _is_asked(lookup: Lookup) -> SQL:
+    columns = lookup.side.columns
+    return _is_among("g", columns, [f"${number}" for number in range(1, len(columns) + 1)])
+
+
+def _is_found(lookup: Lookup, values: list[str], keys: dict[str, Identifier] | None = None) -> SQL:
+    """That a row has the keys of a group, or some of them, and one of its values."""
+    known = _known(lookup)
+    bound = [
+        compose("t.{} = {}", Identifier(key), SQL(value))
+        for key, value in zip(known, values)
+        if keys is None or key in keys
+    ]
+    return conjunction([*bound, _is_among("t", lookup.columns, values[len(known) :])])
 
 
 def _search_path(index: GlobalIndex) -> SQL:
@@ -20669,6 +20840,12 @@ def follow(lookup: Lookup, present: Present) -> list[SQL]:
         name = Identifier(lookup.identifier.name)
         found.append(compose("ALTER FUNCTION {}{} RENAME TO {}", own, types, name))
     return found + create(lookup)
+
+
+def refresh(lookup: Lookup, present: Present) -> list[SQL]:
+    """What gives the newest slices their statements; without it nothing is wrong, but slower."""
+    is_same = present.comment == lookup.comment and present.body == body(lookup).text
+    return [] if is_same else follow(lookup, present) or create(lookup)
 
 
 def drop(lookup: Lookup) -> SQL:
@@ -25130,7 +25307,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_6a13e4a6a4b7', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_54f35550c296', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25149,7 +25326,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6a13e4a6a4b7'
+PACKAGE = 'dialog_partition_0_1_0_54f35550c296'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -25836,6 +26013,7 @@ CREATE TABLE dp.hierarchy_config (
     analyze_interval interval NOT NULL DEFAULT '7 days' CHECK (analyze_interval BETWEEN '1 ms' AND '1000 years'),
     log_retention interval NOT NULL DEFAULT '90 days' CHECK (log_retention BETWEEN '1 ms' AND '1000 years'),
     propagate_ddl boolean NOT NULL DEFAULT true,
+    lookup_slices integer NOT NULL DEFAULT 12 CHECK (lookup_slices >= 0),
     CHECK ((key_form = 'slice') = (slice_key IS NOT NULL AND bucket IS NOT NULL))
 );
 COMMENT ON TABLE dp.hierarchy_config IS
@@ -26810,10 +26988,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27069,6 +27247,7 @@ SELECT
     h.analyze_interval,
     h.log_retention,
     h.propagate_ddl,
+    h.lookup_slices,
     (SELECT count(*) FROM dp.table_config AS t WHERE t.root = h.root AND t.role <> 'reference') AS tables,
     (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = h.root) AS slices,
     dp._lock_holder(h.root) AS running_pid,
@@ -27115,10 +27294,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27137,10 +27316,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27160,10 +27339,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27189,10 +27368,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27220,10 +27399,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27244,10 +27423,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27265,10 +27444,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27286,10 +27465,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27320,10 +27499,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27339,10 +27518,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27367,10 +27546,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27396,16 +27575,17 @@ CREATE FUNCTION dp.configure(
     analyze_interval interval DEFAULT NULL,
     log_retention interval DEFAULT NULL,
     propagate_ddl boolean DEFAULT NULL,
+    lookup_slices integer DEFAULT NULL,
     dry_run boolean DEFAULT false
 )
 RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('configure', ('root',), ('dry_run',), False, arguments)
+arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_54f35550c296'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27427,10 +27607,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27463,10 +27643,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27487,10 +27667,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27507,10 +27687,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27527,10 +27707,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27548,10 +27728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27569,10 +27749,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27596,10 +27776,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27617,10 +27797,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27637,10 +27817,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27656,10 +27836,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27676,10 +27856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27695,10 +27875,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27715,10 +27895,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27735,10 +27915,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27755,10 +27935,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27775,10 +27955,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27794,10 +27974,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27814,10 +27994,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -27849,10 +28029,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -27878,10 +28058,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27898,10 +28078,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -27929,10 +28109,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28011,10 +28191,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28113,10 +28293,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28141,10 +28321,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28166,10 +28346,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28187,10 +28367,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28208,10 +28388,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28232,10 +28412,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28262,10 +28442,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28289,10 +28469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28310,10 +28490,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28332,10 +28512,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28352,10 +28532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28372,10 +28552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28392,10 +28572,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_54f35550c296'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28544,10 +28724,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28562,10 +28742,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28587,10 +28767,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28621,10 +28801,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28646,10 +28826,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28668,10 +28848,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28691,10 +28871,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28712,10 +28892,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28732,10 +28912,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28752,10 +28932,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28771,10 +28951,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28791,10 +28971,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28810,10 +28990,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28829,10 +29009,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_54f35550c296' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_54f35550c296'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

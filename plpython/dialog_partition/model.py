@@ -184,6 +184,7 @@ class Policy(NamedTuple):
     retention_grace: Width | None = None
     retention_export: str | None = None  # as regprocedure writes it
     retention_protect: str | None = None
+    lookup_slices: int = 12  # for how many of the newest lookups keep plans
 
     @property
     def partition_column(self) -> str:

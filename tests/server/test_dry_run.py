@@ -62,6 +62,14 @@ CASES = {
     ),
     "adopt": (FILLED + "SELECT dp.forget('event');", "SELECT {columns} FROM dp.adopt('event'{adopted}{dry})"),
     "create_slices": (DECLARED, "CALL dp.create_slices('event', '2025-01-01', '2025-03-01'{dry})"),
+    "create_slices, with a lookup": (
+        FILLED + "SELECT dp.create_global_index('event', '{id}');",
+        "CALL dp.create_slices('event', '2026-01-01', '2026-03-01'{dry})",
+    ),
+    "configure, with a lookup": (
+        FILLED + "SELECT dp.create_global_index('event', '{id}');",
+        "SELECT {columns} FROM dp.configure('event', lookup_slices => 1{dry})",
+    ),
     "create_slices, some missing": (
         FILLED + "DROP TABLE item_2025_01; DROP TABLE item_2025_02_h01;",
         "CALL dp.create_slices('event', '2025-01-01', '2026-01-01', slice => '1 year'{dry})",

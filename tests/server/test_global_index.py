@@ -194,18 +194,84 @@ def test_lookups_find_rows_by_id_and_children_by_their_parent(owner: psycopg.Con
     assert owner.execute(f"SELECT * FROM dp.keys_of({ROOT}, 999::bigint)").fetchall() == []
 
 
-def test_a_lookup_opens_one_leaf_however_often_it_is_called(db: Database, owner: psycopg.Connection[Any]) -> None:
+def leaves_opened(db: Database, owner: psycopg.Connection[Any], lookup: str) -> dict[str, int]:
+    """How many leaves of each slice a lookup locks that was called often."""
     for _ in range(10):
-        owner.execute('SELECT * FROM "Dialog_by_Id"(ARRAY[3])')
+        owner.execute(lookup)  # type: ignore[call-overload]
     owner.execute("BEGIN")
-    owner.execute('SELECT * FROM "Dialog_by_Id"(ARRAY[3])')
-    leaves = db.value(
-        "SELECT count(*) FROM pg_locks l JOIN pg_partition_tree('\"Dialog\"') t ON t.relid = l.relation"
-        " WHERE l.pid = %s AND t.isleaf",
-        owner.info.backend_pid,
+    owner.execute(lookup)  # type: ignore[call-overload]
+    held = db.connect().execute(
+        "SELECT t.parentrelid::regclass::text, count(*) FROM pg_locks l"
+        " JOIN pg_partition_tree('\"Dialog\"') t ON t.relid = l.relation WHERE l.pid = %s AND t.isleaf GROUP BY 1",
+        [owner.info.backend_pid],
     )
-    assert leaves == 1
+    found = dict(held.fetchall())
     owner.execute("ROLLBACK")
+    return found
+
+
+@pytest.mark.parametrize(("slices", "leaves"), [(0, 1), (1, 1), (12, 2)])
+def test_a_lookup_opens_one_leaf_or_one_slice_however_often_it_is_called(
+    db: Database, owner: psycopg.Connection[Any], slices: int, leaves: int
+) -> None:
+    owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => %s)", [slices])
+    found = leaves_opened(db, owner, 'SELECT * FROM "Dialog_by_Id"(ARRAY[3])')
+    assert list(found.values()) == [leaves], "the newest slice is another one"
+
+
+@pytest.mark.parametrize("slices", [0, 1, 2, 12])
+def test_lookups_find_what_the_table_holds_whichever_slices_they_know(
+    owner: psycopg.Connection[Any], slices: int
+) -> None:
+    owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => %s)", [slices])
+    insert(owner, 70, "2025-07-10 12:00+00")
+    insert(owner, 71, "2025-07-10 12:00+00")
+    insert(owner, 72, "2025-07-20 12:00+00")
+    asked = [3, 12, 13, 70, 71, 72, 80, 999]
+
+    def found() -> list[int]:
+        for _ in range(7):  # plans are kept, where they are
+            rows = owner.execute('SELECT "Id" FROM "Dialog_by_Id"(%s) ORDER BY 1', [asked]).fetchall()
+        parts = owner.execute('SELECT "Id" FROM "Activity_by_DialogId"(%s) ORDER BY 1', [asked]).fetchall()
+        held = 'SELECT "Id" FROM "Activity" WHERE "DialogId" = ANY (%s) ORDER BY 1'
+        assert parts == owner.execute(held, [asked]).fetchall()
+        return [row[0] for row in rows]
+
+    assert found() == [3, 12, 13, 70, 71, 72]
+    owner.execute(f"SELECT dp.detach_slice({ROOT}, '2025-06-01')")
+    assert found() == [3, 70, 71, 72]
+    owner.execute(f"SELECT dp.attach_slice({ROOT}, '2025-06-01')")
+    assert found() == [3, 12, 13, 70, 71, 72]
+    owner.execute('UPDATE "Dialog" SET "UpdatedAt" = \'2025-05-20 00:00+00\' WHERE "Id" IN (70, 12)')
+    assert found() == [3, 12, 13, 70, 71, 72]
+    owner.execute(f"SELECT dp.drop_slice({ROOT}, '2025-07-01')")
+    assert found() == [3, 12, 13, 70]
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-09-01', '2025-10-01')")  # behind a gap
+    insert(owner, 80, "2025-09-10 12:00+00")
+    assert found() == [3, 12, 13, 70, 80]
+    width = "15 days" if family.key_column(owner) == "UpdatedAt" else "1 month"
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-07-01', '2025-08-01', slice => %s)", [width])
+    insert(owner, 71, "2025-07-14 23:00+00")
+    assert found() == [3, 12, 13, 70, 71, 80]
+
+
+def test_lookups_get_to_know_new_slices(db: Database, owner: psycopg.Connection[Any]) -> None:
+    known = "SELECT prosrc ~ %s FROM pg_proc WHERE proname = 'Activity_by_DialogId'"
+    assert not db.value(known, "2025-10-01")
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    assert db.value(known, "2025-10-01") and db.value(known, "2025-05-01")
+    owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => 2)")
+    assert db.value(known, "2025-08-01") and not db.value(known, "2025-07-01")
+    assert owner.execute(f"SELECT * FROM dp.configure({ROOT}, lookup_slices => 2)").fetchall() == []
+    owner.execute("SET dp.now = '2025-12-15 00:00+00'")
+    owner.execute("CALL dp.run_maintenance()")
+    assert db.value(known, "2026-05-01") and not db.value(known, "2026-02-01")
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => -1)")
+    owner.execute(f"SELECT dp.drop_slice({ROOT}, '2026-04-01')")
+    assert db.value(known, "2026-05-01"), "they need not hear of slices that go"
+    told = owner.execute(f"SELECT finding FROM dp.check({ROOT})").fetchall()
+    assert [each for each in told if "function" in each[0]] == []
 
 
 def test_an_insert_behind_a_move_of_the_same_transaction(owner: psycopg.Connection[Any]) -> None:

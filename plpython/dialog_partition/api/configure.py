@@ -6,7 +6,7 @@ from .. import calendars, database, errors, execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import Operation, Step
 from ..plan import declare as plan
-from . import calls, policy, retention
+from . import calls, following, policy, retention
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
             wanted[name] = None
     current = _current(root)
     retention.check_options(hierarchy, current, wanted)
+    policy.check_lookup_slices(wanted.get("lookup_slices", 0))
     policy.check_policy({**current, **wanted}, hierarchy.range_type, hierarchy.policy.hash_key)
     _check_durations(wanted)
     _check_default_slice(hierarchy, wanted)
@@ -36,14 +37,18 @@ def configure(root: int, dry_run: bool, **options: Any) -> list[PlanRow]:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has these policies already")
     call = calls.hierarchy_context("configure", hierarchy, execute.mode_of(dry_run, False))
     statement = plan.configure_statement(hierarchy.root, changes)
-    return calls.run_in_function([Step((Operation(hierarchy.root.identifier, statement),))], call)
+    operations = [Operation(hierarchy.root.identifier, statement)]
+    if "lookup_slices" in changes:
+        slices = changes["lookup_slices"]
+        operations += following.new_slices(hierarchy._replace(policy=hierarchy.policy._replace(lookup_slices=slices)))
+    return calls.run_in_function([Step(tuple(operations))], call)
 
 
 def _current(root: int) -> dict[str, Any]:
     rows = database.query(
         "SELECT key_form, bucket, slice, hash_partitions, premake, start, retention, retention_action,"
         " retention_schema, time_zone, default_slice, lock_timeout::text, analyze_interval::text, log_retention::text,"
-        " propagate_ddl, retention_grace, retention_export, retention_protect"
+        " propagate_ddl, lookup_slices, retention_grace, retention_export, retention_protect"
         " FROM dp.hierarchy_config WHERE root = $1",
         ("oid",),
         (root,),

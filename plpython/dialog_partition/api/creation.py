@@ -15,7 +15,7 @@ from ..plan import coverage
 from ..plan import default_slice as plan_default
 from ..plan import slices as plan
 from ..sql import Identifier
-from . import calls, obstacles, policy, window
+from . import calls, following, obstacles, policy, window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def run(hierarchy: Hierarchy, creation: Creation, call: Context) -> bool:
                 calls.run_in_procedure(steps, call)
         if guarded:
             calls.run_in_procedure(plan_default.exclusion_end_steps(hierarchy, spec), call)
+    following.run_new_slices(hierarchy, needed, call)
     return True
 
 

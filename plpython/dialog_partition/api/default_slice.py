@@ -10,7 +10,7 @@ from ..catalog import slices as catalog_slices
 from ..model import Edge, Hierarchy, SliceSpec
 from ..plan import coverage
 from ..plan import default_slice as plan_default
-from . import calls, creation, obstacles, window
+from . import calls, creation, following, obstacles, window
 from .policy import parse_bound
 
 TYPE_CHECKING = False
@@ -56,6 +56,7 @@ def drain(hierarchy: Hierarchy, lower: object, upper: object, width: Width, call
     for spec in specs:
         receiving = [table for table in hierarchy.tables if spec in lacking[table.oid]]
         calls.run_in_procedure([plan_default.drain_step(hierarchy, spec, receiving, properties, facts)], call)
+    following.run_new_slices(hierarchy, specs, call)
     return specs
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 RETENTION_ACTIONS = (DETACH, DROP, MOVE)
 A_MONTH = "1 month"
 MAX_PREMAKE = 1000
+MAX_LOOKUP_SLICES = 1000
 MAX_HASH_PARTITIONS = 1024
 LONGEST_DURATIONS = {"lock_timeout": "24 days", "analyze_interval": "1000 years", "log_retention": "1000 years"}
 REQUIRED = ("key_form", "premake", "retention_action", "time_zone", "default_slice", "lock_timeout")
@@ -200,6 +201,14 @@ def check_width(parameter: str, width: Width, range_type: str, bucket: Width | N
 def _check_premake(premake: int) -> None:
     if not 0 <= premake <= MAX_PREMAKE:
         raise errors.InvalidParameter.of("premake", premake, f"It is a number of slices, 0 to {MAX_PREMAKE}.")
+
+
+def check_lookup_slices(lookup_slices: int) -> None:
+    """For how many slices lookups keep plans."""
+    if not 0 <= lookup_slices <= MAX_LOOKUP_SLICES:
+        raise errors.InvalidParameter.of(
+            "lookup_slices", lookup_slices, f"It is a number of slices, 0 to {MAX_LOOKUP_SLICES}."
+        )
 
 
 def check_hash_partitions(hash_partitions: int, hash_key: str | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _POLICIES = """
     SELECT root::oid AS root, root::text AS root_name, range_key, hash_key, key_form, slice_key, bucket, slice,
            hash_partitions, premake, start, retention, retention_action, retention_schema, retention_grace,
-           retention_export, retention_protect, time_zone, default_slice,
+           retention_export, retention_protect, time_zone, default_slice, lookup_slices,
            (extract(epoch FROM lock_timeout) * 1000)::bigint AS lock_timeout,
            (extract(epoch FROM analyze_interval) * 1000)::bigint AS analyze_interval,
            (extract(epoch FROM log_retention) * 1000)::bigint AS log_retention,
@@ -200,6 +200,7 @@ def policy(row: Row) -> Policy:
         parse_width(row["retention_grace"], "retention_grace") if row["retention_grace"] else None,
         row["retention_export"],
         row["retention_protect"],
+        row["lookup_slices"],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present
+from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 
@@ -14,14 +14,15 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
     """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
-    found = [Lookup(table, side.columns, types, side, keys)]
+    points = newest(hierarchy)
+    found = [Lookup(table, side.columns, types, side, keys, points)]
     for key in hierarchy.foreign_keys:
         if key.parent != table.oid or not side.is_unique or side.predicate is not None:
             continue
         by_parent = dict(zip(key.parent_columns, key.columns))
         if {*side.columns, *keys} == set(by_parent):
             columns = tuple(by_parent[name] for name in side.columns)
-            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys)
+            lookup = Lookup(hierarchy.table(key.child), columns, types, side, keys, points)
             if lookup not in found:
                 found.append(lookup)
     return found
@@ -30,7 +31,8 @@ def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup
 def present(lookup: Lookup) -> Present | None:
     """The function that returns rows of the lookup's table by its columns, whatever it and the table are called."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment"
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body,"
+        " obj_description(p.oid, 'pg_proc') AS comment"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = $1 AND p.proowner = c.relowner AND p.proargnames = $2 AND oidvectortypes(p.proargtypes) = $3"
@@ -45,7 +47,7 @@ def present(lookup: Lookup) -> Present | None:
             ANY_COMMENT,
         ),
     )
-    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"]) if rows else None
+    return Present(rows[0]["schema"], rows[0]["name"], rows[0]["comment"], rows[0]["body"]) if rows else None
 
 
 def names_its_table(side: GlobalIndex) -> bool:
