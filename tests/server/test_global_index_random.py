@@ -2,7 +2,8 @@
 
 Some sessions work at the same time, each with its own numbers, so that each knows what must come of its statements.
 Between their turns slices are detached, attached, dropped, created and drained; the plain tables lose and get back the
-same families. Every statement is the same text for both, found by search_path: the writable views, or the plain tables.
+same families. Every statement is the same text for both, found by search_path: the writable views, or the plain tables;
+the lookups, or functions of the same names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.support.database import Database
 Connection = psycopg.Connection[Any]
 SESSIONS = 3
 TURNS = 6
-STEPS = 110
+STEPS = 170  # of each session in each turn: 3,060 of a test
 MONTHS = ("2025-03", "2025-04", "2025-05", "2025-06")
 IN_DEFAULT = "2025-08"  # a month without a slice, until it is drained
 TABLES = ("dialog", "activity", "actor")
@@ -42,6 +43,15 @@ CREATE TABLE {0}.actor (id bigint PRIMARY KEY, activity_id bigint, dialog_id big
     FOREIGN KEY (activity_id) REFERENCES {0}.activity ON UPDATE CASCADE ON DELETE CASCADE,
     FOREIGN KEY (dialog_id) REFERENCES {0}.dialog ON UPDATE CASCADE ON DELETE CASCADE);
 """
+# What lookups return, of the plain tables.
+LOOKUPS = """
+CREATE FUNCTION plain.dialog_by_id(ids bigint[]) RETURNS SETOF plain.dialog LANGUAGE sql STABLE
+    AS 'SELECT * FROM plain.dialog WHERE id = ANY (ids)';
+CREATE FUNCTION plain.activity_by_dialog_id(ids bigint[]) RETURNS SETOF plain.activity LANGUAGE sql STABLE
+    AS 'SELECT * FROM plain.activity WHERE dialog_id = ANY (ids)';
+CREATE FUNCTION plain.actor_by_activity_id(ids bigint[]) RETURNS SETOF plain.actor LANGUAGE sql STABLE
+    AS 'SELECT * FROM plain.actor WHERE activity_id = ANY (ids)';
+"""
 
 
 def prepare(db: Database, key_form: str) -> Connection:
@@ -50,6 +60,7 @@ def prepare(db: Database, key_form: str) -> Connection:
     owner.execute("CREATE SCHEMA app; CREATE SCHEMA plain")
     owner.execute(SCHEMA.format("plain"))  # type: ignore[call-overload]
     owner.execute("CREATE UNIQUE INDEX ON plain.dialog (title) WHERE title <> 'same'")
+    owner.execute(LOOKUPS)
     owner.execute(SCHEMA.format("public"))  # type: ignore[call-overload]
     owner.execute(
         "SELECT dp.create_hierarchy('dialog', 'updated_at', 'party', hash_partitions => 2, default_slice => true,"
@@ -64,6 +75,7 @@ def prepare(db: Database, key_form: str) -> Connection:
     owner.execute("SELECT dp.create_global_index('dialog', '{title}', predicate => 'title <> ''same''')")
     owner.execute("SELECT dp.create_global_index('activity', '{id}', hash_partitions => 2)")
     owner.execute("SELECT dp.create_global_index('actor', '{id}')")
+    owner.execute("SELECT dp.configure('dialog', lookup_slices => 2)")  # the others are planned each time
     return owner
 
 
@@ -207,6 +219,9 @@ STATEMENTS = (
     "DELETE FROM dialog WHERE {mine} AND id > {new}",
     "DELETE FROM activity WHERE id = {activity}",
     "DELETE FROM actor WHERE {mine}",
+    *2 * ("SELECT id, party, updated_at, title FROM dialog_by_id(ARRAY[{dialog}, {new}, {dialog} + {sessions}])",),
+    "SELECT id, dialog_id, text FROM activity_by_dialog_id(ARRAY[{dialog}, {new}])",
+    "SELECT id, activity_id FROM actor_by_activity_id(ARRAY[{activity}, {new}])",
     "WITH gone AS (DELETE FROM dialog WHERE id = {dialog} RETURNING id) INSERT INTO dialog (id, party, updated_at)"
     " SELECT id + {sessions}, 'p1', '{at}' FROM gone",
     "MERGE INTO {base}.dialog AS d USING (VALUES ({dialog}), ({new})) AS v (id) ON d.id = v.id"
