@@ -297,6 +297,23 @@ def test_an_unprivileged_writer_and_reader(db: Database, owner: psycopg.Connecti
     assert len(stranger.execute("SELECT * FROM \"Dialog_by_Id\"('{77}')").fetchall()) == 1
 
 
+@pytest.mark.parametrize("slices", [0, 12])
+def test_row_security_holds_in_lookups(db: Database, owner: psycopg.Connection[Any], slices: int) -> None:
+    owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => %s)", [slices])
+    owner.execute(f'GRANT SELECT ON "Dialog", {SIDE} TO stranger; ALTER TABLE "Dialog" ENABLE ROW LEVEL SECURITY')  # type: ignore[call-overload]
+    owner.execute('CREATE POLICY one ON "Dialog" TO stranger USING ("Party" = current_setting(\'app.party\'))')
+    parties = dict(owner.execute('SELECT "Id", "Party" FROM "Dialog"').fetchall())
+    stranger = db.connect("stranger")
+    asked = 'SELECT "Id" FROM "Dialog_by_Id"(%s) ORDER BY 1'
+    for party in 7 * sorted(set(parties.values())):
+        stranger.execute("SELECT set_config('app.party', %s, false)", [party])
+        found = [row[0] for row in stranger.execute(asked, [list(parties)]).fetchall()]
+        assert found == sorted(number for number, of in parties.items() if of == party)
+    owner.execute('DROP POLICY one ON "Dialog"')
+    assert stranger.execute(asked, [list(parties)]).fetchall() == []
+    assert len(owner.execute(asked, [list(parties)]).fetchall()) == len(parties)
+
+
 def test_twice_and_gone_again(db: Database, owner: psycopg.Connection[Any]) -> None:
     assert owner.execute(f"SELECT * FROM dp.create_global_index({ROOT}, '{{Id}}')").fetchall() == []
     owner.execute("SELECT dp.create_global_index('\"Activity\"', '{Id}')")
