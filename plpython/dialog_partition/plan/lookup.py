@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .. import errors, naming
 from .. import keys as key_types
-from .. import naming
-from ..model import GlobalIndex, Hierarchy, Table
+from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
@@ -54,12 +54,24 @@ def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
     """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
     points: list[int] = []
     for each in reversed(hierarchy.range_slices(hierarchy.root)):
-        if len(points) > hierarchy.policy.lookup_slices or each.lower is None or each.upper is None:
+        ends = _ends(each, str(hierarchy.root.partition_type))
+        if len(points) > hierarchy.policy.lookup_slices or (points and (ends is None or ends[1] != points[0])):
             break
-        if points and points[0] != each.upper.point:
-            break
-        points = [each.lower.point, *(points or [each.upper.point])]
+        if ends is not None:
+            points = [ends[0], *(points or [ends[1]])]
     return tuple(points) if hierarchy.policy.lookup_slices else ()
+
+
+def _ends(each: Slice, type_name: str) -> tuple[int, int] | None:
+    """The bounds of a slice; None where one is infinite or cannot be written."""
+    if each.lower is None or each.upper is None:
+        return None
+    try:
+        for edge in (each.lower, each.upper):
+            key_types.literal(edge.point, type_name)
+    except errors.InvalidParameter:
+        return None
+    return each.lower.point, each.upper.point
 
 
 # First the keys, then a statement for each pair of keys, planned with them as constants, so that it reads one leaf. A
