@@ -6006,7 +6006,6 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..printing import PlanRow
 
-NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
 MISSED_RUNS = 3  # without success: a job is late from then on
 SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
@@ -6014,20 +6013,27 @@ SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few sec
 
 def schedule(
     root: int,
-    maintenance: str,
-    cluster: str,
-    prewarm: str,
-    statistics: str,
-    vacuum: str,
+    maintenance: str | None,
+    cluster: str | None,
+    prewarm: str | None,
+    statistics: str | None,
+    vacuum: str | None,
     connection: str | None,
     cron_connection: str | None,
     dry_run: bool,
 ) -> list[PlanRow]:
     """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
     given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
-    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
-    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    for kind, text in given.items():
+        if text is not None and text.strip().lower() != plan.NONE:
+            cron.parse(text, kind)
+    _check_connection(connection)
     hierarchy, call = calls.open_function("schedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    schedules = plan.schedules(given, recorded)
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    connection = plan.kept(connection, [each.connection for each in recorded])
+    cron_connection = _cron_connection(cron_connection, recorded)
     found = catalog.find(hierarchy.root.owner, cron_connection)
     for kind, each in parsed.items():
         if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
@@ -6036,14 +6042,35 @@ def schedule(
             )
     options = _options(hierarchy, schedules, connection)
     wanted = plan.jobs(hierarchy, found.database, schedules, options)
-    return _make(hierarchy, call, found, wanted, cron_connection)
+    return _make(hierarchy, call, found, wanted, cron_connection, connection)
+
+
+def _check_connection(connection: str | None) -> None:
+    if connection is not None and plan.holds_secret(connection):
+        raise errors.InvalidParameter.of(
+            "connection",
+            "...",
+            "It may hold a password, and stands in the command of jobs, and in dp.job_config, for others to read.",
+            "Name a foreign server of dblink_fdw, whose user mapping holds the password; or keep that in a file"
+            " (passfile=...) or in pg_hba.conf.",
+        )
+
+
+def _cron_connection(given: str | None, recorded: list[plan.Recorded]) -> str | None:
+    """How pg_cron is reached: as before, unless it is said, or pg_cron is in this database by now."""
+    if given is None and catalog.is_here():
+        return None
+    return plan.kept(given, [each.cron_connection for each in recorded if each.is_elsewhere])
 
 
 def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
     """How commands are made; a job that could not work is left out, and that is said."""
     if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
         del schedules[plan.PREWARM]
-        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+        database.notice(
+            "extension pg_prewarm is not installed in this database: no job for prewarm; once it is, call with"
+            f" prewarm => '{plan.DEFAULTS[plan.PREWARM]}'"
+        )
     vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
     if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
         database.notice(
@@ -6061,29 +6088,30 @@ def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[Pl
     if not recorded:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
     if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
-        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None, None)  # gone with pg_cron
         return calls.run_in_function([Step(tuple(operations))], call)
-    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+    found = catalog.find(hierarchy.root.owner, _cron_connection(cron_connection, recorded))
+    return _make(hierarchy, call, found, [], None, None)
 
 
 def _make(
-    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+    hierarchy: Hierarchy,
+    call: Context,
+    found: Cron,
+    wanted: list[plan.Job],
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[PlanRow]:
     recorded = catalog.recorded(hierarchy.root.oid)
     names = {job.name for job in wanted} | {each.name for each in recorded}
     there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    storable = None if cron_connection is not None and plan.holds_secret(cron_connection) else cron_connection
     operations = plan.operations(
-        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, storable, connection
     )
     if not operations:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
     return calls.run_in_function([Step(tuple(operations))], call)
-
-
-def _storable(connection: str | None) -> str | None:
-    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
-    return connection if connection is not None and "pass" not in connection.lower() else None
 
 
 class JobRow(NamedTuple):
@@ -6111,25 +6139,33 @@ def job() -> list[JobRow]:
         "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
         " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
     )
-    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])[0]]
 
 
-def _jobs_of(root: int, owner: str) -> list[JobRow]:
+def _jobs_of(root: int, owner: str) -> tuple[list[JobRow], str | None]:
+    """The jobs of a hierarchy; and why pg_cron does not show them to who should see them."""
     since = catalog.recorded_since(root)
     recorded = [each for each, _ in since]
     facts = catalog_server.server()
     may_see = facts.is_superuser or facts.user == owner
     found: dict[str, FoundJob] = {}
-    why = None
+    why = unseen = None
     try:
         with database.subtransaction():
-            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+            found = catalog.jobs(
+                catalog.find(owner, _cron_connection(None, recorded)), [each.name for each in recorded]
+            )
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since]
+        detail = error.detail if isinstance(error, errors.NoSecondSession) else None
+        why = " ".join([calls.describe(error), *(detail or "").split()])
+        # a superuser's own session cannot be the owner's in another database
+        unseen = (
+            why if may_see and (facts.user == owner or not isinstance(error, errors.InsufficientPrivilege)) else None
+        )
+        may_see = False
+    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since], unseen
 
 
 def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
@@ -6157,11 +6193,12 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
     )
 
 
-def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+def states(root: int, owner: str) -> plan.Jobs:
     """The jobs of a hierarchy that the caller may see."""
     if not catalog.recorded(root):
-        return ()
-    return tuple(
+        return plan.Jobs((), None)
+    rows, unseen = _jobs_of(root, owner)
+    seen = tuple(
         plan.JobState(
             each.kind,
             each.name,
@@ -6172,9 +6209,10 @@ def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
             each.last_success,
             bool(each.is_late),
         )
-        for each in _jobs_of(root, owner)
+        for each in rows
         if each.is_scheduled is not None
     )
+    return plan.Jobs(seen, unseen)
 
 
 def _parsed(text: str) -> cron.Schedule | None:
@@ -8637,7 +8675,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import database, errors, remote
+from .. import database, errors, reach, remote
 from ..plan.schedule import CONNECTION, Elsewhere, Recorded
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -8645,6 +8683,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..database import Row
 
+LOCK_TIMEOUT = "2s"  # in the other database
 USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
 
 _FACTS = """
@@ -8727,6 +8766,9 @@ def find(owner: str, connection: str | None) -> Cron:
         _check(allowed, owner, is_elsewhere=False)
         return Cron(_version(allowed["version"]), owner, facts["database"], None)
     elsewhere = _elsewhere(facts, connection)
+    silence = reach.silence(_connection_options(elsewhere.connection))
+    if silence is not None:
+        raise _unreachable(facts, f"{silence}.")
     try:
         _open(elsewhere)
         text = compose(_ALLOWED.text, role=SQL("current_user"))
@@ -8735,19 +8777,33 @@ def find(owner: str, connection: str | None) -> Cron:
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
-        raise errors.NoSecondSession(
-            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
-            " cluster, where it may be, cannot be reached",
-            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
-            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
-            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
-            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
-            " cron.database_name names.",
-        ) from None
+        detail = f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip()
+        raise _unreachable(facts, detail) from None
     finally:
         _close(elsewhere)
     _check(allowed, owner, is_elsewhere=True)
     return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def _connection_options(connection: str) -> dict[str, str]:
+    """What a connection says: keywords, or the name of a foreign server."""
+    if "=" in connection:
+        return reach.keywords(connection)
+    query = "SELECT o.option_name, o.option_value FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) AS o"
+    rows = database.query(f"{query} WHERE s.srvname = $1", ("text",), (connection,))
+    return {row["option_name"]: row["option_value"] for row in rows}
+
+
+def _unreachable(facts: Row, detail: str) -> errors.NoSecondSession:
+    return errors.NoSecondSession(
+        f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+        " cluster, where it may be, cannot be reached",
+        detail,
+        "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+        " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+        " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+        " cron.database_name names.",
+    )
 
 
 def is_here() -> bool:
@@ -8853,8 +8909,15 @@ def _open(elsewhere: Elsewhere) -> None:
         Literal(CONNECTION),
         Literal(elsewhere.connection),
     )
+    patience = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, "dblink_exec"),
+        Literal(CONNECTION),
+        Literal(f"SET lock_timeout = '{LOCK_TIMEOUT}'"),
+    )
     with database.subtransaction():
         database.query_once(text.text)
+        database.query_once(patience.text)
 
 
 def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
@@ -8888,7 +8951,7 @@ def recorded(root: int) -> list[Recorded]:
 def recorded_since(root: int) -> list[tuple[Recorded, str]]:
     """The same, each with the moment at which the job became what it is."""
     rows = database.query(
-        "SELECT kind, name, schedule, is_elsewhere, cron_connection AS connection, made_at::text AS made_at"
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection, connection, made_at::text AS made_at"
         " FROM dp.job_config WHERE root = $1 ORDER BY kind",
         ("oid",),
         (root,),
@@ -18892,7 +18955,7 @@ from ..sql import Identifier
 from .ageing import Stage
 from .detached import DetachedSlice
 from .difference import Difference
-from .schedule import JobState, Recorded
+from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -18924,7 +18987,7 @@ class Expected(NamedTuple):
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
     stages: dict[int, Stage]  # what policies ask for, by slice
-    jobs: tuple[JobState, ...]  # that the caller may see
+    jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
@@ -19447,8 +19510,12 @@ FAILED = "failed"
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
     found = []
-    again = schedule.again(hierarchy.root.identifier, facts.jobs).text
-    for job in facts.expected.jobs:
+    jobs = facts.expected.jobs
+    if jobs.unseen is not None:
+        text = f"Whether they run is not known: {jobs.unseen}"
+        found.append(Finding(WARNING, "unseen jobs", hierarchy.root.identifier.text, text, None))
+    again = schedule.again(hierarchy.root.identifier).text
+    for job in jobs.seen:
         if not job.is_scheduled:
             text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))
@@ -19483,9 +19550,9 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     if former:
         text = (
             f"Job {', '.join(each.name for each in former)} was made when the table or the database had another name,"
-            " and calls it by that. A connection parameter that it was given must be given again."
+            " and calls it by that."
         )
-        statement = schedule.again(root.identifier, facts.jobs).text
+        statement = schedule.again(root.identifier).text
         found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
     return found
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
@@ -23111,6 +23178,8 @@ from ..sql import SQL, Identifier, Literal, comma_list, compose
 MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
 KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
 CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+NONE = "none"  # instead of a schedule: no such job
+DEFAULTS = {MAINTENANCE: "17 * * * *", CLUSTER: "20 2 * * *", PREWARM: "@reboot"}  # of a hierarchy without jobs
 CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
 
 
@@ -23130,7 +23199,8 @@ class Recorded(NamedTuple):
     name: str
     schedule: str
     is_elsewhere: bool
-    connection: str | None
+    cron_connection: str | None
+    connection: str | None  # of second sessions
 
 
 class JobState(NamedTuple):
@@ -23144,6 +23214,13 @@ class JobState(NamedTuple):
     message: str | None
     last_success: str | None
     is_late: bool
+
+
+class Jobs(NamedTuple):
+    """The jobs of a hierarchy, as far as the caller may see them."""
+
+    seen: tuple[JobState, ...]
+    unseen: str | None  # why pg_cron does not show the caller's own
 
 
 class Elsewhere(NamedTuple):
@@ -23167,6 +23244,28 @@ def job_name(database: str, root: str, kind: str) -> str:
     """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
     ending = f" {kind}"
     return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def schedules(given: dict[str, str | None], recorded: list[Recorded]) -> dict[str, str]:
+    """The schedules that jobs shall have, by kind: what is not given stays, and is the default where no jobs are."""
+    present = {each.kind: each.schedule for each in recorded} if recorded else DEFAULTS
+    wanted = {
+        kind: " ".join((present.get(kind, NONE) if text is None else text).split()) for kind, text in given.items()
+    }
+    return {kind: text for kind, text in wanted.items() if text.lower() != NONE}
+
+
+def kept(given: str | None, recorded: list[str | None]) -> str | None:
+    """How to connect: as it is said; by default as before; not at all where that is empty."""
+    if given is None:
+        return next((each for each in recorded if each is not None), None)
+    return given.strip() or None
+
+
+def holds_secret(connection: str) -> bool:
+    """Whether a connection may hold a password; what is stored of jobs everybody may read."""
+    text = "".join(connection.lower().split())
+    return "password=" in text or "://" in text
 
 
 def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
@@ -23205,7 +23304,8 @@ def operations(
     found: dict[str, tuple[str, str]],
     recorded: list[Recorded],
     elsewhere: Elsewhere | None,
-    stored_connection: str | None,
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[Operation]:
     """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
     names = {job.name for job in wanted}
@@ -23225,20 +23325,15 @@ def operations(
                 )
             )
     for job in wanted:
-        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, cron_connection, connection)
         if known.get(job.kind) != record:
             statements.append(_record(root, record))
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
 
 
-def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+def again(root: Identifier) -> SQL:
     """The call that makes the same jobs once more, by the names of now."""
-    schedules = {each.kind: each.schedule for each in recorded}
-    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
-    connection = next((each.connection for each in recorded if each.connection is not None), None)
-    if connection is not None:
-        given.append(compose("cron_connection => {}", Literal(connection)))
-    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
+    return compose("SELECT dp.schedule({})", Literal(root.text))
 
 
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
@@ -23277,15 +23372,16 @@ def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
 
 def _record(root: Identifier, record: Recorded) -> SQL:
     return compose(
-        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
-        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection, connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
+        " cron_connection = excluded.cron_connection, connection = excluded.connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),
         Literal(record.schedule),
         Literal(record.is_elsewhere),
+        Literal(record.cron_connection),
         Literal(record.connection),
     )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
@@ -24642,6 +24738,61 @@ def clear(root: int) -> None:
 def forget() -> None:
     """The call is over, whether or not the operation came to its end."""
     _counted.clear()
+''','reach': r'''"""Whether a server answers that a connection leads to.
+
+Extension dblink waits for ever where nobody does: from PostgreSQL 16 on it heeds no connect_timeout, and before it that
+of keywords alone.
+"""
+
+from __future__ import annotations
+
+SECONDS = 5.0
+PORT = "5432"
+# The question whether the server can do TLS: every one answers it with a letter, before anybody has logged in.
+QUESTION = bytes.fromhex("0000000804d2162f")
+
+
+def silence(options: dict[str, str]) -> str | None:
+    """Why it is of no use to connect; None where the server answers, or where that cannot be asked.
+
+    A local socket's server is this one, or gives an error at once; several hosts are tried one after the other.
+    """
+    host, port = options.get("hostaddr") or options.get("host") or "", options.get("port") or PORT
+    if not host or host[0] in "/@" or "," in host or not port.isdigit():
+        return None
+    import socket  # noqa: PLC0415 - it takes milliseconds, and few need it
+
+    try:
+        with socket.create_connection((host, int(port)), SECONDS) as client:
+            client.sendall(QUESTION)
+            return None if client.recv(1) else f"{host}:{port} is no PostgreSQL server"
+    except OSError as error:
+        return f"{host}:{port} does not answer: {error}"
+
+
+def keywords(text: str) -> dict[str, str]:
+    """Keywords and values as libpq reads them; of one that comes twice the last counts."""
+    found: dict[str, str] = {}
+    position = 0
+    while "=" in text[position:]:
+        equals = text.index("=", position)
+        name, position = text[position:equals].strip(), equals + 1
+        while text[position : position + 1].isspace():
+            position += 1
+        is_quoted = text[position : position + 1] == "'"
+        position += is_quoted
+        value = ""
+        while position < len(text):
+            letter = text[position]
+            position += 1
+            if letter == "'" if is_quoted else letter.isspace():
+                break
+            if letter == "\\" and position < len(text):
+                letter = text[position]
+                position += 1
+            value += letter
+        found[name] = value
+    return found
 ''','remote': r'''"""A second session for statements that are refused inside a transaction: CREATE INDEX CONCURRENTLY and the like.
 
 A procedure always is inside a transaction. So another session runs such a statement, while this one waits without a
@@ -25130,7 +25281,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_6a13e4a6a4b7', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_00d1fc636c7c', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25149,8 +25300,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6a13e4a6a4b7'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_00d1fc636c7c'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -25928,6 +26079,7 @@ CREATE TABLE dp.job_config (
     schedule text NOT NULL,
     is_elsewhere boolean NOT NULL,
     cron_connection text,
+    connection text,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (root, kind)
 );
@@ -26810,10 +26962,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27115,10 +27267,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27137,10 +27289,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27160,10 +27312,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27189,10 +27341,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27220,10 +27372,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27244,10 +27396,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27265,10 +27417,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27286,10 +27438,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27320,10 +27472,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27339,10 +27491,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27367,10 +27519,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27402,10 +27554,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27427,10 +27579,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27463,10 +27615,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27487,10 +27639,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27507,10 +27659,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27527,10 +27679,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27548,10 +27700,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27569,10 +27721,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27596,10 +27748,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27617,10 +27769,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27637,10 +27789,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27656,10 +27808,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27676,10 +27828,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27695,10 +27847,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27715,10 +27867,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27735,10 +27887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27755,10 +27907,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27775,10 +27927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27794,10 +27946,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27814,10 +27966,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -27849,10 +28001,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -27878,10 +28030,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27898,10 +28050,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -27929,10 +28081,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28011,10 +28163,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28113,10 +28265,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28141,10 +28293,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28166,10 +28318,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28187,10 +28339,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28208,10 +28360,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28232,10 +28384,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28262,10 +28414,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28276,11 +28428,11 @@ Locks nothing; reads the slices that are due where rows may protect them. Errors
 -- functions/schedule.sql.j2
 CREATE FUNCTION dp.schedule(
     root regclass,
-    maintenance text DEFAULT '17 * * * *',
-    cluster text DEFAULT '20 2 * * *',
-    prewarm text DEFAULT '@reboot',
-    statistics text DEFAULT 'none',
-    vacuum text DEFAULT 'none',
+    maintenance text DEFAULT NULL,
+    cluster text DEFAULT NULL,
+    prewarm text DEFAULT NULL,
+    statistics text DEFAULT NULL,
+    vacuum text DEFAULT NULL,
     connection text DEFAULT NULL,
     cron_connection text DEFAULT NULL,
     dry_run boolean DEFAULT false
@@ -28289,16 +28441,16 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
 'Has pg_cron run dp.run_maintenance, dp.cluster and dp.prewarm on a hierarchy, as its owner; ANALYZE and VACUUM of all its tables on request. Schedules are cron expressions, ''none'': no such job.
-Called again it makes the jobs what is asked for. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
-Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
+Called again it changes what is given, and makes what is missing. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, or a password in connection, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -28310,10 +28462,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28332,10 +28484,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28352,10 +28504,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28372,10 +28524,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28392,10 +28544,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28544,10 +28696,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28562,10 +28714,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28587,10 +28739,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28621,10 +28773,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28646,10 +28798,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28668,10 +28820,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28691,10 +28843,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28712,10 +28864,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28732,10 +28884,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28752,10 +28904,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28771,10 +28923,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28791,10 +28943,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28810,10 +28962,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28829,10 +28981,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6a13e4a6a4b7' not in GD:
+if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6a13e4a6a4b7'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_00d1fc636c7c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

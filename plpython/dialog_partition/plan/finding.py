@@ -9,7 +9,7 @@ from ..sql import Identifier
 from .ageing import Stage
 from .detached import DetachedSlice
 from .difference import Difference
-from .schedule import JobState, Recorded
+from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -41,7 +41,7 @@ class Expected(NamedTuple):
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
     stages: dict[int, Stage]  # what policies ask for, by slice
-    jobs: tuple[JobState, ...]  # that the caller may see
+    jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
