@@ -169,11 +169,12 @@ from ..catalog import server as catalog_server
 from ..model import Hierarchy, Slice, Table
 from ..operation import Step
 from ..plan import ageing as plan
-from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, Leaf, Stage
+from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, AgeingPolicy, Leaf
 from ..plan.properties import storage_clause
 from ..sql import Identifier, compose
-from . import calls, policy, probing, window
+from . import calls, probing, window
 from .alter_table import storage_text
+from .policy import check_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,27 +201,27 @@ def add_policy(
 ) -> list[PlanRow]:
     """What shall be of leaves of an age; see sql/functions/add_policy.sql.j2."""
     hierarchy, call = calls.open_function("add_policy", root, dry_run)
-    stage = Stage(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
-    if not (vacuum_freeze or tablespace is not None or stage.storage):
+    policy = AgeingPolicy(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
+    if not (vacuum_freeze or tablespace is not None or policy.storage):
         raise errors.InvalidParameter.of(
             "after", after, "Nothing shall happen then.", "Give vacuum_freeze => true, tablespace or storage."
         )
     if tablespace is not None:
         _check_tablespace(hierarchy, tablespace)
-    if stage in catalog.stages([root]).get(root, []):
+    if policy in catalog.policies([root]).get(root, []):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has this policy already")
-    if stage.storage and not catalog_server.server().is_standby:
-        _try_parameters(hierarchy, stage, call)
+    if policy.storage and not catalog_server.server().is_standby:
+        _try_parameters(hierarchy, policy, call)
     if vacuum_freeze and not catalog_cron.has_second_session(hierarchy.root.owner, None):
         database.notice(NO_SECOND_SESSION)
-    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, stage),))], call)
+    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, policy),))], call)
 
 
 def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
     """End the policy of an age; see sql/functions/drop_policy.sql.j2."""
     hierarchy, call = calls.open_function("drop_policy", root, dry_run)
     width = _age(hierarchy, after)
-    if all(each.after != width for each in catalog.stages([root]).get(root, [])):
+    if all(each.after != width for each in catalog.policies([root]).get(root, [])):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no policy of that age")
     return calls.run_in_function([Step((plan.drop_statement(hierarchy.root.identifier, width),))], call)
 
@@ -228,9 +229,9 @@ def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
 def _age(hierarchy: Hierarchy, after: str) -> Width:
     """An age as a policy that is there says it, if one does: a year and 12 months are one age."""
     width = calendars.parse_width(after, "after")
-    policy.check_width("after", width, hierarchy.range_type, None)
+    check_width("after", width, hierarchy.range_type, None)
     root = hierarchy.root.oid
-    known = (each.after for each in catalog.stages([root]).get(root, []))
+    known = (each.after for each in catalog.policies([root]).get(root, []))
     return next((each for each in known if plan.length(each) == plan.length(width)), width)
 
 
@@ -244,11 +245,11 @@ def _parameters(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, storage_text(value)) for name, value in given.items()))
 
 
-def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
+def _try_parameters(hierarchy: Hierarchy, policy: AgeingPolicy, call: Context) -> None:
     """Names and values that the server does not know are its own error, before a leaf of some age meets them."""
     root = hierarchy.root
     copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
-    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
+    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(policy.storage))
     database.rolled_back(lambda: execute.probe(create.text, call))
 
 
@@ -267,24 +268,28 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
         )
 
 
-def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
+def aged(
+    hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now
+) -> dict[int, AgeingPolicy]:
     """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
-    stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
-    return _reached(hierarchy, stages, clock) if stages else {}
+    policies = catalog.policies([hierarchy.root.oid]).get(hierarchy.root.oid)
+    return _reached(hierarchy, policies, clock) if policies else {}
 
 
 def _reached(
-    hierarchy: Hierarchy, stages: list[Stage], clock: Callable[[Hierarchy], datetime.datetime]
-) -> dict[int, Stage]:
-    points = window.behind(hierarchy, [each.after for each in stages], clock)
+    hierarchy: Hierarchy, policies: list[AgeingPolicy], clock: Callable[[Hierarchy], datetime.datetime]
+) -> dict[int, AgeingPolicy]:
+    points = window.behind(hierarchy, [each.after for each in policies], clock)
     retired = {each.span for each in window.expired(hierarchy)}
     found = {}
     for _, each, end in _slices(hierarchy):
         if each.span in retired:
             continue
-        stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
-        if stage is not None:
-            found[each.oid] = stage
+        policy = plan.together(
+            [policy for policy, point in zip(policies, points) if point is not None and end <= point]
+        )
+        if policy is not None:
+            found[each.oid] = policy
     return found
 
 
@@ -298,12 +303,12 @@ def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice, int]]:
     ]
 
 
-def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
+def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, AgeingPolicy]]:
     """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
     wanted = aged(hierarchy)
     ends = {each.oid: end for _, each, end in _slices(hierarchy)}
     found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
-    lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
+    lacking = [(leaf, policy) for leaf, policy in found if policy is not None]
     return sorted(lacking, key=lambda each: ends[each[0].slice])
 
 
@@ -326,23 +331,23 @@ def run(
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
-    if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
+    if call.mode != execute.DRY_RUN and not freezes and any(policy.freeze for _, policy in todo):
         database.notice(NO_SECOND_SESSION)
-        todo = [(leaf, plan.with_autovacuum(stage) if stage.freeze else stage) for leaf, stage in todo]
+        todo = [(leaf, plan.with_autovacuum(policy) if policy.freeze else policy) for leaf, policy in todo]
         failures[FREEZE] = MOST_FAILURES
-    for place, (leaf, stage) in enumerate(todo):
+    for place, (leaf, policy) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
             return
         for kind in (STORAGE, TABLESPACE, FREEZE):
-            part = functools.partial(_bring, hierarchy, leaf, plan.part(stage, kind), call, connection)
+            part = functools.partial(_bring, hierarchy, leaf, plan.part(policy, kind), call, connection)
             if failures.get(kind, 0) < MOST_FAILURES and not attempt(part, leaf.identifier.text):
                 failures[kind] = failures.get(kind, 0) + 1
 
 
-def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connection: str | None) -> None:
-    steps = plan.steps(hierarchy.root.identifier, leaf, stage)
-    if stage.freeze and call.mode != execute.DRY_RUN:
+def _bring(hierarchy: Hierarchy, leaf: Leaf, policy: AgeingPolicy, call: Context, connection: str | None) -> None:
+    steps = plan.steps(hierarchy.root.identifier, leaf, policy)
+    if policy.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
         execute.commit(call)
@@ -376,11 +381,11 @@ def ageing(root: int) -> list[AgeingRow]:
     """What policies will do, and when; see sql/functions/ageing.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
     calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
-    stages = catalog.stages([root]).get(root, [])
-    everything = plan.together(stages)
+    policies = catalog.policies([root]).get(root, [])
+    everything = plan.together(policies)
     if everything is None:
         return []
-    reached = _reached(hierarchy, stages, window.local_now)
+    reached = _reached(hierarchy, policies, window.local_now)
     slices = _slices(hierarchy)
     leaves: dict[int, list[Leaf]] = {}
     for leaf in catalog.leaves({each.oid: everything for _, each, _ in slices}):
@@ -389,27 +394,27 @@ def ageing(root: int) -> list[AgeingRow]:
     rows = []
     for table, each, _ in slices:
         now = reached.get(each.oid)
-        later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
-        for stage in ([now] if now is not None else []) + later:
-            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
+        later = [policy for policy in policies if now is None or plan.length(policy.after) > plan.length(now.after)]
+        for policy in ([now] if now is not None else []) + later:
+            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, policy) is not None]
             if lacking:
-                rows.append((table, each, stage, stage is now, lacking))
-    moments = [window.aged_at(each, stage.after) for _, each, stage, _, _ in rows]
+                rows.append((table, each, policy, policy is now, lacking))
+    moments = [window.aged_at(each, policy.after) for _, each, policy, _, _ in rows]
     instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
     return [
         AgeingRow(
             table.identifier.text,
             each.identifier.text,
-            str(stage.after),
+            str(policy.after),
             instant,
             is_due,
-            stage.freeze,
-            stage.tablespace,
-            plan.as_json(stage.storage),
+            policy.freeze,
+            policy.tablespace,
+            plan.as_json(policy.storage),
             len(lacking),
             sum(sizes.get(oid, 0) for oid in lacking),
         )
-        for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
+        for (table, each, policy, is_due, lacking), (instant, _) in zip(rows, instants)
     ]
 ''','api.alter_table': r'''"""set_storage, alter_table: what has no function of its own."""
 
@@ -1731,7 +1736,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
         try:
             concurrently.build(change, wanted, connection)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             execute.abandon_step(call)
             break
 
@@ -3996,9 +4001,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
-    stages = ageing.aged(hierarchy)
+    policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
-        facts = catalog_drift.read_table(_with_template(table, call), stages)
+        facts = catalog_drift.read_table(_with_template(table, call), policies)
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     named = following.operations(hierarchy)
@@ -4913,11 +4918,11 @@ class Ordering:
         """The leaves that lack only VACUUM since they were ordered; then the disordered ones, worst first."""
         warm = self._warm()  # before measuring, which reads some pages of each
         worst = disordered(self.hierarchy, self.call, self.asked)
-        found = [self._due(*each, warm.get(each[1].oid, ())) for each in worst]
+        found = [self._to_order(*each, warm.get(each[1].oid, ())) for each in worst]
         rewritten = {each.leaf.oid for each in found}
         return [*(each for each in self._unfinished() if each.leaf.oid not in rewritten), *found]
 
-    def _due(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
+    def _to_order(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
         finish = plan.finishing_steps(leaf, self.asked.vacuum, warm)
         return self._by_method(Due(disorder, leaf, index, False, [], finish), index)
 
@@ -5002,7 +5007,7 @@ class Ordering:
             return False
         try:
             self._run(each)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             self.left += 1
             execute.abandon_step(self.call)
         except errors.LockNotAvailable as error:
@@ -7632,7 +7637,7 @@ import json
 
 from .. import database
 from ..calendars import parse_width
-from ..plan.ageing import Leaf, Stage, length
+from ..plan.ageing import AgeingPolicy, Leaf, length
 from ..sql import Identifier
 from .properties import storage_options
 
@@ -7673,14 +7678,14 @@ _INDEXES = """
 """
 
 
-def stages(roots: list[int]) -> dict[int, list[Stage]]:
+def policies(roots: list[int]) -> dict[int, list[AgeingPolicy]]:
     """The policies of some hierarchies that have any, by root, the youngest first."""
-    found: dict[int, list[Stage]] = {}
+    found: dict[int, list[AgeingPolicy]] = {}
     for row in database.query(_STAGES, ("oid[]",), (roots,)):
         storage = tuple(sorted(json.loads(row["storage"]).items()))
-        stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
-        found.setdefault(row["root"], []).append(stage)
-    return {root: sorted(each, key=lambda stage: length(stage.after)) for root, each in found.items()}
+        policy = AgeingPolicy(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
+        found.setdefault(row["root"], []).append(policy)
+    return {root: sorted(each, key=lambda policy: length(policy.after)) for root, each in found.items()}
 
 
 def roots_with_policies(roots: list[int]) -> set[int]:
@@ -7689,12 +7694,12 @@ def roots_with_policies(roots: list[int]) -> set[int]:
     return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
 
-def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
+def leaves(wanted: dict[int, AgeingPolicy]) -> list[Leaf]:
     """The leaves of slices, and what they have of what is asked for; by slice."""
     if not wanted:
         return []
-    freezing = [oid for oid, stage in wanted.items() if stage.freeze]
-    others = [oid for oid, stage in wanted.items() if not stage.freeze]
+    freezing = [oid for oid, policy in wanted.items() if policy.freeze]
+    others = [oid for oid, policy in wanted.items() if not policy.freeze]
     rows = [
         row
         for slices, freeze in ((freezing, True), (others, False))
@@ -9390,7 +9395,7 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy, Table
-from ..plan.ageing import Stage
+from ..plan.ageing import AgeingPolicy
 from ..plan.difference import Column, Facts, IndexPlace, MissingIndex, Partition, Trigger
 from ..plan.structure import ENABLED_WORDS
 from ..sql import Identifier
@@ -9503,14 +9508,14 @@ _TRIGGERS = """
 """
 
 
-def read(hierarchy: Hierarchy, stages: dict[int, Stage]) -> list[Facts]:
-    """What is compared, of every table of a hierarchy; ``stages``: what policies ask for, by slice."""
-    return [read_table(table, stages) for table in hierarchy.tables]
+def read(hierarchy: Hierarchy, policies: dict[int, AgeingPolicy]) -> list[Facts]:
+    """What is compared, of every table of a hierarchy; ``policies``: what policies ask for, by slice."""
+    return [read_table(table, policies) for table in hierarchy.tables]
 
 
-def read_table(table: Table, stages: dict[int, Stage] | None = None) -> Facts:
+def read_table(table: Table, policies: dict[int, AgeingPolicy] | None = None) -> Facts:
     """What is compared of one table."""
-    reached = stages or {}
+    reached = policies or {}
     rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
     oids = [row["oid"] for row in rows]
     states = catalog_properties.states(oids)
@@ -9651,7 +9656,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
         drift=tuple(
-            (each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy, expected.stages)
+            (each.table, tuple(plan_drift.differences(each)))
+            for each in catalog_drift.read(hierarchy, expected.policies)
         ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
@@ -12827,6 +12833,12 @@ class InvalidTransactionState(PartitionError):
     sqlstate = "2D000"
 
 
+class TimeIsOver(PartitionError):
+    """What the other session ran was stopped at the end of the time of a call, which goes on (57014)."""
+
+    sqlstate = "57014"
+
+
 class MaintenanceFailed(PartitionError):
     """At least one hierarchy failed during a run over several (P0001)."""
 
@@ -12878,12 +12890,6 @@ class Context(NamedTuple):
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
     is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
     ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
-
-
-class TimeIsOver(errors.PartitionError):
-    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
-
-    sqlstate = "57014"
 
 
 class Running(NamedTuple):
@@ -12988,6 +12994,10 @@ def _run_outside(each: Step, context: Context) -> None:
 
     Thousands of short steps would spend their time with writing what they did, one by one.
     """
+    slots: set[str] = set()
+    if each.gives_way:
+        begin(context)
+        slots = giving_way.slots()
     since, began = time.monotonic(), time.time()
     remote.send(each.text)
     if _waiting:
@@ -13006,7 +13016,7 @@ def _run_outside(each: Step, context: Context) -> None:
             begin(context)
             if not is_done:
                 giving_way.stop_workers(each, began)
-            giving_way.wait_for_workers()
+            giving_way.wait_for_slots(slots)
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
     if each.gives_way:
@@ -13017,7 +13027,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
     target = each.operations[0].target
     if context.ends is not None and time.monotonic() > context.ends:
-        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+        return errors.TimeIsOver(f"the step on {target} was stopped, for the time is over")
     if not each.gives_way:
         return None
     begin(context)
@@ -13384,16 +13394,19 @@ def stop_workers(each: Step, began: float) -> None:
         waited += PAUSE_MS
 
 
-def wait_for_workers() -> None:
-    """Wait until the slots of workers are gone: as long as one is there, VACUUM keeps the rows that it may need."""
+def slots() -> set[str]:
+    """The replication slots of workers in this database."""
+    query = "SELECT slot_name FROM pg_replication_slots WHERE plugin = 'pg_squeeze' AND database = current_database()"
+    return {row["slot_name"] for row in database.query(query)}
+
+
+def wait_for_slots(others: set[str]) -> None:
+    """Wait until the slots of a step's worker are gone: as long as one is there, VACUUM keeps rows that it may need.
+
+    ``others``: the slots that were there before the step, of somebody else's workers.
+    """
     waited = 0
-    while waited < SECONDS_TO_STOP * 1000:
-        rows = database.query(
-            "SELECT count(*) AS slots FROM pg_replication_slots"
-            " WHERE plugin = 'pg_squeeze' AND database = current_database()"
-        )
-        if not rows[0]["slots"]:
-            return
+    while slots() - others and waited < SECONDS_TO_STOP * 1000:
         database.pause(PAUSE_MS)
         waited += PAUSE_MS
 
@@ -14494,9 +14507,9 @@ def _obstacles(
 
 def _bounds(reading: Reading) -> list[object]:
     return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
-''','plan.ageing': r'''"""What becomes of leaves as they age: stages of age as values, and the steps that bring a leaf to what one asks for.
+''','plan.ageing': r'''"""What becomes of leaves as they age: policies as values, and the steps that bring a leaf to what one asks for.
 
-What a stage says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
+What a policy says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
 """
 
 from __future__ import annotations
@@ -14513,7 +14526,7 @@ NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what 
 FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
 
 
-class Stage(NamedTuple):
+class AgeingPolicy(NamedTuple):
     """What shall be of leaves from some age on."""
 
     after: Width
@@ -14540,14 +14553,14 @@ def length(after: Width) -> tuple[int, int]:
     return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
 
 
-def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
+def besides(wanted: Properties, state: State, policy: AgeingPolicy | None) -> Properties:
     """What a leaf shall have beside what its age asks for, which is taken as it is: maintenance sees to that."""
-    if stage is None:
+    if policy is None:
         return wanted
-    names = {name for name, _ in stage.storage}
+    names = {name for name, _ in policy.storage}
     options = [(name, value) for name, value in wanted.options if name not in names]
     options += [(name, value) for name, value in state.options if name in names]
-    tablespace = wanted.tablespace if stage.tablespace is None else state.tablespace
+    tablespace = wanted.tablespace if policy.tablespace is None else state.tablespace
     return wanted._replace(options=tuple(options), tablespace=tablespace)
 
 
@@ -14556,51 +14569,51 @@ def as_json(storage: tuple[tuple[str, str], ...]) -> str:
     return json.dumps(dict(storage))
 
 
-def together(stages: list[Stage]) -> Stage | None:
-    """What the stages ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
-    if not stages:
+def together(policies: list[AgeingPolicy]) -> AgeingPolicy | None:
+    """What the policies ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
+    if not policies:
         return None
     storage: dict[str, str] = {}
-    for each in stages:
+    for each in policies:
         storage.update(each.storage)
-    tablespaces = [each.tablespace for each in stages if each.tablespace is not None]
-    return Stage(
-        stages[-1].after,
-        any(each.freeze for each in stages),
+    tablespaces = [each.tablespace for each in policies if each.tablespace is not None]
+    return AgeingPolicy(
+        policies[-1].after,
+        any(each.freeze for each in policies),
         tablespaces[-1] if tablespaces else None,
         tuple(sorted(storage.items())),
     )
 
 
-def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
-    """What of a stage a leaf has not got; None where it has all."""
+def lacking(leaf: Leaf, policy: AgeingPolicy) -> AgeingPolicy | None:
+    """What of a policy a leaf has not got; None where it has all."""
     present = dict(leaf.storage)
     storage = tuple(
         (name, value)
-        for name, value in stage.storage
+        for name, value in policy.storage
         if present.get(name) != value and (leaf.has_toast or not name.startswith("toast."))
     )
-    is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
-    tablespace = stage.tablespace if is_elsewhere else None
-    found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
+    is_elsewhere = any(place != policy.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
+    tablespace = policy.tablespace if is_elsewhere else None
+    found = policy._replace(freeze=policy.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
     return found if found.freeze or found.tablespace is not None or found.storage else None
 
 
-def with_autovacuum(stage: Stage) -> Stage:
+def with_autovacuum(policy: AgeingPolicy) -> AgeingPolicy:
     """What of it is done where nothing can be frozen: somebody must vacuum a leaf."""
-    return stage._replace(storage=tuple(each for each in stage.storage if each[0] != "autovacuum_enabled"))
+    return policy._replace(storage=tuple(each for each in policy.storage if each[0] != "autovacuum_enabled"))
 
 
-def part(stage: Stage, kind: str) -> Stage:
+def part(policy: AgeingPolicy, kind: str) -> AgeingPolicy:
     """What of it is of one kind."""
-    return stage._replace(
-        freeze=stage.freeze and kind == FREEZE,
-        tablespace=stage.tablespace if kind == TABLESPACE else None,
-        storage=stage.storage if kind == STORAGE else (),
+    return policy._replace(
+        freeze=policy.freeze and kind == FREEZE,
+        tablespace=policy.tablespace if kind == TABLESPACE else None,
+        storage=policy.storage if kind == STORAGE else (),
     )
 
 
-def steps(root: Identifier, leaf: Leaf, wanted: Stage) -> list[Step]:
+def steps(root: Identifier, leaf: Leaf, wanted: AgeingPolicy) -> list[Step]:
     """What a leaf lacks: what is quick first, and freezing last, for a file that is new is looked at once more."""
     target, relations = leaf.identifier, (leaf.oid,)
     found = []
@@ -14652,17 +14665,17 @@ def _remember(root: Identifier, leaf: Leaf) -> Operation:
     return Operation(leaf.identifier, statement, ROW_EXCLUSIVE)
 
 
-def add_statement(root: Identifier, stage: Stage) -> Operation:
+def add_statement(root: Identifier, policy: AgeingPolicy) -> Operation:
     """Remember a policy, in place of the one of the same age."""
     statement = compose(
         "INSERT INTO dp.policy_config (root, after, vacuum_freeze, tablespace, storage)"
         " VALUES ({}::regclass, {}, {}, {}, {}::jsonb) ON CONFLICT (root, after) DO UPDATE SET"
         " vacuum_freeze = excluded.vacuum_freeze, tablespace = excluded.tablespace, storage = excluded.storage",
         Literal(root.text),
-        Literal(str(stage.after)),
-        Literal(stage.freeze),
-        Literal(stage.tablespace),
-        Literal(as_json(stage.storage)),
+        Literal(str(policy.after)),
+        Literal(policy.freeze),
+        Literal(policy.tablespace),
+        Literal(as_json(policy.storage)),
     )
     return Operation(root, statement, ROW_EXCLUSIVE)
 
@@ -17938,7 +17951,7 @@ from typing import NamedTuple
 
 from ..model import Table
 from ..sql import SQL, Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .properties import Properties, State
 
 TYPE_CHECKING = False
@@ -17958,7 +17971,7 @@ class Partition(NamedTuple):
     is_leaf: bool
     locks: int  # entries of the lock table that a statement takes which reaches all of it
     state: State
-    stage: Stage | None = None  # of a leaf that is old enough for one: what maintenance sees to
+    policy: AgeingPolicy | None = None  # of a leaf that is old enough for one: what maintenance sees to
 
 
 class IndexPlace(NamedTuple):
@@ -18069,7 +18082,7 @@ def differences(facts: Facts) -> list[Difference]:
         found += _triggers(partition, facts)
         found += _indexes(partition, facts)
         if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
-            wanted = ageing.besides(facts.wanted, partition.state, partition.stage)
+            wanted = ageing.besides(facts.wanted, partition.state, partition.policy)
             found += drift_storage.differences(partition, wanted, facts)
     return found
 
@@ -18462,7 +18475,7 @@ def _tablespace(partition: Partition, wanted: Properties, facts: Facts) -> list[
             *(_move_index(each, there) for each in own),
         )
         found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
-    if partition.stage is not None and partition.stage.tablespace is not None:
+    if partition.policy is not None and partition.policy.tablespace is not None:
         return found
     for each in places:
         if each.expected is not None:
@@ -18952,7 +18965,7 @@ from typing import NamedTuple
 
 from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
 from .schedule import Jobs, Recorded
@@ -18986,7 +18999,7 @@ class Expected(NamedTuple):
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
-    stages: dict[int, Stage]  # what policies ask for, by slice
+    policies: dict[int, AgeingPolicy]  # what policies ask for, by slice
     jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
@@ -25281,7 +25294,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_00d1fc636c7c', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_67d4a24118f9', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25300,7 +25313,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_00d1fc636c7c'
+PACKAGE = 'dialog_partition_0_1_0_67d4a24118f9'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -26962,10 +26975,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27267,10 +27280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27289,10 +27302,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27312,10 +27325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27341,10 +27354,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27372,10 +27385,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27396,10 +27409,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27417,10 +27430,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27438,10 +27451,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27472,10 +27485,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27491,10 +27504,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27519,10 +27532,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27554,10 +27567,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27579,10 +27592,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27615,10 +27628,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27639,10 +27652,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27659,10 +27672,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27679,10 +27692,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27700,10 +27713,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27721,10 +27734,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27748,10 +27761,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27769,10 +27782,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27789,10 +27802,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27808,10 +27821,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27828,10 +27841,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27847,10 +27860,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27867,10 +27880,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27887,10 +27900,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27907,10 +27920,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27927,10 +27940,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -27946,10 +27959,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -27966,10 +27979,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28001,10 +28014,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28030,10 +28043,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28050,10 +28063,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28081,10 +28094,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28163,10 +28176,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28265,10 +28278,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28293,10 +28306,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28318,10 +28331,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28339,10 +28352,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28360,10 +28373,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28384,10 +28397,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28414,10 +28427,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28441,10 +28454,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28462,10 +28475,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28484,10 +28497,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28504,10 +28517,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28524,10 +28537,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28544,10 +28557,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_00d1fc636c7c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_67d4a24118f9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28696,10 +28709,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28714,10 +28727,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28739,10 +28752,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28773,10 +28786,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28798,10 +28811,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28820,10 +28833,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28843,10 +28856,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28864,10 +28877,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28884,10 +28897,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28904,10 +28917,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28923,10 +28936,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -28943,10 +28956,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -28962,10 +28975,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -28981,10 +28994,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_00d1fc636c7c' not in GD:
+if 'dialog_partition_0_1_0_67d4a24118f9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_00d1fc636c7c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_67d4a24118f9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -118,7 +118,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
         try:
             concurrently.build(change, wanted, connection)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             execute.abandon_step(call)
             break
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
 from .schedule import Jobs, Recorded
@@ -40,7 +40,7 @@ class Expected(NamedTuple):
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
-    stages: dict[int, Stage]  # what policies ask for, by slice
+    policies: dict[int, AgeingPolicy]  # what policies ask for, by slice
     jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
