@@ -18,6 +18,7 @@ from tests.support.dialogporten import TABLES
 Connection = psycopg.Connection[Any]
 
 PARTY = "urn:altinn:person:identifier-no:"
+RUNS = 3
 SCATTERED = 6000  # dialogs of a month whose order takes more memory than the jobs may have
 DISORDER = f"SELECT max(disorder) FROM dp.clustering({ROOT}) WHERE leaf ~ ('\"Dialog_' || %s)"
 QUOTA = ("enable_indexscan = off", "maintenance_work_mem = '1MB'", "temp_file_limit = '128kB'")
@@ -39,17 +40,23 @@ VALUES (1, 'DialogActivityPerformedByActor', %(id)s, %(at)s, %(party)s)
 """
 
 
+WAS_WRITTEN = 'SELECT count(*) FROM "Dialog" WHERE "Id" = %s AND "ContentUpdatedAt" = %s AND "Party" = %s'
+
+
 class DialogWriter(Writer):
     """Writes a dialog after the other, whatever happens to its session; waits for no lock longer than the bound."""
+
+    bound = "5 s"  # ten times lock_timeout
 
     def write(self, connection: Connection) -> None:
         while not self.stopped.is_set():
             number = 1 + self.written
             given = {"id": f"{number:032x}", "party": f"{PARTY}{number % 40}", "at": self.moment}
             # what was committed when a session ended is known by its row
-            if not value(connection, 'SELECT count(*) FROM "Dialog" WHERE "Id" = %s', given["id"]):
+            if not value(connection, WAS_WRITTEN, given["id"], given["at"], given["party"]):
                 connection.execute(WRITTEN, given)
             self.written += 1
+            self.stopped.wait(0.02)
 
 
 def declared(home: Database) -> Connection:
@@ -57,7 +64,7 @@ def declared(home: Database) -> Connection:
     owner = home.connect(**{"dp.now": "2025-01-15 12:00+00"})
     owner.execute(dialogporten.schema())
     options = {"hash_partitions": 2, "premake": 1, "retention": "3 months", "retention_action": "drop"}
-    for statement in dialogporten.declaration("exact", lock_timeout="200 ms", **options):
+    for statement in dialogporten.declaration("exact", **options):
         owner.execute(statement)
     for first, end in (("2024-12-01", "2025-04-01"), ("2025-12-01", "2026-01-01")):
         owner.execute(f"CALL dp.create_slices({ROOT}, '{first}', '{end}')")
@@ -147,10 +154,17 @@ def a_quota_is_used_up(home: Database) -> None:
     home.connect("postgres").execute("ALTER ROLE owner IN DATABASE cron_home RESET temp_file_limit")
 
 
-def is_complete(owner: Connection, month: int) -> None:
-    """The run made up for what had failed: every table has these slices, and no job is told of any more."""
-    log = owner.execute("SELECT status, return_message FROM cron.job_run_details").fetchall()
-    assert statuses(owner) == {"maintenance": "succeeded", "prewarm": "succeeded"}, log
+def is_made_up_for(home: Database, month: int) -> None:
+    """The next run made up for what had failed: every table has these slices, and no job is told of any more.
+
+    On a busy machine writers may be in the way of one run, which says so.
+    """
+    for _ in range(RUNS):
+        owner = restart(home)
+        if statuses(owner)["maintenance"] == "succeeded":
+            break
+        assert "(55P03)" in value(owner, "SELECT message FROM dp.job WHERE kind = 'maintenance'")
+    assert statuses(owner) == {"maintenance": "succeeded", "prewarm": "succeeded"}
     months = (divmod(2025 * 12 - 1 + each, 12) for each in range(month - 3, month + 2))
     wanted = {f"{year}_{number + 1:02}" for year, number in months}
     assert slices(owner) == dict.fromkeys(TABLES, wanted)
@@ -171,7 +185,7 @@ def test_months_of_jobs_with_failures_of_every_kind(home: Database) -> None:
         for month, failure in ((3, a_lock_is_held), (4, a_privilege_is_missing), (5, it_is_killed)):
             moved_to(home, f"2025-{month:02}-15")
             failure(home)
-            is_complete(restart(home), month)
+            is_made_up_for(home, month)
         call(home.connect(), maintenance="none", cluster="@reboot")
         a_quota_is_used_up(home)
         owner = restart(home)
