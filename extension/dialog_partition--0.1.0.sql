@@ -169,11 +169,12 @@ from ..catalog import server as catalog_server
 from ..model import Hierarchy, Slice, Table
 from ..operation import Step
 from ..plan import ageing as plan
-from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, Leaf, Stage
+from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, AgeingPolicy, Leaf
 from ..plan.properties import storage_clause
 from ..sql import Identifier, compose
-from . import calls, policy, probing, window
+from . import calls, probing, window
 from .alter_table import storage_text
+from .policy import check_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,27 +201,27 @@ def add_policy(
 ) -> list[PlanRow]:
     """What shall be of leaves of an age; see sql/functions/add_policy.sql.j2."""
     hierarchy, call = calls.open_function("add_policy", root, dry_run)
-    stage = Stage(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
-    if not (vacuum_freeze or tablespace is not None or stage.storage):
+    policy = AgeingPolicy(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
+    if not (vacuum_freeze or tablespace is not None or policy.storage):
         raise errors.InvalidParameter.of(
             "after", after, "Nothing shall happen then.", "Give vacuum_freeze => true, tablespace or storage."
         )
     if tablespace is not None:
         _check_tablespace(hierarchy, tablespace)
-    if stage in catalog.stages([root]).get(root, []):
+    if policy in catalog.policies([root]).get(root, []):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has this policy already")
-    if stage.storage and not catalog_server.server().is_standby:
-        _try_parameters(hierarchy, stage, call)
+    if policy.storage and not catalog_server.server().is_standby:
+        _try_parameters(hierarchy, policy, call)
     if vacuum_freeze and not catalog_cron.has_second_session(hierarchy.root.owner, None):
         database.notice(NO_SECOND_SESSION)
-    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, stage),))], call)
+    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, policy),))], call)
 
 
 def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
     """End the policy of an age; see sql/functions/drop_policy.sql.j2."""
     hierarchy, call = calls.open_function("drop_policy", root, dry_run)
     width = _age(hierarchy, after)
-    if all(each.after != width for each in catalog.stages([root]).get(root, [])):
+    if all(each.after != width for each in catalog.policies([root]).get(root, [])):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no policy of that age")
     return calls.run_in_function([Step((plan.drop_statement(hierarchy.root.identifier, width),))], call)
 
@@ -228,9 +229,9 @@ def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
 def _age(hierarchy: Hierarchy, after: str) -> Width:
     """An age as a policy that is there says it, if one does: a year and 12 months are one age."""
     width = calendars.parse_width(after, "after")
-    policy.check_width("after", width, hierarchy.range_type, None)
+    check_width("after", width, hierarchy.range_type, None)
     root = hierarchy.root.oid
-    known = (each.after for each in catalog.stages([root]).get(root, []))
+    known = (each.after for each in catalog.policies([root]).get(root, []))
     return next((each for each in known if plan.length(each) == plan.length(width)), width)
 
 
@@ -244,11 +245,11 @@ def _parameters(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, storage_text(value)) for name, value in given.items()))
 
 
-def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
+def _try_parameters(hierarchy: Hierarchy, policy: AgeingPolicy, call: Context) -> None:
     """Names and values that the server does not know are its own error, before a leaf of some age meets them."""
     root = hierarchy.root
     copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
-    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
+    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(policy.storage))
     database.rolled_back(lambda: execute.probe(create.text, call))
 
 
@@ -267,24 +268,28 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
         )
 
 
-def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
+def aged(
+    hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now
+) -> dict[int, AgeingPolicy]:
     """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
-    stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
-    return _reached(hierarchy, stages, clock) if stages else {}
+    policies = catalog.policies([hierarchy.root.oid]).get(hierarchy.root.oid)
+    return _reached(hierarchy, policies, clock) if policies else {}
 
 
 def _reached(
-    hierarchy: Hierarchy, stages: list[Stage], clock: Callable[[Hierarchy], datetime.datetime]
-) -> dict[int, Stage]:
-    points = window.behind(hierarchy, [each.after for each in stages], clock)
+    hierarchy: Hierarchy, policies: list[AgeingPolicy], clock: Callable[[Hierarchy], datetime.datetime]
+) -> dict[int, AgeingPolicy]:
+    points = window.behind(hierarchy, [each.after for each in policies], clock)
     retired = {each.span for each in window.expired(hierarchy)}
     found = {}
     for _, each, end in _slices(hierarchy):
         if each.span in retired:
             continue
-        stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
-        if stage is not None:
-            found[each.oid] = stage
+        policy = plan.together(
+            [policy for policy, point in zip(policies, points) if point is not None and end <= point]
+        )
+        if policy is not None:
+            found[each.oid] = policy
     return found
 
 
@@ -298,12 +303,12 @@ def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice, int]]:
     ]
 
 
-def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
+def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, AgeingPolicy]]:
     """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
     wanted = aged(hierarchy)
     ends = {each.oid: end for _, each, end in _slices(hierarchy)}
     found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
-    lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
+    lacking = [(leaf, policy) for leaf, policy in found if policy is not None]
     return sorted(lacking, key=lambda each: ends[each[0].slice])
 
 
@@ -326,23 +331,23 @@ def run(
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
-    if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
+    if call.mode != execute.DRY_RUN and not freezes and any(policy.freeze for _, policy in todo):
         database.notice(NO_SECOND_SESSION)
-        todo = [(leaf, plan.with_autovacuum(stage) if stage.freeze else stage) for leaf, stage in todo]
+        todo = [(leaf, plan.with_autovacuum(policy) if policy.freeze else policy) for leaf, policy in todo]
         failures[FREEZE] = MOST_FAILURES
-    for place, (leaf, stage) in enumerate(todo):
+    for place, (leaf, policy) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
             return
         for kind in (STORAGE, TABLESPACE, FREEZE):
-            part = functools.partial(_bring, hierarchy, leaf, plan.part(stage, kind), call, connection)
+            part = functools.partial(_bring, hierarchy, leaf, plan.part(policy, kind), call, connection)
             if failures.get(kind, 0) < MOST_FAILURES and not attempt(part, leaf.identifier.text):
                 failures[kind] = failures.get(kind, 0) + 1
 
 
-def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connection: str | None) -> None:
-    steps = plan.steps(hierarchy.root.identifier, leaf, stage)
-    if stage.freeze and call.mode != execute.DRY_RUN:
+def _bring(hierarchy: Hierarchy, leaf: Leaf, policy: AgeingPolicy, call: Context, connection: str | None) -> None:
+    steps = plan.steps(hierarchy.root.identifier, leaf, policy)
+    if policy.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
         execute.commit(call)
@@ -376,11 +381,11 @@ def ageing(root: int) -> list[AgeingRow]:
     """What policies will do, and when; see sql/functions/ageing.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
     calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
-    stages = catalog.stages([root]).get(root, [])
-    everything = plan.together(stages)
+    policies = catalog.policies([root]).get(root, [])
+    everything = plan.together(policies)
     if everything is None:
         return []
-    reached = _reached(hierarchy, stages, window.local_now)
+    reached = _reached(hierarchy, policies, window.local_now)
     slices = _slices(hierarchy)
     leaves: dict[int, list[Leaf]] = {}
     for leaf in catalog.leaves({each.oid: everything for _, each, _ in slices}):
@@ -389,27 +394,27 @@ def ageing(root: int) -> list[AgeingRow]:
     rows = []
     for table, each, _ in slices:
         now = reached.get(each.oid)
-        later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
-        for stage in ([now] if now is not None else []) + later:
-            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
+        later = [policy for policy in policies if now is None or plan.length(policy.after) > plan.length(now.after)]
+        for policy in ([now] if now is not None else []) + later:
+            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, policy) is not None]
             if lacking:
-                rows.append((table, each, stage, stage is now, lacking))
-    moments = [window.aged_at(each, stage.after) for _, each, stage, _, _ in rows]
+                rows.append((table, each, policy, policy is now, lacking))
+    moments = [window.aged_at(each, policy.after) for _, each, policy, _, _ in rows]
     instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
     return [
         AgeingRow(
             table.identifier.text,
             each.identifier.text,
-            str(stage.after),
+            str(policy.after),
             instant,
             is_due,
-            stage.freeze,
-            stage.tablespace,
-            plan.as_json(stage.storage),
+            policy.freeze,
+            policy.tablespace,
+            plan.as_json(policy.storage),
             len(lacking),
             sum(sizes.get(oid, 0) for oid in lacking),
         )
-        for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
+        for (table, each, policy, is_due, lacking), (instant, _) in zip(rows, instants)
     ]
 ''','api.alter_table': r'''"""set_storage, alter_table: what has no function of its own."""
 
@@ -1626,6 +1631,7 @@ from ..model import Hierarchy
 from ..plan import ordering as plan
 from ..plan import physical_order as plan_order
 from ..plan.online import Wanted
+from ..sql import Identifier
 from . import calls, clustering, concurrently
 from .alteration import Alteration
 from .ordering import SCOPES, Asked, Ordering, Way, disordered
@@ -1729,9 +1735,13 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
             break
         change = Alteration("cluster", table.oid, call.mode == execute.DRY_RUN, opened=(hierarchy, call))
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
+        database.notice(
+            f"{table.identifier} has no index for its order: {Identifier(wanted.name)} is built; choose one by"
+            " dp.set_cluster_order, or call with create_index => false, to have none made"
+        )
         try:
             concurrently.build(change, wanted, connection)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             execute.abandon_step(call)
             break
 
@@ -4003,9 +4013,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
-    stages = ageing.aged(hierarchy)
+    policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
-        facts = catalog_drift.read_table(_with_template(table, call), stages)
+        facts = catalog_drift.read_table(_with_template(table, call), policies)
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     named = following.operations(hierarchy)
@@ -4948,11 +4958,11 @@ class Ordering:
         """The leaves that lack only VACUUM since they were ordered; then the disordered ones, worst first."""
         warm = self._warm()  # before measuring, which reads some pages of each
         worst = disordered(self.hierarchy, self.call, self.asked)
-        found = [self._due(*each, warm.get(each[1].oid, ())) for each in worst]
+        found = [self._to_order(*each, warm.get(each[1].oid, ())) for each in worst]
         rewritten = {each.leaf.oid for each in found}
         return [*(each for each in self._unfinished() if each.leaf.oid not in rewritten), *found]
 
-    def _due(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
+    def _to_order(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
         finish = plan.finishing_steps(leaf, self.asked.vacuum, warm)
         return self._by_method(Due(disorder, leaf, index, False, [], finish), index)
 
@@ -5037,7 +5047,7 @@ class Ordering:
             return False
         try:
             self._run(each)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             self.left += 1
             execute.abandon_step(self.call)
         except errors.LockNotAvailable as error:
@@ -6050,7 +6060,6 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..printing import PlanRow
 
-NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
 MISSED_RUNS = 3  # without success: a job is late from then on
 SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
@@ -6058,20 +6067,27 @@ SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few sec
 
 def schedule(
     root: int,
-    maintenance: str,
-    cluster: str,
-    prewarm: str,
-    statistics: str,
-    vacuum: str,
+    maintenance: str | None,
+    cluster: str | None,
+    prewarm: str | None,
+    statistics: str | None,
+    vacuum: str | None,
     connection: str | None,
     cron_connection: str | None,
     dry_run: bool,
 ) -> list[PlanRow]:
     """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
     given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
-    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
-    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    for kind, text in given.items():
+        if text is not None and text.strip().lower() != plan.NONE:
+            cron.parse(text, kind)
+    _check_connection(connection)
     hierarchy, call = calls.open_function("schedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    schedules = plan.schedules(given, recorded)
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    connection = plan.kept(connection, [each.connection for each in recorded])
+    cron_connection = _cron_connection(cron_connection, recorded)
     found = catalog.find(hierarchy.root.owner, cron_connection)
     for kind, each in parsed.items():
         if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
@@ -6080,14 +6096,35 @@ def schedule(
             )
     options = _options(hierarchy, schedules, connection)
     wanted = plan.jobs(hierarchy, found.database, schedules, options)
-    return _make(hierarchy, call, found, wanted, cron_connection)
+    return _make(hierarchy, call, found, wanted, cron_connection, connection)
+
+
+def _check_connection(connection: str | None) -> None:
+    if connection is not None and plan.holds_secret(connection):
+        raise errors.InvalidParameter.of(
+            "connection",
+            "...",
+            "It may hold a password, and stands in the command of jobs, and in dp.job_config, for others to read.",
+            "Name a foreign server of dblink_fdw, whose user mapping holds the password; or keep that in a file"
+            " (passfile=...) or in pg_hba.conf.",
+        )
+
+
+def _cron_connection(given: str | None, recorded: list[plan.Recorded]) -> str | None:
+    """How pg_cron is reached: as before, unless it is said, or pg_cron is in this database by now."""
+    if given is None and catalog.is_here():
+        return None
+    return plan.kept(given, [each.cron_connection for each in recorded if each.is_elsewhere])
 
 
 def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
     """How commands are made; a job that could not work is left out, and that is said."""
     if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
         del schedules[plan.PREWARM]
-        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+        database.notice(
+            "extension pg_prewarm is not installed in this database: no job for prewarm; once it is, call with"
+            f" prewarm => '{plan.DEFAULTS[plan.PREWARM]}'"
+        )
     vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
     if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
         database.notice(
@@ -6105,29 +6142,30 @@ def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[Pl
     if not recorded:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
     if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
-        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None, None)  # gone with pg_cron
         return calls.run_in_function([Step(tuple(operations))], call)
-    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+    found = catalog.find(hierarchy.root.owner, _cron_connection(cron_connection, recorded))
+    return _make(hierarchy, call, found, [], None, None)
 
 
 def _make(
-    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+    hierarchy: Hierarchy,
+    call: Context,
+    found: Cron,
+    wanted: list[plan.Job],
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[PlanRow]:
     recorded = catalog.recorded(hierarchy.root.oid)
     names = {job.name for job in wanted} | {each.name for each in recorded}
     there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    storable = None if cron_connection is not None and plan.holds_secret(cron_connection) else cron_connection
     operations = plan.operations(
-        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, storable, connection
     )
     if not operations:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
     return calls.run_in_function([Step(tuple(operations))], call)
-
-
-def _storable(connection: str | None) -> str | None:
-    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
-    return connection if connection is not None and "pass" not in connection.lower() else None
 
 
 class JobRow(NamedTuple):
@@ -6155,25 +6193,33 @@ def job() -> list[JobRow]:
         "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
         " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
     )
-    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])[0]]
 
 
-def _jobs_of(root: int, owner: str) -> list[JobRow]:
+def _jobs_of(root: int, owner: str) -> tuple[list[JobRow], str | None]:
+    """The jobs of a hierarchy; and why pg_cron does not show them to who should see them."""
     since = catalog.recorded_since(root)
     recorded = [each for each, _ in since]
     facts = catalog_server.server()
     may_see = facts.is_superuser or facts.user == owner
     found: dict[str, FoundJob] = {}
-    why = None
+    why = unseen = None
     try:
         with database.subtransaction():
-            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+            found = catalog.jobs(
+                catalog.find(owner, _cron_connection(None, recorded)), [each.name for each in recorded]
+            )
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since]
+        detail = error.detail if isinstance(error, errors.NoSecondSession) else None
+        why = " ".join([calls.describe(error), *(detail or "").split()])
+        # a superuser's own session cannot be the owner's in another database
+        unseen = (
+            why if may_see and (facts.user == owner or not isinstance(error, errors.InsufficientPrivilege)) else None
+        )
+        may_see = False
+    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since], unseen
 
 
 def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
@@ -6201,11 +6247,12 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
     )
 
 
-def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+def states(root: int, owner: str) -> plan.Jobs:
     """The jobs of a hierarchy that the caller may see."""
     if not catalog.recorded(root):
-        return ()
-    return tuple(
+        return plan.Jobs((), None)
+    rows, unseen = _jobs_of(root, owner)
+    seen = tuple(
         plan.JobState(
             each.kind,
             each.name,
@@ -6216,9 +6263,10 @@ def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
             each.last_success,
             bool(each.is_late),
         )
-        for each in _jobs_of(root, owner)
+        for each in rows
         if each.is_scheduled is not None
     )
+    return plan.Jobs(seen, unseen)
 
 
 def _parsed(text: str) -> cron.Schedule | None:
@@ -7638,7 +7686,7 @@ import json
 
 from .. import database
 from ..calendars import parse_width
-from ..plan.ageing import Leaf, Stage, length
+from ..plan.ageing import AgeingPolicy, Leaf, length
 from ..sql import Identifier
 from .properties import storage_options
 
@@ -7679,14 +7727,14 @@ _INDEXES = """
 """
 
 
-def stages(roots: list[int]) -> dict[int, list[Stage]]:
+def policies(roots: list[int]) -> dict[int, list[AgeingPolicy]]:
     """The policies of some hierarchies that have any, by root, the youngest first."""
-    found: dict[int, list[Stage]] = {}
+    found: dict[int, list[AgeingPolicy]] = {}
     for row in database.query(_STAGES, ("oid[]",), (roots,)):
         storage = tuple(sorted(json.loads(row["storage"]).items()))
-        stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
-        found.setdefault(row["root"], []).append(stage)
-    return {root: sorted(each, key=lambda stage: length(stage.after)) for root, each in found.items()}
+        policy = AgeingPolicy(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
+        found.setdefault(row["root"], []).append(policy)
+    return {root: sorted(each, key=lambda policy: length(policy.after)) for root, each in found.items()}
 
 
 def roots_with_policies(roots: list[int]) -> set[int]:
@@ -7695,12 +7743,12 @@ def roots_with_policies(roots: list[int]) -> set[int]:
     return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
 
-def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
+def leaves(wanted: dict[int, AgeingPolicy]) -> list[Leaf]:
     """The leaves of slices, and what they have of what is asked for; by slice."""
     if not wanted:
         return []
-    freezing = [oid for oid, stage in wanted.items() if stage.freeze]
-    others = [oid for oid, stage in wanted.items() if not stage.freeze]
+    freezing = [oid for oid, policy in wanted.items() if policy.freeze]
+    others = [oid for oid, policy in wanted.items() if not policy.freeze]
     rows = [
         row
         for slices, freeze in ((freezing, True), (others, False))
@@ -8681,7 +8729,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import database, errors, remote
+from .. import database, errors, reach, remote
 from ..plan.schedule import CONNECTION, Elsewhere, Recorded
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -8689,6 +8737,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..database import Row
 
+LOCK_TIMEOUT = "2s"  # in the other database
 USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
 
 _FACTS = """
@@ -8771,6 +8820,9 @@ def find(owner: str, connection: str | None) -> Cron:
         _check(allowed, owner, is_elsewhere=False)
         return Cron(_version(allowed["version"]), owner, facts["database"], None)
     elsewhere = _elsewhere(facts, connection)
+    silence = reach.silence(_connection_options(elsewhere.connection))
+    if silence is not None:
+        raise _unreachable(facts, f"{silence}.")
     try:
         _open(elsewhere)
         text = compose(_ALLOWED.text, role=SQL("current_user"))
@@ -8779,19 +8831,33 @@ def find(owner: str, connection: str | None) -> Cron:
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
-        raise errors.NoSecondSession(
-            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
-            " cluster, where it may be, cannot be reached",
-            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
-            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
-            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
-            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
-            " cron.database_name names.",
-        ) from None
+        detail = f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip()
+        raise _unreachable(facts, detail) from None
     finally:
         _close(elsewhere)
     _check(allowed, owner, is_elsewhere=True)
     return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def _connection_options(connection: str) -> dict[str, str]:
+    """What a connection says: keywords, or the name of a foreign server."""
+    if "=" in connection:
+        return reach.keywords(connection)
+    query = "SELECT o.option_name, o.option_value FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) AS o"
+    rows = database.query(f"{query} WHERE s.srvname = $1", ("text",), (connection,))
+    return {row["option_name"]: row["option_value"] for row in rows}
+
+
+def _unreachable(facts: Row, detail: str) -> errors.NoSecondSession:
+    return errors.NoSecondSession(
+        f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+        " cluster, where it may be, cannot be reached",
+        detail,
+        "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+        " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+        " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+        " cron.database_name names.",
+    )
 
 
 def is_here() -> bool:
@@ -8897,8 +8963,15 @@ def _open(elsewhere: Elsewhere) -> None:
         Literal(CONNECTION),
         Literal(elsewhere.connection),
     )
+    patience = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, "dblink_exec"),
+        Literal(CONNECTION),
+        Literal(f"SET lock_timeout = '{LOCK_TIMEOUT}'"),
+    )
     with database.subtransaction():
         database.query_once(text.text)
+        database.query_once(patience.text)
 
 
 def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
@@ -8932,7 +9005,7 @@ def recorded(root: int) -> list[Recorded]:
 def recorded_since(root: int) -> list[tuple[Recorded, str]]:
     """The same, each with the moment at which the job became what it is."""
     rows = database.query(
-        "SELECT kind, name, schedule, is_elsewhere, cron_connection AS connection, made_at::text AS made_at"
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection, connection, made_at::text AS made_at"
         " FROM dp.job_config WHERE root = $1 ORDER BY kind",
         ("oid",),
         (root,),
@@ -9371,7 +9444,7 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy, Table
-from ..plan.ageing import Stage
+from ..plan.ageing import AgeingPolicy
 from ..plan.difference import Column, Facts, IndexPlace, MissingIndex, Partition, Trigger
 from ..plan.structure import ENABLED_WORDS
 from ..sql import Identifier
@@ -9484,14 +9557,14 @@ _TRIGGERS = """
 """
 
 
-def read(hierarchy: Hierarchy, stages: dict[int, Stage]) -> list[Facts]:
-    """What is compared, of every table of a hierarchy; ``stages``: what policies ask for, by slice."""
-    return [read_table(table, stages) for table in hierarchy.tables]
+def read(hierarchy: Hierarchy, policies: dict[int, AgeingPolicy]) -> list[Facts]:
+    """What is compared, of every table of a hierarchy; ``policies``: what policies ask for, by slice."""
+    return [read_table(table, policies) for table in hierarchy.tables]
 
 
-def read_table(table: Table, stages: dict[int, Stage] | None = None) -> Facts:
+def read_table(table: Table, policies: dict[int, AgeingPolicy] | None = None) -> Facts:
     """What is compared of one table."""
-    reached = stages or {}
+    reached = policies or {}
     rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
     oids = [row["oid"] for row in rows]
     states = catalog_properties.states(oids)
@@ -9632,7 +9705,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
         drift=tuple(
-            (each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy, expected.stages)
+            (each.table, tuple(plan_drift.differences(each)))
+            for each in catalog_drift.read(hierarchy, expected.policies)
         ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),
@@ -12811,6 +12885,12 @@ class InvalidTransactionState(PartitionError):
     sqlstate = "2D000"
 
 
+class TimeIsOver(PartitionError):
+    """What the other session ran was stopped at the end of the time of a call, which goes on (57014)."""
+
+    sqlstate = "57014"
+
+
 class MaintenanceFailed(PartitionError):
     """At least one hierarchy failed during a run over several (P0001)."""
 
@@ -12862,12 +12942,6 @@ class Context(NamedTuple):
     search_path: str | None = None  # where names are looked up that stand in SQL which the caller gave
     is_schema_change: bool = False  # its statements, printed and run by somebody, would be carried along once more
     ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
-
-
-class TimeIsOver(errors.PartitionError):
-    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
-
-    sqlstate = "57014"
 
 
 class Running(NamedTuple):
@@ -12989,6 +13063,10 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
 
     Thousands of short steps would spend their time with writing what they did, one by one.
     """
+    slots: set[str] = set()
+    if each.gives_way:
+        begin(context)
+        slots = giving_way.slots()
     since, began = time.monotonic(), time.time()
     if not is_begun:
         remote.send(each.text)
@@ -13008,7 +13086,7 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
             begin(context)
             if not is_done:
                 giving_way.stop_workers(each, began)
-            giving_way.wait_for_workers()
+            giving_way.wait_for_slots(slots)
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
     if each.gives_way:
@@ -13019,7 +13097,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
     target = each.operations[0].target
     if context.ends is not None and time.monotonic() > context.ends:
-        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+        return errors.TimeIsOver(f"the step on {target} was stopped, for the time is over")
     if not each.gives_way:
         return None
     begin(context)
@@ -13386,16 +13464,19 @@ def stop_workers(each: Step, began: float) -> None:
         waited += PAUSE_MS
 
 
-def wait_for_workers() -> None:
-    """Wait until the slots of workers are gone: as long as one is there, VACUUM keeps the rows that it may need."""
+def slots() -> set[str]:
+    """The replication slots of workers in this database."""
+    query = "SELECT slot_name FROM pg_replication_slots WHERE plugin = 'pg_squeeze' AND database = current_database()"
+    return {row["slot_name"] for row in database.query(query)}
+
+
+def wait_for_slots(others: set[str]) -> None:
+    """Wait until the slots of a step's worker are gone: as long as one is there, VACUUM keeps rows that it may need.
+
+    ``others``: the slots that were there before the step, of somebody else's workers.
+    """
     waited = 0
-    while waited < SECONDS_TO_STOP * 1000:
-        rows = database.query(
-            "SELECT count(*) AS slots FROM pg_replication_slots"
-            " WHERE plugin = 'pg_squeeze' AND database = current_database()"
-        )
-        if not rows[0]["slots"]:
-            return
+    while slots() - others and waited < SECONDS_TO_STOP * 1000:
         database.pause(PAUSE_MS)
         waited += PAUSE_MS
 
@@ -14497,9 +14578,9 @@ def _obstacles(
 
 def _bounds(reading: Reading) -> list[object]:
     return [(each.span, each.modulus) for each in reading.hierarchy.slices[reading.table.oid]]
-''','plan.ageing': r'''"""What becomes of leaves as they age: stages of age as values, and the steps that bring a leaf to what one asks for.
+''','plan.ageing': r'''"""What becomes of leaves as they age: policies as values, and the steps that bring a leaf to what one asks for.
 
-What a stage says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
+What a policy says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
 """
 
 from __future__ import annotations
@@ -14516,7 +14597,7 @@ NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what 
 FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
 
 
-class Stage(NamedTuple):
+class AgeingPolicy(NamedTuple):
     """What shall be of leaves from some age on."""
 
     after: Width
@@ -14543,14 +14624,14 @@ def length(after: Width) -> tuple[int, int]:
     return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
 
 
-def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
+def besides(wanted: Properties, state: State, policy: AgeingPolicy | None) -> Properties:
     """What a leaf shall have beside what its age asks for, which is taken as it is: maintenance sees to that."""
-    if stage is None:
+    if policy is None:
         return wanted
-    names = {name for name, _ in stage.storage}
+    names = {name for name, _ in policy.storage}
     options = [(name, value) for name, value in wanted.options if name not in names]
     options += [(name, value) for name, value in state.options if name in names]
-    tablespace = wanted.tablespace if stage.tablespace is None else state.tablespace
+    tablespace = wanted.tablespace if policy.tablespace is None else state.tablespace
     return wanted._replace(options=tuple(options), tablespace=tablespace)
 
 
@@ -14559,51 +14640,51 @@ def as_json(storage: tuple[tuple[str, str], ...]) -> str:
     return json.dumps(dict(storage))
 
 
-def together(stages: list[Stage]) -> Stage | None:
-    """What the stages ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
-    if not stages:
+def together(policies: list[AgeingPolicy]) -> AgeingPolicy | None:
+    """What the policies ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
+    if not policies:
         return None
     storage: dict[str, str] = {}
-    for each in stages:
+    for each in policies:
         storage.update(each.storage)
-    tablespaces = [each.tablespace for each in stages if each.tablespace is not None]
-    return Stage(
-        stages[-1].after,
-        any(each.freeze for each in stages),
+    tablespaces = [each.tablespace for each in policies if each.tablespace is not None]
+    return AgeingPolicy(
+        policies[-1].after,
+        any(each.freeze for each in policies),
         tablespaces[-1] if tablespaces else None,
         tuple(sorted(storage.items())),
     )
 
 
-def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
-    """What of a stage a leaf has not got; None where it has all."""
+def lacking(leaf: Leaf, policy: AgeingPolicy) -> AgeingPolicy | None:
+    """What of a policy a leaf has not got; None where it has all."""
     present = dict(leaf.storage)
     storage = tuple(
         (name, value)
-        for name, value in stage.storage
+        for name, value in policy.storage
         if present.get(name) != value and (leaf.has_toast or not name.startswith("toast."))
     )
-    is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
-    tablespace = stage.tablespace if is_elsewhere else None
-    found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
+    is_elsewhere = any(place != policy.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
+    tablespace = policy.tablespace if is_elsewhere else None
+    found = policy._replace(freeze=policy.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
     return found if found.freeze or found.tablespace is not None or found.storage else None
 
 
-def with_autovacuum(stage: Stage) -> Stage:
+def with_autovacuum(policy: AgeingPolicy) -> AgeingPolicy:
     """What of it is done where nothing can be frozen: somebody must vacuum a leaf."""
-    return stage._replace(storage=tuple(each for each in stage.storage if each[0] != "autovacuum_enabled"))
+    return policy._replace(storage=tuple(each for each in policy.storage if each[0] != "autovacuum_enabled"))
 
 
-def part(stage: Stage, kind: str) -> Stage:
+def part(policy: AgeingPolicy, kind: str) -> AgeingPolicy:
     """What of it is of one kind."""
-    return stage._replace(
-        freeze=stage.freeze and kind == FREEZE,
-        tablespace=stage.tablespace if kind == TABLESPACE else None,
-        storage=stage.storage if kind == STORAGE else (),
+    return policy._replace(
+        freeze=policy.freeze and kind == FREEZE,
+        tablespace=policy.tablespace if kind == TABLESPACE else None,
+        storage=policy.storage if kind == STORAGE else (),
     )
 
 
-def steps(root: Identifier, leaf: Leaf, wanted: Stage) -> list[Step]:
+def steps(root: Identifier, leaf: Leaf, wanted: AgeingPolicy) -> list[Step]:
     """What a leaf lacks: what is quick first, and freezing last, for a file that is new is looked at once more."""
     target, relations = leaf.identifier, (leaf.oid,)
     found = []
@@ -14655,17 +14736,17 @@ def _remember(root: Identifier, leaf: Leaf) -> Operation:
     return Operation(leaf.identifier, statement, ROW_EXCLUSIVE)
 
 
-def add_statement(root: Identifier, stage: Stage) -> Operation:
+def add_statement(root: Identifier, policy: AgeingPolicy) -> Operation:
     """Remember a policy, in place of the one of the same age."""
     statement = compose(
         "INSERT INTO dp.policy_config (root, after, vacuum_freeze, tablespace, storage)"
         " VALUES ({}::regclass, {}, {}, {}, {}::jsonb) ON CONFLICT (root, after) DO UPDATE SET"
         " vacuum_freeze = excluded.vacuum_freeze, tablespace = excluded.tablespace, storage = excluded.storage",
         Literal(root.text),
-        Literal(str(stage.after)),
-        Literal(stage.freeze),
-        Literal(stage.tablespace),
-        Literal(as_json(stage.storage)),
+        Literal(str(policy.after)),
+        Literal(policy.freeze),
+        Literal(policy.tablespace),
+        Literal(as_json(policy.storage)),
     )
     return Operation(root, statement, ROW_EXCLUSIVE)
 
@@ -17941,7 +18022,7 @@ from typing import NamedTuple
 
 from ..model import Table
 from ..sql import SQL, Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .properties import Properties, State
 
 TYPE_CHECKING = False
@@ -17961,7 +18042,7 @@ class Partition(NamedTuple):
     is_leaf: bool
     locks: int  # entries of the lock table that a statement takes which reaches all of it
     state: State
-    stage: Stage | None = None  # of a leaf that is old enough for one: what maintenance sees to
+    policy: AgeingPolicy | None = None  # of a leaf that is old enough for one: what maintenance sees to
 
 
 class IndexPlace(NamedTuple):
@@ -18072,7 +18153,7 @@ def differences(facts: Facts) -> list[Difference]:
         found += _triggers(partition, facts)
         found += _indexes(partition, facts)
         if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
-            wanted = ageing.besides(facts.wanted, partition.state, partition.stage)
+            wanted = ageing.besides(facts.wanted, partition.state, partition.policy)
             found += drift_storage.differences(partition, wanted, facts)
     return found
 
@@ -18465,7 +18546,7 @@ def _tablespace(partition: Partition, wanted: Properties, facts: Facts) -> list[
             *(_move_index(each, there) for each in own),
         )
         found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
-    if partition.stage is not None and partition.stage.tablespace is not None:
+    if partition.policy is not None and partition.policy.tablespace is not None:
         return found
     for each in places:
         if each.expected is not None:
@@ -18955,10 +19036,10 @@ from typing import NamedTuple
 
 from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
-from .schedule import JobState, Recorded
+from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -18989,8 +19070,8 @@ class Expected(NamedTuple):
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
-    stages: dict[int, Stage]  # what policies ask for, by slice
-    jobs: tuple[JobState, ...]  # that the caller may see
+    policies: dict[int, AgeingPolicy]  # what policies ask for, by slice
+    jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:
@@ -19513,8 +19594,12 @@ FAILED = "failed"
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
     found = []
-    again = schedule.again(hierarchy.root.identifier, facts.jobs).text
-    for job in facts.expected.jobs:
+    jobs = facts.expected.jobs
+    if jobs.unseen is not None:
+        text = f"Whether they run is not known: {jobs.unseen}"
+        found.append(Finding(WARNING, "unseen jobs", hierarchy.root.identifier.text, text, None))
+    again = schedule.again(hierarchy.root.identifier).text
+    for job in jobs.seen:
         if not job.is_scheduled:
             text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))
@@ -19549,9 +19634,9 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     if former:
         text = (
             f"Job {', '.join(each.name for each in former)} was made when the table or the database had another name,"
-            " and calls it by that. A connection parameter that it was given must be given again."
+            " and calls it by that."
         )
-        statement = schedule.again(root.identifier, facts.jobs).text
+        statement = schedule.again(root.identifier).text
         found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
     return found
 ''','plan.findings_server': r'''"""What of the server and its settings does not suit a hierarchy."""
@@ -23318,6 +23403,8 @@ from ..sql import SQL, Identifier, Literal, comma_list, compose
 MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
 KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
 CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+NONE = "none"  # instead of a schedule: no such job
+DEFAULTS = {MAINTENANCE: "17 * * * *", CLUSTER: "20 2 * * *", PREWARM: "@reboot"}  # of a hierarchy without jobs
 CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
 
 
@@ -23337,7 +23424,8 @@ class Recorded(NamedTuple):
     name: str
     schedule: str
     is_elsewhere: bool
-    connection: str | None
+    cron_connection: str | None
+    connection: str | None  # of second sessions
 
 
 class JobState(NamedTuple):
@@ -23351,6 +23439,13 @@ class JobState(NamedTuple):
     message: str | None
     last_success: str | None
     is_late: bool
+
+
+class Jobs(NamedTuple):
+    """The jobs of a hierarchy, as far as the caller may see them."""
+
+    seen: tuple[JobState, ...]
+    unseen: str | None  # why pg_cron does not show the caller's own
 
 
 class Elsewhere(NamedTuple):
@@ -23374,6 +23469,28 @@ def job_name(database: str, root: str, kind: str) -> str:
     """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
     ending = f" {kind}"
     return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def schedules(given: dict[str, str | None], recorded: list[Recorded]) -> dict[str, str]:
+    """The schedules that jobs shall have, by kind: what is not given stays, and is the default where no jobs are."""
+    present = {each.kind: each.schedule for each in recorded} if recorded else DEFAULTS
+    wanted = {
+        kind: " ".join((present.get(kind, NONE) if text is None else text).split()) for kind, text in given.items()
+    }
+    return {kind: text for kind, text in wanted.items() if text.lower() != NONE}
+
+
+def kept(given: str | None, recorded: list[str | None]) -> str | None:
+    """How to connect: as it is said; by default as before; not at all where that is empty."""
+    if given is None:
+        return next((each for each in recorded if each is not None), None)
+    return given.strip() or None
+
+
+def holds_secret(connection: str) -> bool:
+    """Whether a connection may hold a password; what is stored of jobs everybody may read."""
+    text = "".join(connection.lower().split())
+    return "password=" in text or "://" in text
 
 
 def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
@@ -23412,7 +23529,8 @@ def operations(
     found: dict[str, tuple[str, str]],
     recorded: list[Recorded],
     elsewhere: Elsewhere | None,
-    stored_connection: str | None,
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[Operation]:
     """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
     names = {job.name for job in wanted}
@@ -23432,20 +23550,15 @@ def operations(
                 )
             )
     for job in wanted:
-        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, cron_connection, connection)
         if known.get(job.kind) != record:
             statements.append(_record(root, record))
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
 
 
-def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+def again(root: Identifier) -> SQL:
     """The call that makes the same jobs once more, by the names of now."""
-    schedules = {each.kind: each.schedule for each in recorded}
-    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
-    connection = next((each.connection for each in recorded if each.connection is not None), None)
-    if connection is not None:
-        given.append(compose("cron_connection => {}", Literal(connection)))
-    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
+    return compose("SELECT dp.schedule({})", Literal(root.text))
 
 
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
@@ -23484,15 +23597,16 @@ def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
 
 def _record(root: Identifier, record: Recorded) -> SQL:
     return compose(
-        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
-        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection, connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
+        " cron_connection = excluded.cron_connection, connection = excluded.connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),
         Literal(record.schedule),
         Literal(record.is_elsewhere),
+        Literal(record.cron_connection),
         Literal(record.connection),
     )
 ''','plan.self_reference': r'''"""Detaching slices of a table that refers to itself.
@@ -24849,6 +24963,61 @@ def clear(root: int) -> None:
 def forget() -> None:
     """The call is over, whether or not the operation came to its end."""
     _counted.clear()
+''','reach': r'''"""Whether a server answers that a connection leads to.
+
+Extension dblink waits for ever where nobody does: from PostgreSQL 16 on it heeds no connect_timeout, and before it that
+of keywords alone.
+"""
+
+from __future__ import annotations
+
+SECONDS = 5.0
+PORT = "5432"
+# The question whether the server can do TLS: every one answers it with a letter, before anybody has logged in.
+QUESTION = bytes.fromhex("0000000804d2162f")
+
+
+def silence(options: dict[str, str]) -> str | None:
+    """Why it is of no use to connect; None where the server answers, or where that cannot be asked.
+
+    A local socket's server is this one, or gives an error at once; several hosts are tried one after the other.
+    """
+    host, port = options.get("hostaddr") or options.get("host") or "", options.get("port") or PORT
+    if not host or host[0] in "/@" or "," in host or not port.isdigit():
+        return None
+    import socket  # noqa: PLC0415 - it takes milliseconds, and few need it
+
+    try:
+        with socket.create_connection((host, int(port)), SECONDS) as client:
+            client.sendall(QUESTION)
+            return None if client.recv(1) else f"{host}:{port} is no PostgreSQL server"
+    except OSError as error:
+        return f"{host}:{port} does not answer: {error}"
+
+
+def keywords(text: str) -> dict[str, str]:
+    """Keywords and values as libpq reads them; of one that comes twice the last counts."""
+    found: dict[str, str] = {}
+    position = 0
+    while "=" in text[position:]:
+        equals = text.index("=", position)
+        name, position = text[position:equals].strip(), equals + 1
+        while text[position : position + 1].isspace():
+            position += 1
+        is_quoted = text[position : position + 1] == "'"
+        position += is_quoted
+        value = ""
+        while position < len(text):
+            letter = text[position]
+            position += 1
+            if letter == "'" if is_quoted else letter.isspace():
+                break
+            if letter == "\\" and position < len(text):
+                letter = text[position]
+                position += 1
+            value += letter
+        found[name] = value
+    return found
 ''','remote': r'''"""A second session for statements that are refused inside a transaction: CREATE INDEX CONCURRENTLY and the like.
 
 A procedure always is inside a transaction. So another session runs such a statement, while this one waits without a
@@ -25350,7 +25519,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_98180462efa6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_a302cca1b15f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25369,8 +25538,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_98180462efa6'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_a302cca1b15f'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -26149,6 +26318,7 @@ CREATE TABLE dp.job_config (
     schedule text NOT NULL,
     is_elsewhere boolean NOT NULL,
     cron_connection text,
+    connection text,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (root, kind)
 );
@@ -27031,10 +27201,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27337,10 +27507,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27359,10 +27529,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27382,10 +27552,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27411,10 +27581,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27442,10 +27612,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27466,10 +27636,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27487,10 +27657,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27508,10 +27678,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27542,10 +27712,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27561,10 +27731,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27589,10 +27759,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27625,10 +27795,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27650,10 +27820,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27686,10 +27856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27710,10 +27880,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27730,10 +27900,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27750,10 +27920,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27771,10 +27941,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27792,10 +27962,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27819,10 +27989,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27840,10 +28010,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -27860,10 +28030,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -27879,10 +28049,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -27899,10 +28069,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -27918,10 +28088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -27938,10 +28108,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -27958,10 +28128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -27978,10 +28148,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -27998,10 +28168,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28017,10 +28187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28037,10 +28207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28072,10 +28242,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28101,10 +28271,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28121,10 +28291,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28152,10 +28322,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28234,10 +28404,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28336,10 +28506,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28364,10 +28534,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28389,10 +28559,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28410,10 +28580,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28431,10 +28601,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28455,10 +28625,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28485,10 +28655,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28499,11 +28669,11 @@ Locks nothing; reads the slices that are due where rows may protect them. Errors
 -- functions/schedule.sql.j2
 CREATE FUNCTION dp.schedule(
     root regclass,
-    maintenance text DEFAULT '17 * * * *',
-    cluster text DEFAULT '20 2 * * *',
-    prewarm text DEFAULT '@reboot',
-    statistics text DEFAULT 'none',
-    vacuum text DEFAULT 'none',
+    maintenance text DEFAULT NULL,
+    cluster text DEFAULT NULL,
+    prewarm text DEFAULT NULL,
+    statistics text DEFAULT NULL,
+    vacuum text DEFAULT NULL,
     connection text DEFAULT NULL,
     cron_connection text DEFAULT NULL,
     dry_run boolean DEFAULT false
@@ -28512,16 +28682,16 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('schedule', ('root',), ('maintenance', 'cluster', 'prewarm', 'statistics', 'vacuum', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
 'Has pg_cron run dp.run_maintenance, dp.cluster and dp.prewarm on a hierarchy, as its owner; ANALYZE and VACUUM of all its tables on request. Schedules are cron expressions, ''none'': no such job.
-Called again it makes the jobs what is asked for. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
-Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
+Called again it changes what is given, and makes what is missing. pg_cron may be in another database of the cluster: it is reached by dblink, as cron_connection says.
+Locks nothing. Errors: 08001 pg_cron cannot be reached, 22023 no schedule, or a password in connection, 42501 not the owner, or no privilege on pg_cron, 42704 no hierarchy, 55000 no pg_cron, 55006.';
 
 -- functions/set_cluster_order.sql.j2
 CREATE FUNCTION dp.set_cluster_order(
@@ -28533,10 +28703,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28555,10 +28725,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28575,10 +28745,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28595,10 +28765,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28615,10 +28785,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_98180462efa6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_a302cca1b15f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28767,10 +28937,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28785,10 +28955,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28810,10 +28980,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -28844,10 +29014,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -28869,10 +29039,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -28891,10 +29061,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -28914,10 +29084,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -28935,10 +29105,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -28955,10 +29125,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -28975,10 +29145,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -28994,10 +29164,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29014,10 +29184,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29033,10 +29203,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29052,10 +29222,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_98180462efa6' not in GD:
+if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_98180462efa6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_a302cca1b15f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

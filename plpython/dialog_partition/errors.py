@@ -148,6 +148,12 @@ class InvalidTransactionState(PartitionError):
     sqlstate = "2D000"
 
 
+class TimeIsOver(PartitionError):
+    """What the other session ran was stopped at the end of the time of a call, which goes on (57014)."""
+
+    sqlstate = "57014"
+
+
 class MaintenanceFailed(PartitionError):
     """At least one hierarchy failed during a run over several (P0001)."""
 

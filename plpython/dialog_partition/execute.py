@@ -47,12 +47,6 @@ class Context(NamedTuple):
     ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
 
 
-class TimeIsOver(errors.PartitionError):
-    """What the other session ran was stopped at the end of the time that the call may take; it meets no user."""
-
-    sqlstate = "57014"
-
-
 class Running(NamedTuple):
     """The step at work, for the log."""
 
@@ -172,6 +166,10 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
 
     Thousands of short steps would spend their time with writing what they did, one by one.
     """
+    slots: set[str] = set()
+    if each.gives_way:
+        begin(context)
+        slots = giving_way.slots()
     since, began = time.monotonic(), time.time()
     if not is_begun:
         remote.send(each.text)
@@ -191,7 +189,7 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
             begin(context)
             if not is_done:
                 giving_way.stop_workers(each, began)
-            giving_way.wait_for_workers()
+            giving_way.wait_for_slots(slots)
     _running.clear()
     _outside.append(Running(each, since, time.monotonic() - since))
     if each.gives_way:
@@ -202,7 +200,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
     """Why what the other session runs must not go on: its time is over, or others wait behind a lock that it wants."""
     target = each.operations[0].target
     if context.ends is not None and time.monotonic() > context.ends:
-        return TimeIsOver(f"the step on {target} was stopped, for the time is over")
+        return errors.TimeIsOver(f"the step on {target} was stopped, for the time is over")
     if not each.gives_way:
         return None
     begin(context)

@@ -60,16 +60,19 @@ def stop_workers(each: Step, began: float) -> None:
         waited += PAUSE_MS
 
 
-def wait_for_workers() -> None:
-    """Wait until the slots of workers are gone: as long as one is there, VACUUM keeps the rows that it may need."""
+def slots() -> set[str]:
+    """The replication slots of workers in this database."""
+    query = "SELECT slot_name FROM pg_replication_slots WHERE plugin = 'pg_squeeze' AND database = current_database()"
+    return {row["slot_name"] for row in database.query(query)}
+
+
+def wait_for_slots(others: set[str]) -> None:
+    """Wait until the slots of a step's worker are gone: as long as one is there, VACUUM keeps rows that it may need.
+
+    ``others``: the slots that were there before the step, of somebody else's workers.
+    """
     waited = 0
-    while waited < SECONDS_TO_STOP * 1000:
-        rows = database.query(
-            "SELECT count(*) AS slots FROM pg_replication_slots"
-            " WHERE plugin = 'pg_squeeze' AND database = current_database()"
-        )
-        if not rows[0]["slots"]:
-            return
+    while slots() - others and waited < SECONDS_TO_STOP * 1000:
         database.pause(PAUSE_MS)
         waited += PAUSE_MS
 

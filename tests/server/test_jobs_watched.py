@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.server.test_schedule import ROOT, call, declared
-from tests.support.database import Database
+from tests.support.database import Database, with_dblink
 
 Connection = psycopg.Connection[Any]
 
@@ -93,6 +93,74 @@ def test_a_job_that_somebody_took_away(home: Database) -> None:
     assert findings(owner) == []
     jobs = owner.execute("SELECT kind, schedule FROM dp.job WHERE is_scheduled ORDER BY 1").fetchall()
     assert jobs == [("maintenance", "*/7 * * * *"), ("statistics", "0 3 * * *")]
+
+
+@pytest.fixture
+def apart(home: Database, other: Database) -> Connection:
+    """The owner of a hierarchy whose jobs are in another database."""
+    owner = declared(other)
+    host = with_dblink(other)
+    grant = "GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text, boolean) TO owner"
+    home.connect("postgres").execute(grant)
+    call(owner, cron_connection=f"{host} dbname=cron_home")
+    return owner
+
+
+UNSEEN = f"SELECT target, detail FROM dp.check({ROOT}) WHERE finding = 'unseen jobs'"
+
+
+def test_pg_cron_that_cannot_be_reached_is_a_finding(home: Database, other: Database, apart: Connection) -> None:
+    assert apart.execute(UNSEEN).fetchall() == [] and numbers(apart) == (0, 0)
+    admin = other.connect("postgres")
+    home.close()
+    admin.execute("ALTER DATABASE cron_home ALLOW_CONNECTIONS false")
+    try:
+        found = apart.execute(UNSEEN).fetchall()
+        assert [target for target, _ in found] == ['"public"."Dialog"']
+        assert "not currently accepting connections" in found[0][1]
+        assert numbers(apart) == (None, None)
+        assert admin.execute(UNSEEN).fetchall() == [], "the jobs are those of whom connects"
+        assert other.connect("stranger").execute(UNSEEN).fetchall() == []
+    finally:
+        admin.execute("ALTER DATABASE cron_home ALLOW_CONNECTIONS true")
+    assert apart.execute(UNSEEN).fetchall() == []
+
+
+def test_pg_cron_that_is_locked_is_waited_for_a_moment(home: Database, apart: Connection) -> None:
+    admin = home.connect("postgres")
+    with admin.transaction():
+        admin.execute("LOCK TABLE cron.job")
+        found = apart.execute(UNSEEN).fetchall()
+        assert len(found) == 1 and "lock timeout" in found[0][1]
+        assert numbers(apart) == (None, None)
+
+
+@pytest.mark.parametrize("is_foreign_server", [False, True])
+def test_pg_cron_that_does_not_answer_is_not_waited_for(
+    other: Database, apart: Connection, is_foreign_server: bool
+) -> None:
+    admin = other.connect("postgres")
+    admin.execute(
+        "CREATE FUNCTION listen() RETURNS int LANGUAGE plpython3u AS $$\n"
+        "import socket\n"
+        "GD['listening'] = socket.socket()\n"
+        "GD['listening'].bind(('127.0.0.1', 0))\n"
+        "GD['listening'].listen(9)\n"
+        "return GD['listening'].getsockname()[1]\n$$"
+    )
+    row = admin.execute("SELECT listen()").fetchone()
+    assert row is not None
+    admin.execute(
+        "CREATE SERVER silent FOREIGN DATA WRAPPER dblink_fdw"
+        f" OPTIONS (host '127.0.0.1', port '{row[0]}', dbname 'cron_home');"
+        "CREATE USER MAPPING FOR owner SERVER silent; GRANT USAGE ON FOREIGN SERVER silent TO owner"
+    )  # type: ignore[call-overload]
+    connection = "silent" if is_foreign_server else f"host=127.0.0.1 port={row[0]} dbname=cron_home"
+    apart.execute("UPDATE dp.job_config SET cron_connection = %s", [connection])
+    apart.execute("SET statement_timeout = '60 s'")
+    found = apart.execute(UNSEEN).fetchall()
+    assert len(found) == 1
+    assert numbers(apart) == (None, None)
 
 
 def test_what_others_may_not_see_is_no_number(home: Database) -> None:

@@ -175,7 +175,10 @@ def test_the_index_of_an_order_is_made_and_every_leaf_is_marked(
     owner.execute("DROP INDEX event_order; DROP INDEX item_event")
     call(owner, "CALL dp.cluster", "event", vacuum=False, create_index=False)
     assert db.value("SELECT count(*) FROM pg_index WHERE indisclustered") == 0
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
     call(owner, "CALL dp.cluster", "event", connection=connection)
+    assert ["event_dp_order" in text or "item_dp_order" in text for text in told].count(True) == 2
     columns = {
         name: ", ".join(
             text.split("(")[1].rstrip(")") for (text,) in owner.execute(f"SELECT pg_get_indexdef('{name}'::regclass)")

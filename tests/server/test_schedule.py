@@ -54,16 +54,38 @@ def test_jobs_come_change_and_go(home: Database) -> None:
     assert home.rows("SELECT jobid FROM cron.job ORDER BY 1") == ids, "a job that changes keeps its history"
     call(owner, cluster="none", vacuum="0 4 * * sun", statistics="0 3 * * *")
     assert [(job["schedule"], job["command"].split()[0]) for job in cron_jobs(home)] == [
-        ("17 * * * *", "CALL"),
+        ("*/10 * * * *", "CALL"),
         ("0 3 * * *", "ANALYZE"),
         ("0 4 * * sun", "VACUUM"),
     ]
+    assert call(owner) == [], "what is not given stays"
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="has jobs"):
         owner.execute(f"SELECT dp.forget({ROOT})")
     call(owner, "unschedule")
     assert cron_jobs(home) == [] == owner.execute(JOBS).fetchall()
     assert call(owner, "unschedule") == []
     owner.execute(f"SELECT dp.forget({ROOT})")
+
+
+def test_how_jobs_connect_is_remembered(home: Database) -> None:
+    owner = declared(home)
+    host = with_dblink(home)
+    call(owner, connection=host, prewarm="none")
+    root = '\'"public"."Dialog"\''
+    ordering = f"CALL dp.cluster({root}, time_budget => '45 minutes', connection => '{host}')"
+    commands = "SELECT command FROM dp.job ORDER BY kind"
+    maintaining = f"CALL dp.run_maintenance({root}, connection => '{host}')"
+    assert owner.execute(commands).fetchall() == [(ordering,), (maintaining,)]
+    call(owner, cluster="none")
+    assert owner.execute(commands).fetchall() == [(maintaining,)]
+    call(owner, connection="", cluster="@daily")
+    assert [row for row in owner.execute(commands).fetchall() if "connection" in row[0]] == []
+    for secret in ("password=x", "host=h PassWord = 'x'", "postgresql://owner:x@h/db"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="connection") as raised:
+            call(owner, connection=secret)
+        assert "x" not in str(raised.value.diag.message_primary).removeprefix("invalid value for parameter connection")
+    call(owner, connection="passfile=/etc/password")
+    assert "passfile" in home.value("SELECT connection FROM dp.job_config WHERE kind = 'cluster'")
 
 
 def test_the_next_run_is_foretold(home: Database) -> None:
@@ -126,7 +148,7 @@ def test_names_that_are_long_or_strange(home: Database) -> None:
 
 def test_bad_schedules_are_refused_before_anything_is_changed(home: Database) -> None:
     owner = declared(home)
-    for options in ({"maintenance": "61 * * * *"}, {"cluster": "whenever"}, {"vacuum": ""}, {"maintenance": None}):
+    for options in ({"maintenance": "61 * * * *"}, {"cluster": "whenever"}, {"vacuum": ""}):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
             call(owner, **options)
     if home.value("SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'").startswith("1.4"):
@@ -178,7 +200,7 @@ def test_pg_cron_in_another_database(home: Database, other: Database) -> None:
         ("dp other public.Dialog cluster", "other", "owner"),
         ("dp other public.Dialog maintenance", "other", "owner"),
     ]
-    assert call(owner, cron_connection=there) == []
+    assert call(owner, cron_connection=there) == [] == call(owner)
     assert owner.execute("SELECT is_scheduled, status FROM dp.job").fetchall() == [(True, None)] * 2
     call(owner, "unschedule")
     assert cron_jobs(home) == []

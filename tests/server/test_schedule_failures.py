@@ -68,6 +68,8 @@ def test_a_quota_that_is_used_up_is_a_failed_job_and_made_up_for(home: Database)
 class Writer(threading.Thread):
     """Inserts a family after the other, whatever happens to its session; waits for no lock longer than the bound."""
 
+    bound = WAIT
+
     def __init__(self, home: Database, moment: str) -> None:
         super().__init__()
         self.home = home
@@ -80,7 +82,7 @@ class Writer(threading.Thread):
         while not self.stopped.is_set() and not self.errors:
             try:
                 with self.home.server.connect(self.home.name, "owner") as connection:
-                    connection.execute(f"SET lock_timeout = '{WAIT}'")  # type: ignore[call-overload]
+                    connection.execute(f"SET lock_timeout = '{self.bound}'")  # type: ignore[call-overload]
                     self.write(connection)
             except psycopg.OperationalError as error:
                 if isinstance(error, psycopg.errors.LockNotAvailable):

@@ -6,6 +6,7 @@ from dialog_partition.calendars import Width
 from dialog_partition.model import Hierarchy, Policy, Slice, Table
 from dialog_partition.plan import finding as plan_finding
 from dialog_partition.plan import findings as plan
+from dialog_partition.plan.schedule import Jobs
 
 
 def hierarchy(leaves: int) -> Hierarchy:
@@ -22,7 +23,7 @@ def hierarchy(leaves: int) -> Hierarchy:
 
 def facts(lock_table: int, server_version: int = 150018, drain_locks: int = 0) -> plan_finding.Facts:
     return plan_finding.Facts(
-        expected=plan_finding.Expected((), (), (), None, drain_locks, None, {}, (), 0),
+        expected=plan_finding.Expected((), (), (), None, drain_locks, None, {}, Jobs((), None), 0),
         current_point=None,
         rows_in_default=(),
         invalid_indexes=(),

@@ -17,11 +17,12 @@ from ..catalog import server as catalog_server
 from ..model import Hierarchy, Slice, Table
 from ..operation import Step
 from ..plan import ageing as plan
-from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, Leaf, Stage
+from ..plan.ageing import FREEZE, STORAGE, TABLESPACE, AgeingPolicy, Leaf
 from ..plan.properties import storage_clause
 from ..sql import Identifier, compose
-from . import calls, policy, probing, window
+from . import calls, probing, window
 from .alter_table import storage_text
+from .policy import check_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,27 +49,27 @@ def add_policy(
 ) -> list[PlanRow]:
     """What shall be of leaves of an age; see sql/functions/add_policy.sql.j2."""
     hierarchy, call = calls.open_function("add_policy", root, dry_run)
-    stage = Stage(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
-    if not (vacuum_freeze or tablespace is not None or stage.storage):
+    policy = AgeingPolicy(_age(hierarchy, after), vacuum_freeze, tablespace, _parameters(storage))
+    if not (vacuum_freeze or tablespace is not None or policy.storage):
         raise errors.InvalidParameter.of(
             "after", after, "Nothing shall happen then.", "Give vacuum_freeze => true, tablespace or storage."
         )
     if tablespace is not None:
         _check_tablespace(hierarchy, tablespace)
-    if stage in catalog.stages([root]).get(root, []):
+    if policy in catalog.policies([root]).get(root, []):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has this policy already")
-    if stage.storage and not catalog_server.server().is_standby:
-        _try_parameters(hierarchy, stage, call)
+    if policy.storage and not catalog_server.server().is_standby:
+        _try_parameters(hierarchy, policy, call)
     if vacuum_freeze and not catalog_cron.has_second_session(hierarchy.root.owner, None):
         database.notice(NO_SECOND_SESSION)
-    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, stage),))], call)
+    return calls.run_in_function([Step((plan.add_statement(hierarchy.root.identifier, policy),))], call)
 
 
 def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
     """End the policy of an age; see sql/functions/drop_policy.sql.j2."""
     hierarchy, call = calls.open_function("drop_policy", root, dry_run)
     width = _age(hierarchy, after)
-    if all(each.after != width for each in catalog.stages([root]).get(root, [])):
+    if all(each.after != width for each in catalog.policies([root]).get(root, [])):
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no policy of that age")
     return calls.run_in_function([Step((plan.drop_statement(hierarchy.root.identifier, width),))], call)
 
@@ -76,9 +77,9 @@ def drop_policy(root: int, after: str, dry_run: bool) -> list[PlanRow]:
 def _age(hierarchy: Hierarchy, after: str) -> Width:
     """An age as a policy that is there says it, if one does: a year and 12 months are one age."""
     width = calendars.parse_width(after, "after")
-    policy.check_width("after", width, hierarchy.range_type, None)
+    check_width("after", width, hierarchy.range_type, None)
     root = hierarchy.root.oid
-    known = (each.after for each in catalog.stages([root]).get(root, []))
+    known = (each.after for each in catalog.policies([root]).get(root, []))
     return next((each for each in known if plan.length(each) == plan.length(width)), width)
 
 
@@ -92,11 +93,11 @@ def _parameters(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, storage_text(value)) for name, value in given.items()))
 
 
-def _try_parameters(hierarchy: Hierarchy, stage: Stage, call: Context) -> None:
+def _try_parameters(hierarchy: Hierarchy, policy: AgeingPolicy, call: Context) -> None:
     """Names and values that the server does not know are its own error, before a leaf of some age meets them."""
     root = hierarchy.root
     copy = Identifier(root.schema, naming.derived_name(root.name, probing.PROBE))
-    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(stage.storage))
+    create = compose("CREATE TABLE {} (LIKE {}) WITH ({})", copy, root.identifier, storage_clause(policy.storage))
     database.rolled_back(lambda: execute.probe(create.text, call))
 
 
@@ -115,24 +116,28 @@ def _check_tablespace(hierarchy: Hierarchy, tablespace: str) -> None:
         )
 
 
-def aged(hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now) -> dict[int, Stage]:
+def aged(
+    hierarchy: Hierarchy, clock: Callable[[Hierarchy], datetime.datetime] = window.local_now
+) -> dict[int, AgeingPolicy]:
     """What the policies ask for of each slice that is old enough for one; not of what retention takes away."""
-    stages = catalog.stages([hierarchy.root.oid]).get(hierarchy.root.oid)
-    return _reached(hierarchy, stages, clock) if stages else {}
+    policies = catalog.policies([hierarchy.root.oid]).get(hierarchy.root.oid)
+    return _reached(hierarchy, policies, clock) if policies else {}
 
 
 def _reached(
-    hierarchy: Hierarchy, stages: list[Stage], clock: Callable[[Hierarchy], datetime.datetime]
-) -> dict[int, Stage]:
-    points = window.behind(hierarchy, [each.after for each in stages], clock)
+    hierarchy: Hierarchy, policies: list[AgeingPolicy], clock: Callable[[Hierarchy], datetime.datetime]
+) -> dict[int, AgeingPolicy]:
+    points = window.behind(hierarchy, [each.after for each in policies], clock)
     retired = {each.span for each in window.expired(hierarchy)}
     found = {}
     for _, each, end in _slices(hierarchy):
         if each.span in retired:
             continue
-        stage = plan.together([stage for stage, point in zip(stages, points) if point is not None and end <= point])
-        if stage is not None:
-            found[each.oid] = stage
+        policy = plan.together(
+            [policy for policy, point in zip(policies, points) if point is not None and end <= point]
+        )
+        if policy is not None:
+            found[each.oid] = policy
     return found
 
 
@@ -146,12 +151,12 @@ def _slices(hierarchy: Hierarchy) -> list[tuple[Table, Slice, int]]:
     ]
 
 
-def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, Stage]]:
+def pending(hierarchy: Hierarchy) -> list[tuple[Leaf, AgeingPolicy]]:
     """The leaves that are not yet what their age asks for, and what they lack; the oldest slices first."""
     wanted = aged(hierarchy)
     ends = {each.oid: end for _, each, end in _slices(hierarchy)}
     found = [(leaf, plan.lacking(leaf, wanted[leaf.slice])) for leaf in catalog.leaves(wanted)]
-    lacking = [(leaf, stage) for leaf, stage in found if stage is not None]
+    lacking = [(leaf, policy) for leaf, policy in found if policy is not None]
     return sorted(lacking, key=lambda each: ends[each[0].slice])
 
 
@@ -174,23 +179,23 @@ def run(
     freezes = connection is not None or catalog_cron.has_second_session(hierarchy.root.owner, None)
     failures: dict[str, int] = {}
     todo = [each for each in pending(hierarchy) if each[0].slice in known]
-    if call.mode != execute.DRY_RUN and not freezes and any(stage.freeze for _, stage in todo):
+    if call.mode != execute.DRY_RUN and not freezes and any(policy.freeze for _, policy in todo):
         database.notice(NO_SECOND_SESSION)
-        todo = [(leaf, plan.with_autovacuum(stage) if stage.freeze else stage) for leaf, stage in todo]
+        todo = [(leaf, plan.with_autovacuum(policy) if policy.freeze else policy) for leaf, policy in todo]
         failures[FREEZE] = MOST_FAILURES
-    for place, (leaf, stage) in enumerate(todo):
+    for place, (leaf, policy) in enumerate(todo):
         if call.mode != execute.DRY_RUN and time.monotonic() > ends:
             database.notice(f"the time for policies is over: {len(todo) - place} leaves are left to the next run")
             return
         for kind in (STORAGE, TABLESPACE, FREEZE):
-            part = functools.partial(_bring, hierarchy, leaf, plan.part(stage, kind), call, connection)
+            part = functools.partial(_bring, hierarchy, leaf, plan.part(policy, kind), call, connection)
             if failures.get(kind, 0) < MOST_FAILURES and not attempt(part, leaf.identifier.text):
                 failures[kind] = failures.get(kind, 0) + 1
 
 
-def _bring(hierarchy: Hierarchy, leaf: Leaf, stage: Stage, call: Context, connection: str | None) -> None:
-    steps = plan.steps(hierarchy.root.identifier, leaf, stage)
-    if stage.freeze and call.mode != execute.DRY_RUN:
+def _bring(hierarchy: Hierarchy, leaf: Leaf, policy: AgeingPolicy, call: Context, connection: str | None) -> None:
+    steps = plan.steps(hierarchy.root.identifier, leaf, policy)
+    if policy.freeze and call.mode != execute.DRY_RUN:
         remote.open_session(call, connection)
         remote.set_parameter("lock_timeout", FREEZE_LOCK_TIMEOUT)
         execute.commit(call)
@@ -224,11 +229,11 @@ def ageing(root: int) -> list[AgeingRow]:
     """What policies will do, and when; see sql/functions/ageing.sql.j2."""
     hierarchy = catalog_hierarchy.load(root)
     calls.hierarchy_context("ageing", hierarchy, execute.DRY_RUN)
-    stages = catalog.stages([root]).get(root, [])
-    everything = plan.together(stages)
+    policies = catalog.policies([root]).get(root, [])
+    everything = plan.together(policies)
     if everything is None:
         return []
-    reached = _reached(hierarchy, stages, window.local_now)
+    reached = _reached(hierarchy, policies, window.local_now)
     slices = _slices(hierarchy)
     leaves: dict[int, list[Leaf]] = {}
     for leaf in catalog.leaves({each.oid: everything for _, each, _ in slices}):
@@ -237,25 +242,25 @@ def ageing(root: int) -> list[AgeingRow]:
     rows = []
     for table, each, _ in slices:
         now = reached.get(each.oid)
-        later = [stage for stage in stages if now is None or plan.length(stage.after) > plan.length(now.after)]
-        for stage in ([now] if now is not None else []) + later:
-            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, stage) is not None]
+        later = [policy for policy in policies if now is None or plan.length(policy.after) > plan.length(now.after)]
+        for policy in ([now] if now is not None else []) + later:
+            lacking = [leaf.oid for leaf in leaves.get(each.oid, ()) if plan.lacking(leaf, policy) is not None]
             if lacking:
-                rows.append((table, each, stage, stage is now, lacking))
-    moments = [window.aged_at(each, stage.after) for _, each, stage, _, _ in rows]
+                rows.append((table, each, policy, policy is now, lacking))
+    moments = [window.aged_at(each, policy.after) for _, each, policy, _, _ in rows]
     instants = catalog_retention.instants(moments, hierarchy.policy.time_zone, None)
     return [
         AgeingRow(
             table.identifier.text,
             each.identifier.text,
-            str(stage.after),
+            str(policy.after),
             instant,
             is_due,
-            stage.freeze,
-            stage.tablespace,
-            plan.as_json(stage.storage),
+            policy.freeze,
+            policy.tablespace,
+            plan.as_json(policy.storage),
             len(lacking),
             sum(sizes.get(oid, 0) for oid in lacking),
         )
-        for (table, each, stage, is_due, lacking), (instant, _) in zip(rows, instants)
+        for (table, each, policy, is_due, lacking), (instant, _) in zip(rows, instants)
     ]

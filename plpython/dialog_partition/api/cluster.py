@@ -13,6 +13,7 @@ from ..model import Hierarchy
 from ..plan import ordering as plan
 from ..plan import physical_order as plan_order
 from ..plan.online import Wanted
+from ..sql import Identifier
 from . import calls, clustering, concurrently
 from .alteration import Alteration
 from .ordering import SCOPES, Asked, Ordering, Way, disordered
@@ -116,9 +117,13 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
             break
         change = Alteration("cluster", table.oid, call.mode == execute.DRY_RUN, opened=(hierarchy, call))
         wanted = Wanted(naming.derived_name(table.name, INDEX_PURPOSE), definition.text, is_unique=False)
+        database.notice(
+            f"{table.identifier} has no index for its order: {Identifier(wanted.name)} is built; choose one by"
+            " dp.set_cluster_order, or call with create_index => false, to have none made"
+        )
         try:
             concurrently.build(change, wanted, connection)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             execute.abandon_step(call)
             break
 

@@ -60,9 +60,9 @@ def _rows(hierarchy: Hierarchy) -> list[DriftRow]:
 def sync(root: int, rewrite: bool, dry_run: bool) -> None:
     """Bring everything back that has a statement; see sql/procedures/sync.sql.j2."""
     hierarchy, call = calls.open_procedure("sync", root, dry_run)
-    stages = ageing.aged(hierarchy)
+    policies = ageing.aged(hierarchy)
     for table in hierarchy.tables:
-        facts = catalog_drift.read_table(_with_template(table, call), stages)
+        facts = catalog_drift.read_table(_with_template(table, call), policies)
         steps = plan.steps(facts, rewrite=rewrite)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     named = following.operations(hierarchy)

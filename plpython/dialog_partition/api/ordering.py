@@ -128,11 +128,11 @@ class Ordering:
         """The leaves that lack only VACUUM since they were ordered; then the disordered ones, worst first."""
         warm = self._warm()  # before measuring, which reads some pages of each
         worst = disordered(self.hierarchy, self.call, self.asked)
-        found = [self._due(*each, warm.get(each[1].oid, ())) for each in worst]
+        found = [self._to_order(*each, warm.get(each[1].oid, ())) for each in worst]
         rewritten = {each.leaf.oid for each in found}
         return [*(each for each in self._unfinished() if each.leaf.oid not in rewritten), *found]
 
-    def _due(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
+    def _to_order(self, disorder: float, leaf: Leaf, index: OrderIndex, warm: tuple[SQL, ...]) -> Due:
         finish = plan.finishing_steps(leaf, self.asked.vacuum, warm)
         return self._by_method(Due(disorder, leaf, index, False, [], finish), index)
 
@@ -217,7 +217,7 @@ class Ordering:
             return False
         try:
             self._run(each)
-        except execute.TimeIsOver:
+        except errors.TimeIsOver:
             self.left += 1
             execute.abandon_step(self.call)
         except errors.LockNotAvailable as error:

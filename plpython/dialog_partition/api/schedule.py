@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..execute import Context
     from ..printing import PlanRow
 
-NONE = "none"  # instead of a schedule: no such job
 UNKNOWN = "unknown"  # of a job that the caller cannot see
 MISSED_RUNS = 3  # without success: a job is late from then on
 SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few seconds
@@ -29,20 +28,27 @@ SHORTEST_DELAY = datetime.timedelta(minutes=15)  # of jobs that run each few sec
 
 def schedule(
     root: int,
-    maintenance: str,
-    cluster: str,
-    prewarm: str,
-    statistics: str,
-    vacuum: str,
+    maintenance: str | None,
+    cluster: str | None,
+    prewarm: str | None,
+    statistics: str | None,
+    vacuum: str | None,
     connection: str | None,
     cron_connection: str | None,
     dry_run: bool,
 ) -> list[PlanRow]:
     """Make the jobs what was asked for; see sql/functions/schedule.sql.j2."""
     given = dict(zip(plan.KINDS, (maintenance, cluster, prewarm, statistics, vacuum)))
-    schedules = {kind: " ".join(text.split()) for kind, text in given.items() if text.strip().lower() != NONE}
-    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    for kind, text in given.items():
+        if text is not None and text.strip().lower() != plan.NONE:
+            cron.parse(text, kind)
+    _check_connection(connection)
     hierarchy, call = calls.open_function("schedule", root, dry_run)
+    recorded = catalog.recorded(root)
+    schedules = plan.schedules(given, recorded)
+    parsed = {kind: cron.parse(text, kind) for kind, text in schedules.items()}
+    connection = plan.kept(connection, [each.connection for each in recorded])
+    cron_connection = _cron_connection(cron_connection, recorded)
     found = catalog.find(hierarchy.root.owner, cron_connection)
     for kind, each in parsed.items():
         if (each.seconds is not None or each.on_last_day) and not found.knows_seconds:
@@ -51,14 +57,35 @@ def schedule(
             )
     options = _options(hierarchy, schedules, connection)
     wanted = plan.jobs(hierarchy, found.database, schedules, options)
-    return _make(hierarchy, call, found, wanted, cron_connection)
+    return _make(hierarchy, call, found, wanted, cron_connection, connection)
+
+
+def _check_connection(connection: str | None) -> None:
+    if connection is not None and plan.holds_secret(connection):
+        raise errors.InvalidParameter.of(
+            "connection",
+            "...",
+            "It may hold a password, and stands in the command of jobs, and in dp.job_config, for others to read.",
+            "Name a foreign server of dblink_fdw, whose user mapping holds the password; or keep that in a file"
+            " (passfile=...) or in pg_hba.conf.",
+        )
+
+
+def _cron_connection(given: str | None, recorded: list[plan.Recorded]) -> str | None:
+    """How pg_cron is reached: as before, unless it is said, or pg_cron is in this database by now."""
+    if given is None and catalog.is_here():
+        return None
+    return plan.kept(given, [each.cron_connection for each in recorded if each.is_elsewhere])
 
 
 def _options(hierarchy: Hierarchy, schedules: dict[str, str], connection: str | None) -> plan.Options:
     """How commands are made; a job that could not work is left out, and that is said."""
     if plan.PREWARM in schedules and catalog_cache.facility("pg_prewarm") is None:
         del schedules[plan.PREWARM]
-        database.notice("extension pg_prewarm is not installed in this database: no job for prewarm")
+        database.notice(
+            "extension pg_prewarm is not installed in this database: no job for prewarm; once it is, call with"
+            f" prewarm => '{plan.DEFAULTS[plan.PREWARM]}'"
+        )
     vacuums_itself = catalog.has_second_session(hierarchy.root.owner, connection)
     if plan.CLUSTER in schedules and not vacuums_itself and plan.VACUUM not in schedules:
         database.notice(
@@ -76,29 +103,30 @@ def unschedule(root: int, cron_connection: str | None, dry_run: bool) -> list[Pl
     if not recorded:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has no jobs")
     if cron_connection is None and not catalog.is_here() and not any(each.is_elsewhere for each in recorded):
-        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None)  # gone with pg_cron
+        operations = plan.operations(hierarchy.root.identifier, [], {}, recorded, None, None, None)  # gone with pg_cron
         return calls.run_in_function([Step(tuple(operations))], call)
-    stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-    return _make(hierarchy, call, catalog.find(hierarchy.root.owner, cron_connection or stored), [], None)
+    found = catalog.find(hierarchy.root.owner, _cron_connection(cron_connection, recorded))
+    return _make(hierarchy, call, found, [], None, None)
 
 
 def _make(
-    hierarchy: Hierarchy, call: Context, found: Cron, wanted: list[plan.Job], cron_connection: str | None
+    hierarchy: Hierarchy,
+    call: Context,
+    found: Cron,
+    wanted: list[plan.Job],
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[PlanRow]:
     recorded = catalog.recorded(hierarchy.root.oid)
     names = {job.name for job in wanted} | {each.name for each in recorded}
     there = {name: (job.schedule, job.command) for name, job in catalog.own_jobs(found, sorted(names)).items()}
+    storable = None if cron_connection is not None and plan.holds_secret(cron_connection) else cron_connection
     operations = plan.operations(
-        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, _storable(cron_connection)
+        hierarchy.root.identifier, wanted, there, recorded, found.elsewhere, storable, connection
     )
     if not operations:
         return calls.nothing_to_do(f"{hierarchy.root.identifier} has these jobs already")
     return calls.run_in_function([Step(tuple(operations))], call)
-
-
-def _storable(connection: str | None) -> str | None:
-    """What everybody may read of how pg_cron is reached: a foreign server, or keywords that hold no secret."""
-    return connection if connection is not None and "pass" not in connection.lower() else None
 
 
 class JobRow(NamedTuple):
@@ -126,25 +154,33 @@ def job() -> list[JobRow]:
         "SELECT DISTINCT j.root::oid AS root, c.relowner::regrole::text AS quoted, pg_get_userbyid(c.relowner) AS owner"
         " FROM dp.job_config j JOIN pg_class c ON c.oid = j.root ORDER BY 1"
     )
-    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])]
+    return [found for row in rows for found in _jobs_of(row["root"], row["owner"])[0]]
 
 
-def _jobs_of(root: int, owner: str) -> list[JobRow]:
+def _jobs_of(root: int, owner: str) -> tuple[list[JobRow], str | None]:
+    """The jobs of a hierarchy; and why pg_cron does not show them to who should see them."""
     since = catalog.recorded_since(root)
     recorded = [each for each, _ in since]
     facts = catalog_server.server()
     may_see = facts.is_superuser or facts.user == owner
     found: dict[str, FoundJob] = {}
-    why = None
+    why = unseen = None
     try:
         with database.subtransaction():
-            stored = next((each.connection for each in recorded if each.is_elsewhere), None)
-            found = catalog.jobs(catalog.find(owner, stored), [each.name for each in recorded])
+            found = catalog.jobs(
+                catalog.find(owner, _cron_connection(None, recorded)), [each.name for each in recorded]
+            )
     except (errors.PartitionError, database.ServerError) as error:
         if database.is_cancel(error):
             raise
-        may_see, why = False, calls.describe(error)
-    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since]
+        detail = error.detail if isinstance(error, errors.NoSecondSession) else None
+        why = " ".join([calls.describe(error), *(detail or "").split()])
+        # a superuser's own session cannot be the owner's in another database
+        unseen = (
+            why if may_see and (facts.user == owner or not isinstance(error, errors.InsufficientPrivilege)) else None
+        )
+        may_see = False
+    return [_row(root, each, found.get(each.name), may_see, why, made) for each, made in since], unseen
 
 
 def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, why: str | None, made: str) -> JobRow:
@@ -172,11 +208,12 @@ def _row(root: int, each: plan.Recorded, job: FoundJob | None, may_see: bool, wh
     )
 
 
-def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
+def states(root: int, owner: str) -> plan.Jobs:
     """The jobs of a hierarchy that the caller may see."""
     if not catalog.recorded(root):
-        return ()
-    return tuple(
+        return plan.Jobs((), None)
+    rows, unseen = _jobs_of(root, owner)
+    seen = tuple(
         plan.JobState(
             each.kind,
             each.name,
@@ -187,9 +224,10 @@ def states(root: int, owner: str) -> tuple[plan.JobState, ...]:
             each.last_success,
             bool(each.is_late),
         )
-        for each in _jobs_of(root, owner)
+        for each in rows
         if each.is_scheduled is not None
     )
+    return plan.Jobs(seen, unseen)
 
 
 def _parsed(text: str) -> cron.Schedule | None:

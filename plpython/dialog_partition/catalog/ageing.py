@@ -6,7 +6,7 @@ import json
 
 from .. import database
 from ..calendars import parse_width
-from ..plan.ageing import Leaf, Stage, length
+from ..plan.ageing import AgeingPolicy, Leaf, length
 from ..sql import Identifier
 from .properties import storage_options
 
@@ -47,14 +47,14 @@ _INDEXES = """
 """
 
 
-def stages(roots: list[int]) -> dict[int, list[Stage]]:
+def policies(roots: list[int]) -> dict[int, list[AgeingPolicy]]:
     """The policies of some hierarchies that have any, by root, the youngest first."""
-    found: dict[int, list[Stage]] = {}
+    found: dict[int, list[AgeingPolicy]] = {}
     for row in database.query(_STAGES, ("oid[]",), (roots,)):
         storage = tuple(sorted(json.loads(row["storage"]).items()))
-        stage = Stage(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
-        found.setdefault(row["root"], []).append(stage)
-    return {root: sorted(each, key=lambda stage: length(stage.after)) for root, each in found.items()}
+        policy = AgeingPolicy(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
+        found.setdefault(row["root"], []).append(policy)
+    return {root: sorted(each, key=lambda policy: length(policy.after)) for root, each in found.items()}
 
 
 def roots_with_policies(roots: list[int]) -> set[int]:
@@ -63,12 +63,12 @@ def roots_with_policies(roots: list[int]) -> set[int]:
     return {row["root"] for row in database.query(query, ("oid[]",), (roots,))}
 
 
-def leaves(wanted: dict[int, Stage]) -> list[Leaf]:
+def leaves(wanted: dict[int, AgeingPolicy]) -> list[Leaf]:
     """The leaves of slices, and what they have of what is asked for; by slice."""
     if not wanted:
         return []
-    freezing = [oid for oid, stage in wanted.items() if stage.freeze]
-    others = [oid for oid, stage in wanted.items() if not stage.freeze]
+    freezing = [oid for oid, policy in wanted.items() if policy.freeze]
+    others = [oid for oid, policy in wanted.items() if not policy.freeze]
     rows = [
         row
         for slices, freeze in ((freezing, True), (others, False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import database, errors, remote
+from .. import database, errors, reach, remote
 from ..plan.schedule import CONNECTION, Elsewhere, Recorded
 from ..sql import SQL, Identifier, Literal, compose
 
@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..database import Row
 
+LOCK_TIMEOUT = "2s"  # in the other database
 USUAL_DATABASE = "postgres"  # the default of cron.database_name, which not everybody may read
 
 _FACTS = """
@@ -94,6 +95,9 @@ def find(owner: str, connection: str | None) -> Cron:
         _check(allowed, owner, is_elsewhere=False)
         return Cron(_version(allowed["version"]), owner, facts["database"], None)
     elsewhere = _elsewhere(facts, connection)
+    silence = reach.silence(_connection_options(elsewhere.connection))
+    if silence is not None:
+        raise _unreachable(facts, f"{silence}.")
     try:
         _open(elsewhere)
         text = compose(_ALLOWED.text, role=SQL("current_user"))
@@ -102,19 +106,33 @@ def find(owner: str, connection: str | None) -> Cron:
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
-        raise errors.NoSecondSession(
-            f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
-            " cluster, where it may be, cannot be reached",
-            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
-            "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
-            " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
-            " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
-            " cron.database_name names.",
-        ) from None
+        detail = f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip()
+        raise _unreachable(facts, detail) from None
     finally:
         _close(elsewhere)
     _check(allowed, owner, is_elsewhere=True)
     return Cron(_version(allowed["version"]), owner, facts["database"], elsewhere)
+
+
+def _connection_options(connection: str) -> dict[str, str]:
+    """What a connection says: keywords, or the name of a foreign server."""
+    if "=" in connection:
+        return reach.keywords(connection)
+    query = "SELECT o.option_name, o.option_value FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) AS o"
+    rows = database.query(f"{query} WHERE s.srvname = $1", ("text",), (connection,))
+    return {row["option_name"]: row["option_value"] for row in rows}
+
+
+def _unreachable(facts: Row, detail: str) -> errors.NoSecondSession:
+    return errors.NoSecondSession(
+        f"pg_cron is not installed in this database, and {facts['cron_database'] or USUAL_DATABASE} of this"
+        " cluster, where it may be, cannot be reached",
+        detail,
+        "Give cron_connection: a foreign server of dblink_fdw with a user mapping, or keywords such as"
+        " 'dbname=postgres password=...'. Where pg_cron is nowhere in the cluster: add it to"
+        " shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that"
+        " cron.database_name names.",
+    )
 
 
 def is_here() -> bool:
@@ -220,8 +238,15 @@ def _open(elsewhere: Elsewhere) -> None:
         Literal(CONNECTION),
         Literal(elsewhere.connection),
     )
+    patience = compose(
+        "SELECT {}({}, {})",
+        Identifier(elsewhere.schema, "dblink_exec"),
+        Literal(CONNECTION),
+        Literal(f"SET lock_timeout = '{LOCK_TIMEOUT}'"),
+    )
     with database.subtransaction():
         database.query_once(text.text)
+        database.query_once(patience.text)
 
 
 def _ask(elsewhere: Elsewhere, statement: SQL, columns: str) -> list[Row]:
@@ -255,7 +280,7 @@ def recorded(root: int) -> list[Recorded]:
 def recorded_since(root: int) -> list[tuple[Recorded, str]]:
     """The same, each with the moment at which the job became what it is."""
     rows = database.query(
-        "SELECT kind, name, schedule, is_elsewhere, cron_connection AS connection, made_at::text AS made_at"
+        "SELECT kind, name, schedule, is_elsewhere, cron_connection, connection, made_at::text AS made_at"
         " FROM dp.job_config WHERE root = $1 ORDER BY kind",
         ("oid",),
         (root,),

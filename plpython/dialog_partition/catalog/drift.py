@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import database
 from ..model import Hierarchy, Table
-from ..plan.ageing import Stage
+from ..plan.ageing import AgeingPolicy
 from ..plan.difference import Column, Facts, IndexPlace, MissingIndex, Partition, Trigger
 from ..plan.structure import ENABLED_WORDS
 from ..sql import Identifier
@@ -117,14 +117,14 @@ _TRIGGERS = """
 """
 
 
-def read(hierarchy: Hierarchy, stages: dict[int, Stage]) -> list[Facts]:
-    """What is compared, of every table of a hierarchy; ``stages``: what policies ask for, by slice."""
-    return [read_table(table, stages) for table in hierarchy.tables]
+def read(hierarchy: Hierarchy, policies: dict[int, AgeingPolicy]) -> list[Facts]:
+    """What is compared, of every table of a hierarchy; ``policies``: what policies ask for, by slice."""
+    return [read_table(table, policies) for table in hierarchy.tables]
 
 
-def read_table(table: Table, stages: dict[int, Stage] | None = None) -> Facts:
+def read_table(table: Table, policies: dict[int, AgeingPolicy] | None = None) -> Facts:
     """What is compared of one table."""
-    reached = stages or {}
+    reached = policies or {}
     rows = database.query(_PARTITIONS, ("oid",), (table.oid,))
     oids = [row["oid"] for row in rows]
     states = catalog_properties.states(oids)

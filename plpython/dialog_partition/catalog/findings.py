@@ -91,7 +91,8 @@ def read(hierarchy: Hierarchy, expected: Expected, current_point: int | None) ->
         invalid_constraints=_found(_INVALID_CONSTRAINTS, tables, "schema", "name", "constraint"),
         never_analysed=tuple(oid for (oid,) in _found(_NEVER_ANALYSED, tables, "oid")),
         drift=tuple(
-            (each.table, tuple(plan_drift.differences(each))) for each in catalog_drift.read(hierarchy, expected.stages)
+            (each.table, tuple(plan_drift.differences(each)))
+            for each in catalog_drift.read(hierarchy, expected.policies)
         ),
         keys_to_partitions=_found(_KEYS_TO_PARTITIONS, tables, "child", "name", "partition"),
         key_differences=_key_differences(hierarchy, tables),

@@ -1,6 +1,6 @@
-"""What becomes of leaves as they age: stages of age as values, and the steps that bring a leaf to what one asks for.
+"""What becomes of leaves as they age: policies as values, and the steps that bring a leaf to what one asks for.
 
-What a stage says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
+What a policy says of a leaf takes the place of what parent and template say; dp.drift leaves it to maintenance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEW_FILES = 2  # a table that is written anew, and its TOAST table, beside what 
 FREEZE, TABLESPACE, STORAGE = "freeze", "tablespace", "storage"
 
 
-class Stage(NamedTuple):
+class AgeingPolicy(NamedTuple):
     """What shall be of leaves from some age on."""
 
     after: Width
@@ -44,14 +44,14 @@ def length(after: Width) -> tuple[int, int]:
     return (after.number if after.unit == "value" else after.in_months * 30 + after.in_days, after.in_months)
 
 
-def besides(wanted: Properties, state: State, stage: Stage | None) -> Properties:
+def besides(wanted: Properties, state: State, policy: AgeingPolicy | None) -> Properties:
     """What a leaf shall have beside what its age asks for, which is taken as it is: maintenance sees to that."""
-    if stage is None:
+    if policy is None:
         return wanted
-    names = {name for name, _ in stage.storage}
+    names = {name for name, _ in policy.storage}
     options = [(name, value) for name, value in wanted.options if name not in names]
     options += [(name, value) for name, value in state.options if name in names]
-    tablespace = wanted.tablespace if stage.tablespace is None else state.tablespace
+    tablespace = wanted.tablespace if policy.tablespace is None else state.tablespace
     return wanted._replace(options=tuple(options), tablespace=tablespace)
 
 
@@ -60,51 +60,51 @@ def as_json(storage: tuple[tuple[str, str], ...]) -> str:
     return json.dumps(dict(storage))
 
 
-def together(stages: list[Stage]) -> Stage | None:
-    """What the stages ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
-    if not stages:
+def together(policies: list[AgeingPolicy]) -> AgeingPolicy | None:
+    """What the policies ask for that a leaf has reached, youngest first: of two that differ the later one counts."""
+    if not policies:
         return None
     storage: dict[str, str] = {}
-    for each in stages:
+    for each in policies:
         storage.update(each.storage)
-    tablespaces = [each.tablespace for each in stages if each.tablespace is not None]
-    return Stage(
-        stages[-1].after,
-        any(each.freeze for each in stages),
+    tablespaces = [each.tablespace for each in policies if each.tablespace is not None]
+    return AgeingPolicy(
+        policies[-1].after,
+        any(each.freeze for each in policies),
         tablespaces[-1] if tablespaces else None,
         tuple(sorted(storage.items())),
     )
 
 
-def lacking(leaf: Leaf, stage: Stage) -> Stage | None:
-    """What of a stage a leaf has not got; None where it has all."""
+def lacking(leaf: Leaf, policy: AgeingPolicy) -> AgeingPolicy | None:
+    """What of a policy a leaf has not got; None where it has all."""
     present = dict(leaf.storage)
     storage = tuple(
         (name, value)
-        for name, value in stage.storage
+        for name, value in policy.storage
         if present.get(name) != value and (leaf.has_toast or not name.startswith("toast."))
     )
-    is_elsewhere = any(place != stage.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
-    tablespace = stage.tablespace if is_elsewhere else None
-    found = stage._replace(freeze=stage.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
+    is_elsewhere = any(place != policy.tablespace for place in (leaf.tablespace, *(place for _, place in leaf.indexes)))
+    tablespace = policy.tablespace if is_elsewhere else None
+    found = policy._replace(freeze=policy.freeze and not leaf.is_frozen, tablespace=tablespace, storage=storage)
     return found if found.freeze or found.tablespace is not None or found.storage else None
 
 
-def with_autovacuum(stage: Stage) -> Stage:
+def with_autovacuum(policy: AgeingPolicy) -> AgeingPolicy:
     """What of it is done where nothing can be frozen: somebody must vacuum a leaf."""
-    return stage._replace(storage=tuple(each for each in stage.storage if each[0] != "autovacuum_enabled"))
+    return policy._replace(storage=tuple(each for each in policy.storage if each[0] != "autovacuum_enabled"))
 
 
-def part(stage: Stage, kind: str) -> Stage:
+def part(policy: AgeingPolicy, kind: str) -> AgeingPolicy:
     """What of it is of one kind."""
-    return stage._replace(
-        freeze=stage.freeze and kind == FREEZE,
-        tablespace=stage.tablespace if kind == TABLESPACE else None,
-        storage=stage.storage if kind == STORAGE else (),
+    return policy._replace(
+        freeze=policy.freeze and kind == FREEZE,
+        tablespace=policy.tablespace if kind == TABLESPACE else None,
+        storage=policy.storage if kind == STORAGE else (),
     )
 
 
-def steps(root: Identifier, leaf: Leaf, wanted: Stage) -> list[Step]:
+def steps(root: Identifier, leaf: Leaf, wanted: AgeingPolicy) -> list[Step]:
     """What a leaf lacks: what is quick first, and freezing last, for a file that is new is looked at once more."""
     target, relations = leaf.identifier, (leaf.oid,)
     found = []
@@ -156,17 +156,17 @@ def _remember(root: Identifier, leaf: Leaf) -> Operation:
     return Operation(leaf.identifier, statement, ROW_EXCLUSIVE)
 
 
-def add_statement(root: Identifier, stage: Stage) -> Operation:
+def add_statement(root: Identifier, policy: AgeingPolicy) -> Operation:
     """Remember a policy, in place of the one of the same age."""
     statement = compose(
         "INSERT INTO dp.policy_config (root, after, vacuum_freeze, tablespace, storage)"
         " VALUES ({}::regclass, {}, {}, {}, {}::jsonb) ON CONFLICT (root, after) DO UPDATE SET"
         " vacuum_freeze = excluded.vacuum_freeze, tablespace = excluded.tablespace, storage = excluded.storage",
         Literal(root.text),
-        Literal(str(stage.after)),
-        Literal(stage.freeze),
-        Literal(stage.tablespace),
-        Literal(as_json(stage.storage)),
+        Literal(str(policy.after)),
+        Literal(policy.freeze),
+        Literal(policy.tablespace),
+        Literal(as_json(policy.storage)),
     )
     return Operation(root, statement, ROW_EXCLUSIVE)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..model import Table
 from ..sql import SQL, Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .properties import Properties, State
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ class Partition(NamedTuple):
     is_leaf: bool
     locks: int  # entries of the lock table that a statement takes which reaches all of it
     state: State
-    stage: Stage | None = None  # of a leaf that is old enough for one: what maintenance sees to
+    policy: AgeingPolicy | None = None  # of a leaf that is old enough for one: what maintenance sees to
 
 
 class IndexPlace(NamedTuple):

@@ -23,7 +23,7 @@ def differences(facts: Facts) -> list[Difference]:
         found += _triggers(partition, facts)
         found += _indexes(partition, facts)
         if partition.is_leaf and facts.table.template is not None:  # without it nothing says how leaves are stored
-            wanted = ageing.besides(facts.wanted, partition.state, partition.stage)
+            wanted = ageing.besides(facts.wanted, partition.state, partition.policy)
             found += drift_storage.differences(partition, wanted, facts)
     return found
 

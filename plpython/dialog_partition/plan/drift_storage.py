@@ -116,7 +116,7 @@ def _tablespace(partition: Partition, wanted: Properties, facts: Facts) -> list[
             *(_move_index(each, there) for each in own),
         )
         found.append(Difference(relation, "tablespace", "", wanted.tablespace, state.tablespace, statements, REWRITE))
-    if partition.stage is not None and partition.stage.tablespace is not None:
+    if partition.policy is not None and partition.policy.tablespace is not None:
         return found
     for each in places:
         if each.expected is not None:

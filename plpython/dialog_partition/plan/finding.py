@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ..model import Slice, SliceSpec, Table
 from ..sql import Identifier
-from .ageing import Stage
+from .ageing import AgeingPolicy
 from .detached import DetachedSlice
 from .difference import Difference
-from .schedule import JobState, Recorded
+from .schedule import Jobs, Recorded
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 SEVERITIES = (ERROR, WARNING, NOTICE)
@@ -40,8 +40,8 @@ class Expected(NamedTuple):
     maintained: SliceSpec | None  # the range that maintenance keeps, as if it were one slice; None: no default slice
     drain_locks: int  # what it takes to drain one slice of the default slice; 0 where there is none
     beyond_gap: Slice | None  # of integers: a slice with rows that neither premake nor retention heeds
-    stages: dict[int, Stage]  # what policies ask for, by slice
-    jobs: tuple[JobState, ...]  # that the caller may see
+    policies: dict[int, AgeingPolicy]  # what policies ask for, by slice
+    jobs: Jobs
     late_leaves: int  # that have not been brought to what their age asks for
 
     def standing(self, table: Table, lower_point: int | None) -> DetachedSlice | None:

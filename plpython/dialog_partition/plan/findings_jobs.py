@@ -12,8 +12,12 @@ FAILED = "failed"
 def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     """Jobs that are gone, that failed when they last ran, and that have not succeeded for some runs."""
     found = []
-    again = schedule.again(hierarchy.root.identifier, facts.jobs).text
-    for job in facts.expected.jobs:
+    jobs = facts.expected.jobs
+    if jobs.unseen is not None:
+        text = f"Whether they run is not known: {jobs.unseen}"
+        found.append(Finding(WARNING, "unseen jobs", hierarchy.root.identifier.text, text, None))
+    again = schedule.again(hierarchy.root.identifier).text
+    for job in jobs.seen:
         if not job.is_scheduled:
             text = "pg_cron has the job no more, or the database was restored elsewhere: it does not run."
             found.append(Finding(WARNING, "missing job", job.name, text, again))

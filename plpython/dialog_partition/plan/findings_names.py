@@ -21,8 +21,8 @@ def findings(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     if former:
         text = (
             f"Job {', '.join(each.name for each in former)} was made when the table or the database had another name,"
-            " and calls it by that. A connection parameter that it was given must be given again."
+            " and calls it by that."
         )
-        statement = schedule.again(root.identifier, facts.jobs).text
+        statement = schedule.again(root.identifier).text
         found.append(Finding(WARNING, "job of a renamed table", root.identifier.text, text, statement))
     return found

@@ -12,6 +12,8 @@ from ..sql import SQL, Identifier, Literal, comma_list, compose
 MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM = "maintenance", "cluster", "prewarm", "statistics", "vacuum"
 KINDS = (MAINTENANCE, CLUSTER, PREWARM, STATISTICS, VACUUM)
 CONNECTION = "dp_cron"  # the name of the connection to the database of pg_cron
+NONE = "none"  # instead of a schedule: no such job
+DEFAULTS = {MAINTENANCE: "17 * * * *", CLUSTER: "20 2 * * *", PREWARM: "@reboot"}  # of a hierarchy without jobs
 CLUSTER_BUDGET = "45 minutes"  # over before the next hour's maintenance, which would find the hierarchy in use
 
 
@@ -31,7 +33,8 @@ class Recorded(NamedTuple):
     name: str
     schedule: str
     is_elsewhere: bool
-    connection: str | None
+    cron_connection: str | None
+    connection: str | None  # of second sessions
 
 
 class JobState(NamedTuple):
@@ -45,6 +48,13 @@ class JobState(NamedTuple):
     message: str | None
     last_success: str | None
     is_late: bool
+
+
+class Jobs(NamedTuple):
+    """The jobs of a hierarchy, as far as the caller may see them."""
+
+    seen: tuple[JobState, ...]
+    unseen: str | None  # why pg_cron does not show the caller's own
 
 
 class Elsewhere(NamedTuple):
@@ -68,6 +78,28 @@ def job_name(database: str, root: str, kind: str) -> str:
     """``dp mydb public.Dialog maintenance``: a cluster has one list of jobs for all its databases."""
     ending = f" {kind}"
     return naming.shorten(f"dp {database} {root}", naming.MAX_BYTES - len(ending)) + ending
+
+
+def schedules(given: dict[str, str | None], recorded: list[Recorded]) -> dict[str, str]:
+    """The schedules that jobs shall have, by kind: what is not given stays, and is the default where no jobs are."""
+    present = {each.kind: each.schedule for each in recorded} if recorded else DEFAULTS
+    wanted = {
+        kind: " ".join((present.get(kind, NONE) if text is None else text).split()) for kind, text in given.items()
+    }
+    return {kind: text for kind, text in wanted.items() if text.lower() != NONE}
+
+
+def kept(given: str | None, recorded: list[str | None]) -> str | None:
+    """How to connect: as it is said; by default as before; not at all where that is empty."""
+    if given is None:
+        return next((each for each in recorded if each is not None), None)
+    return given.strip() or None
+
+
+def holds_secret(connection: str) -> bool:
+    """Whether a connection may hold a password; what is stored of jobs everybody may read."""
+    text = "".join(connection.lower().split())
+    return "password=" in text or "://" in text
 
 
 def jobs(hierarchy: Hierarchy, database: str, schedules: dict[str, str], options: Options) -> list[Job]:
@@ -106,7 +138,8 @@ def operations(
     found: dict[str, tuple[str, str]],
     recorded: list[Recorded],
     elsewhere: Elsewhere | None,
-    stored_connection: str | None,
+    cron_connection: str | None,
+    connection: str | None,
 ) -> list[Operation]:
     """What makes the jobs what they shall be; ``found``: schedule and command of those that pg_cron has, by name."""
     names = {job.name for job in wanted}
@@ -126,20 +159,15 @@ def operations(
                 )
             )
     for job in wanted:
-        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, stored_connection)
+        record = Recorded(job.kind, job.name, job.schedule, elsewhere is not None, cron_connection, connection)
         if known.get(job.kind) != record:
             statements.append(_record(root, record))
     return [Operation(root, statement, ROW_EXCLUSIVE) for statement in statements]
 
 
-def again(root: Identifier, recorded: tuple[Recorded, ...]) -> SQL:
+def again(root: Identifier) -> SQL:
     """The call that makes the same jobs once more, by the names of now."""
-    schedules = {each.kind: each.schedule for each in recorded}
-    given = [compose("{} => {}", SQL(kind), Literal(schedules.get(kind, "none"))) for kind in KINDS]
-    connection = next((each.connection for each in recorded if each.connection is not None), None)
-    if connection is not None:
-        given.append(compose("cron_connection => {}", Literal(connection)))
-    return compose("SELECT dp.schedule({}, {})", Literal(root.text), comma_list(given))
+    return compose("SELECT dp.schedule({})", Literal(root.text))
 
 
 def _schedule(job: Job, elsewhere: Elsewhere | None) -> SQL:
@@ -178,14 +206,15 @@ def _call(elsewhere: Elsewhere, function: str, argument: Literal) -> SQL:
 
 def _record(root: Identifier, record: Recorded) -> SQL:
     return compose(
-        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection)"
-        " VALUES ({}::regclass, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
+        "INSERT INTO dp.job_config (root, kind, name, schedule, is_elsewhere, cron_connection, connection)"
+        " VALUES ({}::regclass, {}, {}, {}, {}, {}, {}) ON CONFLICT (root, kind) DO UPDATE SET name = excluded.name,"
         " schedule = excluded.schedule, is_elsewhere = excluded.is_elsewhere,"
-        " cron_connection = excluded.cron_connection, made_at = excluded.made_at",
+        " cron_connection = excluded.cron_connection, connection = excluded.connection, made_at = excluded.made_at",
         Literal(root.text),
         Literal(record.kind),
         Literal(record.name),
         Literal(record.schedule),
         Literal(record.is_elsewhere),
+        Literal(record.cron_connection),
         Literal(record.connection),
     )
