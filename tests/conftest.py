@@ -86,7 +86,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def db(server: Server) -> Iterator[Database]:
     """A fresh database that belongs to the unprivileged role owner; dropped afterwards."""
-    database = Database.create(server, f"test_{next(_numbers)}")
+    database = Database.later(server, f"test_{next(_numbers)}")
     try:
         yield database
     finally:
