@@ -80,8 +80,8 @@ def test_rows_far_from_all_others_get_few_wide_slices() -> None:
 def test_what_would_fit_is_told() -> None:
     ranges = layout.calendar_ranges(months((2006, 3, 5), (2025, 9, 1)), NOW, 4, "1 month")
     assert layout.slices(ranges) == 236
-    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 2 would fit. slice => '2 years' would fit."
-    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '2560' would fit."
+    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 1 would fit. slice => '2 years' would fit."
+    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '5120' would fit."
 
 
 def test_one_width_may_be_asked_for() -> None:

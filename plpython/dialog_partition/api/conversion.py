@@ -10,7 +10,7 @@ from ..catalog import dependents as catalog_dependents
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..plan import conversion_figures, conversion_findings, conversion_layout
-from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
+from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range, set_apart
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
 from . import conversion_names, policy
@@ -51,12 +51,14 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["disagreeing"],
         options["replace_values"],
     )
-    figures = {
-        member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
-    }
+    figures = {member.oid: _counted(conversion, member) for member in members}
     conversion = _laid_out(conversion._replace(figures=figures), options)
+    if conversion.disagreeing == KEEP:
+        apart = tuple(set_apart(member, figures[member.oid]) for member in members)
+        conversion = conversion._replace(members=apart)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
     conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
@@ -64,9 +66,16 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     return conversion, conversion_findings.findings(conversion, left, budget)
 
 
+def _counted(conversion: Conversion, member: Member) -> Figures:
+    row = catalog.count(conversion_figures.counting(conversion, member).text)
+    apart = tuple((key.name, rows) for key, rows in zip(member.others, row["apart"]))
+    return Figures(**{**row, "apart": apart})
+
+
 def _check_options(root: int, options: dict[str, Any]) -> None:
-    if options["orphans"] not in (REFUSE, KEEP):
-        raise errors.InvalidParameter.of("orphans", options["orphans"], "It is refuse or keep.")
+    for name in ("orphans", "disagreeing"):
+        if options[name] not in (REFUSE, KEEP):
+            raise errors.InvalidParameter.of(name, options[name], "It is refuse or keep.")
     if catalog_hierarchy.root_of(root) is not None:
         raise errors.DuplicateObject(
             f"{catalog_server.relation_name(root)} belongs to a hierarchy already",

@@ -11,6 +11,7 @@ from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
 from ..plan.conversion import working_schema
+from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import calls, conversion_definition, drift, global_index, slices
@@ -114,13 +115,14 @@ def _hold(work: Work) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
+    locks = json.loads(step.arguments).get("locks", LOCKS_OF_STEP)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
-        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        each = LOCKS_OF_KEY if step.parents else LOCKS_OF_INDEX
+        locks += each * catalog.tree_size(own) if own is not None else 0
         for parent in step.parents:
             referred = work.converted.get(parent)
-            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+            locks += LOCKS_OF_KEY * catalog.tree_size(referred) if referred is not None else 1
     if step.phase == "foreign keys":  # each leaf is checked by a join with all leaves: other plans are in vain
         for setting in ("enable_nestloop", "enable_mergejoin"):
             database.set_local(setting, "off")
@@ -292,7 +294,7 @@ def discard(root: int, call: Context) -> None:
     for key in catalog.foreign_keys_of(built):
         table = Identifier(key["schema"], key["relation"])
         statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
-        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
+        locks = LOCKS_OF_KEY * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
         _discarded(table, statement, locks, call)
     for row in rows:
         table = Identifier(row["converted_schema"], row["name"])

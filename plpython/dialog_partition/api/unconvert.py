@@ -86,7 +86,7 @@ def examine(hierarchy: Hierarchy) -> Conversion:
         if name not in lookups
     ]
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side) if key.child not in oids]
     blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(

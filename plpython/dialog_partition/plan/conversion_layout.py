@@ -16,7 +16,10 @@ FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date most
 FAR_WIDTHS = (10, 100, 1000)
 MOST_FAR_SLICES = 20
 LAST_YEAR = 9998
-LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
+# Entries of the lock table, from what PostgreSQL 15 to 18 hold in pg_locks.
+LOCKS_OF_STEP = 48  # what a step takes whatever it is about
+LOCKS_OF_KEY = 4  # a foreign key that is made or dropped, for each relation of the two tables that it ties
+LOCKS_OF_INDEX = 5  # a unique rule to which foreign keys refer, for each relation of its table
 
 Distribution = list[tuple[datetime.datetime, int]]
 
@@ -112,7 +115,15 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
 
 def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     """Whether one transaction can tie two tables of this layout to each other."""
-    return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+    return needed(ranges, partitions) <= lock_budget
+
+
+def needed(ranges: list[Range], partitions: int) -> int:
+    """The locks of the transaction that ties two tables of this layout to each other: it cannot be split.
+
+    PostgreSQL makes a foreign key of a partitioned table for all its partitions at once, and to all of the other's.
+    """
+    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + slices(ranges) * (1 + partitions))
 
 
 def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
