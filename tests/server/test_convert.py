@@ -53,9 +53,25 @@ STATE = "SELECT state FROM dp.conversion_config"
 
 @pytest.fixture
 def plain(db: Database) -> Database:
+    db.begin_with(make_plain)
+    return db
+
+
+@pytest.fixture
+def stopped(db: Database) -> Database:
+    """The plain tables, with a conversion that is done but for the exchange."""
+    db.begin_with(make_stopped)
+    return db
+
+
+def make_plain(db: Database) -> None:
     with db.connect() as owner:
         owner.execute(PLAIN)
-    return db
+
+
+def make_stopped(db: Database) -> None:
+    make_plain(db)
+    stop_before_the_exchange(db, db.connect())
 
 
 def contents(database: Database, columns: dict[str, str] = COLUMNS) -> dict[str, list[tuple[object, ...]]]:
@@ -238,9 +254,9 @@ def test_what_depends_on_the_tables_means_the_new_ones(plain: Database) -> None:
     assert len(policies) == 1 + plain.value("SELECT count(*) * 3 FROM dp.slice WHERE tbl = 'message'::regclass")
 
 
-def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
+def test_what_is_written_meanwhile_is_noticed(stopped: Database) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     assert plain.value(STATE) == "copying"
     assert kinds(plain) == dict.fromkeys(TABLES, "r")
     owner.execute("UPDATE event SET mask = 5 WHERE id = 9")
@@ -254,9 +270,9 @@ def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
     assert plain.value("SELECT mask FROM event WHERE id = 9") == 5
 
 
-def test_it_goes_on_with_the_parameters_it_was_begun_with(plain: Database) -> None:
+def test_it_goes_on_with_the_parameters_it_was_begun_with(stopped: Database) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     for other in ("key_form => 'slice'", "exclude => '{item}'", "orphans => 'keep'"):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="begun with another value of parameter"):
             owner.execute(f"{CONVERT}, {other})")
@@ -279,9 +295,9 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("case", ALTERED)
-def test_what_is_altered_meanwhile_is_noticed(plain: Database, case: str) -> None:
+def test_what_is_altered_meanwhile_is_noticed(stopped: Database, case: str) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     owner.execute(ALTERED[case])
     described = definitions(plain)
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="were altered after the conversion had"):
@@ -321,10 +337,10 @@ def stop_before_the_exchange(plain: Database, owner: Connection) -> None:
 
 
 @pytest.mark.parametrize("way", ["called", "printed"])
-def test_given_up_nothing_is_left(plain: Database, way: str) -> None:
+def test_given_up_nothing_is_left(stopped: Database, way: str) -> None:
+    plain = stopped
     owner = plain.connect()
     before, described = contents(plain), definitions(plain)
-    stop_before_the_exchange(plain, owner)
     if way == "called":
         owner.execute("CALL dp.cancel_conversion('event')")
     else:

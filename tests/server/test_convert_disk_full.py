@@ -1,4 +1,4 @@
-"""A disk that is full while tables are converted: they stay as they are, and the same call goes on when there is room."""
+"""A disk that is full while tables are converted: they stay as they are, and the same call goes on."""
 
 from __future__ import annotations
 

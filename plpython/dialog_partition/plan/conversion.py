@@ -33,6 +33,7 @@ class Facts(NamedTuple):
     unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
     unproven: tuple[str, ...]  # foreign keys that are NOT VALID
     clustered: str | None  # the index that CLUSTER goes by
+    grantors: tuple[str, ...] = ()  # roles beside the owner who gave privileges on it
 
 
 class Member(NamedTuple):

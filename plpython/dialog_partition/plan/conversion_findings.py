@@ -225,6 +225,14 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
 def _carried(member: Member, role: str) -> list[Finding]:
     """What is carried along; only what a DBA may want to look at."""
     structure = member.structure
+    name = member.identifier.text
+    told = []
+    if member.facts.grantors:
+        detail = (
+            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
+            " stay when those lose theirs."
+        )
+        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
     parts = [
         ("triggers", [each.name for each in structure.triggers]),
         ("rules", [each.name for each in structure.rules]),
@@ -232,8 +240,8 @@ def _carried(member: Member, role: str) -> list[Finding]:
         ("publications", [each.name for each in structure.publications]),
         ("extended statistics", [each.name for each in structure.statistics]),
     ]
-    return [
-        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+    return told + [
+        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
         for title, found in parts
         if found
     ]
