@@ -134,3 +134,17 @@ def test_what_the_plan_of_a_conversion_lets_through_is_converted(small: Database
         owner.execute("CALL dp.unconvert('event')")
     assert set(kinds(small).values()) == {"p"}
     assert small.value("SELECT count(*) FROM dp.conversion_config") == 0
+
+
+def test_a_conversion_chooses_slices_for_which_there_is_room(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    owner.execute(PLAIN)
+    before = contents(small)
+    owner.execute("CALL dp.convert('event', 'at', 'party', hash_partitions => 1)")
+    assert contents(small) == before
+    recent = owner.execute(
+        "SELECT lower_bound::date::text FROM dp.slice WHERE tbl = 'event'::regclass AND lower_bound >= '2023'"
+        " ORDER BY lower_bound"
+    ).fetchall()
+    quarters = [f"{year}-{month}-01" for year in (2024, 2025) for month in ("01", "04", "07", "10")]
+    assert [row[0] for row in recent] == ["2023-01-01", *quarters]

@@ -127,7 +127,7 @@ def _settings(root: Member, options: dict[str, Any]) -> Settings:
 def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     """With the ranges of slices, and the number of hash partitions where the caller left it open."""
     settings = conversion.settings
-    ranges = _ranges(conversion, options["slice"])
+    ranges = _ranges(conversion, options["slice"], options["hash_partitions"])
     if options["hash_partitions"] is None and settings.hash_column is not None:
         rows = conversion.figures[conversion.root.oid].rows
         most = max(each.rows for each in conversion.figures.values())
@@ -138,7 +138,7 @@ def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     return conversion._replace(ranges=tuple(ranges), settings=settings)
 
 
-def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
+def _ranges(conversion: Conversion, width: str | None, partitions: int | None) -> list[Range]:
     settings = conversion.settings
     if keys.is_integer(settings.range_type):
         column = Identifier(settings.range_column.name)
@@ -148,7 +148,12 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
         return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
     distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
     now = catalog_server.local_now(settings.time_zone)
-    return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if width is not None:
+        return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if settings.hash_column is None:
+        partitions = 0
+    budget = catalog_server.server().lock_budget
+    return conversion_layout.roomy_ranges(distribution, now, PREMAKE, partitions, budget)
 
 
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
