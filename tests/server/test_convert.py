@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -279,6 +281,29 @@ def test_it_goes_on_with_the_parameters_it_was_begun_with(stopped: Database) -> 
     assert kinds(plain) == dict.fromkeys(TABLES, "r")
     owner.execute(f"{CONVERT}, batch_blocks => 7)")
     assert kinds(plain) == dict.fromkeys(TABLES, "p")
+
+
+def test_how_far_it_is_can_be_seen_in_rows(plain: Database) -> None:
+    owner = plain.connect()
+    with plain.server.connect(plain.name) as admin:  # another session looks whenever a batch is committed
+        admin.execute("CREATE TABLE seen AS SELECT *, now() AS at FROM dp.progress LIMIT 0")
+        admin.execute(
+            "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+            " 'BEGIN INSERT INTO public.seen SELECT *, now() FROM dp.progress; RETURN NULL; END'"
+        )
+        admin.execute("CREATE TRIGGER look AFTER UPDATE ON dp.conversion_step EXECUTE FUNCTION look()")
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    owner.execute(f"{CONVERT}, batch_blocks => 5)")
+    item = [text for text in told if '"public"."item": ' in text]
+    assert len(item) > 1
+    assert re.fullmatch(r'.*"item": \d+ of 2000 rows copied, \d+ a second, \d+ s left', item[0])
+    assert re.search(r": 2000 of 2000 rows copied, \d+ a second, 0 s left$", item[-1])
+    shown = plain.rows("SELECT done, total, rate, time_left FROM seen WHERE tbl::text ~ 'item' AND total > 1")
+    assert {row["total"] for row in shown} == {2000}
+    begun = [row for row in shown if row["done"] > 0]
+    assert begun, "while the table was being copied"
+    assert all(row["done"] <= 2000 and row["rate"] > 0 and row["time_left"] >= timedelta(0) for row in begun)
 
 
 ALTERED = {

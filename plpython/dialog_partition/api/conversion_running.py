@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
 from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
@@ -142,9 +143,10 @@ def _slices(work: Work, step: Stored) -> None:
 def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
-    batches = -(-(total - step.next_block) // work.batch_blocks)
     table = work.converted.get(step.table, step.table)
-    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
+    copied = _Copied(step, total)
+    left, each = copied.between(step.next_block, total), copied.between(0, work.batch_blocks)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", left, each)
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
@@ -161,17 +163,38 @@ def _copy(work: Work, step: Stored) -> None:
         operations[0] = operations[0]._replace(locks=locks)
         execute.execute([Step(tuple(operations))], work.call)
         first = last
-        _tell(step, first, total, since)
+        _tell(step, copied, first, since)
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
-def _tell(step: Stored, block: int, total: int, since: float) -> None:
+class _Copied(NamedTuple):
+    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
+
+    step: Stored
+    blocks: int
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows it has."""
+        found: int | None = json.loads(self.step.arguments).get("rows")
+        return found
+
+    def between(self, first: int, last: int) -> int:
+        """How much lies in some blocks."""
+        if self.rows is None or not self.blocks:
+            return max(last - first, 0)
+        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
+
+
+def _tell(step: Stored, copied: _Copied, block: int, since: float) -> None:
     """How far the copying of a table is, and how long it will last."""
     seconds = max(time.monotonic() - since, 0.001)
-    copied = block - step.next_block
-    left = seconds / copied * (total - block)
+    left = seconds / (block - step.next_block) * (copied.blocks - block)
+    rate = copied.between(step.next_block, block) / seconds
+    what = "blocks" if copied.rows is None else "rows"
     database.notice(
-        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+        f"{step.target}: {copied.between(0, block)} of {copied.between(0, copied.blocks)} {what} copied,"
+        f" {rate:.0f} a second, {left:.0f} s left"
     )
 
 

@@ -44,7 +44,8 @@ def parts(conversion: Conversion) -> list[Part]:
     found = _structure(conversion)
     for member in conversion.members:
         copy = conversion_copy.copy_statement(conversion, member)
-        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        rows = json.dumps({"rows": conversion.figures[member.oid].rows})
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid, arguments=rows))
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
