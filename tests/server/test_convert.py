@@ -194,9 +194,19 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
     owner = plain.connect()
     owner.execute(
         "CREATE TABLE bookmark (id int PRIMARY KEY, event_id bigint NOT NULL CONSTRAINT marked REFERENCES event"
-        " ON DELETE CASCADE); INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) AS i"
+        " ON DELETE CASCADE); INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) AS i;"
+        # its rule holds a parent's key, so that it needs no global index but for this
+        "CREATE TABLE spelling (item_id bigint, language text, CONSTRAINT spelt FOREIGN KEY (language, item_id)"
+        " REFERENCES word (language, item_id) ON DELETE CASCADE);"
+        "INSERT INTO spelling SELECT item_id, language FROM word LIMIT 9"
     )
-    owner.execute(CONVERT + ", exclude => '{bookmark}')")
+    owner.execute(CONVERT + ", exclude => '{bookmark, spelling}')")
+    spelt = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'spelt'"
+    assert plain.value(spelt) == (
+        "FOREIGN KEY (language, item_id) REFERENCES word_item_id_language_global(language, item_id) ON DELETE CASCADE"
+    )
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        owner.execute("INSERT INTO spelling VALUES (1, 'none')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event_id_global(id) ON DELETE CASCADE"
     owner.execute("DELETE FROM event WHERE id = 3")
@@ -205,6 +215,9 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
     owner.execute("CALL dp.unconvert('event')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event(id) ON DELETE CASCADE"
+    assert plain.value(spelt) == (
+        "FOREIGN KEY (language, item_id) REFERENCES word(language, item_id) ON DELETE CASCADE"
+    )
 
 
 DEPENDING = """

@@ -1,4 +1,4 @@
-"""Doing the stored steps of a conversion, and taking back what was built."""
+"""Doing the stored steps of a conversion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
-from ..plan.conversion import working_schema
 from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
@@ -307,31 +306,3 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     SYNC: _sync,
     DROP_INDEX: _drop_index,
 }
-
-
-def discard(root: int, call: Context) -> None:
-    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    rows = list(reversed(catalog.built(root)))
-    built = [row["converted"] for row in rows]
-    sizes = {oid: catalog.tree_size(oid) for oid in built}
-    for key in catalog.foreign_keys_of(built):
-        table = Identifier(key["schema"], key["relation"])
-        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
-        locks = LOCKS_OF_KEY * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
-        _discarded(table, statement, locks, call)
-    for row in rows:
-        table = Identifier(row["converted_schema"], row["name"])
-        for each in catalog.slices_of(row["converted"]):
-            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
-        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
-    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
-    for schema in catalog.existing_schemas(list(schemas)):
-        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
-    forget = compose(
-        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
-    )
-    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
-
-
-def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
-    execute.execute([Step((Operation(target, statement, locks=locks),))], call)
