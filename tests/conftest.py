@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator
 
 import psycopg
@@ -12,6 +13,7 @@ from tests.support.database import Database, prepare_template
 from tests.support.server import Server, installed_versions, make_server
 
 _numbers = itertools.count(1)
+KEY_FORMS = ("exact", "slice")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--dialogs", type=int, default=100, help="how many dialogs the acceptance test of conversion has (default: 100)"
+    )
+    parser.addoption(
+        "--one-form",
+        action="store_true",
+        help="each test that knows both key forms in one of them only, half of the tests in this one, half in that",
     )
     parser.addoption(
         "--write-expected",
@@ -37,8 +44,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def in_other_form(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of tests that run in both key forms those in the one that is not theirs: which one that is, the name decides."""
+    found: dict[str, dict[str, pytest.Item]] = {}
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        params = {} if callspec is None else callspec.params
+        form = next((params[name] for name in ("form", "key_form") if params.get(name) in KEY_FORMS), None)
+        if form is not None:
+            rest = sorted(f"{name}={value}" for name, value in params.items() if value != form)
+            found.setdefault(f"{item.nodeid.split('[')[0]} {rest}", {})[form] = item
+    return [
+        forms[KEY_FORMS[zlib.crc32(name.encode()) % len(KEY_FORMS)]]
+        for name, forms in found.items()
+        if len(forms) == len(KEY_FORMS)
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A file's tests on one server version stay together when several processes share the tests."""
+    if config.getoption("--one-form"):
+        left_out = in_other_form(items)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         callspec = getattr(item, "callspec", None)
         version = callspec.params.get("server") if callspec else None
@@ -58,7 +86,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def db(server: Server) -> Iterator[Database]:
     """A fresh database that belongs to the unprivileged role owner; dropped afterwards."""
-    database = Database.create(server, f"test_{next(_numbers)}")
+    database = Database.later(server, f"test_{next(_numbers)}")
     try:
         yield database
     finally:

@@ -11,7 +11,7 @@ from .printing import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
@@ -106,12 +106,12 @@ def begin(context: Context | None) -> None:
 def execute(steps: Iterable[Step], context: Context) -> None:
     """Run steps in order, or only print them."""
     is_pinned = True  # what begin() sets: behind a step of the other session it is not
-    for each in steps:
-        if not each.operations:
-            continue
+    is_begun = False  # the step, behind another one of the other session
+    for each, following in _with_following(steps):
         if context.mode != DRY_RUN:
             if not each.in_transaction:
-                _run_outside(each, context)
+                _run_outside(each, context, is_begun, following)
+                is_begun = following is not None
                 is_pinned = False
             elif each.can_wait and remote.is_open():
                 _waiting.append(each)
@@ -127,6 +127,23 @@ def execute(steps: Iterable[Step], context: Context) -> None:
         _write_outside(context)
     if not is_pinned:
         begin(context)
+
+
+def _with_following(steps: Iterable[Step]) -> Iterator[tuple[Step, Step | None]]:
+    """Each step with the one that the other session can begin with as soon as it has ended, if that is the next one.
+
+    Thousands of short statements would spend much of their time waiting to be begun.
+    """
+    last: Step | None = None
+    for each in steps:
+        if not each.operations:
+            continue
+        if last is not None:
+            goes_on = not (last.in_transaction or each.in_transaction or last.gives_way or each.gives_way)
+            yield last, each if goes_on else None
+        last = each
+    if last is not None:
+        yield last, None
 
 
 def _run_inside(each: Step, context: Context) -> None:
@@ -150,13 +167,14 @@ def _run_waiting(context: Context) -> None:
         _run_inside(_waiting.pop(0), context)
 
 
-def _run_outside(each: Step, context: Context) -> None:
+def _run_outside(each: Step, context: Context, is_begun: bool, following: Step | None) -> None:
     """Run a step in the other session; meanwhile this one does and writes down what it has put off.
 
     Thousands of short steps would spend their time with writing what they did, one by one.
     """
     since, began = time.monotonic(), time.time()
-    remote.send(each.text)
+    if not is_begun:
+        remote.send(each.text)
     if _waiting:
         _run_waiting(context)
         database.commit()  # as behind every look: the other session may wait for our snapshot
@@ -166,7 +184,7 @@ def _run_outside(each: Step, context: Context) -> None:
     watch = (lambda: _reason_to_stop(each, context)) if each.gives_way or context.ends is not None else None
     is_done = False
     try:
-        remote.wait(lambda: _show(each, context), watch)
+        remote.wait(lambda: _show(each, context), watch, following.text if following is not None else None)
         is_done = True
     finally:
         if each.gives_way:

@@ -61,10 +61,12 @@ class Dblink:
         self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
         # the second is the end, which has no rows
         self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
-        self._get_results_if_ended = (
-            f"SELECT CASE WHEN {Identifier(schema, 'dblink_is_busy')}($1) = 0"
-            f" THEN (SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result) END AS ended"
-        )
+        # one look, for there are thousands; what is begun behind it is begun in the same
+        is_idle = f"{Identifier(schema, 'dblink_is_busy')}($1) = 0"
+        results = f"(SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result)"
+        send = f"{Identifier(schema, 'dblink_send_query')}($1, $2)"
+        self._get_results_if_ended = f"SELECT CASE WHEN {is_idle} THEN {results} END AS ended"
+        self._go_on_if_ended = f"SELECT CASE WHEN {is_idle} AND {results} >= 0 THEN {send} END AS ended"
 
     def connect(self, connection: str, may_skip_password: bool) -> None:
         """Connect; what the server says of a connection that failed is the server's error."""
@@ -95,13 +97,17 @@ class Dblink:
         rows = self._end(self._get_results)
         return rows[0]["value"] if rows else None
 
-    def has_ended(self) -> bool:
-        """Whether the statement is at its end; its error is an error here. One look, for there are thousands."""
-        return self._end(self._get_results_if_ended)[0]["ended"] is not None
+    def has_ended(self, following: str | None) -> bool:
+        """Whether the statement is at its end, and the following one, if any, begun; its error is an error here."""
+        rows = (
+            self._end(self._get_results_if_ended) if following is None else self._end(self._go_on_if_ended, following)
+        )
+        return rows[0]["ended"] is not None
 
-    def _end(self, query: str) -> list[database.Row]:
+    def _end(self, query: str, *arguments: str) -> list[database.Row]:
+        values = (NAME, *arguments)
         try:
-            return database.query(query, ("pg_catalog.text",), (NAME,))
+            return database.query(query, ("pg_catalog.text",) * len(values), values)
         except database.ServerError as error:
             # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
             if not (database.is_cancel(error) and self.is_busy()):
@@ -253,18 +259,23 @@ def send(statement: str) -> None:
     database.commit()
 
 
-def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | None = None) -> None:
+def wait(
+    show: Callable[[], None],
+    watch: Callable[[], PartitionError | None] | None = None,
+    following: str | None = None,
+) -> None:
     """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
 
     ``show``: called and committed once when the statement turns out to last. ``watch``: asked again and again; with the
-    error that it gives the statement is stopped, unless it comes to its end before that.
+    error that it gives the statement is stopped, unless it comes to its end before that. ``following``: a statement to
+    be begun then, as by ``send``, unless there was an error.
     """
     stopped: PartitionError | None = None
     session = _open[-1]
     shown_at: float | None = time.monotonic() + SHOWN_AFTER
     session.wait(LONGEST_PAUSE)
     try:
-        while not session.has_ended():
+        while not session.has_ended(following):
             database.commit()  # the look took a snapshot, for which the statement waits
             if shown_at is not None and time.monotonic() > shown_at:
                 shown_at = None
@@ -275,6 +286,8 @@ def wait(show: Callable[[], None], watch: Callable[[], PartitionError | None] | 
                 if stopped is not None:
                     session.cancel()
             session.wait(LONGEST_PAUSE)
+        if following is not None:
+            database.commit()
     except database.ServerError as error:
         if stopped is None or not database.is_cancel(error):
             raise

@@ -42,7 +42,6 @@ def test_a_killed_conversion_is_finished_by_the_next_call(db: Database, call: st
                 break
             for each in undo:  # on a fast machine it was done before that: once more from the beginning
                 owner.execute(each)  # type: ignore[call-overload]
-            patience = 0.3
         if db.value(STATE) in ("copying", "switched"):
             kills += run_and_kill(db, statement, dice.uniform(0.01, 0.1))
         else:  # before that it begins anew: on a slow machine it must be given more time, to come further

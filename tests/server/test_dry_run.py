@@ -293,7 +293,7 @@ NO_DEFAULT = ("attach_slice",)
 @pytest.fixture
 def twin(server: Server) -> Iterator[Database]:
     """A second database like db."""
-    database = Database.create(server, f"twin_{next(_numbers)}")
+    database = Database.later(server, f"twin_{next(_numbers)}")
     try:
         yield database
     finally:

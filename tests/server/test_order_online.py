@@ -34,7 +34,7 @@ def online_server(server: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def database(online_server: Server) -> Iterator[Database]:
-    database = Database.create(online_server, "online")
+    database = Database.later(online_server, "online")
     try:
         yield database
     finally:

@@ -37,10 +37,13 @@ class ContainerServer(Server):
         self.bin = Path("/usr/lib/postgresql") / str(version) / "bin"
         self.socket_directory = self.directory
         self.container: DockerContainer | None = None
+        self.address: tuple[str, int] | None = None
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         """How to connect from here."""
-        host, port = self._container.get_container_host_ip(), self._container.get_exposed_port(self.port)
+        if self.address is None:  # asked once: Docker takes longer to tell than the server to connect
+            self.address = self._container.get_container_host_ip(), int(self._container.get_exposed_port(self.port))
+        host, port = self.address
         return f"host={host} port={port} dbname={database} user={user}"
 
     @property

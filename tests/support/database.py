@@ -21,27 +21,43 @@ def prepare_template(server: Server) -> None:
         admin.execute("CREATE ROLE reader NOLOGIN")
         admin.execute(f"CREATE DATABASE {TEMPLATE}")
     with server.connect(TEMPLATE) as admin:
+        admin.execute("ALTER SCHEMA public OWNER TO owner")
         admin.execute("CREATE EXTENSION plpython3u")
         admin.execute("CREATE EXTENSION dialog_partition")
 
 
 class Database:
-    """A copy of the template, and the connections that a test opened to it."""
+    """A database, usually a copy of the template, and the connections that a test opened to it."""
 
-    def __init__(self, server: Server, name: str) -> None:
+    def __init__(self, server: Server, name: str, *, is_there: bool = True) -> None:
         self.server = server
-        self.name = name
+        self._name = name
+        self._is_there = is_there
         self.connections: list[psycopg.Connection[Any]] = []
 
     @classmethod
     def create(cls, server: Server, name: str) -> Database:
         """Copy the template; the role owner owns the copy and its schema public."""
-        with server.connect() as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER owner STRATEGY file_copy")
-        database = cls(server, name)
-        with server.connect(name) as admin:
-            admin.execute("ALTER SCHEMA public OWNER TO owner")
+        database = cls.later(server, name)
+        database._copy(TEMPLATE)
         return database
+
+    @classmethod
+    def later(cls, server: Server, name: str) -> Database:
+        """The same when somebody asks for its name; ``begin_with`` before that spares the copy."""
+        return cls(server, name, is_there=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called: who asks wants to connect."""
+        if not self._is_there:
+            self._copy(TEMPLATE)
+        return self._name
+
+    def _copy(self, template: str) -> None:
+        with self.server.connect() as admin:
+            admin.execute(f"CREATE DATABASE {self._name} TEMPLATE {template} OWNER owner STRATEGY file_copy")
+        self._is_there = True
 
     def begin_with(self, prepare: Callable[..., object], *given: object) -> None:
         """Be as prepare(self, *given) makes it, which is done once for a server and copied from then on."""
@@ -56,8 +72,7 @@ class Database:
             self.server.prepared[key] = name
             return
         self.drop()
-        with self.server.connect() as admin:
-            admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {name} OWNER owner STRATEGY file_copy")
+        self._copy(name)
 
     def close(self) -> None:
         """Close every connection."""
@@ -67,8 +82,10 @@ class Database:
     def drop(self) -> None:
         """Close every connection and drop it."""
         self.close()
-        with self.server.connect() as admin:
-            admin.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+        if self._is_there:
+            with self.server.connect() as admin:
+                admin.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+            self._is_there = False
 
     def connect(self, user: str = "owner", **settings: str) -> psycopg.Connection[Any]:
         """A connection that commits each statement; closed with the test."""

@@ -72,7 +72,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         # Entries are found by the rows, which what follows may change; some must go last all the same.
         operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
-        operations += _lock_ancestors(hierarchy, table)
+        operations += _lock_ancestors(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
@@ -102,7 +102,7 @@ def drop_steps(
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         is_tied = hierarchy.is_tied(table)
-        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_ancestors(hierarchy, table))
+        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_ancestors(hierarchy, table, each))
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced or is_tied:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
@@ -133,8 +133,8 @@ def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
-def _lock_ancestors(hierarchy: Hierarchy, table: Table) -> list[Operation]:
-    """Lock a table, and before it those that it refers to.
+def _lock_ancestors(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+    """Lock a table whose slice goes away, and before it those that it refers to.
 
     A slice goes away children first, and a foreign key takes its parent along. Writers insert into the parent first:
     who locked as the slices go would wait for a writer that waits for him, each time anew where many write.
@@ -143,11 +143,11 @@ def _lock_ancestors(hierarchy: Hierarchy, table: Table) -> list[Operation]:
     if not ancestors:
         return []
     locked = (*ancestors, table)
-    only = comma_list([compose("ONLY {}", each.identifier) for each in locked])
+    only = comma_list([compose("ONLY {}", one.identifier) for one in locked])
     statement = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only)
-    touched = tuple(each.oid for each in locked)
+    touched = tuple(one.oid for one in locked)
     whole = tuple((oid, 1) for oid in touched)
-    return [Operation(table.identifier, statement, ACCESS_EXCLUSIVE, touched, 0, whole, rank=LOCKING)]
+    return [Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, 0, whole, rank=LOCKING)]
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:
