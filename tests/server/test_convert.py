@@ -312,7 +312,9 @@ def test_how_far_it_is_can_be_seen_in_rows(plain: Database) -> None:
     assert len(item) > 1
     assert re.fullmatch(r'.*"item": \d+ of 2000 rows copied, \d+ a second, \d+ s left', item[0])
     assert re.search(r": 2000 of 2000 rows copied, \d+ a second, 0 s left$", item[-1])
-    shown = plain.rows("SELECT done, total, rate, time_left FROM seen WHERE tbl::text ~ 'item' AND total > 1")
+    shown = plain.rows(
+        "SELECT done, total, rate, time_left FROM seen WHERE tbl::text ~ 'item' AND about = 'copy' AND total > 1"
+    )
     assert {row["total"] for row in shown} == {2000}
     begun = [row for row in shown if row["done"] > 0]
     assert begun, "while the table was being copied"
