@@ -2753,7 +2753,7 @@ from ..catalog import dependents as catalog_dependents
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..plan import conversion_figures, conversion_findings, conversion_layout
-from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
+from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range, set_apart
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
 from . import conversion_names, policy
@@ -2794,12 +2794,14 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["disagreeing"],
         options["replace_values"],
     )
-    figures = {
-        member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
-    }
+    figures = {member.oid: _counted(conversion, member) for member in members}
     conversion = _laid_out(conversion._replace(figures=figures), options)
+    if conversion.disagreeing == KEEP:
+        apart = tuple(set_apart(member, figures[member.oid]) for member in members)
+        conversion = conversion._replace(members=apart)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
     conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
@@ -2807,9 +2809,16 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     return conversion, conversion_findings.findings(conversion, left, budget)
 
 
+def _counted(conversion: Conversion, member: Member) -> Figures:
+    row = catalog.count(conversion_figures.counting(conversion, member).text)
+    apart = tuple((key.name, rows) for key, rows in zip(member.others, row["apart"]))
+    return Figures(**{**row, "apart": apart})
+
+
 def _check_options(root: int, options: dict[str, Any]) -> None:
-    if options["orphans"] not in (REFUSE, KEEP):
-        raise errors.InvalidParameter.of("orphans", options["orphans"], "It is refuse or keep.")
+    for name in ("orphans", "disagreeing"):
+        if options[name] not in (REFUSE, KEEP):
+            raise errors.InvalidParameter.of(name, options[name], "It is refuse or keep.")
     if catalog_hierarchy.root_of(root) is not None:
         raise errors.DuplicateObject(
             f"{catalog_server.relation_name(root)} belongs to a hierarchy already",
@@ -2861,7 +2870,7 @@ def _settings(root: Member, options: dict[str, Any]) -> Settings:
 def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     """With the ranges of slices, and the number of hash partitions where the caller left it open."""
     settings = conversion.settings
-    ranges = _ranges(conversion, options["slice"])
+    ranges = _ranges(conversion, options["slice"], options["hash_partitions"])
     if options["hash_partitions"] is None and settings.hash_column is not None:
         rows = conversion.figures[conversion.root.oid].rows
         most = max(each.rows for each in conversion.figures.values())
@@ -2872,7 +2881,7 @@ def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     return conversion._replace(ranges=tuple(ranges), settings=settings)
 
 
-def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
+def _ranges(conversion: Conversion, width: str | None, partitions: int | None) -> list[Range]:
     settings = conversion.settings
     if keys.is_integer(settings.range_type):
         column = Identifier(settings.range_column.name)
@@ -2882,7 +2891,12 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
         return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
     distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
     now = catalog_server.local_now(settings.time_zone)
-    return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if width is not None:
+        return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if settings.hash_column is None:
+        partitions = 0
+    budget = catalog_server.server().lock_budget
+    return conversion_layout.roomy_ranges(distribution, now, PREMAKE, partitions, budget)
 
 
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
@@ -2950,6 +2964,49 @@ def _told(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "(" + ", ".join(_told(each) for each in value) + ")"
     return repr(value)
+''','api.conversion_discarding': r'''"""Taking back what a conversion has built."""
+
+from __future__ import annotations
+
+from .. import execute
+from ..catalog import conversion_state as catalog
+from ..operation import Operation, Step
+from ..plan.conversion import working_schema
+from ..plan.conversion_layout import LOCKS_OF_KEY
+from ..sql import SQL, Identifier, Literal, compose
+from .conversion_running import LOCKS_OF_TABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..execute import Context
+
+
+def discard(root: int, call: Context) -> None:
+    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
+    rows = list(reversed(catalog.built(root)))
+    built = [row["converted"] for row in rows]
+    sizes = {oid: catalog.tree_size(oid) for oid in built}
+    for key in catalog.foreign_keys_of(built):
+        table = Identifier(key["schema"], key["relation"])
+        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
+        locks = LOCKS_OF_KEY * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
+        _discarded(table, statement, locks, call)
+    for row in rows:
+        table = Identifier(row["converted_schema"], row["name"])
+        for each in catalog.slices_of(row["converted"]):
+            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
+        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
+    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
+    for schema in catalog.existing_schemas(list(schemas)):
+        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
+    forget = compose(
+        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
+    )
+    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
+
+
+def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
+    execute.execute([Step((Operation(target, statement, locks=locks),))], call)
 ''','api.conversion_names': r'''"""The names that a conversion needs in the schemas of the tables, and which of them something else has."""
 
 from __future__ import annotations
@@ -3003,19 +3060,20 @@ def _wanted(conversion: Conversion, member: Member, suffixes: list[str]) -> dict
         if owner.oid == member.oid:
             found[side_name(member, tuple(str(column) for column in index.columns))] = "a global index"
     return found
-''','api.conversion_running': r'''"""Doing the stored steps of a conversion, and taking back what was built."""
+''','api.conversion_running': r'''"""Doing the stored steps of a conversion."""
 
 from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
 from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
-from ..plan.conversion import working_schema
+from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import calls, conversion_definition, drift, global_index, slices
@@ -3119,13 +3177,14 @@ def _hold(work: Work) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
+    locks = json.loads(step.arguments).get("locks", LOCKS_OF_STEP)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
-        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        each = LOCKS_OF_KEY if step.parents else LOCKS_OF_INDEX
+        locks += each * catalog.tree_size(own) if own is not None else 0
         for parent in step.parents:
             referred = work.converted.get(parent)
-            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+            locks += LOCKS_OF_KEY * catalog.tree_size(referred) if referred is not None else 1
     if step.phase == "foreign keys":  # each leaf is checked by a join with all leaves: other plans are in vain
         for setting in ("enable_nestloop", "enable_mergejoin"):
             database.set_local(setting, "off")
@@ -3145,9 +3204,10 @@ def _slices(work: Work, step: Stored) -> None:
 def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
-    batches = -(-(total - step.next_block) // work.batch_blocks)
     table = work.converted.get(step.table, step.table)
-    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
+    copied = _Copied(step, total)
+    left, each = copied.between(step.next_block, total), copied.between(0, work.batch_blocks)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", left, each)
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
@@ -3164,17 +3224,38 @@ def _copy(work: Work, step: Stored) -> None:
         operations[0] = operations[0]._replace(locks=locks)
         execute.execute([Step(tuple(operations))], work.call)
         first = last
-        _tell(step, first, total, since)
+        _tell(step, copied, first, since)
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
-def _tell(step: Stored, block: int, total: int, since: float) -> None:
+class _Copied(NamedTuple):
+    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
+
+    step: Stored
+    blocks: int
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows it has."""
+        found: int | None = json.loads(self.step.arguments).get("rows")
+        return found
+
+    def between(self, first: int, last: int) -> int:
+        """How much lies in some blocks."""
+        if self.rows is None or not self.blocks:
+            return max(last - first, 0)
+        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
+
+
+def _tell(step: Stored, copied: _Copied, block: int, since: float) -> None:
     """How far the copying of a table is, and how long it will last."""
     seconds = max(time.monotonic() - since, 0.001)
-    copied = block - step.next_block
-    left = seconds / copied * (total - block)
+    left = seconds / (block - step.next_block) * (copied.blocks - block)
+    rate = copied.between(step.next_block, block) / seconds
+    what = "blocks" if copied.rows is None else "rows"
     database.notice(
-        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+        f"{step.target}: {copied.between(0, block)} of {copied.between(0, copied.blocks)} {what} copied,"
+        f" {rate:.0f} a second, {left:.0f} s left"
     )
 
 
@@ -3287,34 +3368,6 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     SYNC: _sync,
     DROP_INDEX: _drop_index,
 }
-
-
-def discard(root: int, call: Context) -> None:
-    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    rows = list(reversed(catalog.built(root)))
-    built = [row["converted"] for row in rows]
-    sizes = {oid: catalog.tree_size(oid) for oid in built}
-    for key in catalog.foreign_keys_of(built):
-        table = Identifier(key["schema"], key["relation"])
-        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
-        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
-        _discarded(table, statement, locks, call)
-    for row in rows:
-        table = Identifier(row["converted_schema"], row["name"])
-        for each in catalog.slices_of(row["converted"]):
-            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
-        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
-    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
-    for schema in catalog.existing_schemas(list(schemas)):
-        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
-    forget = compose(
-        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
-    )
-    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
-
-
-def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
-    execute.execute([Step((Operation(target, statement, locks=locks),))], call)
 ''','api.convert': r'''"""convert, cancel_conversion, drop_converted: plain tables become a hierarchy, step by step.
 
 The steps are made once, stored, and done one after the other; each notes in its own transaction that it is done. So a
@@ -3335,7 +3388,7 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_definition, conversion_running
+from . import calls, conversion, conversion_definition, conversion_discarding, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3366,7 +3419,7 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
     call = open_plain("convert", state.root if state is not None else root)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
-        conversion_running.discard(state.root, call)
+        conversion_discarding.discard(state.root, call)
         state = None
     if state is None:
         _begin(root, options, call)
@@ -3390,7 +3443,7 @@ def cancel_conversion(root: int, dry_run: bool) -> None:
             "CALL dp.convert(...), or dp.unconvert(...), brings it to its end.",
         )
     call = open_plain("cancel_conversion", state.root, dry_run)
-    conversion_running.discard(state.root, call)
+    conversion_discarding.discard(state.root, call)
 
 
 def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:
@@ -5906,7 +5959,7 @@ def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | N
     if connection is not None:
         concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
     elif drops and not waits:
-        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        steps = slices.drop(hierarchy, each.span)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     else:
         steps = slices.detach(hierarchy, each.span, schema, waits)
@@ -6369,7 +6422,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
     detached = find_detached(hierarchy, lower_bound)
     span = find_span(hierarchy, lower_bound)
-    steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
+    steps = drop(hierarchy, span) if span is not None else []
     if detached:  # from some tables only, or from all
         steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
@@ -6445,6 +6498,13 @@ def detach(
     )
 
 
+def drop(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+    """The steps, one a table, that drop one slice."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    keys = catalog_slices.inside_foreign_keys(hierarchy, found)
+    return lifecycle.drop_steps(hierarchy, span, keys, forced(hierarchy, span))
+
+
 def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozenset[int]:
     """The parts of a slice, one a table, on whose owner row security is forced."""
     found = [each for _, each in lifecycle.siblings(hierarchy, span)]
@@ -6472,7 +6532,7 @@ from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
 from ..sql import SQL
-from . import calls, conversion_definition, conversion_running
+from . import calls, conversion_definition, conversion_discarding, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
@@ -6498,7 +6558,7 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     call = open_plain("unconvert", source)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
-        conversion_running.discard(state.root, call)
+        conversion_discarding.discard(state.root, call)
         state = None
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
@@ -6537,7 +6597,7 @@ def examine(hierarchy: Hierarchy) -> Conversion:
         if name not in lookups
     ]
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side) if key.child not in oids]
     blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(
@@ -8200,6 +8260,14 @@ _INDEXES = """
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
 """
 
+_GRANTORS = """
+    SELECT DISTINCT pg_get_userbyid(acl.grantor) AS name
+    FROM (SELECT relacl AS acl, relowner FROM pg_class WHERE oid = $1
+          UNION ALL SELECT a.attacl, c.relowner FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+          WHERE c.oid = $1 AND NOT a.attisdropped) AS source, LATERAL aclexplode(source.acl) AS acl
+    WHERE acl.grantor <> source.relowner ORDER BY 1
+"""
+
 _NOT_VALID = """
     SELECT conname AS name, contype AS type, pg_get_constraintdef(oid) AS definition FROM pg_constraint
     WHERE conrelid = $1 AND contype IN ('c', 'f') AND NOT convalidated ORDER BY conname
@@ -8292,6 +8360,7 @@ def member(structure: Structure, template: int | None) -> Member:
         tuple((row["name"], row["definition"]) for row in not_valid if row["type"] == "c"),
         tuple(row["name"] for row in not_valid if row["type"] == "f"),
         next((row["name"] for row in indexes if row["is_clustered"]), None),
+        tuple(row["name"] for row in database.query(_GRANTORS, ("oid",), (oid,))),
     )
     return Member(structure, catalog_properties.read(oid, template), facts)
 
@@ -9329,7 +9398,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
-        (hierarchy.root.oid, _tables(hierarchy), hierarchy.root.partition_type, hierarchy.policy.time_zone),
+        (hierarchy.root.oid, hierarchy.referred, hierarchy.root.partition_type, hierarchy.policy.time_zone),
     )
     found = [
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
@@ -9366,7 +9435,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
-            _tables(hierarchy),
+            hierarchy.referred,
             [table.schema for table, _ in wanted],
             [naming.slice_name(table.name, spec.suffix) for table, spec in wanted],
             [spec.span[0] for _, spec in wanted],
@@ -10212,10 +10281,14 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
             continue  # dropped since the configuration was read
         oids = {table.oid for table in own if table.role != REFERENCE}
         inside = tuple(key for key in keys if key.child in oids and key.parent in oids)
-        ordered = in_order([table for table in own if table.role != REFERENCE], inside)
+        sides = {index.oid: table.oid for table in own for index in table.global_indexes}
+        apart = tuple(
+            key._replace(parent=sides[key.parent]) for key in keys if key.child in oids and key.parent in sides
+        )
+        ordered = in_order([table for table in own if table.role != REFERENCE], inside, apart)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices, apart)
         result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
@@ -10318,17 +10391,15 @@ def _table(row: Row) -> Table:
     )
 
 
-def in_order(tables: list[Table], keys: tuple[ForeignKey, ...]) -> tuple[Table, ...]:
-    """Referenced tables before those that refer to them, the root first."""
+def in_order(
+    tables: list[Table], keys: tuple[ForeignKey, ...], apart: tuple[ForeignKey, ...] = ()
+) -> tuple[Table, ...]:
+    """Referenced tables before those that refer to them, the root first; by ``apart`` as far as that can be."""
     remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
     ordered: list[Table] = []
     while remaining:
         waiting = {table.oid for table in remaining}
-        free = [
-            table
-            for table in remaining
-            if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
-        ]
+        free = _free(remaining, waiting, keys + apart) or _free(remaining, waiting, keys)
         if not free:
             circle = ", ".join(str(table.identifier) for table in remaining)
             raise errors.InvalidTableDefinition(
@@ -10339,6 +10410,15 @@ def in_order(tables: list[Table], keys: tuple[ForeignKey, ...]) -> tuple[Table, 
         ordered += free
         remaining = [table for table in remaining if table not in free]
     return tuple(ordered)
+
+
+def _free(tables: list[Table], waiting: set[int], keys: tuple[ForeignKey, ...]) -> list[Table]:
+    """The tables that refer to none that waits."""
+    return [
+        table
+        for table in tables
+        if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
+    ]
 
 
 def read_slices(tables: dict[str, list[int]]) -> dict[int, list[Slice]]:
@@ -10877,9 +10957,9 @@ _GRANTS = """
           SELECT a.attrelid, a.attacl, a.attname, a.attnum, c.relowner FROM pg_attribute a
           JOIN pg_class c ON c.oid = a.attrelid
           WHERE a.attrelid = ANY ($1) AND a.attacl IS NOT NULL AND NOT a.attisdropped) AS source,
-         LATERAL aclexplode(source.acl) AS acl
+         LATERAL aclexplode(source.acl) WITH ORDINALITY AS acl (grantor, grantee, privilege_type, is_grantable, place)
     WHERE acl.grantee <> source.owner
-    ORDER BY source.relation, grantee, source.attnum, privilege
+    ORDER BY source.relation, source.attnum, acl.place  -- in which they were given
 """
 
 _DEFAULT_GRANTEES = """
@@ -11603,7 +11683,7 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
         "SELECT conrelid AS slice, conname AS name FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY ($1)"
         " AND confrelid = ANY ($2) ORDER BY conname",
         ("oid[]", "oid[]"),
-        ([each.oid for each in slices], [table.oid for table in hierarchy.tables]),
+        ([each.oid for each in slices], hierarchy.referred),
     )
     found: dict[int, tuple[str, ...]] = {}
     for row in rows:
@@ -11778,9 +11858,10 @@ _SEQUENCES = """
 _SEQUENCE_GRANTS = """
     SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
            acl.is_grantable
-    FROM pg_class c, LATERAL aclexplode(c.relacl) AS acl
+    FROM pg_class c,
+         LATERAL aclexplode(c.relacl) WITH ORDINALITY AS acl (grantor, grantee, privilege_type, is_grantable, place)
     WHERE c.oid = $1::regclass AND acl.grantee <> c.relowner
-    ORDER BY 1, 2
+    ORDER BY acl.place  -- in which they were given
 """
 
 _STATISTICS = """
@@ -13841,6 +13922,7 @@ class Hierarchy(NamedTuple):
     references: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]  # among tables of the hierarchy
     slices: dict[int, tuple[Slice, ...]]  # by table, in the order of their lower bounds
+    apart: tuple[ForeignKey, ...] = ()  # of its tables to their global indexes, each as one to the table itself
 
     @property
     def root(self) -> Table:
@@ -13857,6 +13939,15 @@ class Hierarchy(NamedTuple):
             "The configuration names it, and it was dropped.",
             "See SELECT * FROM dp.check(...).",
         )
+
+    @property
+    def referred(self) -> list[int]:
+        """What foreign keys inside the hierarchy may point to: its tables, and their global indexes."""
+        return [oid for table in self.tables for oid in (table.oid, *(index.oid for index in table.global_indexes))]
+
+    def is_tied(self, table: Table) -> bool:
+        """Whether foreign keys of the hierarchy refer to global indexes of a table."""
+        return any(key.parent == table.oid for key in self.apart)
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""
@@ -15267,7 +15358,7 @@ from .properties import Properties
 from .structure import Column, Index, Structure
 from .unique import is_weakened
 
-REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent
+REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent, or parents of different root rows
 ROOT, CHILD, REFERENCE, OUTSIDE = "root", "child", "reference", "outside"
 
 
@@ -15284,6 +15375,7 @@ class Facts(NamedTuple):
     unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
     unproven: tuple[str, ...]  # foreign keys that are NOT VALID
     clustered: str | None  # the index that CLUSTER goes by
+    grantors: tuple[str, ...] = ()  # roles beside the owner who gave privileges on it
 
 
 class Member(NamedTuple):
@@ -15294,6 +15386,7 @@ class Member(NamedTuple):
     facts: Facts
     owners: tuple[ForeignKey, ...] = ()  # by which its rows come to the root; several are alternatives
     others: tuple[ForeignKey, ...] = ()  # further foreign keys inside the hierarchy, to itself among them
+    apart: tuple[ForeignKey, ...] = ()  # those whose rows have parents of other root rows: they get no keys
     depth: int = 0
 
     @property
@@ -15328,7 +15421,8 @@ class Figures(NamedTuple):
     rows: int = 0
     orphans: int = 0  # rows with no way to the root
     several: int = 0  # rows with more than one owner
-    conflicts: int = 0  # rows whose parents belong to different keys
+    conflicts: int = 0  # rows whose owners belong to different root rows
+    apart: tuple[tuple[str, int], ...] = ()  # other foreign keys by which rows refer to those of other root rows
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
     broken: int = 0  # rows that break a foreign key which is NOT VALID
@@ -15377,6 +15471,7 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
+    disagreeing: str = REFUSE  # what is done with rows that refer to rows of other root rows
     replace_values: bool = False  # of key columns that are there, where they differ from the root row's
     taken: tuple[Taken, ...] = ()
     is_back: bool = False  # from partitioned tables to plain ones
@@ -15394,6 +15489,11 @@ class Conversion(NamedTuple):
     def keys(self) -> tuple[str, ...]:
         """The partition keys that the new tables have; plain ones have none."""
         return () if self.is_back else self.settings.partition_keys
+
+    @property
+    def apart(self) -> list[ForeignKey]:
+        """The foreign keys inside that get no keys, and refer to global indexes."""
+        return [key for member in self.members for key in member.apart]
 
     def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
         """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
@@ -15424,6 +15524,15 @@ def choose_owners(
         mandatory = sorted((key for key in upward if _is_mandatory(structure, key)), key=lambda k: depths[k.parent])
         owners = mandatory[:1] or upward
     return tuple(owners), tuple(key for key in keys if key not in owners)
+
+
+def set_apart(member: Member, figures: Figures) -> Member:
+    """A table with its foreign keys taken apart by which some rows refer to those of other root rows."""
+    names = {name for name, rows in figures.apart if rows}
+    return member._replace(
+        others=tuple(key for key in member.others if key.name not in names),
+        apart=tuple(key for key in member.others if key.name in names),
+    )
 
 
 def _is_mandatory(structure: Structure, key: ForeignKey) -> bool:
@@ -15624,15 +15733,17 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, without_keys, orphans, several, conflicts, differing."""
+    """One row: rows, without_keys, orphans, several, conflicts, apart by each other key, differing, broken."""
     alias = Identifier("t")
     return compose(
         "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, {differing} AS differing, {broken} AS broken FROM {table} AS t",
+        " {conflicts} AS conflicts, ARRAY[{apart}]::bigint[] AS apart, {differing} AS differing, {broken} AS broken"
+        " FROM {table} AS t",
         without_keys=_filtered(_without_keys(conversion, member, alias)),
         orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
         several=_filtered(_several(member, alias)),
         conflicts=_filtered(_conflict(conversion, member, alias)),
+        apart=comma_list([_filtered(apart(conversion, member, key, alias)) for key in member.others]),
         differing=_filtered(_differing(conversion, member, alias)),
         broken=_filtered(_broken(member, alias)),
         table=member.identifier,
@@ -15738,25 +15849,32 @@ def _keys_by(conversion: Conversion, key: ForeignKey, alias: Identifier, level: 
     )
 
 
-def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
-    """Whether a row has two parents with different keys, so that its foreign keys could not both hold."""
-    conditions = []
+def apart(conversion: Conversion, member: Member, key: ForeignKey, alias: Identifier) -> SQL:
+    """Whether a row refers by a key to one of another root row, so that the key could not hold with the keys in it."""
     keys = _root_keys(conversion)
-    owners = member.owners
-    for key in (*member.others, *(owners if len(owners) > 1 else ())):
-        conditions.append(
-            compose(
-                "(NOT {} AND {} IS DISTINCT FROM {})",
-                _is_null(key, alias),
-                _keys_of(conversion, member, alias, 0, keys),
-                _keys_by(conversion, key, alias, 0, keys),
-            )
-        )
-    if not conditions:
-        return None
-    condition = SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+    return compose(
+        "(NOT {} AND {} IS DISTINCT FROM {})",
+        _is_null(key, alias),
+        _keys_of(conversion, member, alias, 0, keys),
+        _keys_by(conversion, key, alias, 0, keys),
+    )
+
+
+def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether the owners of a row belong to different root rows."""
     several = _several(member, alias)
-    return compose("({}) AND {}", several, condition) if several is not None and not member.others else condition
+    if several is None:
+        return None
+    conditions = [apart(conversion, member, key, alias).text for key in member.owners]
+    return compose("({}) AND ({})", several, SQL(" OR ".join(conditions)))
+
+
+def disagreeing(conversion: Conversion, member: Member, key: ForeignKey | None) -> SQL:
+    """The rows that refer by a key to rows of other root rows; without one those whose owners do so."""
+    alias = Identifier("t")
+    condition = _conflict(conversion, member, alias) if key is None else apart(conversion, member, key, alias)
+    assert condition is not None
+    return compose("SELECT {}.* FROM {} AS {} WHERE {}", alias, member.identifier, alias, condition)
 
 
 def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
@@ -15902,7 +16020,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     detail = f"{slices} slices in {len(conversion.members)} tables are {leaves} leaves."
     found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
     if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
-        needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        needed = conversion_layout.needed(list(conversion.ranges), partitions)
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
             f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
@@ -15935,6 +16053,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_obstacles.of_table(conversion, member, role)
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
+    found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
     found += _carried(member, role)
@@ -16033,11 +16152,8 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
         add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
-    if figures.conflicts:
-        detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
-        add(ERROR, "parents disagree", detail)
     if figures.several > figures.conflicts:
-        detail = f"{figures.several} rows have more than one owner; all lead to the same keys."
+        detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
@@ -16052,6 +16168,14 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
 def _carried(member: Member, role: str) -> list[Finding]:
     """What is carried along; only what a DBA may want to look at."""
     structure = member.structure
+    name = member.identifier.text
+    told = []
+    if member.facts.grantors:
+        detail = (
+            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
+            " stay when those lose theirs."
+        )
+        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
     parts = [
         ("triggers", [each.name for each in structure.triggers]),
         ("rules", [each.name for each in structure.rules]),
@@ -16059,8 +16183,8 @@ def _carried(member: Member, role: str) -> list[Finding]:
         ("publications", [each.name for each in structure.publications]),
         ("extended statistics", [each.name for each in structure.statistics]),
     ]
-    return [
-        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+    return told + [
+        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
         for title, found in parts
         if found
     ]
@@ -16251,7 +16375,10 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, 
     working = member.working
     found = []
     inside = {key.name: key for key in (*member.owners, *member.others)}
+    apart = {key.name for key in member.apart}
     for key in member.structure.foreign_keys:
+        if key.name in apart:
+            continue  # it comes when the global index is there that it refers to
         if key.name not in inside:
             definition = SQL(member.structure.foreign_key_definitions[key.name])
             found.append((key, add_constraint(working.identifier, key.name, definition)))
@@ -16318,6 +16445,7 @@ from .conversion import Range
 
 YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
 LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
+RECENT_WIDTHS = ("1 month", "3 months", "1 year")  # the first for which the lock budget has room
 MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
 DAYS = {"day": 1, "week": 7}
@@ -16326,20 +16454,28 @@ FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date most
 FAR_WIDTHS = (10, 100, 1000)
 MOST_FAR_SLICES = 20
 LAST_YEAR = 9998
-LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
+# Entries of the lock table, from what PostgreSQL 15 to 18 hold in pg_locks.
+LOCKS_OF_STEP = 48  # what a step takes whatever it is about
+LOCKS_OF_KEY = 4  # a foreign key that is made or dropped, for each relation of the two tables that it ties
+LOCKS_OF_INDEX = 5  # a unique rule to which foreign keys refer, for each relation of its table
 
 Distribution = list[tuple[datetime.datetime, int]]
 
 
-def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
-    """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
+def calendar_ranges(
+    distribution: Distribution, now: datetime.datetime, premake: int, width: str | None, recent: str = RECENT_WIDTHS[0]
+) -> list[Range]:
+    """The ranges of a calendar key: all rows, and the time for which slices are kept ready.
+
+    ``width``: of all slices, where the caller chose it; else years for history, and ``recent`` around the present.
+    """
     if width is not None:
         first = min([month for month, _ in distribution] + [now])
         last = max([month for month, _ in distribution] + [_months_later(now, premake)])
         return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
     near = _near_years([month.year for month, _ in distribution], now.year)
     months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
-    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now)
+    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now, recent)
     years = [month.year for month, _ in distribution]
     begin, end = min(datetime.date.fromisoformat(each.lower) for each in found), found[-1].upper
     if years and min(years) < near[0]:
@@ -16360,16 +16496,16 @@ def _near_years(years: list[int], now: int) -> tuple[int, int]:
 
 
 def _near_ranges(
-    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime
+    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime, width: str
 ) -> list[Range]:
-    """Years, months around the present, years."""
+    """Years, months or what is chosen around the present, years."""
     end = _months_later(last, 1)
     recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
     ready = datetime.datetime(now.year + 2, 1, 1)
     found = []
     if first < recent:
         found.append(_range(distribution, datetime.datetime(first.year, 1, 1), recent, "1 year"))
-    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), "1 month"))
+    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), width))
     if end > ready:
         found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
     return found
@@ -16383,6 +16519,18 @@ def _far_range(distribution: Distribution, lower: datetime.datetime, upper_bound
         if (upper.year - lower.year) / years > MOST_FAR_SLICES and upper.year + width <= LAST_YEAR:
             years = width
     return _range(distribution, lower, upper, f"{years} years" if years > 1 else "1 year")
+
+
+def roomy_ranges(
+    distribution: Distribution, now: datetime.datetime, premake: int, partitions: int | None, lock_budget: int
+) -> list[Range]:
+    """The narrowest slices for recent time with which two tables can be tied to each other."""
+    found: list[Range] = []
+    for recent in RECENT_WIDTHS:
+        found = calendar_ranges(distribution, now, premake, None, recent)
+        if fits(found, FEWEST_PARTITIONS if partitions is None else partitions, lock_budget):
+            break
+    return found
 
 
 def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
@@ -16422,7 +16570,15 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
 
 def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     """Whether one transaction can tie two tables of this layout to each other."""
-    return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+    return needed(ranges, partitions) <= lock_budget
+
+
+def needed(ranges: list[Range], partitions: int) -> int:
+    """The locks of the transaction that ties two tables of this layout to each other: it cannot be split.
+
+    PostgreSQL makes a foreign key of a partitioned table for all its partitions at once, and to all of the other's.
+    """
+    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + slices(ranges) * (1 + partitions))
 
 
 def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:
@@ -16676,7 +16832,7 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.is_deferred,
                 key.is_full,
             )
-            for key in (*member.owners, *member.others)
+            for key in (*member.owners, *member.others, *member.apart)
         },
         {each.name: each.columns for each in member.structure.publications if each.columns},
         member.facts.clustered,
@@ -16714,10 +16870,10 @@ def read(text: str | None) -> Record:
 from __future__ import annotations
 
 from ..model import ForeignKey
-from . import conversion_form
-from .conversion import OUTSIDE, Conversion, Member, is_kept, weakened
+from . import conversion_figures, conversion_form
+from .conversion import OUTSIDE, Conversion, Figures, Member, is_kept, weakened
 from .conversion_finding import ERROR, NOTICE, WARNING, Finding
-from .conversion_steps import side_table
+from .conversion_steps import apart_key, side_table
 from .unique import lacking, widened
 
 
@@ -16761,6 +16917,42 @@ def _foreign_key(member: Member, key: ForeignKey, statement: str | None, role: s
     if statement is not None and statement.endswith("INITIALLY DEFERRED") and not key.is_deferred:
         detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
     return Finding(member.identifier.text, role, NOTICE, "foreign key made composite", detail, statement)
+
+
+def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """The foreign keys by which rows refer to rows of other root rows: they cannot get the keys."""
+    figures = conversion.figures.get(member.oid, Figures())
+    name, title = member.identifier.text, "parents disagree"
+    found = []
+    if figures.conflicts:
+        detail = (
+            f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
+            " one owner, or name the foreign keys that decide with owner_paths."
+        )
+        rows = conversion_figures.disagreeing(conversion, member, None)
+        found.append(Finding(name, role, ERROR, title, detail, rows.text))
+    counted = dict(figures.apart)
+    for key in member.others:
+        if counted.get(key.name):
+            detail = (
+                f'{counted[key.name]} rows refer by "{key.name}" to rows of other root rows: with the keys it could not'
+                " hold. Mend them, or let it refer to a global index with disagreeing => 'keep'."
+            )
+            rows = conversion_figures.disagreeing(conversion, member, key)
+            found.append(Finding(name, role, ERROR, title, detail, rows.text))
+    for key in member.apart:
+        statement = apart_key(conversion, member, key)
+        detail = f'{counted[key.name]} rows refer by "{key.name}" to rows of other root rows.'
+        if statement is None:
+            detail += " It refers to columns that no global index can hold. Mend the rows, or drop it."
+            found.append(Finding(name, role, ERROR, title, detail, None))
+            continue
+        detail += (
+            " All rows are kept, and the foreign key is, for all of them: it refers to a global index, without the"
+            " keys. Joins along it must not compare the keys, and read all leaves; so does deleting what it refers to."
+        )
+        found.append(Finding(name, role, WARNING, title, detail, statement.text))
+    return found
 
 
 def outside(conversion: Conversion, key: ForeignKey) -> Finding:
@@ -16817,7 +17009,8 @@ def parts(conversion: Conversion) -> list[Part]:
     found = _structure(conversion)
     for member in conversion.members:
         copy = conversion_copy.copy_statement(conversion, member)
-        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        rows = json.dumps({"rows": conversion.figures[member.oid].rows})
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid, arguments=rows))
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
@@ -16917,6 +17110,11 @@ def _afterwards(conversion: Conversion) -> list[Part]:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
             found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
+    for member in conversion.members:
+        for key in member.apart:
+            again = apart_key(conversion, member, key)
+            if again is not None:
+                found.append(Part("afterwards", RUN, member.identifier, (again,), member.oid))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -16943,28 +17141,20 @@ def _move_statement(member: Member) -> SQL:
 
 
 def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
-    """The unique rules that hold over all partitions through global indexes."""
+    """The unique rules that hold over all partitions through global indexes, and those that foreign keys refer to."""
     if conversion.is_back:
         return []
-    if conversion.allow_weaker_unique:
-        return _needed_outside(conversion)
-    return [
-        (member, index)
-        for member in conversion.members
-        for index in weakened(conversion, member)
-        if is_kept(member, index)
-    ]
-
-
-def _needed_outside(conversion: Conversion) -> list[tuple[Member, Index]]:
-    """Where weaker rules are accepted: still those to which tables outside refer."""
     found = []
     for member in conversion.members:
-        wanted = {key.parent_columns for key in conversion.outside if key.parent == member.oid}
-        for index in weakened(conversion, member):
-            if index.columns in wanted and is_kept(member, index):
+        broken = [] if conversion.allow_weaker_unique else weakened(conversion, member)
+        pointing = (*conversion.outside, *conversion.apart)
+        wanted = {frozenset(key.parent_columns) for key in pointing if key.parent == member.oid}
+        for index in member.structure.indexes:
+            columns = frozenset(index.columns)
+            is_wanted = columns in wanted and index.name not in member.facts.predicates
+            if is_kept(member, index) and (index in broken or is_wanted):
                 found.append((member, index))
-                wanted.discard(index.columns)
+                wanted -= {columns} if is_wanted else set()
     return found
 
 
@@ -17003,6 +17193,14 @@ def outside_key(key: ForeignKey, side: Identifier) -> SQL:
     return add_constraint(
         SQL(key.child_text), key.name, definition if key.is_valid else compose("{} NOT VALID", definition)
     )
+
+
+def apart_key(conversion: Conversion, member: Member, key: ForeignKey) -> SQL | None:
+    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to."""
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        return None
+    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
@@ -17979,6 +18177,14 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.lower_bound),
             SQL(each.upper_bound),
         )
+        entries = [
+            Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            for index in table.global_indexes
+        ]
+        if hierarchy.is_tied(table):  # its own rows may refer to each other by the entries, which ATTACH checks
+            lock = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", identifier)
+            operations += [Operation(identifier, lock, locks=1 + len(each.leaves)), *entries]
+            entries = []
         locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
         default = hierarchy.default_slice(table)
         default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
@@ -17987,10 +18193,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         )
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
-        for index in table.global_indexes:
-            operations.append(
-                Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
-            )
+        operations += entries
         operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))
@@ -19732,7 +19935,7 @@ def _retiring(hierarchy: Hierarchy) -> int:
         return 0
     span = slices[0].span
     if hierarchy.policy.retention_action == DROP:
-        steps = lifecycle.drop_steps(hierarchy, span)
+        steps = lifecycle.drop_steps(hierarchy, span, {})
     else:
         keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
         steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())
@@ -20564,13 +20767,16 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        # Entries are found by the rows, which what follows may change; some must go last all the same.
+        operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
         operations += _lock_ancestors(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
+        if hierarchy.is_tied(table):
+            operations += _remove_entries_last(table, each)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
@@ -20580,7 +20786,10 @@ def detach_steps(
 
 
 def drop_steps(
-    hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    foreign_keys: dict[int, tuple[str, ...]],
+    forced: frozenset[int] = frozenset(),
 ) -> list[Step]:
     """Drop a slice of every table, children first, a step a table; never with CASCADE.
 
@@ -20589,12 +20798,17 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first = (*_remove_entries(table, each), *_lock_ancestors(hierarchy, table, each))
+        is_tied = hierarchy.is_tied(table)
+        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_ancestors(hierarchy, table, each))
         statement = compose("DROP TABLE {}", each.identifier)
-        if table.is_referenced:
+        if table.is_referenced or is_tied:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            operations = (*first, *let_go, _detach(hierarchy, table, each), drop)
+            last: list[Operation] = []
+            if is_tied:
+                last += _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+                last += _remove_entries_last(table, each)
+            operations = (*first, *let_go, _detach(hierarchy, table, each), *last, drop)
             steps.append(Step(operations, _is_atomic(hierarchy, table)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
@@ -20647,6 +20861,14 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
     return found
 
 
+def _remove_entries_last(table: Table, each: Slice) -> list[Operation]:
+    """The same where foreign keys of the hierarchy refer to the entries: ON DELETE must not reach what leaves with it.
+
+    The children have left, and so has the slice, without its foreign keys.
+    """
+    return [operation._replace(rank=Operation._field_defaults["rank"]) for operation in _remove_entries(table, each)]
+
+
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
     """A slice that was detached may be written to by its name."""
     return [
@@ -20666,7 +20888,12 @@ def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
-    found = [
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*_drop_keys(hierarchy, table, each, foreign_keys), Operation(each.identifier, remember, locks=2)]
+
+
+def _drop_keys(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+    return [
         Operation(
             each.identifier,
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
@@ -20676,8 +20903,6 @@ def after_detach(
         )
         for name in foreign_keys
     ]
-    remember = detached.remember_statement(hierarchy, table, each, is_retired)
-    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:
@@ -20995,7 +21220,9 @@ def narrowed(member: Member, records: dict[int, Record], hierarchy: Hierarchy) -
     """A table as it will be: without the columns that were added, and without what keeps global indexes."""
     structure, record = member.structure, records[member.oid]
     table = hierarchy.table(member.oid)
-    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    apart = {key.name: key for key in hierarchy.apart if key.child == member.oid}
+    structure = structure._replace(foreign_keys=tuple(apart.get(key.name, key) for key in structure.foreign_keys))
+    inside = {key.name for key in structure.foreign_keys if key.parent in records}
     internal = _internal_triggers(structure, table, hierarchy)
     foreign_keys = tuple(
         _narrowed_key(key, record, records[key.parent], hierarchy.policy.partition_keys) if key.name in inside else key
@@ -24300,6 +24527,7 @@ from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
+from .conversion_layout import LOCKS_OF_KEY
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
@@ -24307,6 +24535,7 @@ from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
 LOCKS_OF_TABLE = 12
+LOCKS_OF_SIDE = 60  # a side table with its partitions, and the triggers of a foreign key to it
 
 
 def parts(
@@ -24409,10 +24638,25 @@ def _afterwards(
     for key in conversion.outside:
         statement = outside_key(key, tables[key.parent].identifier)
         found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+    found += _let_go_of_indexes(conversion, hierarchy)
     for table in hierarchy.tables:
         for index in table.global_indexes:
             found.append(_drop_index(table, index))
     return found + _dropping(conversion, hierarchy, slices, slice_key_function)
+
+
+def _let_go_of_indexes(conversion: Conversion, hierarchy: Hierarchy) -> list[Part]:
+    """The partitioned tables' own foreign keys to global indexes go before those."""
+    found = []
+    for key in hierarchy.apart:
+        structure = conversion.member(key.child).structure
+        table = Identifier(kept_schema(structure.schema), structure.name)
+        locks = 3 * trees.size(hierarchy, key.child) + LOCKS_OF_SIDE
+        drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
+        found.append(
+            Part("afterwards", RUN, table, (drop,), conversion.root.oid, arguments=json.dumps({"locks": locks}))
+        )
+    return found
 
 
 def _drop_index(table: Table, index: GlobalIndex) -> Part:
@@ -24433,7 +24677,8 @@ def _dropping(
     for member in reversed(conversion.members):
         table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for key in [key for key in hierarchy.foreign_keys if key.child == member.oid]:
-            locks = 3 * (trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)) + LOCKS_OF_TABLE
+            relations = trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)
+            locks = LOCKS_OF_KEY * relations + LOCKS_OF_TABLE
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):
@@ -24917,41 +25162,46 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .execute import Context
 
-_counted: list[int] = []  # the root whose steps are counted
+_counted: list[tuple[int, int]] = []  # the root whose steps are counted, and for how much each counts
 
 
-def begin(context: Context, table: int, about: str, total: int) -> None:
-    """An operation on a table begins, or goes on: the same one keeps the time of its start."""
+def begin(context: Context, table: int, about: str, total: int, each: int = 1) -> None:
+    """An operation on a table begins, or goes on: the same one keeps the time of its start.
+
+    ``each``: how much of the total a step is about.
+    """
     database.query(
         """
         INSERT INTO dp.progress_entry AS p (root, operation, tbl, about, total)
         VALUES ($1::regclass, $2, $3::regclass, $4, $5)
         ON CONFLICT (root) DO UPDATE SET
             pid = pg_backend_pid(), operation = excluded.operation, tbl = excluded.tbl, about = excluded.about,
-            done = 0, total = excluded.total, target = '',
+            done = 0, total = excluded.total, target = '', resumed = excluded.resumed,
             started = CASE WHEN (p.operation, p.tbl, p.about) = (excluded.operation, excluded.tbl, excluded.about)
                            THEN p.started ELSE excluded.started END
         """,
         ("oid", "text", "oid", "text", "int8"),
         (context.root, context.call, table, about, total),
     )
-    _counted[:] = [context.root]
+    _counted[:] = [(context.root, each)]
 
 
 def done(parts: int, name: str) -> None:
     """Some more parts are done; and which one is at work, or was the last."""
     if _counted:
+        root, each = _counted[0]
         database.query(
-            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
-            ("oid", "int8", "text"),
-            (_counted[0], parts, name),
+            "UPDATE dp.progress_entry SET done = CASE WHEN $4 THEN least(done + $2, total) ELSE done + $2 END,"
+            " target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text", "bool"),
+            (root, parts * each, name, each > 1),
         )
 
 
 def end() -> None:
     """The operation is at its end."""
     if _counted:
-        clear(_counted[0])
+        clear(_counted[0][0])
     forget()
 
 
@@ -25519,7 +25769,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_a302cca1b15f', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_c3854ce3004c', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25538,8 +25788,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_a302cca1b15f'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_c3854ce3004c'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -26360,6 +26610,7 @@ CREATE TABLE dp.progress_entry (
     done bigint NOT NULL DEFAULT 0,
     total bigint NOT NULL,
     started timestamptz NOT NULL DEFAULT clock_timestamp(),
+    resumed timestamptz NOT NULL DEFAULT clock_timestamp(), -- since when done is counted
     target text NOT NULL DEFAULT ''
 );
 COMMENT ON TABLE dp.progress_entry IS
@@ -27201,10 +27452,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27482,11 +27733,14 @@ FROM dp.log_entry AS l;
 COMMENT ON VIEW dp.log IS 'What procedures committed, step by step, and what failed; kept even when the call failed.';
 
 CREATE VIEW dp.progress AS
-SELECT p.root, p.operation, p.tbl, p.about, p.done, p.total, p.started, p.target, p.pid
+SELECT
+    p.root, p.operation, p.tbl, p.about, p.done, p.total, p.started, p.target, p.pid,
+    p.done / nullif(extract(EPOCH FROM clock_timestamp() - p.resumed), 0)::double precision AS rate,
+    (clock_timestamp() - p.resumed) * (greatest(p.total - p.done, 0) / nullif(p.done, 0)::double precision) AS time_left
 FROM dp.progress_entry AS p
 WHERE p.pid = dp._lock_holder(p.root);
 COMMENT ON VIEW dp.progress IS
-'The long operations that run now: how many of how many parts of a table are done, and which one is at work.';
+'The long operations that run now: how many of how many parts of a table are done, how fast, and which one is at work.';
 
 GRANT SELECT ON dp.progress, dp.hierarchy, dp.policy, dp.managed_table, dp.slice, dp.leaf, dp.log TO PUBLIC;
 
@@ -27507,10 +27761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27529,10 +27783,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27552,10 +27806,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27581,10 +27835,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27612,10 +27866,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27636,10 +27890,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27657,10 +27911,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27678,10 +27932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27712,10 +27966,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27731,10 +27985,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27759,10 +28013,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -27795,10 +28049,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -27820,10 +28074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -27856,10 +28110,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -27880,10 +28134,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -27900,10 +28154,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -27920,10 +28174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -27941,10 +28195,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -27962,10 +28216,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -27989,10 +28243,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28010,10 +28264,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28030,10 +28284,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28049,10 +28303,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28069,10 +28323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28088,10 +28342,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28108,10 +28362,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28128,10 +28382,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28148,10 +28402,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28168,10 +28422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28187,10 +28441,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28207,10 +28461,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28242,10 +28496,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28271,10 +28525,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28291,10 +28545,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28322,10 +28576,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28404,10 +28658,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28499,6 +28753,7 @@ CREATE FUNCTION dp.plan_conversion(
     bucket text DEFAULT NULL,
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
+    disagreeing text DEFAULT 'refuse',
     allow_weaker_unique boolean DEFAULT false,
     replace_values boolean DEFAULT false
 )
@@ -28506,10 +28761,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values'), False, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28534,10 +28789,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28559,10 +28814,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28580,10 +28835,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28601,10 +28856,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28625,10 +28880,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28655,10 +28910,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28682,10 +28937,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28703,10 +28958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28725,10 +28980,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -28745,10 +29000,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -28765,10 +29020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -28785,10 +29040,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a302cca1b15f'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c3854ce3004c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -28937,10 +29192,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -28955,10 +29210,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -28980,10 +29235,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29007,6 +29262,7 @@ CREATE PROCEDURE dp.convert(
     bucket text DEFAULT NULL,
     time_zone text DEFAULT 'UTC',
     orphans text DEFAULT 'refuse',
+    disagreeing text DEFAULT 'refuse',
     allow_weaker_unique boolean DEFAULT false,
     replace_values boolean DEFAULT false,
     batch_blocks integer DEFAULT 4096,
@@ -29014,10 +29270,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
-arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29039,10 +29295,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29061,10 +29317,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29084,10 +29340,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29105,10 +29361,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29125,10 +29381,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29145,10 +29401,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29164,10 +29420,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29184,10 +29440,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29203,10 +29459,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29222,10 +29478,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a302cca1b15f' not in GD:
+if 'dialog_partition_0_1_0_c3854ce3004c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a302cca1b15f'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c3854ce3004c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -212,6 +212,7 @@ class Hierarchy(NamedTuple):
     references: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]  # among tables of the hierarchy
     slices: dict[int, tuple[Slice, ...]]  # by table, in the order of their lower bounds
+    apart: tuple[ForeignKey, ...] = ()  # of its tables to their global indexes, each as one to the table itself
 
     @property
     def root(self) -> Table:
@@ -228,6 +229,15 @@ class Hierarchy(NamedTuple):
             "The configuration names it, and it was dropped.",
             "See SELECT * FROM dp.check(...).",
         )
+
+    @property
+    def referred(self) -> list[int]:
+        """What foreign keys inside the hierarchy may point to: its tables, and their global indexes."""
+        return [oid for table in self.tables for oid in (table.oid, *(index.oid for index in table.global_indexes))]
+
+    def is_tied(self, table: Table) -> bool:
+        """Whether foreign keys of the hierarchy refer to global indexes of a table."""
+        return any(key.parent == table.oid for key in self.apart)
 
     def parents(self, table: Table) -> tuple[Table, ...]:
         """The tables of the hierarchy that a table refers to, itself left out."""

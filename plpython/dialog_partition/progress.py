@@ -11,41 +11,46 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .execute import Context
 
-_counted: list[int] = []  # the root whose steps are counted
+_counted: list[tuple[int, int]] = []  # the root whose steps are counted, and for how much each counts
 
 
-def begin(context: Context, table: int, about: str, total: int) -> None:
-    """An operation on a table begins, or goes on: the same one keeps the time of its start."""
+def begin(context: Context, table: int, about: str, total: int, each: int = 1) -> None:
+    """An operation on a table begins, or goes on: the same one keeps the time of its start.
+
+    ``each``: how much of the total a step is about.
+    """
     database.query(
         """
         INSERT INTO dp.progress_entry AS p (root, operation, tbl, about, total)
         VALUES ($1::regclass, $2, $3::regclass, $4, $5)
         ON CONFLICT (root) DO UPDATE SET
             pid = pg_backend_pid(), operation = excluded.operation, tbl = excluded.tbl, about = excluded.about,
-            done = 0, total = excluded.total, target = '',
+            done = 0, total = excluded.total, target = '', resumed = excluded.resumed,
             started = CASE WHEN (p.operation, p.tbl, p.about) = (excluded.operation, excluded.tbl, excluded.about)
                            THEN p.started ELSE excluded.started END
         """,
         ("oid", "text", "oid", "text", "int8"),
         (context.root, context.call, table, about, total),
     )
-    _counted[:] = [context.root]
+    _counted[:] = [(context.root, each)]
 
 
 def done(parts: int, name: str) -> None:
     """Some more parts are done; and which one is at work, or was the last."""
     if _counted:
+        root, each = _counted[0]
         database.query(
-            "UPDATE dp.progress_entry SET done = done + $2, target = $3 WHERE root = $1::regclass",
-            ("oid", "int8", "text"),
-            (_counted[0], parts, name),
+            "UPDATE dp.progress_entry SET done = CASE WHEN $4 THEN least(done + $2, total) ELSE done + $2 END,"
+            " target = $3 WHERE root = $1::regclass",
+            ("oid", "int8", "text", "bool"),
+            (root, parts * each, name, each > 1),
         )
 
 
 def end() -> None:
     """The operation is at its end."""
     if _counted:
-        clear(_counted[0])
+        clear(_counted[0][0])
     forget()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.server.test_convert import PLAIN, contents, kinds
 from tests.support import family, hierarchies
 from tests.support.database import Database, prepare_template
 from tests.support.hierarchies import Connection
@@ -109,3 +110,41 @@ def test_what_a_kill_leaves_of_a_slice_is_dropped_and_made_again(small: Database
     assert leaves(owner, "event_2025_06") == 105
     assert owner.execute("SELECT obj_description('event_2025_06'::regclass, 'pg_class')").fetchone() == (None,)
     owner.execute("INSERT INTO event VALUES (1, '2025-06-15', 'p')")
+
+
+def test_what_the_plan_of_a_conversion_lets_through_is_converted(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    owner.execute(PLAIN)
+    before = contents(small)
+    too_many = "SELECT count(*) FROM dp.plan_conversion('event', 'at', 'party', slice => '{}', hash_partitions => 2)"
+    too_many += " WHERE finding = 'too many leaves'"
+    widths = ["8 months", "9 months", "10 months", "11 months", "1 year", "14 months", "18 months"]
+    refused = [width for width in widths if owner.execute(too_many.format(width)).fetchone() == (1,)]  # type: ignore[arg-type]
+    assert 0 < len(refused) < len(widths)
+    assert refused == widths[: len(refused)]
+    convert = "CALL dp.convert('event', 'at', 'party', hash_partitions => 2, slice => %s)"
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="too many leaves"):
+        owner.execute(convert, [refused[-1]])
+    assert set(kinds(small).values()) == {"r"}
+    assert small.value("SELECT count(*) FROM dp.conversion_config") == 0, "it is refused before anything begins"
+    owner.execute(convert, [widths[len(refused)]])
+    assert contents(small) == before
+    owner.execute("SELECT dp.drop_converted('event')")
+    with pytest.raises(psycopg.errors.OutOfMemory, match="comparing all rows"):  # it reads all tables at once
+        owner.execute("CALL dp.unconvert('event')")
+    assert set(kinds(small).values()) == {"p"}
+    assert small.value("SELECT count(*) FROM dp.conversion_config") == 0
+
+
+def test_a_conversion_chooses_slices_for_which_there_is_room(small: Database) -> None:
+    owner = small.connect(**{"dp.now": "2025-06-15 12:00+00"})
+    owner.execute(PLAIN)
+    before = contents(small)
+    owner.execute("CALL dp.convert('event', 'at', 'party', hash_partitions => 1)")
+    assert contents(small) == before
+    recent = owner.execute(
+        "SELECT lower_bound::date::text FROM dp.slice WHERE tbl = 'event'::regclass AND lower_bound >= '2023'"
+        " ORDER BY lower_bound"
+    ).fetchall()
+    quarters = [f"{year}-{month}-01" for year in (2024, 2025) for month in ("01", "04", "07", "10")]
+    assert [row[0] for row in recent] == ["2023-01-01", *quarters]

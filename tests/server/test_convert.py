@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -53,9 +55,25 @@ STATE = "SELECT state FROM dp.conversion_config"
 
 @pytest.fixture
 def plain(db: Database) -> Database:
+    db.begin_with(make_plain)
+    return db
+
+
+@pytest.fixture
+def stopped(db: Database) -> Database:
+    """The plain tables, with a conversion that is done but for the exchange."""
+    db.begin_with(make_stopped)
+    return db
+
+
+def make_plain(db: Database) -> None:
     with db.connect() as owner:
         owner.execute(PLAIN)
-    return db
+
+
+def make_stopped(db: Database) -> None:
+    make_plain(db)
+    stop_before_the_exchange(db, db.connect())
 
 
 def contents(database: Database, columns: dict[str, str] = COLUMNS) -> dict[str, list[tuple[object, ...]]]:
@@ -176,9 +194,19 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
     owner = plain.connect()
     owner.execute(
         "CREATE TABLE bookmark (id int PRIMARY KEY, event_id bigint NOT NULL CONSTRAINT marked REFERENCES event"
-        " ON DELETE CASCADE); INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) AS i"
+        " ON DELETE CASCADE); INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) AS i;"
+        # its rule holds a parent's key, so that it needs no global index but for this
+        "CREATE TABLE spelling (item_id bigint, language text, CONSTRAINT spelt FOREIGN KEY (language, item_id)"
+        " REFERENCES word (language, item_id) ON DELETE CASCADE);"
+        "INSERT INTO spelling SELECT item_id, language FROM word LIMIT 9"
     )
-    owner.execute(CONVERT + ", exclude => '{bookmark}')")
+    owner.execute(CONVERT + ", exclude => '{bookmark, spelling}')")
+    spelt = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'spelt'"
+    assert plain.value(spelt) == (
+        "FOREIGN KEY (language, item_id) REFERENCES word_item_id_language_global(language, item_id) ON DELETE CASCADE"
+    )
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        owner.execute("INSERT INTO spelling VALUES (1, 'none')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event_id_global(id) ON DELETE CASCADE"
     owner.execute("DELETE FROM event WHERE id = 3")
@@ -187,6 +215,9 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
     owner.execute("CALL dp.unconvert('event')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event(id) ON DELETE CASCADE"
+    assert plain.value(spelt) == (
+        "FOREIGN KEY (language, item_id) REFERENCES word(language, item_id) ON DELETE CASCADE"
+    )
 
 
 DEPENDING = """
@@ -238,9 +269,9 @@ def test_what_depends_on_the_tables_means_the_new_ones(plain: Database) -> None:
     assert len(policies) == 1 + plain.value("SELECT count(*) * 3 FROM dp.slice WHERE tbl = 'message'::regclass")
 
 
-def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
+def test_what_is_written_meanwhile_is_noticed(stopped: Database) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     assert plain.value(STATE) == "copying"
     assert kinds(plain) == dict.fromkeys(TABLES, "r")
     owner.execute("UPDATE event SET mask = 5 WHERE id = 9")
@@ -254,15 +285,40 @@ def test_what_is_written_meanwhile_is_noticed(plain: Database) -> None:
     assert plain.value("SELECT mask FROM event WHERE id = 9") == 5
 
 
-def test_it_goes_on_with_the_parameters_it_was_begun_with(plain: Database) -> None:
+def test_it_goes_on_with_the_parameters_it_was_begun_with(stopped: Database) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     for other in ("key_form => 'slice'", "exclude => '{item}'", "orphans => 'keep'"):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="begun with another value of parameter"):
             owner.execute(f"{CONVERT}, {other})")
     assert kinds(plain) == dict.fromkeys(TABLES, "r")
     owner.execute(f"{CONVERT}, batch_blocks => 7)")
     assert kinds(plain) == dict.fromkeys(TABLES, "p")
+
+
+def test_how_far_it_is_can_be_seen_in_rows(plain: Database) -> None:
+    owner = plain.connect()
+    with plain.server.connect(plain.name) as admin:  # another session looks whenever a batch is committed
+        admin.execute("CREATE TABLE seen AS SELECT *, now() AS at FROM dp.progress LIMIT 0")
+        admin.execute(
+            "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+            " 'BEGIN INSERT INTO public.seen SELECT *, now() FROM dp.progress; RETURN NULL; END'"
+        )
+        admin.execute("CREATE TRIGGER look AFTER UPDATE ON dp.conversion_step EXECUTE FUNCTION look()")
+    told: list[str] = []
+    owner.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    owner.execute(f"{CONVERT}, batch_blocks => 5)")
+    item = [text for text in told if '"public"."item": ' in text]
+    assert len(item) > 1
+    assert re.fullmatch(r'.*"item": \d+ of 2000 rows copied, \d+ a second, \d+ s left', item[0])
+    assert re.search(r": 2000 of 2000 rows copied, \d+ a second, 0 s left$", item[-1])
+    shown = plain.rows(
+        "SELECT done, total, rate, time_left FROM seen WHERE tbl::text ~ 'item' AND about = 'copy' AND total > 1"
+    )
+    assert {row["total"] for row in shown} == {2000}
+    begun = [row for row in shown if row["done"] > 0]
+    assert begun, "while the table was being copied"
+    assert all(row["done"] <= 2000 and row["rate"] > 0 and row["time_left"] >= timedelta(0) for row in begun)
 
 
 ALTERED = {
@@ -279,9 +335,9 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("case", ALTERED)
-def test_what_is_altered_meanwhile_is_noticed(plain: Database, case: str) -> None:
+def test_what_is_altered_meanwhile_is_noticed(stopped: Database, case: str) -> None:
+    plain = stopped
     owner = plain.connect()
-    stop_before_the_exchange(plain, owner)
     owner.execute(ALTERED[case])
     described = definitions(plain)
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="were altered after the conversion had"):
@@ -321,10 +377,10 @@ def stop_before_the_exchange(plain: Database, owner: Connection) -> None:
 
 
 @pytest.mark.parametrize("way", ["called", "printed"])
-def test_given_up_nothing_is_left(plain: Database, way: str) -> None:
+def test_given_up_nothing_is_left(stopped: Database, way: str) -> None:
+    plain = stopped
     owner = plain.connect()
     before, described = contents(plain), definitions(plain)
-    stop_before_the_exchange(plain, owner)
     if way == "called":
         owner.execute("CALL dp.cancel_conversion('event')")
     else:

@@ -58,6 +58,63 @@ CASES = {
 }
 
 
+PRIVILEGES = """
+ALTER TABLE item ADD nr integer GENERATED ALWAYS AS IDENTITY;
+GRANT INSERT, SELECT ON event TO stranger WITH GRANT OPTION;
+GRANT SELECT ON event TO PUBLIC;
+GRANT UPDATE ON event TO reader WITH GRANT OPTION;
+GRANT DELETE ON event TO stranger;
+GRANT SELECT ON event TO reader;
+REVOKE TRUNCATE ON event FROM owner;
+GRANT UPDATE (mask, key) ON event TO stranger;
+GRANT SELECT (key) ON event TO reader WITH GRANT OPTION;
+GRANT USAGE ON SEQUENCE item_nr_seq TO stranger;
+GRANT SELECT ON SEQUENCE item_nr_seq TO PUBLIC;
+GRANT UPDATE, USAGE ON SEQUENCE item_nr_seq TO reader;
+CREATE MATERIALIZED VIEW totals AS SELECT party, count(*) AS n FROM event GROUP BY party;
+GRANT SELECT ON totals TO stranger;
+GRANT SELECT ON totals TO reader WITH GRANT OPTION;
+GRANT SELECT (n) ON totals TO PUBLIC;
+"""
+LISTS = """
+SELECT oid::regclass::text, '' AS part, relacl::text FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relacl IS NOT NULL
+UNION ALL SELECT attrelid::regclass::text, attname, attacl::text FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+WHERE c.relnamespace = 'public'::regnamespace AND attacl IS NOT NULL AND NOT attisdropped ORDER BY 1, 2
+"""
+
+
+def test_lists_of_privileges_are_what_they_were(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(PLAIN)
+    owner.execute(PRIVILEGES)
+    before = owner.execute(LISTS).fetchall()
+    assert {name for name, _, _ in before} == {"event", "totals", "item_nr_seq"}
+    owner.execute(f"{CONVERT}, key_form => 'slice')")
+    parts = {each[:2] for each in before}
+    found = [each for each in owner.execute(LISTS).fetchall() if each[:2] in parts]
+    assert found == before, "in the order in which they were given"
+    owner.execute("SELECT dp.drop_converted('event')")
+    owner.execute("CALL dp.unconvert('event')")
+    assert owner.execute(LISTS).fetchall() == before
+
+
+def test_what_others_gave_is_given_by_the_owner(db: Database) -> None:
+    owner = db.connect()
+    owner.execute(PLAIN)
+    owner.execute("GRANT SELECT ON event TO stranger WITH GRANT OPTION")
+    db.connect("stranger").execute("GRANT SELECT ON event TO reader")
+    told = owner.execute(
+        "SELECT tbl::text, severity, detail FROM dp.plan_conversion('event', 'at', 'party')"
+        " WHERE finding = 'other grantors'"
+    ).fetchall()
+    assert [(table, severity) for table, severity, _ in told] == [("event", "warning")]
+    assert told[0][2].startswith("Privileges that stranger gave by a grant option")
+    owner.execute(CONVERT + ")")
+    privileges = db.value("SELECT relacl::text FROM pg_class WHERE oid = 'event'::regclass")
+    assert privileges.endswith("/owner,stranger=r*/owner,reader=r/owner}")
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_there_and_back_it_is_what_it_was(db: Database, case: str) -> None:
     owner = db.connect()

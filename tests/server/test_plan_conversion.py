@@ -226,6 +226,7 @@ def test_tables_are_left_out_and_owners_named(owner: Connection) -> None:
     ("options", "message"),
     [
         ("orphans => 'drop'", "orphans"),
+        ("disagreeing => 'drop'", "disagreeing"),
         ("include => '{kind}'", "include"),
         ("""owner_paths => '{"public.item": ["none"]}'""", "owner_paths"),
         ("owner_paths => '[1]'", "owner_paths"),

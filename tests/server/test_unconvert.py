@@ -13,8 +13,14 @@ KEYS = ("at", "at_slice")
 FORMS = ("exact", "slice")
 
 
-def converted(db: Database, key_form: str, options: str = "") -> Connection:
+def converted(db: Database, key_form: str) -> Connection:
     """The tables as partitioned ones, the plain ones let go."""
+    db.begin_with(convert, key_form)
+    return db.connect()
+
+
+def convert(db: Database, key_form: str, options: str = "") -> Connection:
+    """The same, made anew."""
     owner = db.connect()
     owner.execute(PLAIN)
     owner.execute(f"{CONVERT}, key_form => '{key_form}'{options})")
@@ -64,7 +70,7 @@ def test_renamed_tables_schemas_and_rules(db: Database, key_form: str) -> None:
 
 @pytest.mark.parametrize("key_form", FORMS)
 def test_renamed_keys(db: Database, key_form: str) -> None:
-    owner = converted(db, key_form, ", allow_weaker_unique => true")
+    owner = convert(db, key_form, ", allow_weaker_unique => true")
     key = KEYS[FORMS.index(key_form)]
     owner.execute("SELECT dp.rename_column('event', %s, 'moment')", [key])
     owner.execute("SELECT dp.rename_column('event', 'party', 'owner')")

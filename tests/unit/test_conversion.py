@@ -60,6 +60,18 @@ def test_history_has_years_recent_time_months_and_the_far_future_years() -> None
     assert layout.slices(found) == 18 + 36 + 5
 
 
+def test_recent_time_has_the_narrowest_slices_that_the_lock_budget_has_room_for() -> None:
+    given = months((2006, 3, 5), (2025, 5, 1))
+    found = {budget: layout.roomy_ranges(given, NOW, 4, None, budget) for budget in (4800, 960, 720, 480)}
+    assert [each[-1].width for each in found.values()] == ["1 month", "3 months", "3 months", "1 year"]
+    assert [layout.fits(each, 2, budget) for budget, each in found.items()] == [True, True, True, False]
+    assert [(each.lower, each.upper) for each in found[480]] == [
+        ("2006-01-01", "2024-01-01"),
+        ("2024-01-01", "2025-11-01"),
+    ]
+    assert [layout.slices(each) for each in found.values()] == [18 + 22, 18 + 8, 18 + 8, 18 + 2]
+
+
 def test_without_history_there_are_months_only() -> None:
     found = layout.calendar_ranges(months((2025, 5, 5)), NOW, 4, None)
     assert [tuple(each) for each in found] == [("2025-05-01", "2025-11-01", "1 month", 5)]
@@ -80,8 +92,8 @@ def test_rows_far_from_all_others_get_few_wide_slices() -> None:
 def test_what_would_fit_is_told() -> None:
     ranges = layout.calendar_ranges(months((2006, 3, 5), (2025, 9, 1)), NOW, 4, "1 month")
     assert layout.slices(ranges) == 236
-    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 2 would fit. slice => '2 years' would fit."
-    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '2560' would fit."
+    assert layout.fitting(ranges, 4, 4800) == "hash_partitions => 1 would fit. slice => '2 years' would fit."
+    assert layout.fitting([layout.Range("0", "100000", "10", 1)], 1, 480) == "slice => '5120' would fit."
 
 
 def test_one_width_may_be_asked_for() -> None:

@@ -10,7 +10,7 @@ from ..catalog import dependents as catalog_dependents
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..plan import conversion_figures, conversion_findings, conversion_layout
-from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range
+from ..plan.conversion import KEEP, REFUSE, Conversion, Figures, Member, Range, set_apart
 from ..plan.conversion_copy import bucket_of
 from ..sql import SQL, Identifier, Literal, compose
 from . import conversion_names, policy
@@ -51,12 +51,14 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
         options["orphans"],
         options["allow_weaker_unique"],
         catalog_server.server().version,
+        options["disagreeing"],
         options["replace_values"],
     )
-    figures = {
-        member.oid: Figures(**catalog.count(conversion_figures.counting(conversion, member).text)) for member in members
-    }
+    figures = {member.oid: _counted(conversion, member) for member in members}
     conversion = _laid_out(conversion._replace(figures=figures), options)
+    if conversion.disagreeing == KEEP:
+        apart = tuple(set_apart(member, figures[member.oid]) for member in members)
+        conversion = conversion._replace(members=apart)
     if conversion.orphans == KEEP and any(each.orphans for each in figures.values()):
         conversion = conversion._replace(orphan_keys=_orphan_keys(conversion))
     conversion = conversion._replace(taken=tuple(conversion_names.taken(conversion)))
@@ -64,9 +66,16 @@ def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Findin
     return conversion, conversion_findings.findings(conversion, left, budget)
 
 
+def _counted(conversion: Conversion, member: Member) -> Figures:
+    row = catalog.count(conversion_figures.counting(conversion, member).text)
+    apart = tuple((key.name, rows) for key, rows in zip(member.others, row["apart"]))
+    return Figures(**{**row, "apart": apart})
+
+
 def _check_options(root: int, options: dict[str, Any]) -> None:
-    if options["orphans"] not in (REFUSE, KEEP):
-        raise errors.InvalidParameter.of("orphans", options["orphans"], "It is refuse or keep.")
+    for name in ("orphans", "disagreeing"):
+        if options[name] not in (REFUSE, KEEP):
+            raise errors.InvalidParameter.of(name, options[name], "It is refuse or keep.")
     if catalog_hierarchy.root_of(root) is not None:
         raise errors.DuplicateObject(
             f"{catalog_server.relation_name(root)} belongs to a hierarchy already",
@@ -118,7 +127,7 @@ def _settings(root: Member, options: dict[str, Any]) -> Settings:
 def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     """With the ranges of slices, and the number of hash partitions where the caller left it open."""
     settings = conversion.settings
-    ranges = _ranges(conversion, options["slice"])
+    ranges = _ranges(conversion, options["slice"], options["hash_partitions"])
     if options["hash_partitions"] is None and settings.hash_column is not None:
         rows = conversion.figures[conversion.root.oid].rows
         most = max(each.rows for each in conversion.figures.values())
@@ -129,7 +138,7 @@ def _laid_out(conversion: Conversion, options: dict[str, Any]) -> Conversion:
     return conversion._replace(ranges=tuple(ranges), settings=settings)
 
 
-def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
+def _ranges(conversion: Conversion, width: str | None, partitions: int | None) -> list[Range]:
     settings = conversion.settings
     if keys.is_integer(settings.range_type):
         column = Identifier(settings.range_column.name)
@@ -139,7 +148,12 @@ def _ranges(conversion: Conversion, width: str | None) -> list[Range]:
         return conversion_layout.integer_ranges(found["low"], found["high"], rows, settings.width.number)
     distribution = catalog.distribution(conversion_figures.distribution(conversion).text)
     now = catalog_server.local_now(settings.time_zone)
-    return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if width is not None:
+        return conversion_layout.calendar_ranges(distribution, now, PREMAKE, width)
+    if settings.hash_column is None:
+        partitions = 0
+    budget = catalog_server.server().lock_budget
+    return conversion_layout.roomy_ranges(distribution, now, PREMAKE, partitions, budget)
 
 
 def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:

@@ -1,16 +1,17 @@
-"""Doing the stored steps of a conversion, and taking back what was built."""
+"""Doing the stored steps of a conversion."""
 
 from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
 from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
-from ..plan.conversion import working_schema
+from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import calls, conversion_definition, drift, global_index, slices
@@ -114,13 +115,14 @@ def _hold(work: Work) -> None:
 
 def _run(work: Work, step: Stored) -> None:
     """Statements that are run as they are."""
-    locks = json.loads(step.arguments).get("locks", 4 * LOCKS_OF_TABLE)
+    locks = json.loads(step.arguments).get("locks", LOCKS_OF_STEP)
     if step.phase not in ("structure", "copy"):
         own = work.converted.get(step.table)
-        locks += 3 * catalog.tree_size(own) if own is not None else 0
+        each = LOCKS_OF_KEY if step.parents else LOCKS_OF_INDEX
+        locks += each * catalog.tree_size(own) if own is not None else 0
         for parent in step.parents:
             referred = work.converted.get(parent)
-            locks += 3 * catalog.tree_size(referred) if referred is not None else 1
+            locks += LOCKS_OF_KEY * catalog.tree_size(referred) if referred is not None else 1
     if step.phase == "foreign keys":  # each leaf is checked by a join with all leaves: other plans are in vain
         for setting in ("enable_nestloop", "enable_mergejoin"):
             database.set_local(setting, "off")
@@ -140,9 +142,10 @@ def _slices(work: Work, step: Stored) -> None:
 def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
-    batches = -(-(total - step.next_block) // work.batch_blocks)
     table = work.converted.get(step.table, step.table)
-    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", max(batches, 0))
+    copied = _Copied(step, total)
+    left, each = copied.between(step.next_block, total), copied.between(0, work.batch_blocks)
+    progress.begin(work.call._replace(root=work.hierarchy), table, "copy", left, each)
     execute.commit(work.call)
     lock = compose("LOCK TABLE {} IN SHARE MODE", step.target)
     since = time.monotonic()
@@ -159,17 +162,38 @@ def _copy(work: Work, step: Stored) -> None:
         operations[0] = operations[0]._replace(locks=locks)
         execute.execute([Step(tuple(operations))], work.call)
         first = last
-        _tell(step, first, total, since)
+        _tell(step, copied, first, since)
     work.execute(step, (), LOCKS_OF_TABLE)
 
 
-def _tell(step: Stored, block: int, total: int, since: float) -> None:
+class _Copied(NamedTuple):
+    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
+
+    step: Stored
+    blocks: int
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows it has."""
+        found: int | None = json.loads(self.step.arguments).get("rows")
+        return found
+
+    def between(self, first: int, last: int) -> int:
+        """How much lies in some blocks."""
+        if self.rows is None or not self.blocks:
+            return max(last - first, 0)
+        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
+
+
+def _tell(step: Stored, copied: _Copied, block: int, since: float) -> None:
     """How far the copying of a table is, and how long it will last."""
     seconds = max(time.monotonic() - since, 0.001)
-    copied = block - step.next_block
-    left = seconds / copied * (total - block)
+    left = seconds / (block - step.next_block) * (copied.blocks - block)
+    rate = copied.between(step.next_block, block) / seconds
+    what = "blocks" if copied.rows is None else "rows"
     database.notice(
-        f"{step.target}: {block} of {total} blocks copied, {copied / seconds:.0f} a second, {left:.0f} s left"
+        f"{step.target}: {copied.between(0, block)} of {copied.between(0, copied.blocks)} {what} copied,"
+        f" {rate:.0f} a second, {left:.0f} s left"
     )
 
 
@@ -282,31 +306,3 @@ KINDS: dict[str, Callable[[Work, Stored], None]] = {
     SYNC: _sync,
     DROP_INDEX: _drop_index,
 }
-
-
-def discard(root: int, call: Context) -> None:
-    """Drop what was built for plain tables that were not exchanged, in transactions that the lock table bears."""
-    rows = list(reversed(catalog.built(root)))
-    built = [row["converted"] for row in rows]
-    sizes = {oid: catalog.tree_size(oid) for oid in built}
-    for key in catalog.foreign_keys_of(built):
-        table = Identifier(key["schema"], key["relation"])
-        statement = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key["name"]))
-        locks = 3 * (sizes.get(key["child"], 1) + sizes.get(key["parent"], 1)) + LOCKS_OF_TABLE
-        _discarded(table, statement, locks, call)
-    for row in rows:
-        table = Identifier(row["converted_schema"], row["name"])
-        for each in catalog.slices_of(row["converted"]):
-            _discarded(each, compose("DROP TABLE {}", each), 4 * LOCKS_OF_TABLE, call)
-        _discarded(table, compose("DROP TABLE {}", table), LOCKS_OF_TABLE, call)
-    schemas = dict.fromkeys(working_schema(row["plain_schema"]) for row in catalog.tables(root))
-    for schema in catalog.existing_schemas(list(schemas)):
-        _discarded(Identifier(schema), compose("DROP SCHEMA {} CASCADE", Identifier(schema)), 0, call)
-    forget = compose(
-        "DELETE FROM dp.conversion_config WHERE root = {}::regclass", Literal(catalog.relation(root)["name"])
-    )
-    _discarded(SQL(catalog.relation(root)["name"]), forget, 0, call)
-
-
-def _discarded(target: Identifier | SQL, statement: SQL, locks: int, call: Context) -> None:
-    execute.execute([Step((Operation(target, statement, locks=locks),))], call)

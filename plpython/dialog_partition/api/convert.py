@@ -18,7 +18,7 @@ from ..plan import conversion_findings
 from ..plan.conversion import Conversion, kept_schema, working_schema
 from ..plan.conversion_steps import Part, parts, recorded_statements
 from ..sql import SQL, Identifier, compose
-from . import calls, conversion, conversion_definition, conversion_running
+from . import calls, conversion, conversion_definition, conversion_discarding, conversion_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def convert(root: int, batch_blocks: int, dry_run: bool, **options: Any) -> None
     call = open_plain("convert", state.root if state is not None else root)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
-        conversion_running.discard(state.root, call)
+        conversion_discarding.discard(state.root, call)
         state = None
     if state is None:
         _begin(root, options, call)
@@ -73,7 +73,7 @@ def cancel_conversion(root: int, dry_run: bool) -> None:
             "CALL dp.convert(...), or dp.unconvert(...), brings it to its end.",
         )
     call = open_plain("cancel_conversion", state.root, dry_run)
-    conversion_running.discard(state.root, call)
+    conversion_discarding.discard(state.root, call)
 
 
 def drop_converted(root: int, dry_run: bool) -> list[PlanRow]:

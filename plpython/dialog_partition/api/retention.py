@@ -152,7 +152,7 @@ def retire(hierarchy: Hierarchy, each: Slice, call: Context, connection: str | N
     if connection is not None:
         concurrent_detach.detach(hierarchy, each.span, schema, waits, connection, call)
     elif drops and not waits:
-        steps = lifecycle.drop_steps(hierarchy, each.span, slices.forced(hierarchy, each.span))
+        steps = slices.drop(hierarchy, each.span)
         calls.run_in_procedure(merged(steps, call.lock_budget), call)
     else:
         steps = slices.detach(hierarchy, each.span, schema, waits)

@@ -62,7 +62,7 @@ def drop_slice(root: int, lower_bound: str, dry_run: bool) -> list[PlanRow]:
     hierarchy, call = calls.open_function("drop_slice", root, dry_run)
     detached = find_detached(hierarchy, lower_bound)
     span = find_span(hierarchy, lower_bound)
-    steps = lifecycle.drop_steps(hierarchy, span, forced(hierarchy, span)) if span is not None else []
+    steps = drop(hierarchy, span) if span is not None else []
     if detached:  # from some tables only, or from all
         steps.insert(0, plan_detached.drop_detached_step(hierarchy, detached))
     if not steps:
@@ -136,6 +136,13 @@ def detach(
         forced(hierarchy, span),
         is_retired,
     )
+
+
+def drop(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> list[Step]:
+    """The steps, one a table, that drop one slice."""
+    found = [each for _, each in lifecycle.siblings(hierarchy, span)]
+    keys = catalog_slices.inside_foreign_keys(hierarchy, found)
+    return lifecycle.drop_steps(hierarchy, span, keys, forced(hierarchy, span))
 
 
 def forced(hierarchy: Hierarchy, span: tuple[int | None, int | None]) -> frozenset[int]:

@@ -21,7 +21,7 @@ from ..plan.conversion import REFUSE, Conversion, Member
 from ..plan.conversion_steps import SWITCH, Part
 from ..plan.declare import Settings
 from ..sql import SQL
-from . import calls, conversion_definition, conversion_running
+from . import calls, conversion_definition, conversion_discarding, conversion_running
 from .convert import CHANGED, STRUCTURE, check_schemas, open_plain
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def unconvert(root: int, batch_blocks: int, dry_run: bool) -> None:
     call = open_plain("unconvert", source)
     state = catalog.find(root)  # under the lock
     if state is not None and state.state in (STRUCTURE, CHANGED):
-        conversion_running.discard(state.root, call)
+        conversion_discarding.discard(state.root, call)
         state = None
     if state is None:
         hierarchy = catalog_hierarchy.load(source)
@@ -86,7 +86,7 @@ def examine(hierarchy: Hierarchy) -> Conversion:
         if name not in lookups
     ]
     sides = [index.oid for table in hierarchy.tables for index in table.global_indexes]
-    outside = [key for side in sides for key in catalog_keys.pointing_to(side)]
+    outside = [key for side in sides for key in catalog_keys.pointing_to(side) if key.child not in oids]
     blocked += catalog_conversion.of_others(outside)
     if blocked:
         raise errors.DependentObjects(

@@ -55,6 +55,14 @@ _INDEXES = """
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1
 """
 
+_GRANTORS = """
+    SELECT DISTINCT pg_get_userbyid(acl.grantor) AS name
+    FROM (SELECT relacl AS acl, relowner FROM pg_class WHERE oid = $1
+          UNION ALL SELECT a.attacl, c.relowner FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+          WHERE c.oid = $1 AND NOT a.attisdropped) AS source, LATERAL aclexplode(source.acl) AS acl
+    WHERE acl.grantor <> source.relowner ORDER BY 1
+"""
+
 _NOT_VALID = """
     SELECT conname AS name, contype AS type, pg_get_constraintdef(oid) AS definition FROM pg_constraint
     WHERE conrelid = $1 AND contype IN ('c', 'f') AND NOT convalidated ORDER BY conname
@@ -147,6 +155,7 @@ def member(structure: Structure, template: int | None) -> Member:
         tuple((row["name"], row["definition"]) for row in not_valid if row["type"] == "c"),
         tuple(row["name"] for row in not_valid if row["type"] == "f"),
         next((row["name"] for row in indexes if row["is_clustered"]), None),
+        tuple(row["name"] for row in database.query(_GRANTORS, ("oid",), (oid,))),
     )
     return Member(structure, catalog_properties.read(oid, template), facts)
 

@@ -53,7 +53,7 @@ def remembered(hierarchy: Hierarchy) -> list[DetachedSlice]:
     rows = database.query(
         _REMEMBERED,
         ("oid", "oid[]", "text", "text"),
-        (hierarchy.root.oid, _tables(hierarchy), hierarchy.root.partition_type, hierarchy.policy.time_zone),
+        (hierarchy.root.oid, hierarchy.referred, hierarchy.root.partition_type, hierarchy.policy.time_zone),
     )
     found = [
         _detached(row, row["table"], row["lower_bound"], row["upper_bound"], row["lower_point"], row["upper_point"])
@@ -90,7 +90,7 @@ def by_hand(hierarchy: Hierarchy, lacking: list[tuple[Table, SliceSpec]]) -> lis
         ("oid[]", "oid[]", "text[]", "text[]", "bigint[]", "text", "text", "text"),
         (
             [table.oid for table, _ in wanted],
-            _tables(hierarchy),
+            hierarchy.referred,
             [table.schema for table, _ in wanted],
             [naming.slice_name(table.name, spec.suffix) for table, spec in wanted],
             [spec.span[0] for _, spec in wanted],

@@ -118,10 +118,14 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
             continue  # dropped since the configuration was read
         oids = {table.oid for table in own if table.role != REFERENCE}
         inside = tuple(key for key in keys if key.child in oids and key.parent in oids)
-        ordered = in_order([table for table in own if table.role != REFERENCE], inside)
+        sides = {index.oid: table.oid for table in own for index in table.global_indexes}
+        apart = tuple(
+            key._replace(parent=sides[key.parent]) for key in keys if key.child in oids and key.parent in sides
+        )
+        ordered = in_order([table for table in own if table.role != REFERENCE], inside, apart)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
-        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices)
+        found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices, apart)
         result.append(found._replace(slices=coverage.with_modulus(found)))
     return result
 
@@ -224,17 +228,15 @@ def _table(row: Row) -> Table:
     )
 
 
-def in_order(tables: list[Table], keys: tuple[ForeignKey, ...]) -> tuple[Table, ...]:
-    """Referenced tables before those that refer to them, the root first."""
+def in_order(
+    tables: list[Table], keys: tuple[ForeignKey, ...], apart: tuple[ForeignKey, ...] = ()
+) -> tuple[Table, ...]:
+    """Referenced tables before those that refer to them, the root first; by ``apart`` as far as that can be."""
     remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
     ordered: list[Table] = []
     while remaining:
         waiting = {table.oid for table in remaining}
-        free = [
-            table
-            for table in remaining
-            if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
-        ]
+        free = _free(remaining, waiting, keys + apart) or _free(remaining, waiting, keys)
         if not free:
             circle = ", ".join(str(table.identifier) for table in remaining)
             raise errors.InvalidTableDefinition(
@@ -245,6 +247,15 @@ def in_order(tables: list[Table], keys: tuple[ForeignKey, ...]) -> tuple[Table, 
         ordered += free
         remaining = [table for table in remaining if table not in free]
     return tuple(ordered)
+
+
+def _free(tables: list[Table], waiting: set[int], keys: tuple[ForeignKey, ...]) -> list[Table]:
+    """The tables that refer to none that waits."""
+    return [
+        table
+        for table in tables
+        if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
+    ]
 
 
 def read_slices(tables: dict[str, list[int]]) -> dict[int, list[Slice]]:

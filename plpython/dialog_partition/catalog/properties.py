@@ -78,9 +78,9 @@ _GRANTS = """
           SELECT a.attrelid, a.attacl, a.attname, a.attnum, c.relowner FROM pg_attribute a
           JOIN pg_class c ON c.oid = a.attrelid
           WHERE a.attrelid = ANY ($1) AND a.attacl IS NOT NULL AND NOT a.attisdropped) AS source,
-         LATERAL aclexplode(source.acl) AS acl
+         LATERAL aclexplode(source.acl) WITH ORDINALITY AS acl (grantor, grantee, privilege_type, is_grantable, place)
     WHERE acl.grantee <> source.owner
-    ORDER BY source.relation, grantee, source.attnum, privilege
+    ORDER BY source.relation, source.attnum, acl.place  -- in which they were given
 """
 
 _DEFAULT_GRANTEES = """

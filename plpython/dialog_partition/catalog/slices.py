@@ -183,7 +183,7 @@ def inside_foreign_keys(hierarchy: Hierarchy, slices: list[Slice]) -> dict[int, 
         "SELECT conrelid AS slice, conname AS name FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY ($1)"
         " AND confrelid = ANY ($2) ORDER BY conname",
         ("oid[]", "oid[]"),
-        ([each.oid for each in slices], [table.oid for table in hierarchy.tables]),
+        ([each.oid for each in slices], hierarchy.referred),
     )
     found: dict[int, tuple[str, ...]] = {}
     for row in rows:

@@ -88,9 +88,10 @@ _SEQUENCES = """
 _SEQUENCE_GRANTS = """
     SELECT CASE WHEN acl.grantee <> 0 THEN pg_get_userbyid(acl.grantee) END AS grantee, acl.privilege_type AS privilege,
            acl.is_grantable
-    FROM pg_class c, LATERAL aclexplode(c.relacl) AS acl
+    FROM pg_class c,
+         LATERAL aclexplode(c.relacl) WITH ORDINALITY AS acl (grantor, grantee, privilege_type, is_grantable, place)
     WHERE c.oid = $1::regclass AND acl.grantee <> c.relowner
-    ORDER BY 1, 2
+    ORDER BY acl.place  -- in which they were given
 """
 
 _STATISTICS = """

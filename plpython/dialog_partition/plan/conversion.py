@@ -16,7 +16,7 @@ from .properties import Properties
 from .structure import Column, Index, Structure
 from .unique import is_weakened
 
-REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent
+REFUSE, KEEP = "refuse", "keep"  # what is done with rows that have no parent, or parents of different root rows
 ROOT, CHILD, REFERENCE, OUTSIDE = "root", "child", "reference", "outside"
 
 
@@ -33,6 +33,7 @@ class Facts(NamedTuple):
     unchecked: tuple[tuple[str, str], ...]  # CHECKs that are NOT VALID: rows that are there may break them
     unproven: tuple[str, ...]  # foreign keys that are NOT VALID
     clustered: str | None  # the index that CLUSTER goes by
+    grantors: tuple[str, ...] = ()  # roles beside the owner who gave privileges on it
 
 
 class Member(NamedTuple):
@@ -43,6 +44,7 @@ class Member(NamedTuple):
     facts: Facts
     owners: tuple[ForeignKey, ...] = ()  # by which its rows come to the root; several are alternatives
     others: tuple[ForeignKey, ...] = ()  # further foreign keys inside the hierarchy, to itself among them
+    apart: tuple[ForeignKey, ...] = ()  # those whose rows have parents of other root rows: they get no keys
     depth: int = 0
 
     @property
@@ -77,7 +79,8 @@ class Figures(NamedTuple):
     rows: int = 0
     orphans: int = 0  # rows with no way to the root
     several: int = 0  # rows with more than one owner
-    conflicts: int = 0  # rows whose parents belong to different keys
+    conflicts: int = 0  # rows whose owners belong to different root rows
+    apart: tuple[tuple[str, int], ...] = ()  # other foreign keys by which rows refer to those of other root rows
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
     broken: int = 0  # rows that break a foreign key which is NOT VALID
@@ -126,6 +129,7 @@ class Conversion(NamedTuple):
     orphans: str
     allow_weaker_unique: bool
     version: int
+    disagreeing: str = REFUSE  # what is done with rows that refer to rows of other root rows
     replace_values: bool = False  # of key columns that are there, where they differ from the root row's
     taken: tuple[Taken, ...] = ()
     is_back: bool = False  # from partitioned tables to plain ones
@@ -143,6 +147,11 @@ class Conversion(NamedTuple):
     def keys(self) -> tuple[str, ...]:
         """The partition keys that the new tables have; plain ones have none."""
         return () if self.is_back else self.settings.partition_keys
+
+    @property
+    def apart(self) -> list[ForeignKey]:
+        """The foreign keys inside that get no keys, and refer to global indexes."""
+        return [key for member in self.members for key in member.apart]
 
     def parent_keys(self, member: Member) -> list[tuple[str, ...]]:
         """The columns by which a table refers to its owner; alternatives count where the rule is about one of them."""
@@ -173,6 +182,15 @@ def choose_owners(
         mandatory = sorted((key for key in upward if _is_mandatory(structure, key)), key=lambda k: depths[k.parent])
         owners = mandatory[:1] or upward
     return tuple(owners), tuple(key for key in keys if key not in owners)
+
+
+def set_apart(member: Member, figures: Figures) -> Member:
+    """A table with its foreign keys taken apart by which some rows refer to those of other root rows."""
+    names = {name for name, rows in figures.apart if rows}
+    return member._replace(
+        others=tuple(key for key in member.others if key.name not in names),
+        apart=tuple(key for key in member.others if key.name in names),
+    )
 
 
 def _is_mandatory(structure: Structure, key: ForeignKey) -> bool:

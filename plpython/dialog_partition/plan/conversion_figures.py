@@ -18,15 +18,17 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, without_keys, orphans, several, conflicts, differing."""
+    """One row: rows, without_keys, orphans, several, conflicts, apart by each other key, differing, broken."""
     alias = Identifier("t")
     return compose(
         "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, {differing} AS differing, {broken} AS broken FROM {table} AS t",
+        " {conflicts} AS conflicts, ARRAY[{apart}]::bigint[] AS apart, {differing} AS differing, {broken} AS broken"
+        " FROM {table} AS t",
         without_keys=_filtered(_without_keys(conversion, member, alias)),
         orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
         several=_filtered(_several(member, alias)),
         conflicts=_filtered(_conflict(conversion, member, alias)),
+        apart=comma_list([_filtered(apart(conversion, member, key, alias)) for key in member.others]),
         differing=_filtered(_differing(conversion, member, alias)),
         broken=_filtered(_broken(member, alias)),
         table=member.identifier,
@@ -132,25 +134,32 @@ def _keys_by(conversion: Conversion, key: ForeignKey, alias: Identifier, level: 
     )
 
 
-def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
-    """Whether a row has two parents with different keys, so that its foreign keys could not both hold."""
-    conditions = []
+def apart(conversion: Conversion, member: Member, key: ForeignKey, alias: Identifier) -> SQL:
+    """Whether a row refers by a key to one of another root row, so that the key could not hold with the keys in it."""
     keys = _root_keys(conversion)
-    owners = member.owners
-    for key in (*member.others, *(owners if len(owners) > 1 else ())):
-        conditions.append(
-            compose(
-                "(NOT {} AND {} IS DISTINCT FROM {})",
-                _is_null(key, alias),
-                _keys_of(conversion, member, alias, 0, keys),
-                _keys_by(conversion, key, alias, 0, keys),
-            )
-        )
-    if not conditions:
-        return None
-    condition = SQL("(" + " OR ".join(each.text for each in conditions) + ")")
+    return compose(
+        "(NOT {} AND {} IS DISTINCT FROM {})",
+        _is_null(key, alias),
+        _keys_of(conversion, member, alias, 0, keys),
+        _keys_by(conversion, key, alias, 0, keys),
+    )
+
+
+def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
+    """Whether the owners of a row belong to different root rows."""
     several = _several(member, alias)
-    return compose("({}) AND {}", several, condition) if several is not None and not member.others else condition
+    if several is None:
+        return None
+    conditions = [apart(conversion, member, key, alias).text for key in member.owners]
+    return compose("({}) AND ({})", several, SQL(" OR ".join(conditions)))
+
+
+def disagreeing(conversion: Conversion, member: Member, key: ForeignKey | None) -> SQL:
+    """The rows that refer by a key to rows of other root rows; without one those whose owners do so."""
+    alias = Identifier("t")
+    condition = _conflict(conversion, member, alias) if key is None else apart(conversion, member, key, alias)
+    assert condition is not None
+    return compose("SELECT {}.* FROM {} AS {} WHERE {}", alias, member.identifier, alias, condition)
 
 
 def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:

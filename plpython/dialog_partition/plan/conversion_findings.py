@@ -77,7 +77,7 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     detail = f"{slices} slices in {len(conversion.members)} tables are {leaves} leaves."
     found.append(Finding(name, ROOT, NOTICE, "leaves", detail, None))
     if not conversion_layout.fits(list(conversion.ranges), partitions, lock_budget):
-        needed = slices * (1 + partitions) * conversion_layout.LOCKS_PER_LEAF
+        needed = conversion_layout.needed(list(conversion.ranges), partitions)
         detail = (
             f"A foreign key between two tables takes about {needed} locks in one transaction, more than the"
             f" {lock_budget} that max_locks_per_transaction allows. Raise it {-(-needed // lock_budget)} times."
@@ -110,6 +110,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_obstacles.of_table(conversion, member, role)
     found += _columns(conversion, member, role)
     found += _counted(conversion, member, role)
+    found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
     found += _carried(member, role)
@@ -208,11 +209,8 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
         add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
-    if figures.conflicts:
-        detail = f"{figures.conflicts} rows refer to parents of different root rows: their foreign keys could not hold."
-        add(ERROR, "parents disagree", detail)
     if figures.several > figures.conflicts:
-        detail = f"{figures.several} rows have more than one owner; all lead to the same keys."
+        detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
@@ -227,6 +225,14 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
 def _carried(member: Member, role: str) -> list[Finding]:
     """What is carried along; only what a DBA may want to look at."""
     structure = member.structure
+    name = member.identifier.text
+    told = []
+    if member.facts.grantors:
+        detail = (
+            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
+            " stay when those lose theirs."
+        )
+        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
     parts = [
         ("triggers", [each.name for each in structure.triggers]),
         ("rules", [each.name for each in structure.rules]),
@@ -234,8 +240,8 @@ def _carried(member: Member, role: str) -> list[Finding]:
         ("publications", [each.name for each in structure.publications]),
         ("extended statistics", [each.name for each in structure.statistics]),
     ]
-    return [
-        Finding(member.identifier.text, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
+    return told + [
+        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
         for title, found in parts
         if found
     ]

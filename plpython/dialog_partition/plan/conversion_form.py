@@ -185,7 +185,10 @@ def key_steps(conversion: Conversion, member: Member) -> list[tuple[ForeignKey, 
     working = member.working
     found = []
     inside = {key.name: key for key in (*member.owners, *member.others)}
+    apart = {key.name for key in member.apart}
     for key in member.structure.foreign_keys:
+        if key.name in apart:
+            continue  # it comes when the global index is there that it refers to
         if key.name not in inside:
             definition = SQL(member.structure.foreign_key_definitions[key.name])
             found.append((key, add_constraint(working.identifier, key.name, definition)))

@@ -8,6 +8,7 @@ from .conversion import Range
 
 YEARS_OF_MONTHS = 1  # beside the current year: so many before it have slices of the hierarchy's own width
 LEAF_ROWS = 1_000_000  # of the largest table in the largest slice: more, and the modulus doubles
+RECENT_WIDTHS = ("1 month", "3 months", "1 year")  # the first for which the lock budget has room
 MOST_PARTITIONS = 16
 FEWEST_PARTITIONS = 2
 DAYS = {"day": 1, "week": 7}
@@ -16,20 +17,28 @@ FAR_YEARS = 20  # without a row: what lies beyond is far away, a wrong date most
 FAR_WIDTHS = (10, 100, 1000)
 MOST_FAR_SLICES = 20
 LAST_YEAR = 9998
-LOCKS_PER_LEAF = 6  # what a foreign key of one table to another takes, at most
+# Entries of the lock table, from what PostgreSQL 15 to 18 hold in pg_locks.
+LOCKS_OF_STEP = 48  # what a step takes whatever it is about
+LOCKS_OF_KEY = 4  # a foreign key that is made or dropped, for each relation of the two tables that it ties
+LOCKS_OF_INDEX = 5  # a unique rule to which foreign keys refer, for each relation of its table
 
 Distribution = list[tuple[datetime.datetime, int]]
 
 
-def calendar_ranges(distribution: Distribution, now: datetime.datetime, premake: int, width: str | None) -> list[Range]:
-    """The ranges of a calendar key: all rows, and the time for which slices are kept ready."""
+def calendar_ranges(
+    distribution: Distribution, now: datetime.datetime, premake: int, width: str | None, recent: str = RECENT_WIDTHS[0]
+) -> list[Range]:
+    """The ranges of a calendar key: all rows, and the time for which slices are kept ready.
+
+    ``width``: of all slices, where the caller chose it; else years for history, and ``recent`` around the present.
+    """
     if width is not None:
         first = min([month for month, _ in distribution] + [now])
         last = max([month for month, _ in distribution] + [_months_later(now, premake)])
         return [_range(distribution, _start_of_month(first), _months_later(last, 1), width)]
     near = _near_years([month.year for month, _ in distribution], now.year)
     months = [month for month, _ in distribution if near[0] <= month.year <= near[1]]
-    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now)
+    found = _near_ranges(distribution, min([*months, now]), max([*months, _months_later(now, premake)]), now, recent)
     years = [month.year for month, _ in distribution]
     begin, end = min(datetime.date.fromisoformat(each.lower) for each in found), found[-1].upper
     if years and min(years) < near[0]:
@@ -50,16 +59,16 @@ def _near_years(years: list[int], now: int) -> tuple[int, int]:
 
 
 def _near_ranges(
-    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime
+    distribution: Distribution, first: datetime.datetime, last: datetime.datetime, now: datetime.datetime, width: str
 ) -> list[Range]:
-    """Years, months around the present, years."""
+    """Years, months or what is chosen around the present, years."""
     end = _months_later(last, 1)
     recent = datetime.datetime(max(now.year - YEARS_OF_MONTHS, 1), 1, 1)
     ready = datetime.datetime(now.year + 2, 1, 1)
     found = []
     if first < recent:
         found.append(_range(distribution, datetime.datetime(first.year, 1, 1), recent, "1 year"))
-    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), "1 month"))
+    found.append(_range(distribution, max(recent, _start_of_month(first)), min(end, ready), width))
     if end > ready:
         found.append(_range(distribution, ready, datetime.datetime(end.year + (end.month > 1), 1, 1), "1 year"))
     return found
@@ -73,6 +82,18 @@ def _far_range(distribution: Distribution, lower: datetime.datetime, upper_bound
         if (upper.year - lower.year) / years > MOST_FAR_SLICES and upper.year + width <= LAST_YEAR:
             years = width
     return _range(distribution, lower, upper, f"{years} years" if years > 1 else "1 year")
+
+
+def roomy_ranges(
+    distribution: Distribution, now: datetime.datetime, premake: int, partitions: int | None, lock_budget: int
+) -> list[Range]:
+    """The narrowest slices for recent time with which two tables can be tied to each other."""
+    found: list[Range] = []
+    for recent in RECENT_WIDTHS:
+        found = calendar_ranges(distribution, now, premake, None, recent)
+        if fits(found, FEWEST_PARTITIONS if partitions is None else partitions, lock_budget):
+            break
+    return found
 
 
 def integer_ranges(lowest: int | None, highest: int | None, rows: int, width: int) -> list[Range]:
@@ -112,7 +133,15 @@ def modulus(ranges: list[Range], most_rows_per_root_row: float, lock_budget: int
 
 def fits(ranges: list[Range], partitions: int, lock_budget: int) -> bool:
     """Whether one transaction can tie two tables of this layout to each other."""
-    return slices(ranges) * (1 + partitions) * LOCKS_PER_LEAF <= lock_budget
+    return needed(ranges, partitions) <= lock_budget
+
+
+def needed(ranges: list[Range], partitions: int) -> int:
+    """The locks of the transaction that ties two tables of this layout to each other: it cannot be split.
+
+    PostgreSQL makes a foreign key of a partitioned table for all its partitions at once, and to all of the other's.
+    """
+    return LOCKS_OF_STEP + 2 * LOCKS_OF_KEY * (1 + slices(ranges) * (1 + partitions))
 
 
 def fitting(ranges: list[Range], partitions: int, lock_budget: int) -> str:

@@ -111,7 +111,7 @@ def made(conversion: Conversion, member: Member) -> Record:
                 key.is_deferred,
                 key.is_full,
             )
-            for key in (*member.owners, *member.others)
+            for key in (*member.owners, *member.others, *member.apart)
         },
         {each.name: each.columns for each in member.structure.publications if each.columns},
         member.facts.clustered,

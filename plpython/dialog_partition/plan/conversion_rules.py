@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..model import ForeignKey
-from . import conversion_form
-from .conversion import OUTSIDE, Conversion, Member, is_kept, weakened
+from . import conversion_figures, conversion_form
+from .conversion import OUTSIDE, Conversion, Figures, Member, is_kept, weakened
 from .conversion_finding import ERROR, NOTICE, WARNING, Finding
-from .conversion_steps import side_table
+from .conversion_steps import apart_key, side_table
 from .unique import lacking, widened
 
 
@@ -50,6 +50,42 @@ def _foreign_key(member: Member, key: ForeignKey, statement: str | None, role: s
     if statement is not None and statement.endswith("INITIALLY DEFERRED") and not key.is_deferred:
         detail += " It is checked at the commit, because a change of the keys reaches the table on two ways."
     return Finding(member.identifier.text, role, NOTICE, "foreign key made composite", detail, statement)
+
+
+def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Finding]:
+    """The foreign keys by which rows refer to rows of other root rows: they cannot get the keys."""
+    figures = conversion.figures.get(member.oid, Figures())
+    name, title = member.identifier.text, "parents disagree"
+    found = []
+    if figures.conflicts:
+        detail = (
+            f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
+            " one owner, or name the foreign keys that decide with owner_paths."
+        )
+        rows = conversion_figures.disagreeing(conversion, member, None)
+        found.append(Finding(name, role, ERROR, title, detail, rows.text))
+    counted = dict(figures.apart)
+    for key in member.others:
+        if counted.get(key.name):
+            detail = (
+                f'{counted[key.name]} rows refer by "{key.name}" to rows of other root rows: with the keys it could not'
+                " hold. Mend them, or let it refer to a global index with disagreeing => 'keep'."
+            )
+            rows = conversion_figures.disagreeing(conversion, member, key)
+            found.append(Finding(name, role, ERROR, title, detail, rows.text))
+    for key in member.apart:
+        statement = apart_key(conversion, member, key)
+        detail = f'{counted[key.name]} rows refer by "{key.name}" to rows of other root rows.'
+        if statement is None:
+            detail += " It refers to columns that no global index can hold. Mend the rows, or drop it."
+            found.append(Finding(name, role, ERROR, title, detail, None))
+            continue
+        detail += (
+            " All rows are kept, and the foreign key is, for all of them: it refers to a global index, without the"
+            " keys. Joins along it must not compare the keys, and read all leaves; so does deleting what it refers to."
+        )
+        found.append(Finding(name, role, WARNING, title, detail, statement.text))
+    return found
 
 
 def outside(conversion: Conversion, key: ForeignKey) -> Finding:

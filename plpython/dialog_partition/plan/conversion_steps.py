@@ -44,7 +44,8 @@ def parts(conversion: Conversion) -> list[Part]:
     found = _structure(conversion)
     for member in conversion.members:
         copy = conversion_copy.copy_statement(conversion, member)
-        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid))
+        rows = json.dumps({"rows": conversion.figures[member.oid].rows})
+        found.append(Part("copy", COPY, member.identifier, (copy,), member.oid, arguments=rows))
         keys = conversion_copy.keys_statements(conversion, member)
         if keys:
             found.append(Part("copy", RUN, member.keys_table, tuple(keys), member.oid))
@@ -144,6 +145,11 @@ def _afterwards(conversion: Conversion) -> list[Part]:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
             found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
+    for member in conversion.members:
+        for key in member.apart:
+            again = apart_key(conversion, member, key)
+            if again is not None:
+                found.append(Part("afterwards", RUN, member.identifier, (again,), member.oid))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -170,28 +176,20 @@ def _move_statement(member: Member) -> SQL:
 
 
 def global_indexes(conversion: Conversion) -> list[tuple[Member, Index]]:
-    """The unique rules that hold over all partitions through global indexes."""
+    """The unique rules that hold over all partitions through global indexes, and those that foreign keys refer to."""
     if conversion.is_back:
         return []
-    if conversion.allow_weaker_unique:
-        return _needed_outside(conversion)
-    return [
-        (member, index)
-        for member in conversion.members
-        for index in weakened(conversion, member)
-        if is_kept(member, index)
-    ]
-
-
-def _needed_outside(conversion: Conversion) -> list[tuple[Member, Index]]:
-    """Where weaker rules are accepted: still those to which tables outside refer."""
     found = []
     for member in conversion.members:
-        wanted = {key.parent_columns for key in conversion.outside if key.parent == member.oid}
-        for index in weakened(conversion, member):
-            if index.columns in wanted and is_kept(member, index):
+        broken = [] if conversion.allow_weaker_unique else weakened(conversion, member)
+        pointing = (*conversion.outside, *conversion.apart)
+        wanted = {frozenset(key.parent_columns) for key in pointing if key.parent == member.oid}
+        for index in member.structure.indexes:
+            columns = frozenset(index.columns)
+            is_wanted = columns in wanted and index.name not in member.facts.predicates
+            if is_kept(member, index) and (index in broken or is_wanted):
                 found.append((member, index))
-                wanted.discard(index.columns)
+                wanted -= {columns} if is_wanted else set()
     return found
 
 
@@ -230,6 +228,14 @@ def outside_key(key: ForeignKey, side: Identifier) -> SQL:
     return add_constraint(
         SQL(key.child_text), key.name, definition if key.is_valid else compose("{} NOT VALID", definition)
     )
+
+
+def apart_key(conversion: Conversion, member: Member, key: ForeignKey) -> SQL | None:
+    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to."""
+    side = side_table(conversion, key.parent, key.parent_columns)
+    if side is None:
+        return None
+    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:

@@ -100,6 +100,14 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
             SQL(each.lower_bound),
             SQL(each.upper_bound),
         )
+        entries = [
+            Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
+            for index in table.global_indexes
+        ]
+        if hierarchy.is_tied(table):  # its own rows may refer to each other by the entries, which ATTACH checks
+            lock = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", identifier)
+            operations += [Operation(identifier, lock, locks=1 + len(each.leaves)), *entries]
+            entries = []
         locks, locked = trees.attaching(hierarchy, table, 1 + len(each.leaves))
         default = hierarchy.default_slice(table)
         default_lock = ((default.oid, ACCESS_EXCLUSIVE),) if default else ()
@@ -108,10 +116,7 @@ def attach_step(hierarchy: Hierarchy, detached: list[DetachedSlice]) -> Step:
         )
         operations += default_slice.renewal_operations(default) if default else []
         operations += plan_slices.identity_operations(table, identifier, len(each.leaves))
-        for index in table.global_indexes:
-            operations.append(
-                Operation(index.identifier, global_index.add_entries(index, identifier), locks=INDEX_LOCKS)
-            )
+        operations += entries
         operations += plan_slices.guard_operations(table, each.name, list(each.leaves))
         if each.is_remembered:
             forget = compose("DELETE FROM dp.detached_slice WHERE slice = {}::regclass", Literal(identifier.text))

@@ -91,7 +91,7 @@ def _retiring(hierarchy: Hierarchy) -> int:
         return 0
     span = slices[0].span
     if hierarchy.policy.retention_action == DROP:
-        steps = lifecycle.drop_steps(hierarchy, span)
+        steps = lifecycle.drop_steps(hierarchy, span, {})
     else:
         keys = {each.oid: trees.key_names(hierarchy, table) for table, each in lifecycle.siblings(hierarchy, span)}
         steps = lifecycle.detach_steps(hierarchy, span, keys, {}, None, frozenset())

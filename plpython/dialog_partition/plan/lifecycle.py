@@ -70,13 +70,16 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        operations = _remove_entries(table, each)  # they are found by the rows, which what follows may change
+        # Entries are found by the rows, which what follows may change; some must go last all the same.
+        operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
         operations += _lock_ancestors(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
+        if hierarchy.is_tied(table):
+            operations += _remove_entries_last(table, each)
         if to_schema is not None:
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
@@ -86,7 +89,10 @@ def detach_steps(
 
 
 def drop_steps(
-    hierarchy: Hierarchy, span: tuple[int | None, int | None], forced: frozenset[int] = frozenset()
+    hierarchy: Hierarchy,
+    span: tuple[int | None, int | None],
+    foreign_keys: dict[int, tuple[str, ...]],
+    forced: frozenset[int] = frozenset(),
 ) -> list[Step]:
     """Drop a slice of every table, children first, a step a table; never with CASCADE.
 
@@ -95,12 +101,17 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        first = (*_remove_entries(table, each), *_lock_ancestors(hierarchy, table, each))
+        is_tied = hierarchy.is_tied(table)
+        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_ancestors(hierarchy, table, each))
         statement = compose("DROP TABLE {}", each.identifier)
-        if table.is_referenced:
+        if table.is_referenced or is_tied:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            operations = (*first, *let_go, _detach(hierarchy, table, each), drop)
+            last: list[Operation] = []
+            if is_tied:
+                last += _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ()))
+                last += _remove_entries_last(table, each)
+            operations = (*first, *let_go, _detach(hierarchy, table, each), *last, drop)
             steps.append(Step(operations, _is_atomic(hierarchy, table)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
@@ -153,6 +164,14 @@ def _remove_entries(table: Table, each: Slice) -> list[Operation]:
     return found
 
 
+def _remove_entries_last(table: Table, each: Slice) -> list[Operation]:
+    """The same where foreign keys of the hierarchy refer to the entries: ON DELETE must not reach what leaves with it.
+
+    The children have left, and so has the slice, without its foreign keys.
+    """
+    return [operation._replace(rank=Operation._field_defaults["rank"]) for operation in _remove_entries(table, each)]
+
+
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
     """A slice that was detached may be written to by its name."""
     return [
@@ -172,7 +191,12 @@ def after_detach(
     hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...], is_retired: bool
 ) -> list[Operation]:
     """What follows a detach: foreign keys, which detached tables keep, would keep the parent's slice; bounds."""
-    found = [
+    remember = detached.remember_statement(hierarchy, table, each, is_retired)
+    return [*_drop_keys(hierarchy, table, each, foreign_keys), Operation(each.identifier, remember, locks=2)]
+
+
+def _drop_keys(hierarchy: Hierarchy, table: Table, each: Slice, foreign_keys: tuple[str, ...]) -> list[Operation]:
+    return [
         Operation(
             each.identifier,
             compose("ALTER TABLE {} DROP CONSTRAINT {}", each.identifier, Identifier(name)),
@@ -182,8 +206,6 @@ def after_detach(
         )
         for name in foreign_keys
     ]
-    remember = detached.remember_statement(hierarchy, table, each, is_retired)
-    return [*found, Operation(each.identifier, remember, locks=2)]
 
 
 def analyze_step(table: Table, slices: tuple[Slice, ...], only: bool) -> Step:

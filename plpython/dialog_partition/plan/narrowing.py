@@ -19,7 +19,9 @@ def narrowed(member: Member, records: dict[int, Record], hierarchy: Hierarchy) -
     """A table as it will be: without the columns that were added, and without what keeps global indexes."""
     structure, record = member.structure, records[member.oid]
     table = hierarchy.table(member.oid)
-    inside = {key.name: key for key in hierarchy.foreign_keys if key.child == member.oid}
+    apart = {key.name: key for key in hierarchy.apart if key.child == member.oid}
+    structure = structure._replace(foreign_keys=tuple(apart.get(key.name, key) for key in structure.foreign_keys))
+    inside = {key.name for key in structure.foreign_keys if key.parent in records}
     internal = _internal_triggers(structure, table, hierarchy)
     foreign_keys = tuple(
         _narrowed_key(key, record, records[key.parent], hierarchy.policy.partition_keys) if key.name in inside else key

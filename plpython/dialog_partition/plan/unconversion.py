@@ -8,6 +8,7 @@ from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
+from .conversion_layout import LOCKS_OF_KEY
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
@@ -15,6 +16,7 @@ from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
 LOCKS_OF_TABLE = 12
+LOCKS_OF_SIDE = 60  # a side table with its partitions, and the triggers of a foreign key to it
 
 
 def parts(
@@ -117,10 +119,25 @@ def _afterwards(
     for key in conversion.outside:
         statement = outside_key(key, tables[key.parent].identifier)
         found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+    found += _let_go_of_indexes(conversion, hierarchy)
     for table in hierarchy.tables:
         for index in table.global_indexes:
             found.append(_drop_index(table, index))
     return found + _dropping(conversion, hierarchy, slices, slice_key_function)
+
+
+def _let_go_of_indexes(conversion: Conversion, hierarchy: Hierarchy) -> list[Part]:
+    """The partitioned tables' own foreign keys to global indexes go before those."""
+    found = []
+    for key in hierarchy.apart:
+        structure = conversion.member(key.child).structure
+        table = Identifier(kept_schema(structure.schema), structure.name)
+        locks = 3 * trees.size(hierarchy, key.child) + LOCKS_OF_SIDE
+        drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
+        found.append(
+            Part("afterwards", RUN, table, (drop,), conversion.root.oid, arguments=json.dumps({"locks": locks}))
+        )
+    return found
 
 
 def _drop_index(table: Table, index: GlobalIndex) -> Part:
@@ -141,7 +158,8 @@ def _dropping(
     for member in reversed(conversion.members):
         table = Identifier(kept_schema(member.structure.schema), member.structure.name)
         for key in [key for key in hierarchy.foreign_keys if key.child == member.oid]:
-            locks = 3 * (trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)) + LOCKS_OF_TABLE
+            relations = trees.size(hierarchy, key.child) + trees.size(hierarchy, key.parent)
+            locks = LOCKS_OF_KEY * relations + LOCKS_OF_TABLE
             drop = compose("ALTER TABLE {} DROP CONSTRAINT {}", table, Identifier(key.name))
             found.append(Part("afterwards", RUN, table, (drop,), root.oid, arguments=json.dumps({"locks": locks})))
     for member in reversed(conversion.members):

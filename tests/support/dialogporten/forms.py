@@ -1,18 +1,18 @@
-"""The application's queries and writes, each in its old shape and in the form for partitioned tables (slice form).
+"""The application's queries and writes, each in its old shape and in the form for partitioned tables.
 
 The rewritten ones bind the partition keys: they are known from what was read before, from a global index, or tried from
-the newest slice on. doc/queries.md says how each comes about.
+the newest slice on. doc/queries.md says how each comes about. They are written for the slice form; in the
+form exact the range key stands in the place of the slice key.
 """
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 
-from . import SLICE_KEY
+from . import RANGE_KEY, SLICE_KEY
 from .queries import QUERIES
 
 Connection = psycopg.Connection[Any]
@@ -99,18 +99,30 @@ _OF_AN_ORGANISATION = QUERIES["of an organisation"].replace(
 )
 
 
-def of_an_organisation(connection: Connection, given: Given, slices: list[tuple[date, date]]) -> list[tuple[Any, ...]]:
+def of_an_organisation(
+    connection: Connection, given: Given, slices: list[tuple[str, str]], key_form: str = "slice"
+) -> list[tuple[Any, ...]]:
     """A page of an organisation's dialogs: slice after slice, the newest first.
 
     The slice stands in the text, so that the driver prepares a statement for each slice and the server keeps its plan.
     """
     found: list[tuple[Any, ...]] = []
     for each in slices:
-        query = _OF_AN_ORGANISATION.format(*each)
+        query = in_form(key_form, _OF_AN_ORGANISATION).format(*each)
         found += connection.execute(query, given, prepare=True).fetchall()  # type: ignore[call-overload]
         if len(found) >= PAGE:
             break
     return found[:PAGE]
+
+
+def in_form(key_form: str, text: str) -> str:
+    """A query, or the functions, for a key form: bounds of slices are moments where the key is one."""
+    if key_form == "slice":
+        return text
+    month = "date_trunc('month', moment AT TIME ZONE 'UTC')"
+    text = text.replace(f"date := {month}", f"timestamptz := {month} AT TIME ZONE 'UTC'")
+    text = text.replace("upper_bound date", "upper_bound timestamptz").replace("(slice date,", "(slice timestamptz,")
+    return text.replace(f'"{SLICE_KEY}"', f'"{RANGE_KEY}"')
 
 
 class Write(NamedTuple):
@@ -119,6 +131,13 @@ class Write(NamedTuple):
     name: str
     old: str
     new: str
+
+    def in_form(self, key_form: str) -> str:
+        """The new one for a key form: the root has the range key anyway."""
+        text = self.new
+        if key_form == "exact" and text.startswith('INSERT INTO "Dialog" ('):
+            text = text.replace(f', "{SLICE_KEY}"', "").replace(", %(slice)s", "")
+        return in_form(key_form, text)
 
 
 def _insert(name: str, table: str, columns: str, values: str) -> Write:
