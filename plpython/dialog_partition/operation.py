@@ -60,8 +60,13 @@ class Step(NamedTuple):
     """Operations that are committed together."""
 
     operations: tuple[Operation, ...]
-    is_atomic: bool = False  # half of it must never be seen: printed, it stands between BEGIN and COMMIT
+    is_atomic: bool = False  # half of it must never be seen
     can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is printed as one transaction: half of it must never be seen, or it begins with locks."""
+        return self.is_atomic or any(operation.rank == LOCKING for operation in self.operations)
 
     @property
     def gives_way(self) -> bool:

@@ -37,11 +37,11 @@ def record(each: Step, context: Context, *, is_printed: bool) -> None:
         if context.is_schema_change and not _is_off:
             _append(SQL(PROPAGATION), SQL(f"SET {PROPAGATION} = off"))
             _is_off.append(True)
-    if is_printed and each.is_atomic:
+    if is_printed and each.is_whole:
         _append(each.operations[0].target, SQL("BEGIN"))
     for operation in each.operations:
         _append(operation.target, operation.statement)
-    if is_printed and each.is_atomic:
+    if is_printed and each.is_whole:
         _append(each.operations[0].target, SQL("COMMIT"))
 
 

@@ -231,3 +231,72 @@ def test_a_change_that_waits_for_a_reader_does_not_stop_the_others(db: Database,
         assert isinstance(error, psycopg.errors.LockNotAvailable)
         assert f"process {reader.info.backend_pid}" in str(error.diag.message_detail)
     owner.execute(CHANGES[change])  # type: ignore[call-overload]
+
+
+STEADY_WRITERS = 4
+BETWEEN = 0.003  # seconds between the statements of a transaction, as of an application
+
+
+@contextmanager
+def writing(db: Database) -> Iterator[None]:
+    """Sessions that write a family after the other, parents first, each in one transaction of several statements."""
+    stopped = threading.Event()
+    failed: list[psycopg.Error] = []
+
+    def write(number: int) -> None:
+        connection = db.connect(lock_timeout=f"{int(PATIENCE * 1000)} ms")
+        for key in itertools.count(number * 1_000_000):
+            if stopped.is_set():
+                return
+            try:
+                with connection.transaction():
+                    for table, values in (
+                        ("Dialog", f'("Id", "Party", "UpdatedAt") VALUES ({key}, \'p\', \'2025-06-10 12:00+00\')'),
+                        (
+                            "Activity",
+                            '("Id", "DialogId", "Party", "UpdatedAt")'
+                            f" VALUES ({key}, {key}, 'p', '2025-06-10 12:00+00')",
+                        ),
+                        (
+                            "Actor",
+                            '("Id", "ActivityId", "DialogId", "Party", "UpdatedAt")'
+                            f" VALUES ({key}, {key}, {key}, 'p', '2025-06-10 12:00+00')",
+                        ),
+                    ):
+                        connection.execute(f'INSERT INTO "{table}" {values}')  # type: ignore[call-overload]
+                        stopped.wait(BETWEEN)
+            except psycopg.Error as error:
+                failed.append(error)
+                return
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(1, STEADY_WRITERS + 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    assert failed == [], "nobody waits long, and nobody is a victim of a deadlock"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "CALL dp.create_slices('\"Dialog\"', '2026-01-01', '2026-04-01')",
+        "CALL dp.run_maintenance()",
+        "SELECT dp.detach_slice('\"Dialog\"', '2025-05-01')",
+        "SELECT dp.drop_slice('\"Dialog\"', '2025-05-01')",
+    ],
+    ids=["create_slices", "run_maintenance", "detach_slice", "drop_slice"],
+)
+def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_going(db: Database, call: str) -> None:
+    owner = hierarchy(db, retention="1 month", retention_action="drop")
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-04-01', '2025-05-01')")
+    attached = "SELECT count(*) FROM dp.slice WHERE is_attached"
+    before = db.value(attached)
+    with writing(db):
+        owner.execute(call)  # type: ignore[call-overload]
+    assert db.value(attached) != before
+    assert not db.rows("SELECT 1 FROM dp.log WHERE status = 'failed'")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..model import Hierarchy, Slice, SliceSpec, Table
 from ..operation import (
     ACCESS_EXCLUSIVE,
-    LOCKING,
     PREPARING,
     ROW_EXCLUSIVE,
     SHARE_ROW_EXCLUSIVE,
@@ -13,8 +12,8 @@ from ..operation import (
     Operation,
     Step,
 )
-from ..sql import SQL, Identifier, comma_list, compose
-from . import detached, global_index, keeping, self_reference, trees
+from ..sql import SQL, Identifier, compose
+from . import detached, global_index, keeping, locking, self_reference, trees
 
 
 def expired(hierarchy: Hierarchy, cutoff: int) -> list[Slice]:
@@ -72,7 +71,7 @@ def detach_steps(
     for table, each in reversed(siblings(hierarchy, span)):
         # Entries are found by the rows, which what follows may change; some must go last all the same.
         operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
-        operations += _lock_ancestors(hierarchy, table, each)
+        operations += _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
@@ -84,7 +83,7 @@ def detach_steps(
             for relation in (each.identifier, *leaves.get(each.oid, ())):
                 move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
                 operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
-        steps.append(Step(tuple(operations), _is_atomic(hierarchy, table)))
+        steps.append(Step(tuple(operations), bool(table.global_indexes)))
     return steps
 
 
@@ -102,7 +101,7 @@ def drop_steps(
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
         is_tied = hierarchy.is_tied(table)
-        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_ancestors(hierarchy, table, each))
+        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_tables(hierarchy, table, each))
         statement = compose("DROP TABLE {}", each.identifier)
         if table.is_referenced or is_tied:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
@@ -112,18 +111,13 @@ def drop_steps(
                 last += _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ()))
                 last += _remove_entries_last(table, each)
             operations = (*first, *let_go, _detach(hierarchy, table, each), *last, drop)
-            steps.append(Step(operations, _is_atomic(hierarchy, table)))
+            steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
             touched = _touched(hierarchy, table, each)
             drop = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, locks)
-            steps.append(Step((*first, drop), _is_atomic(hierarchy, table)))
+            steps.append(Step((*first, drop), bool(table.global_indexes)))
     return steps
-
-
-def _is_atomic(hierarchy: Hierarchy, table: Table) -> bool:
-    """Whether it begins with a lock."""
-    return bool(table.global_indexes) or bool(hierarchy.parents(table))
 
 
 def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
@@ -133,21 +127,10 @@ def _detach(hierarchy: Hierarchy, table: Table, each: Slice) -> Operation:
     return Operation(each.identifier, detach, ACCESS_EXCLUSIVE, touched, locks, locked)
 
 
-def _lock_ancestors(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
-    """Lock a table whose slice goes away, and before it those that it refers to.
-
-    A slice goes away children first, and a foreign key takes its parent along. Writers insert into the parent first:
-    who locked as the slices go would wait for a writer that waits for him, each time anew where many write.
-    """
+def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operation]:
+    """Lock a table whose slice goes away, and before it those that it refers to; alone it is locked by what follows."""
     ancestors = hierarchy.ancestors(table)
-    if not ancestors:
-        return []
-    locked = (*ancestors, table)
-    only = comma_list([compose("ONLY {}", one.identifier) for one in locked])
-    statement = compose("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only)
-    touched = tuple(one.oid for one in locked)
-    whole = tuple((oid, 1) for oid in touched)
-    return [Operation(each.identifier, statement, ACCESS_EXCLUSIVE, touched, 0, whole, rank=LOCKING)]
+    return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
 def _remove_entries(table: Table, each: Slice) -> list[Operation]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .. import keys, naming
 from ..model import Hierarchy, SliceSpec, Table
-from ..operation import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step, split
 from ..sql import SQL, Composable, Identifier, Literal, compose
-from . import keeping, trees
+from . import keeping, locking, trees
 from . import properties as leaf_properties
 from .coverage import missing_in
 from .properties import Properties
@@ -93,7 +93,8 @@ def slice_operations(hierarchy: Hierarchy, table: Table, properties: Properties,
             by_hash,
         )
         cost = trees.creating(table)
-        operations = [Operation(identifier, create, ACCESS_EXCLUSIVE, (table.oid,), cost, locked, default_lock)]
+        operations = locking.lock_tables(identifier, hierarchy.parents(table), SHARE_ROW_EXCLUSIVE)
+        operations.append(Operation(identifier, create, ACCESS_EXCLUSIVE, (table.oid,), cost, locked, default_lock))
         operations += _given(identifier, leaf_properties.relation_statements(properties, identifier))
         if spec.modulus:
             for remainder in range(spec.modulus):
