@@ -241,11 +241,11 @@ def use_index(relation: Identifier, parent_index: str, purpose: str) -> SQL:
 
 
 def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQL]:
-    """GRANTs; privileges of one grantee in one statement."""
-    grouped: dict[tuple[str | None, bool], list[str]] = {}
+    """GRANTs: privileges of one grantee on the table, or on a column, in one statement, in the order they are given."""
+    grouped: dict[tuple[str | None, str | None, bool], list[str]] = {}
     for each in grants:
         text = each.privilege if each.column is None else f"{each.privilege} ({Identifier(each.column).text})"
-        grouped.setdefault((each.grantee, each.is_grantable), []).append(text)
+        grouped.setdefault((each.column, each.grantee, each.is_grantable), []).append(text)
     return [
         compose(
             "GRANT {} ON TABLE {} TO {}{}",
@@ -254,7 +254,7 @@ def grant_statements(grants: tuple[Grant, ...], relation: Identifier) -> list[SQ
             grantee_name(grantee),
             SQL(" WITH GRANT OPTION" if grantable else ""),
         )
-        for (grantee, grantable), privileges in grouped.items()
+        for (_, grantee, grantable), privileges in grouped.items()
     ]
 
 
