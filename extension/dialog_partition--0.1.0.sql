@@ -1434,7 +1434,7 @@ from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
 from ..operation import Operation, Step
-from ..plan import coverage, foreign_keys, remake, slice_form
+from ..plan import coverage, foreign_keys, remake, slice_form, table_order
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
@@ -1614,7 +1614,7 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
     slices = dict(hierarchy.slices)
     slices.setdefault(table.oid, ())
     foreign_keys = kept + tuple(inside)
-    ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
+    ordered = table_order.in_order([*others, typed], foreign_keys)
     return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)
 ''','api.cluster': r'''"""cluster: the leaves that need it are written anew in their order, worst first."""
 
@@ -2972,9 +2972,8 @@ from .. import execute
 from ..catalog import conversion_state as catalog
 from ..operation import Operation, Step
 from ..plan.conversion import working_schema
-from ..plan.conversion_layout import LOCKS_OF_KEY
+from ..plan.conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from ..sql import SQL, Identifier, Literal, compose
-from .conversion_running import LOCKS_OF_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3066,14 +3065,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import NamedTuple
 
 from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
-from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
+from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP, LOCKS_OF_TABLE
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import calls, conversion_definition, drift, global_index, slices
@@ -3085,7 +3083,6 @@ if TYPE_CHECKING:
     from ..catalog.conversion_state import Stored
     from ..execute import Context
 
-LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
 MOVED_AT_ONCE = 50  # partitions that change their schema in one transaction
 GLOBAL_INDEX_BLOCKS = 4096
 
@@ -3205,7 +3202,7 @@ def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
     table = work.converted.get(step.table, step.table)
-    copied = _Copied(step, total)
+    copied = conversion_copy.Copied(json.loads(step.arguments).get("rows"), total)
     left, each = copied.between(step.next_block, total), copied.between(0, work.batch_blocks)
     progress.begin(work.call._replace(root=work.hierarchy), table, "copy", left, each)
     execute.commit(work.call)
@@ -3224,39 +3221,8 @@ def _copy(work: Work, step: Stored) -> None:
         operations[0] = operations[0]._replace(locks=locks)
         execute.execute([Step(tuple(operations))], work.call)
         first = last
-        _tell(step, copied, first, since)
+        database.notice(f"{step.target}: {copied.told(step.next_block, first, time.monotonic() - since)}")
     work.execute(step, (), LOCKS_OF_TABLE)
-
-
-class _Copied(NamedTuple):
-    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
-
-    step: Stored
-    blocks: int
-
-    @property
-    def rows(self) -> int | None:
-        """How many rows it has."""
-        found: int | None = json.loads(self.step.arguments).get("rows")
-        return found
-
-    def between(self, first: int, last: int) -> int:
-        """How much lies in some blocks."""
-        if self.rows is None or not self.blocks:
-            return max(last - first, 0)
-        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
-
-
-def _tell(step: Stored, copied: _Copied, block: int, since: float) -> None:
-    """How far the copying of a table is, and how long it will last."""
-    seconds = max(time.monotonic() - since, 0.001)
-    left = seconds / (block - step.next_block) * (copied.blocks - block)
-    rate = copied.between(step.next_block, block) / seconds
-    what = "blocks" if copied.rows is None else "rows"
-    database.notice(
-        f"{step.target}: {copied.between(0, block)} of {copied.between(0, copied.blocks)} {what} copied,"
-        f" {rate:.0f} a second, {left:.0f} s left"
-    )
 
 
 def _verify(work: Work, step: Stored) -> None:
@@ -4172,7 +4138,10 @@ from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
+    from ..sql import SQL
 
 FUNCTION_LOCKS = 6
 
@@ -4185,12 +4154,20 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-            for lookup in catalog.served(hierarchy, table, side):
-                present = catalog.present(lookup)
-                if present is not None:
-                    statements = plan.follow(lookup, present)
-                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
-    return found
+    return found + _of_lookups(hierarchy, plan.follow)
+
+
+def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
+    """What a change asks for of each lookup function that is there."""
+    return [
+        Operation(lookup.identifier, each, locks=FUNCTION_LOCKS)
+        for table in hierarchy.tables
+        for side in table.global_indexes
+        for lookup in catalog.served(hierarchy, table, side)
+        for present in [catalog.present(lookup)]
+        if present is not None
+        for each in change(lookup, present)
+    ]
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -4202,15 +4179,7 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
     """Lookup functions whose newest slices are not those of the hierarchy."""
-    found = []
-    for table in hierarchy.tables:
-        for side in table.global_indexes:
-            for lookup in catalog.served(hierarchy, table, side):
-                present = catalog.present(lookup)
-                if present is not None:
-                    statements = plan.refresh(lookup, present)
-                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
-    return found
+    return _of_lookups(hierarchy, plan.refresh)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
@@ -6708,7 +6677,7 @@ from __future__ import annotations
 
 import functools
 
-from .. import database, errors, execute
+from .. import database, errors, execute, journal
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
@@ -6897,7 +6866,7 @@ class Upkeep:
             return
         root = self.hierarchy.root.oid
         if not self.failures and catalog_log.last_failures([root]):
-            execute.log_message(self.call, "maintained without anything to do, after a failure")
+            journal.write_done(self.call, "maintained without anything to do, after a failure")
         database.query(
             "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
             ("oid", "float8"),
@@ -6945,7 +6914,7 @@ def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
 
 
 def _log_skipped(table: Table, locks: int, call: Context) -> None:
-    execute.log_message(
+    journal.write_done(
         call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
     )
     execute.commit(call)
@@ -7750,7 +7719,7 @@ from ..plan.ageing import AgeingPolicy, Leaf, length
 from ..sql import Identifier
 from .properties import storage_options
 
-_STAGES = """
+_POLICIES = """
     SELECT root::oid AS root, after, vacuum_freeze, tablespace, storage::text AS storage FROM dp.policy_config
     WHERE root = ANY ($1)
 """
@@ -7790,7 +7759,7 @@ _INDEXES = """
 def policies(roots: list[int]) -> dict[int, list[AgeingPolicy]]:
     """The policies of some hierarchies that have any, by root, the youngest first."""
     found: dict[int, list[AgeingPolicy]] = {}
-    for row in database.query(_STAGES, ("oid[]",), (roots,)):
+    for row in database.query(_POLICIES, ("oid[]",), (roots,)):
         storage = tuple(sorted(json.loads(row["storage"]).items()))
         policy = AgeingPolicy(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
         found.setdefault(row["root"], []).append(policy)
@@ -8900,8 +8869,7 @@ def find(owner: str, connection: str | None) -> Cron:
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
-        detail = f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip()
-        raise _unreachable(facts, detail) from None
+        raise _unreachable(facts, database.describe_fully(error)) from None
     finally:
         _close(elsewhere)
     _check(allowed, owner, is_elsewhere=True)
@@ -10170,8 +10138,8 @@ from typing import NamedTuple
 
 from .. import database, errors
 from ..calendars import parse_width
-from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
-from ..plan import coverage
+from ..model import REFERENCE, ROOT, Edge, Hierarchy, Policy, Slice, Table
+from ..plan import coverage, table_order
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -10285,7 +10253,7 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         apart = tuple(
             key._replace(parent=sides[key.parent]) for key in keys if key.child in oids and key.parent in sides
         )
-        ordered = in_order([table for table in own if table.role != REFERENCE], inside, apart)
+        ordered = table_order.in_order([table for table in own if table.role != REFERENCE], inside, apart)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
         found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices, apart)
@@ -10389,36 +10357,6 @@ def _table(row: Row) -> Table:
         row["is_referenced"],
         int(row["objects_per_leaf"]),
     )
-
-
-def in_order(
-    tables: list[Table], keys: tuple[ForeignKey, ...], apart: tuple[ForeignKey, ...] = ()
-) -> tuple[Table, ...]:
-    """Referenced tables before those that refer to them, the root first; by ``apart`` as far as that can be."""
-    remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
-    ordered: list[Table] = []
-    while remaining:
-        waiting = {table.oid for table in remaining}
-        free = _free(remaining, waiting, keys + apart) or _free(remaining, waiting, keys)
-        if not free:
-            circle = ", ".join(str(table.identifier) for table in remaining)
-            raise errors.InvalidTableDefinition(
-                f"the foreign keys of {circle} form a circle",
-                "The tables of a hierarchy are created and dropped in the order of their foreign keys.",
-                "Make one of these keys point out of the hierarchy, or drop it.",
-            )
-        ordered += free
-        remaining = [table for table in remaining if table not in free]
-    return tuple(ordered)
-
-
-def _free(tables: list[Table], waiting: set[int], keys: tuple[ForeignKey, ...]) -> list[Table]:
-    """The tables that refer to none that waits."""
-    return [
-        table
-        for table in tables
-        if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
-    ]
 
 
 def read_slices(tables: dict[str, list[int]]) -> dict[int, list[Slice]]:
@@ -12539,6 +12477,12 @@ def describe(error: Exception) -> str:
     return f"{error} ({sqlstate(error)})"
 
 
+def describe_fully(error: Exception) -> str:
+    """The same with the server's DETAIL, where it gave one."""
+    detail = (getattr(error, "spidata", None) or (None, None))[1]
+    return f"{describe(error)}. {detail or ''}".strip()
+
+
 def set_local(name: str, value: str) -> None:
     """Set a parameter until the end of the transaction."""
     set_all_local({name: value})
@@ -12664,6 +12608,111 @@ def is_lock_timeout(error: Exception) -> bool:
 def is_cancel(error: Exception) -> bool:
     """Whether somebody wants us to stop: a cancel, a timeout of the statement, a shutdown."""
     return isinstance(error, ServerError) and sqlstate(error)[:2] == "57"
+''','dblink': r'''"""A session of the server's own making, by extension dblink; queries are sent to it, and it is waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+import time
+
+from . import database
+from .sql import Identifier
+
+NAME = "dialog_partition"  # of the connection in this session
+LONGEST_SLEEP = 0.001  # seconds, where no socket tells that there is an answer
+OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
+
+
+class Dblink:
+    """A session by extension dblink. Names are qualified: between commits the search_path is the caller's."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._sockets: list[int] = []
+        function = Identifier(schema, "dblink_get_result")
+        self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
+        # the second is the end, which has no rows
+        self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
+        # one look, for there are thousands; what is begun behind it is begun in the same
+        is_idle = f"{Identifier(schema, 'dblink_is_busy')}($1) = 0"
+        results = f"(SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result)"
+        send = f"{Identifier(schema, 'dblink_send_query')}($1, $2)"
+        self._get_results_if_ended = f"SELECT CASE WHEN {is_idle} THEN {results} END AS ended"
+        self._go_on_if_ended = f"SELECT CASE WHEN {is_idle} AND {results} >= 0 THEN {send} END AS ended"
+
+    def connect(self, connection: str, may_skip_password: bool) -> None:
+        """Connect; what the server says of a connection that failed is the server's error."""
+        before = _sockets()
+        self._call("dblink_connect_u" if may_skip_password else "dblink_connect", connection)
+        self._sockets = sorted(_sockets() - before)
+
+    def send(self, statement: str) -> None:
+        """Begin a statement without waiting for it."""
+        self._call("dblink_send_query", statement)
+
+    def is_busy(self) -> bool:
+        """Whether the statement still runs."""
+        return bool(self._call("dblink_is_busy"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the other session says something, no longer than so many seconds."""
+        if self._sockets:
+            waiting = select.poll()  # select() knows no descriptor beyond 1023
+            for descriptor in self._sockets:
+                waiting.register(descriptor, select.POLLIN)
+            waiting.poll(seconds * 1000)
+        else:
+            time.sleep(min(seconds, LONGEST_SLEEP))
+
+    def result(self) -> str | None:
+        """The first value of the statement's result, or its tag; its error is an error here."""
+        rows = self._end(self._get_results)
+        return rows[0]["value"] if rows else None
+
+    def has_ended(self, following: str | None) -> bool:
+        """Whether the statement is at its end, and the following one, if any, begun; its error is an error here."""
+        rows = (
+            self._end(self._get_results_if_ended) if following is None else self._end(self._go_on_if_ended, following)
+        )
+        return rows[0]["ended"] is not None
+
+    def _end(self, query: str, *arguments: str) -> list[database.Row]:
+        values = (NAME, *arguments)
+        try:
+            return database.query(query, ("pg_catalog.text",) * len(values), values)
+        except database.ServerError as error:
+            # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
+            if not (database.is_cancel(error) and self.is_busy()):
+                database.query(self._get_result, ("pg_catalog.text",), (NAME,))
+            raise
+
+    def cancel(self) -> None:
+        """Ask the other session to stop what it does."""
+        self._call("dblink_cancel_query")
+
+    def disconnect(self) -> None:
+        """End the other session."""
+        self._call("dblink_disconnect")
+
+    def _call(self, function: str, *arguments: str) -> object:
+        values = (NAME, *arguments)
+        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        query = f"SELECT {Identifier(self._schema, function)}({places}) AS value"
+        return database.query(query, ("pg_catalog.text",) * len(values), values)[0]["value"]
+
+
+def _sockets() -> set[int]:
+    """The sockets of this process: the one that a connection adds tells when there is an answer."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN_FILES):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    found.add(int(name))
+    return found
 ''','entry': r'''"""Where SQL functions enter: find the function, call it, and turn what goes wrong into a proper error."""
 
 from __future__ import annotations
@@ -12983,20 +13032,19 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, giving_way, printing, progress, remote, wrapping
-from .operation import Step
+from . import blockers, database, errors, giving_way, journal, printing, progress, remote, wrapping
+from .operation import Step, with_following
 from .printing import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
-WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -13025,16 +13073,6 @@ class Context(NamedTuple):
     ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
 
 
-class Running(NamedTuple):
-    """The step at work, for the log."""
-
-    step: Step
-    since: float
-    duration: float | None = None  # of one that is at its end, in seconds
-
-
-_running: list[Running] = []
-_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 _waiting: list[Step] = []  # what this session does as soon as the other one is at work
 
 
@@ -13048,8 +13086,7 @@ def mode_of(dry_run: bool, is_procedure: bool) -> str:
 def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
     printing.reset()
-    _running.clear()
-    _outside.clear()
+    journal.reset()
     _waiting.clear()
 
 
@@ -13079,11 +13116,10 @@ def execute(steps: Iterable[Step], context: Context) -> None:
     """Run steps in order, or only print them."""
     is_pinned = True  # what begin() sets: behind a step of the other session it is not
     is_begun = False  # the step, behind another one of the other session
-    for each, following in _with_following(steps):
+    for each, following in with_following(steps):
         if context.mode != DRY_RUN:
             if not each.in_transaction:
-                _run_outside(each, context, is_begun, following)
-                is_begun = following is not None
+                is_begun = _run_outside(each, context, is_begun, following)
                 is_pinned = False
             elif each.can_wait and remote.is_open():
                 _waiting.append(each)
@@ -13095,40 +13131,23 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                 _run_inside(each, context)
         printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
-    if _outside:
+    if journal.has_outside():
         _write_outside(context)
     if not is_pinned:
         begin(context)
 
 
-def _with_following(steps: Iterable[Step]) -> Iterator[tuple[Step, Step | None]]:
-    """Each step with the one that the other session can begin with as soon as it has ended, if that is the next one.
-
-    Thousands of short statements would spend much of their time waiting to be begun.
-    """
-    last: Step | None = None
-    for each in steps:
-        if not each.operations:
-            continue
-        if last is not None:
-            goes_on = not (last.in_transaction or each.in_transaction or last.gives_way or each.gives_way)
-            yield last, each if goes_on else None
-        last = each
-    if last is not None:
-        yield last, None
-
-
 def _run_inside(each: Step, context: Context) -> None:
     """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
-    _running[:] = [Running(each, time.monotonic())]
+    journal.begin(each, time.monotonic())
     check_budget(each, context)
     _run_with_retries(each, context)
     if context.mode == PROCEDURE:
-        _log_outside(context)
-        log_message(context, "")
+        journal.write_outside(context)
+        journal.write_done(context, "")
         progress.done(1, each.operations[0].target.text)
         commit(context)
-    _running.clear()
+    journal.end()
 
 
 def _run_waiting(context: Context) -> None:
@@ -13139,10 +13158,11 @@ def _run_waiting(context: Context) -> None:
         _run_inside(_waiting.pop(0), context)
 
 
-def _run_outside(each: Step, context: Context, is_begun: bool, following: Step | None) -> None:
-    """Run a step in the other session; meanwhile this one does and writes down what it has put off.
+def _run_outside(each: Step, context: Context, is_begun: bool, following: Step | None) -> bool:
+    """Run a step in the other session, and begin the following; meanwhile this one does and writes what it put off.
 
-    Thousands of short steps would spend their time with writing what they did, one by one.
+    Thousands of short steps would spend their time with writing what they did, one by one. The result is whether the
+    following is begun.
     """
     slots: set[str] = set()
     if each.gives_way:
@@ -13154,13 +13174,13 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
     if _waiting:
         _run_waiting(context)
         database.commit()  # as behind every look: the other session may wait for our snapshot
-    elif _outside and since - _outside[0].since > WRITTEN_EVERY:
+    elif journal.lags_behind():
         _write_outside(context)
-    _running[:] = [Running(each, since)]
+    journal.begin(each, since)
     watch = (lambda: _reason_to_stop(each, context)) if each.gives_way or context.ends is not None else None
-    is_done = False
+    is_done = goes_on = False
     try:
-        remote.wait(lambda: _show(each, context), watch, following.text if following is not None else None)
+        goes_on = remote.wait(lambda: _show(each, context), watch, following.text if following is not None else None)
         is_done = True
     finally:
         if each.gives_way:
@@ -13168,10 +13188,10 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
             if not is_done:
                 giving_way.stop_workers(each, began)
             giving_way.wait_for_slots(slots)
-    _running.clear()
-    _outside.append(Running(each, since, time.monotonic() - since))
+    journal.end_outside(since)
     if each.gives_way:
         _write_outside(context)
+    return goes_on
 
 
 def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | None:
@@ -13194,7 +13214,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
 def _show(each: Step, context: Context) -> None:
     """A step in the other session lasts: others can see that it is at work."""
     begin(context)
-    _log_outside(context)
+    journal.write_outside(context)
     progress.done(0, each.operations[0].target.text)
     database.commit()
 
@@ -13202,15 +13222,8 @@ def _show(each: Step, context: Context) -> None:
 def _write_outside(context: Context) -> None:
     """Write what was done in the other session, in a transaction of its own."""
     begin(context)
-    _log_outside(context)
+    journal.write_outside(context)
     database.commit()
-
-
-def _log_outside(context: Context) -> None:
-    if _outside:
-        _log(context, "done", "", _outside)
-        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
-    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -13298,14 +13311,13 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log_outside(context)
-    _log(context, "failed", message, _running or [None])
+    journal.write_failed(context, message)
     forget_step()
 
 
 def forget_step() -> None:
     """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
-    _running.clear()
+    journal.end()
     _waiting.clear()
 
 
@@ -13314,31 +13326,6 @@ def abandon_step(context: Context) -> None:
     forget_step()
     database.rollback()
     begin(context)
-
-
-def log_message(context: Context, message: str) -> None:
-    """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message, _running or [None])
-
-
-def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
-    """A row for each step; for the call itself where there is none."""
-    now = time.monotonic()
-    database.query(
-        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
-        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
-        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
-        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
-        (
-            context.root,
-            context.call,
-            status,
-            message,
-            [each.step.operations[0].target.text if each else context.root_name for each in running],
-            [each.step.text if each else "" for each in running],
-            [(each.duration or now - each.since) if each else None for each in running],
-        ),
-    )
 ''','fragments': r'''"""Pieces of SQL that a caller gives as text: types, expressions, definitions.
 
 They run with the rights of the tables' owner and can do no more than the owner can. What is checked here is that a
@@ -13533,9 +13520,7 @@ def stop_workers(each: Step, began: float) -> None:
                            AND l.relation = ANY ($1))
                    OR a.backend_start >= to_timestamp($2)
                    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
-                                   AND l.relation >= 16384
-                                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                                                   AND d.objid = l.relation AND d.deptype = 'e')))
+                                   AND l.relation >= 16384))
             """,
             ("oid[]", "float8"),
             (_relations(each), began),
@@ -13564,6 +13549,106 @@ def wait_for_slots(others: set[str]) -> None:
 
 def _relations(each: Step) -> list[int]:
     return [relation for relation, _ in each.wanted_locks]
+''','journal': r'''"""What dp.log is told: of the step at work, when it is done or has failed; and what the other session has done."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from . import database, progress
+from .operation import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .execute import Context
+
+WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
+
+
+class Running(NamedTuple):
+    """A step at work, or at its end."""
+
+    step: Step
+    since: float
+    duration: float | None = None  # of one that is at its end, in seconds
+
+
+_running: list[Running] = []
+_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
+
+
+def reset() -> None:
+    """A new call begins."""
+    _running.clear()
+    _outside.clear()
+
+
+def begin(each: Step, since: float) -> None:
+    """A step is at work since a moment, by time.monotonic()."""
+    _running[:] = [Running(each, since)]
+
+
+def end() -> None:
+    """No step is at work."""
+    _running.clear()
+
+
+def end_outside(since: float) -> None:
+    """The other session has done the step at work: to be written later, for there may be thousands."""
+    _outside.extend(each._replace(duration=time.monotonic() - since) for each in _running)
+    _running.clear()
+
+
+def lags_behind() -> bool:
+    """Whether dp.log lacks more than it may of what the other session has done."""
+    return bool(_outside) and time.monotonic() - _outside[0].since > WRITTEN_EVERY
+
+
+def has_outside() -> bool:
+    """Whether it lacks anything."""
+    return bool(_outside)
+
+
+def write_outside(context: Context) -> None:
+    """Tell it, to be committed by the caller."""
+    if _outside:
+        _log(context, "done", "", _outside)
+        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
+    _outside.clear()
+
+
+def write_done(context: Context, message: str) -> None:
+    """Tell what was done: the step that was run, to be committed with it, or the call."""
+    _log(context, "done", message, _running or [None])
+
+
+def write_failed(context: Context, message: str) -> None:
+    """Tell what failed: the step at work, or the call where none was."""
+    write_outside(context)
+    _log(context, "failed", message, _running or [None])
+
+
+def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
+    """A row for each step; for the call itself where there is none."""
+    now = time.monotonic()
+    database.query(
+        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
+        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
+        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
+        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
+        (
+            context.root,
+            context.call,
+            status,
+            message,
+            [each.step.operations[0].target.text if each else context.root_name for each in running],
+            [each.step.text if each else "" for each in running],
+            [(each.duration or now - each.since) if each else None for each in running],
+        ),
+    )
 ''','keys': r'''"""Key types: how the values of a partition column are put on one axis of integers, and back into SQL.
 
 Every bound is a *point*: for calendar types the microseconds since 1970-01-01 (UTC for timestamptz and uuid, the
@@ -14045,11 +14130,18 @@ from typing import NamedTuple
 
 from .sql import Composable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
 SHARE = "SHARE"
 SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
 ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+
+# Ranks: what lasts and stops nobody; locks in the order in which writers take them; everything else.
+PREPARING, LOCKING, WORKING = 0, 1, 2
 
 # Lock modes from weak to strong as pg_locks names them, and for each mode of ours the weakest that it waits for. Among
 # those from ROW EXCLUSIVE on, SHARE conflicts with all of ours as well.
@@ -14089,10 +14181,7 @@ class Operation(NamedTuple):
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
     in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
     gives_way: bool = False  # what another session runs waits for no lock longer than lock_timeout: others queue behind
-    rank: int = 2  # where it stands in a transaction that several steps share: what is of a lower rank comes first
-
-
-PREPARING, LOCKING = 0, 1  # ranks: what lasts and stops nobody; locks in the order in which writers take them
+    rank: int = WORKING  # where it stands in a transaction that several steps share: a lower one comes first
 
 
 class Step(NamedTuple):
@@ -14153,6 +14242,23 @@ def merged(steps: list[Step], lock_budget: int) -> list[Step]:
         else:
             found.append(each)
     return found
+
+
+def with_following(steps: Iterable[Step]) -> Iterator[tuple[Step, Step | None]]:
+    """Each step with the one that the other session can begin with as soon as it has ended, if that is the next one.
+
+    Thousands of short statements would spend much of their time waiting to be begun.
+    """
+    last: Step | None = None
+    for each in steps:
+        if not each.operations:
+            continue
+        if last is not None:
+            goes_on = not (last.in_transaction or each.in_transaction or last.gives_way or each.gives_way)
+            yield last, each if goes_on else None
+        last = each
+    if last is not None:
+        yield last, None
 
 
 def split(operations: list[Operation], lock_budget: int) -> list[Step]:
@@ -15303,10 +15409,7 @@ def finish_step(hierarchy: Hierarchy, part: Part, is_pending: bool, to_schema: s
         operations.append(Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked))
     operations += lifecycle.after_detach(hierarchy, table, each, part.foreign_keys, is_retired)
     operations += drop_bound(part)
-    if to_schema is not None:
-        for relation in (each.identifier, *part.leaves):
-            move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
-            operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+    operations += lifecycle.move_operations((each.identifier, *part.leaves), to_schema)
     return Step(tuple(operations))
 
 
@@ -15585,10 +15688,36 @@ def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .. import keys as key_axis
 from ..sql import SQL, Identifier, comma_list, compose, names
 from .conversion import Conversion, Member, joined
 from .conversion_form import copied_columns, identifiers
+
+
+class Copied(NamedTuple):
+    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
+
+    rows: int | None
+    blocks: int
+
+    def between(self, first: int, last: int) -> int:
+        """How much lies in some blocks."""
+        if self.rows is None or not self.blocks:
+            return max(last - first, 0)
+        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
+
+    def told(self, first: int, block: int, seconds: float) -> str:
+        """How far it is, and how long it will last: so many seconds were spent from the first block on."""
+        seconds = max(seconds, 0.001)
+        left = seconds / (block - first) * (self.blocks - block)
+        rate = self.between(first, block) / seconds
+        what = "blocks" if self.rows is None else "rows"
+        return (
+            f"{self.between(0, block)} of {self.between(0, self.blocks)} {what} copied,"
+            f" {rate:.0f} a second, {left:.0f} s left"
+        )
 
 
 def copy_statement(conversion: Conversion, member: Member) -> SQL:
@@ -16461,6 +16590,7 @@ MOST_FAR_SLICES = 20
 LAST_YEAR = 9998
 # Entries of the lock table, from what PostgreSQL 15 to 18 hold in pg_locks.
 LOCKS_OF_STEP = 48  # what a step takes whatever it is about
+LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
 LOCKS_OF_KEY = 4  # a foreign key that is made or dropped, for each relation of the two tables that it ties
 LOCKS_OF_INDEX = 5  # a unique rule to which foreign keys refer, for each relation of its table
 
@@ -20711,6 +20841,7 @@ from ..operation import (
     ROW_EXCLUSIVE,
     SHARE_ROW_EXCLUSIVE,
     SHARE_UPDATE_EXCLUSIVE,
+    WORKING,
     Operation,
     Step,
 )
@@ -20771,20 +20902,15 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        # Entries are found by the rows, which what follows may change; some must go last all the same.
-        operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
-        operations += _lock_tables(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each)
+        operations = first + _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
-        if hierarchy.is_tied(table):
-            operations += _remove_entries_last(table, each)
-        if to_schema is not None:
-            for relation in (each.identifier, *leaves.get(each.oid, ())):
-                move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
-                operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+        operations += last
+        operations += move_operations((each.identifier, *leaves.get(each.oid, ())), to_schema)
         steps.append(Step(tuple(operations), bool(table.global_indexes)))
     return steps
 
@@ -20802,17 +20928,14 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        is_tied = hierarchy.is_tied(table)
-        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_tables(hierarchy, table, each))
+        first, last = _remove_entries(hierarchy, table, each)
+        first += _lock_tables(hierarchy, table, each)
         statement = compose("DROP TABLE {}", each.identifier)
-        if table.is_referenced or is_tied:
+        if table.is_referenced or last:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            last: list[Operation] = []
-            if is_tied:
-                last += _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ()))
-                last += _remove_entries_last(table, each)
-            operations = (*first, *let_go, _detach(hierarchy, table, each), *last, drop)
+            keys = _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ())) if last else []
+            operations = (*first, *let_go, _detach(hierarchy, table, each), *keys, *last, drop)
             steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
@@ -20835,26 +20958,36 @@ def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operat
     return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
-def _remove_entries(table: Table, each: Slice) -> list[Operation]:
-    """What global indexes know of a slice, which nobody writes to from here on."""
+def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[list[Operation], list[Operation]]:
+    """What global indexes know of a slice, which nobody writes to from here on: done before it leaves, or behind that.
+
+    The entries are found by the rows, which what follows may change: so they go first. Where foreign keys of the
+    hierarchy refer to them they go last, when the children have left, and so has the slice, without its foreign keys:
+    ON DELETE must not reach what leaves with it.
+    """
     if not table.global_indexes:
-        return []
+        return [], []
+    is_tied = hierarchy.is_tied(table)
+    rank = WORKING if is_tied else PREPARING
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
-    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=PREPARING)]
+    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=rank)]
     for index in table.global_indexes:
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
-        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=PREPARING))
-    return found
+        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=rank))
+    return ([], found) if is_tied else (found, [])
 
 
-def _remove_entries_last(table: Table, each: Slice) -> list[Operation]:
-    """The same where foreign keys of the hierarchy refer to the entries: ON DELETE must not reach what leaves with it.
-
-    The children have left, and so has the slice, without its foreign keys.
-    """
-    return [operation._replace(rank=Operation._field_defaults["rank"]) for operation in _remove_entries(table, each)]
+def move_operations(relations: tuple[Identifier, ...], to_schema: str | None) -> list[Operation]:
+    """Move a slice with its leaves to another schema, where one is asked for."""
+    if to_schema is None:
+        return []
+    schema = Identifier(to_schema)
+    return [
+        Operation(relation, compose("ALTER TABLE {} SET SCHEMA {}", relation, schema), ACCESS_EXCLUSIVE, (), 1)
+        for relation in relations
+    ]
 
 
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
@@ -20909,7 +21042,8 @@ def finalize_step(
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
     afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
-    return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
+    first, last = _remove_entries(hierarchy, table, each)
+    return Step((*first, finalize, *afterwards, *last), bool(table.global_indexes))
 ''','plan.locking': r'''"""Locks in the order in which writers take them: parents first.
 
 A slice comes parents first and goes away children first, and in both cases PostgreSQL locks the child before the tables
@@ -24424,6 +24558,42 @@ class Structure(NamedTuple):
 def add_constraint(table: Composable, name: str, clause: Composable) -> SQL:
     """``ALTER TABLE ... ADD CONSTRAINT``."""
     return compose("ALTER TABLE {} ADD CONSTRAINT {} {}", table, Identifier(name), clause)
+''','plan.table_order': r'''"""The order of a hierarchy's tables, by which all work goes: referenced tables first."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..model import ROOT, ForeignKey, Table
+
+
+def in_order(
+    tables: list[Table], keys: tuple[ForeignKey, ...], apart: tuple[ForeignKey, ...] = ()
+) -> tuple[Table, ...]:
+    """Referenced tables before those that refer to them, the root first; by ``apart`` as far as that can be."""
+    remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
+    ordered: list[Table] = []
+    while remaining:
+        waiting = {table.oid for table in remaining}
+        free = _free(remaining, waiting, keys + apart) or _free(remaining, waiting, keys)
+        if not free:
+            circle = ", ".join(str(table.identifier) for table in remaining)
+            raise errors.InvalidTableDefinition(
+                f"the foreign keys of {circle} form a circle",
+                "The tables of a hierarchy are created and dropped in the order of their foreign keys.",
+                "Make one of these keys point out of the hierarchy, or drop it.",
+            )
+        ordered += free
+        remaining = [table for table in remaining if table not in free]
+    return tuple(ordered)
+
+
+def _free(tables: list[Table], waiting: set[int], keys: tuple[ForeignKey, ...]) -> list[Table]:
+    """The tables that refer to none that waits."""
+    return [
+        table
+        for table in tables
+        if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
+    ]
 ''','plan.trees': r'''"""How much of the lock table statements take that touch whole trees of partitions.
 
 Every relation is an entry, and so is every constraint and trigger that is dropped. The figures are upper bounds, taken
@@ -24538,14 +24708,13 @@ from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
-from .conversion_layout import LOCKS_OF_KEY
+from .conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
 from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
-LOCKS_OF_TABLE = 12
 LOCKS_OF_SIDE = 60  # a side table with its partitions, and the triggers of a foreign key to it
 
 
@@ -25288,15 +25457,12 @@ The session is a back end with the methods of ``Dblink``; whatever else can run 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import stat
 import time
 
 from . import database, errors
 from .catalog.server import signed
-from .sql import Identifier, Literal, compose
+from .dblink import Dblink
+from .sql import Literal, compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25305,11 +25471,9 @@ if TYPE_CHECKING:
     from .errors import PartitionError
     from .execute import Context
 
-NAME = "dialog_partition"  # of the connection in this session
-FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.05  # seconds; a cancel gets through between two looks
-OPEN_FILES = "/dev/fd"  # of this process, where the system lists them
+LONGEST_PAUSE = 0.05  # seconds; a cancel gets through between two looks
 SHOWN_AFTER = 0.1  # seconds
-SECONDS_TO_STOP = 5.0  # how long a statement that was cancelled is waited for
+SECONDS_TO_STOP, PAUSE_TO_STOP = 5.0, 0.001  # how long a statement that was cancelled is waited for, and between looks
 
 _open: list[Dblink] = []
 
@@ -25330,95 +25494,6 @@ _SETTINGS = (
     ("quote_all_identifiers", "off"),
     ("dp.propagate_ddl", "off"),
 )
-
-
-class Dblink:
-    """A session by extension dblink. Names are qualified: between commits the search_path is the caller's."""
-
-    def __init__(self, schema: str) -> None:
-        self._schema = schema
-        self._sockets: list[int] = []
-        function = Identifier(schema, "dblink_get_result")
-        self._get_result = f"SELECT value FROM {function}($1) AS result (value pg_catalog.text)"
-        # the second is the end, which has no rows
-        self._get_results = f"{self._get_result} UNION ALL {self._get_result}"
-        # one look, for there are thousands; what is begun behind it is begun in the same
-        is_idle = f"{Identifier(schema, 'dblink_is_busy')}($1) = 0"
-        results = f"(SELECT pg_catalog.count(*) FROM ({self._get_results}) AS result)"
-        send = f"{Identifier(schema, 'dblink_send_query')}($1, $2)"
-        self._get_results_if_ended = f"SELECT CASE WHEN {is_idle} THEN {results} END AS ended"
-        self._go_on_if_ended = f"SELECT CASE WHEN {is_idle} AND {results} >= 0 THEN {send} END AS ended"
-
-    def connect(self, connection: str, may_skip_password: bool) -> None:
-        """Connect; what the server says of a connection that failed is the server's error."""
-        before = _sockets()
-        self._call("dblink_connect_u" if may_skip_password else "dblink_connect", connection)
-        self._sockets = sorted(_sockets() - before)
-
-    def send(self, statement: str) -> None:
-        """Begin a statement without waiting for it."""
-        self._call("dblink_send_query", statement)
-
-    def is_busy(self) -> bool:
-        """Whether the statement still runs."""
-        return bool(self._call("dblink_is_busy"))
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the other session says something, no longer than so many seconds."""
-        if self._sockets:
-            waiting = select.poll()  # select() knows no descriptor beyond 1023
-            for descriptor in self._sockets:
-                waiting.register(descriptor, select.POLLIN)
-            waiting.poll(seconds * 1000)
-        else:
-            time.sleep(min(seconds, FIRST_PAUSE * 10))
-
-    def result(self) -> str | None:
-        """The first value of the statement's result, or its tag; its error is an error here."""
-        rows = self._end(self._get_results)
-        return rows[0]["value"] if rows else None
-
-    def has_ended(self, following: str | None) -> bool:
-        """Whether the statement is at its end, and the following one, if any, begun; its error is an error here."""
-        rows = (
-            self._end(self._get_results_if_ended) if following is None else self._end(self._go_on_if_ended, following)
-        )
-        return rows[0]["ended"] is not None
-
-    def _end(self, query: str, *arguments: str) -> list[database.Row]:
-        values = (NAME, *arguments)
-        try:
-            return database.query(query, ("pg_catalog.text",) * len(values), values)
-        except database.ServerError as error:
-            # a cancel of ours has come while the statement still runs; else nothing can be sent before the end
-            if not (database.is_cancel(error) and self.is_busy()):
-                database.query(self._get_result, ("pg_catalog.text",), (NAME,))
-            raise
-
-    def cancel(self) -> None:
-        """Ask the other session to stop what it does."""
-        self._call("dblink_cancel_query")
-
-    def disconnect(self) -> None:
-        """End the other session."""
-        self._call("dblink_disconnect")
-
-    def _call(self, function: str, *arguments: str) -> object:
-        values = (NAME, *arguments)
-        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
-        query = f"SELECT {Identifier(self._schema, function)}({places}) AS value"
-        return database.query(query, ("pg_catalog.text",) * len(values), values)[0]["value"]
-
-
-def _sockets() -> set[int]:
-    """The sockets of this process: the one that a connection adds tells when there is an answer."""
-    found = set()
-    with contextlib.suppress(OSError):
-        for name in os.listdir(OPEN_FILES):
-            with contextlib.suppress(OSError):  # the listing's own is closed by now
-                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                    found.add(int(name))
-    return found
 
 
 def open_session(context: Context, connection: str | None, *, as_caller: bool = False) -> None:
@@ -25462,7 +25537,7 @@ def open_session(context: Context, connection: str | None, *, as_caller: bool = 
             raise
         raise errors.NoSecondSession(
             f"{context.call} needs a second session, and could not connect as {facts['owner']}",
-            f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip(),
+            database.describe_fully(error),
             _HINT,
         ) from None
     _open.append(session)
@@ -25544,12 +25619,12 @@ def wait(
     show: Callable[[], None],
     watch: Callable[[], PartitionError | None] | None = None,
     following: str | None = None,
-) -> None:
+) -> bool:
     """Wait for the end of what was sent, which is an error here when it failed; transactions here end meanwhile.
 
     ``show``: called and committed once when the statement turns out to last. ``watch``: asked again and again; with the
     error that it gives the statement is stopped, unless it comes to its end before that. ``following``: a statement to
-    be begun then, as by ``send``, unless there was an error.
+    be begun then, as by ``send``; whether it was is the result. Behind a stop it is not, for that might meet it.
     """
     stopped: PartitionError | None = None
     session = _open[-1]
@@ -25566,6 +25641,7 @@ def wait(
                 database.commit()  # the statement may wait for the snapshot of this look as well
                 if stopped is not None:
                     session.cancel()
+                    following = None
             session.wait(LONGEST_PAUSE)
         if following is not None:
             database.commit()
@@ -25573,6 +25649,7 @@ def wait(
         if stopped is None or not database.is_cancel(error):
             raise
         raise stopped from None
+    return following is not None
 
 
 def close() -> None:
@@ -25584,7 +25661,7 @@ def close() -> None:
             until = time.monotonic() + SECONDS_TO_STOP
             while session.is_busy() and time.monotonic() < until:
                 database.commit()
-                time.sleep(FIRST_PAUSE * 10)
+                time.sleep(PAUSE_TO_STOP)
         session.disconnect()
 
 
@@ -25780,7 +25857,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_6aa56f9da306', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_f0c67d287808', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25799,8 +25876,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6aa56f9da306'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_f0c67d287808'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -27463,10 +27540,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27772,10 +27849,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27794,10 +27871,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27817,10 +27894,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27846,10 +27923,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27877,10 +27954,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27901,10 +27978,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -27922,10 +27999,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -27943,10 +28020,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -27977,10 +28054,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -27996,10 +28073,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28024,10 +28101,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28060,10 +28137,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28085,10 +28162,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28121,10 +28198,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28145,10 +28222,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28165,10 +28242,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28185,10 +28262,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28206,10 +28283,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28227,10 +28304,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28254,10 +28331,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28275,10 +28352,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28295,10 +28372,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28314,10 +28391,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28334,10 +28411,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28353,10 +28430,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28373,10 +28450,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28393,10 +28470,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28413,10 +28490,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28433,10 +28510,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28452,10 +28529,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28472,10 +28549,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28507,10 +28584,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28536,10 +28613,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28556,10 +28633,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28587,10 +28664,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28669,10 +28746,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28772,10 +28849,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28800,10 +28877,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28825,10 +28902,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28846,10 +28923,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28867,10 +28944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28891,10 +28968,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28921,10 +28998,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28948,10 +29025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -28969,10 +29046,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -28991,10 +29068,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29011,10 +29088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29031,10 +29108,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29051,10 +29128,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6aa56f9da306'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f0c67d287808'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29203,10 +29280,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29221,10 +29298,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29246,10 +29323,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29281,10 +29358,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29306,10 +29383,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29328,10 +29405,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29351,10 +29428,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29372,10 +29449,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29392,10 +29469,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29412,10 +29489,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29431,10 +29508,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29451,10 +29528,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29470,10 +29547,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29489,10 +29566,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6aa56f9da306' not in GD:
+if 'dialog_partition_0_1_0_f0c67d287808' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6aa56f9da306'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f0c67d287808'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -70,6 +70,12 @@ def describe(error: Exception) -> str:
     return f"{error} ({sqlstate(error)})"
 
 
+def describe_fully(error: Exception) -> str:
+    """The same with the server's DETAIL, where it gave one."""
+    detail = (getattr(error, "spidata", None) or (None, None))[1]
+    return f"{describe(error)}. {detail or ''}".strip()
+
+
 def set_local(name: str, value: str) -> None:
     """Set a parameter until the end of the transaction."""
     set_all_local({name: value})

@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from . import blockers, database, errors, giving_way, printing, progress, remote, wrapping
-from .operation import Step
+from . import blockers, database, errors, giving_way, journal, printing, progress, remote, wrapping
+from .operation import Step, with_following
 from .printing import PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
 DRY_RUN, FUNCTION, PROCEDURE = "dry run", "function", "procedure"
 ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
-WRITTEN_EVERY = 0.25  # seconds: how much of what the other session did dp.log may lack after a kill
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -47,16 +46,6 @@ class Context(NamedTuple):
     ends: float | None = None  # by time.monotonic(): what the other session does then is stopped
 
 
-class Running(NamedTuple):
-    """The step at work, for the log."""
-
-    step: Step
-    since: float
-    duration: float | None = None  # of one that is at its end, in seconds
-
-
-_running: list[Running] = []
-_outside: list[Running] = []  # what the other session has done, and dp.log does not tell yet
 _waiting: list[Step] = []  # what this session does as soon as the other one is at work
 
 
@@ -70,8 +59,7 @@ def mode_of(dry_run: bool, is_procedure: bool) -> str:
 def reset_plan() -> None:
     """A new call begins: forget the last one's operations."""
     printing.reset()
-    _running.clear()
-    _outside.clear()
+    journal.reset()
     _waiting.clear()
 
 
@@ -101,11 +89,10 @@ def execute(steps: Iterable[Step], context: Context) -> None:
     """Run steps in order, or only print them."""
     is_pinned = True  # what begin() sets: behind a step of the other session it is not
     is_begun = False  # the step, behind another one of the other session
-    for each, following in _with_following(steps):
+    for each, following in with_following(steps):
         if context.mode != DRY_RUN:
             if not each.in_transaction:
-                _run_outside(each, context, is_begun, following)
-                is_begun = following is not None
+                is_begun = _run_outside(each, context, is_begun, following)
                 is_pinned = False
             elif each.can_wait and remote.is_open():
                 _waiting.append(each)
@@ -117,40 +104,23 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                 _run_inside(each, context)
         printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
-    if _outside:
+    if journal.has_outside():
         _write_outside(context)
     if not is_pinned:
         begin(context)
 
 
-def _with_following(steps: Iterable[Step]) -> Iterator[tuple[Step, Step | None]]:
-    """Each step with the one that the other session can begin with as soon as it has ended, if that is the next one.
-
-    Thousands of short statements would spend much of their time waiting to be begun.
-    """
-    last: Step | None = None
-    for each in steps:
-        if not each.operations:
-            continue
-        if last is not None:
-            goes_on = not (last.in_transaction or each.in_transaction or last.gives_way or each.gives_way)
-            yield last, each if goes_on else None
-        last = each
-    if last is not None:
-        yield last, None
-
-
 def _run_inside(each: Step, context: Context) -> None:
     """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
-    _running[:] = [Running(each, time.monotonic())]
+    journal.begin(each, time.monotonic())
     check_budget(each, context)
     _run_with_retries(each, context)
     if context.mode == PROCEDURE:
-        _log_outside(context)
-        log_message(context, "")
+        journal.write_outside(context)
+        journal.write_done(context, "")
         progress.done(1, each.operations[0].target.text)
         commit(context)
-    _running.clear()
+    journal.end()
 
 
 def _run_waiting(context: Context) -> None:
@@ -161,10 +131,11 @@ def _run_waiting(context: Context) -> None:
         _run_inside(_waiting.pop(0), context)
 
 
-def _run_outside(each: Step, context: Context, is_begun: bool, following: Step | None) -> None:
-    """Run a step in the other session; meanwhile this one does and writes down what it has put off.
+def _run_outside(each: Step, context: Context, is_begun: bool, following: Step | None) -> bool:
+    """Run a step in the other session, and begin the following; meanwhile this one does and writes what it put off.
 
-    Thousands of short steps would spend their time with writing what they did, one by one.
+    Thousands of short steps would spend their time with writing what they did, one by one. The result is whether the
+    following is begun.
     """
     slots: set[str] = set()
     if each.gives_way:
@@ -176,13 +147,13 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
     if _waiting:
         _run_waiting(context)
         database.commit()  # as behind every look: the other session may wait for our snapshot
-    elif _outside and since - _outside[0].since > WRITTEN_EVERY:
+    elif journal.lags_behind():
         _write_outside(context)
-    _running[:] = [Running(each, since)]
+    journal.begin(each, since)
     watch = (lambda: _reason_to_stop(each, context)) if each.gives_way or context.ends is not None else None
-    is_done = False
+    is_done = goes_on = False
     try:
-        remote.wait(lambda: _show(each, context), watch, following.text if following is not None else None)
+        goes_on = remote.wait(lambda: _show(each, context), watch, following.text if following is not None else None)
         is_done = True
     finally:
         if each.gives_way:
@@ -190,10 +161,10 @@ def _run_outside(each: Step, context: Context, is_begun: bool, following: Step |
             if not is_done:
                 giving_way.stop_workers(each, began)
             giving_way.wait_for_slots(slots)
-    _running.clear()
-    _outside.append(Running(each, since, time.monotonic() - since))
+    journal.end_outside(since)
     if each.gives_way:
         _write_outside(context)
+    return goes_on
 
 
 def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | None:
@@ -216,7 +187,7 @@ def _reason_to_stop(each: Step, context: Context) -> errors.PartitionError | Non
 def _show(each: Step, context: Context) -> None:
     """A step in the other session lasts: others can see that it is at work."""
     begin(context)
-    _log_outside(context)
+    journal.write_outside(context)
     progress.done(0, each.operations[0].target.text)
     database.commit()
 
@@ -224,15 +195,8 @@ def _show(each: Step, context: Context) -> None:
 def _write_outside(context: Context) -> None:
     """Write what was done in the other session, in a transaction of its own."""
     begin(context)
-    _log_outside(context)
+    journal.write_outside(context)
     database.commit()
-
-
-def _log_outside(context: Context) -> None:
-    if _outside:
-        _log(context, "done", "", _outside)
-        progress.done(len(_outside), _outside[-1].step.operations[0].target.text)
-    _outside.clear()
 
 
 def probe(statement: str, context: Context) -> None:
@@ -320,14 +284,13 @@ def _wait_for_blockers(each: Step, context: Context, attempt: int) -> None:
 
 def log_failure(context: Context, message: str) -> None:
     """Write to dp.log what failed: the step at work, or the call where none was."""
-    _log_outside(context)
-    _log(context, "failed", message, _running or [None])
+    journal.write_failed(context, message)
     forget_step()
 
 
 def forget_step() -> None:
     """The step at work has failed, and what has waited for it is not done: the call plans it anew, if it goes on."""
-    _running.clear()
+    journal.end()
     _waiting.clear()
 
 
@@ -336,28 +299,3 @@ def abandon_step(context: Context) -> None:
     forget_step()
     database.rollback()
     begin(context)
-
-
-def log_message(context: Context, message: str) -> None:
-    """Write what was done to dp.log: the step that was run, to be committed with it, or the call."""
-    _log(context, "done", message, _running or [None])
-
-
-def _log(context: Context, status: str, message: str, running: Sequence[Running | None]) -> None:
-    """A row for each step; for the call itself where there is none."""
-    now = time.monotonic()
-    database.query(
-        "INSERT INTO dp.log_entry (root, call, status, message, target, statements, duration)"
-        " SELECT $1::regclass, $2, $3, $4, target, statements, seconds * interval '1 second'"
-        " FROM unnest($5, $6, $7) AS step (target, statements, seconds)",
-        ("oid", "text", "text", "text", "text[]", "text[]", "float8[]"),
-        (
-            context.root,
-            context.call,
-            status,
-            message,
-            [each.step.operations[0].target.text if each else context.root_name for each in running],
-            [each.step.text if each else "" for each in running],
-            [(each.duration or now - each.since) if each else None for each in running],
-        ),
-    )

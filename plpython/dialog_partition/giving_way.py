@@ -48,9 +48,7 @@ def stop_workers(each: Step, began: float) -> None:
                            AND l.relation = ANY ($1))
                    OR a.backend_start >= to_timestamp($2)
                    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation'
-                                   AND l.relation >= 16384
-                                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                                                   AND d.objid = l.relation AND d.deptype = 'e')))
+                                   AND l.relation >= 16384))
             """,
             ("oid[]", "float8"),
             (_relations(each), began),

@@ -6,11 +6,18 @@ from typing import NamedTuple
 
 from .sql import Composable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
 SHARE = "SHARE"
 SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
 ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+
+# Ranks: what lasts and stops nobody; locks in the order in which writers take them; everything else.
+PREPARING, LOCKING, WORKING = 0, 1, 2
 
 # Lock modes from weak to strong as pg_locks names them, and for each mode of ours the weakest that it waits for. Among
 # those from ROW EXCLUSIVE on, SHARE conflicts with all of ours as well.
@@ -50,10 +57,7 @@ class Operation(NamedTuple):
     other_locks: tuple[tuple[int, str], ...] = ()  # existing relations that it needs another lock on than ``lock``
     in_transaction: bool = True  # False: refused inside a transaction, so another session runs it, and it alone
     gives_way: bool = False  # what another session runs waits for no lock longer than lock_timeout: others queue behind
-    rank: int = 2  # where it stands in a transaction that several steps share: what is of a lower rank comes first
-
-
-PREPARING, LOCKING = 0, 1  # ranks: what lasts and stops nobody; locks in the order in which writers take them
+    rank: int = WORKING  # where it stands in a transaction that several steps share: a lower one comes first
 
 
 class Step(NamedTuple):
@@ -114,6 +118,23 @@ def merged(steps: list[Step], lock_budget: int) -> list[Step]:
         else:
             found.append(each)
     return found
+
+
+def with_following(steps: Iterable[Step]) -> Iterator[tuple[Step, Step | None]]:
+    """Each step with the one that the other session can begin with as soon as it has ended, if that is the next one.
+
+    Thousands of short statements would spend much of their time waiting to be begun.
+    """
+    last: Step | None = None
+    for each in steps:
+        if not each.operations:
+            continue
+        if last is not None:
+            goes_on = not (last.in_transaction or each.in_transaction or last.gives_way or each.gives_way)
+            yield last, each if goes_on else None
+        last = each
+    if last is not None:
+        yield last, None
 
 
 def split(operations: list[Operation], lock_budget: int) -> list[Step]:

@@ -10,7 +10,7 @@ from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
 from ..operation import Operation, Step
-from ..plan import coverage, foreign_keys, remake, slice_form
+from ..plan import coverage, foreign_keys, remake, slice_form, table_order
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
@@ -190,5 +190,5 @@ def _with_child(hierarchy: Hierarchy, table: Table, inside: list[ForeignKey]) ->
     slices = dict(hierarchy.slices)
     slices.setdefault(table.oid, ())
     foreign_keys = kept + tuple(inside)
-    ordered = catalog_hierarchy.in_order([*others, typed], foreign_keys)
+    ordered = table_order.in_order([*others, typed], foreign_keys)
     return hierarchy._replace(tables=ordered, foreign_keys=foreign_keys, slices=slices)

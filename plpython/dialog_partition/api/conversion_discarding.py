@@ -6,9 +6,8 @@ from .. import execute
 from ..catalog import conversion_state as catalog
 from ..operation import Operation, Step
 from ..plan.conversion import working_schema
-from ..plan.conversion_layout import LOCKS_OF_KEY
+from ..plan.conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from ..sql import SQL, Identifier, Literal, compose
-from .conversion_running import LOCKS_OF_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

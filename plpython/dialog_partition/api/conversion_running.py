@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import NamedTuple
 
 from .. import database, errors, execute, progress, wrapping
 from ..catalog import conversion_state as catalog
 from ..catalog import hierarchy as catalog_hierarchy
 from ..operation import SHARE, Operation, Step
 from ..plan import conversion_copy, trees, unconversion
-from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP
+from ..plan.conversion_layout import LOCKS_OF_INDEX, LOCKS_OF_KEY, LOCKS_OF_STEP, LOCKS_OF_TABLE
 from ..plan.conversion_steps import COPY, DROP_INDEX, GLOBAL_INDEX, MOVE, RUN, SLICES, SWITCH, SYNC, VERIFY
 from ..sql import SQL, Identifier, Literal, compose
 from . import calls, conversion_definition, drift, global_index, slices
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ..catalog.conversion_state import Stored
     from ..execute import Context
 
-LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
 MOVED_AT_ONCE = 50  # partitions that change their schema in one transaction
 GLOBAL_INDEX_BLOCKS = 4096
 
@@ -143,7 +141,7 @@ def _copy(work: Work, step: Stored) -> None:
     """Copy a table in batches of blocks; each notes how far it came."""
     total = catalog.blocks(step.table)
     table = work.converted.get(step.table, step.table)
-    copied = _Copied(step, total)
+    copied = conversion_copy.Copied(json.loads(step.arguments).get("rows"), total)
     left, each = copied.between(step.next_block, total), copied.between(0, work.batch_blocks)
     progress.begin(work.call._replace(root=work.hierarchy), table, "copy", left, each)
     execute.commit(work.call)
@@ -162,39 +160,8 @@ def _copy(work: Work, step: Stored) -> None:
         operations[0] = operations[0]._replace(locks=locks)
         execute.execute([Step(tuple(operations))], work.call)
         first = last
-        _tell(step, copied, first, since)
+        database.notice(f"{step.target}: {copied.told(step.next_block, first, time.monotonic() - since)}")
     work.execute(step, (), LOCKS_OF_TABLE)
-
-
-class _Copied(NamedTuple):
-    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
-
-    step: Stored
-    blocks: int
-
-    @property
-    def rows(self) -> int | None:
-        """How many rows it has."""
-        found: int | None = json.loads(self.step.arguments).get("rows")
-        return found
-
-    def between(self, first: int, last: int) -> int:
-        """How much lies in some blocks."""
-        if self.rows is None or not self.blocks:
-            return max(last - first, 0)
-        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
-
-
-def _tell(step: Stored, copied: _Copied, block: int, since: float) -> None:
-    """How far the copying of a table is, and how long it will last."""
-    seconds = max(time.monotonic() - since, 0.001)
-    left = seconds / (block - step.next_block) * (copied.blocks - block)
-    rate = copied.between(step.next_block, block) / seconds
-    what = "blocks" if copied.rows is None else "rows"
-    database.notice(
-        f"{step.target}: {copied.between(0, block)} of {copied.between(0, copied.blocks)} {what} copied,"
-        f" {rate:.0f} a second, {left:.0f} s left"
-    )
 
 
 def _verify(work: Work, step: Stored) -> None:

@@ -13,7 +13,10 @@ from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execute import Context
+    from ..sql import SQL
 
 FUNCTION_LOCKS = 6
 
@@ -26,12 +29,20 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-            for lookup in catalog.served(hierarchy, table, side):
-                present = catalog.present(lookup)
-                if present is not None:
-                    statements = plan.follow(lookup, present)
-                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
-    return found
+    return found + _of_lookups(hierarchy, plan.follow)
+
+
+def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
+    """What a change asks for of each lookup function that is there."""
+    return [
+        Operation(lookup.identifier, each, locks=FUNCTION_LOCKS)
+        for table in hierarchy.tables
+        for side in table.global_indexes
+        for lookup in catalog.served(hierarchy, table, side)
+        for present in [catalog.present(lookup)]
+        if present is not None
+        for each in change(lookup, present)
+    ]
 
 
 def run(hierarchy: Hierarchy, call: Context) -> None:
@@ -43,15 +54,7 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
     """Lookup functions whose newest slices are not those of the hierarchy."""
-    found = []
-    for table in hierarchy.tables:
-        for side in table.global_indexes:
-            for lookup in catalog.served(hierarchy, table, side):
-                present = catalog.present(lookup)
-                if present is not None:
-                    statements = plan.refresh(lookup, present)
-                    found += [Operation(lookup.identifier, each, locks=FUNCTION_LOCKS) for each in statements]
-    return found
+    return _of_lookups(hierarchy, plan.refresh)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from .. import database, errors, execute
+from .. import database, errors, execute, journal
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import log as catalog_log
 from ..catalog import server as catalog_server
@@ -193,7 +193,7 @@ class Upkeep:
             return
         root = self.hierarchy.root.oid
         if not self.failures and catalog_log.last_failures([root]):
-            execute.log_message(self.call, "maintained without anything to do, after a failure")
+            journal.write_done(self.call, "maintained without anything to do, after a failure")
         database.query(
             "DELETE FROM dp.log_entry WHERE root = $1 AND at < clock_timestamp() - $2 * interval '1 ms'",
             ("oid", "float8"),
@@ -241,7 +241,7 @@ def analyze_due(hierarchies: list[Hierarchy]) -> set[int]:
 
 
 def _log_skipped(table: Table, locks: int, call: Context) -> None:
-    execute.log_message(
+    journal.write_done(
         call, f"ANALYZE {table.identifier} not run: it needs about {locks} locks; run it as a statement of its own"
     )
     execute.commit(call)

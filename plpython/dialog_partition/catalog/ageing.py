@@ -10,7 +10,7 @@ from ..plan.ageing import AgeingPolicy, Leaf, length
 from ..sql import Identifier
 from .properties import storage_options
 
-_STAGES = """
+_POLICIES = """
     SELECT root::oid AS root, after, vacuum_freeze, tablespace, storage::text AS storage FROM dp.policy_config
     WHERE root = ANY ($1)
 """
@@ -50,7 +50,7 @@ _INDEXES = """
 def policies(roots: list[int]) -> dict[int, list[AgeingPolicy]]:
     """The policies of some hierarchies that have any, by root, the youngest first."""
     found: dict[int, list[AgeingPolicy]] = {}
-    for row in database.query(_STAGES, ("oid[]",), (roots,)):
+    for row in database.query(_POLICIES, ("oid[]",), (roots,)):
         storage = tuple(sorted(json.loads(row["storage"]).items()))
         policy = AgeingPolicy(parse_width(row["after"], "after"), row["vacuum_freeze"], row["tablespace"], storage)
         found.setdefault(row["root"], []).append(policy)

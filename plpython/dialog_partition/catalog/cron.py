@@ -106,8 +106,7 @@ def find(owner: str, connection: str | None) -> Cron:
     except database.ServerError as error:
         if database.is_cancel(error):
             raise
-        detail = f"{database.describe(error)}. {(getattr(error, 'spidata', None) or ('', ''))[1] or ''}".strip()
-        raise _unreachable(facts, detail) from None
+        raise _unreachable(facts, database.describe_fully(error)) from None
     finally:
         _close(elsewhere)
     _check(allowed, owner, is_elsewhere=True)

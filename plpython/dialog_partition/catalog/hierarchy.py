@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from .. import database, errors
 from ..calendars import parse_width
-from ..model import REFERENCE, ROOT, Edge, ForeignKey, Hierarchy, Policy, Slice, Table
-from ..plan import coverage
+from ..model import REFERENCE, ROOT, Edge, Hierarchy, Policy, Slice, Table
+from ..plan import coverage, table_order
 from ..sql import Identifier
 from . import foreign_keys as catalog_keys
 from . import global_index as catalog_global_index
@@ -122,7 +122,7 @@ def load_all(roots: list[int] | None = None) -> list[Hierarchy]:
         apart = tuple(
             key._replace(parent=sides[key.parent]) for key in keys if key.child in oids and key.parent in sides
         )
-        ordered = in_order([table for table in own if table.role != REFERENCE], inside, apart)
+        ordered = table_order.in_order([table for table in own if table.role != REFERENCE], inside, apart)
         references = tuple(table for table in own if table.role == REFERENCE)
         own_slices = {table.oid: tuple(slices.get(table.oid, ())) for table in ordered}
         found = Hierarchy(policy(row), row["range_type"], ordered, references, inside, own_slices, apart)
@@ -226,36 +226,6 @@ def _table(row: Row) -> Table:
         row["is_referenced"],
         int(row["objects_per_leaf"]),
     )
-
-
-def in_order(
-    tables: list[Table], keys: tuple[ForeignKey, ...], apart: tuple[ForeignKey, ...] = ()
-) -> tuple[Table, ...]:
-    """Referenced tables before those that refer to them, the root first; by ``apart`` as far as that can be."""
-    remaining = sorted(tables, key=lambda table: (table.role != ROOT, table.schema, table.name))
-    ordered: list[Table] = []
-    while remaining:
-        waiting = {table.oid for table in remaining}
-        free = _free(remaining, waiting, keys + apart) or _free(remaining, waiting, keys)
-        if not free:
-            circle = ", ".join(str(table.identifier) for table in remaining)
-            raise errors.InvalidTableDefinition(
-                f"the foreign keys of {circle} form a circle",
-                "The tables of a hierarchy are created and dropped in the order of their foreign keys.",
-                "Make one of these keys point out of the hierarchy, or drop it.",
-            )
-        ordered += free
-        remaining = [table for table in remaining if table not in free]
-    return tuple(ordered)
-
-
-def _free(tables: list[Table], waiting: set[int], keys: tuple[ForeignKey, ...]) -> list[Table]:
-    """The tables that refer to none that waits."""
-    return [
-        table
-        for table in tables
-        if not any(key.child == table.oid and key.parent in waiting - {table.oid} for key in keys)
-    ]
 
 
 def read_slices(tables: dict[str, list[int]]) -> dict[int, list[Slice]]:

@@ -46,10 +46,7 @@ def finish_step(hierarchy: Hierarchy, part: Part, is_pending: bool, to_schema: s
         operations.append(Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked))
     operations += lifecycle.after_detach(hierarchy, table, each, part.foreign_keys, is_retired)
     operations += drop_bound(part)
-    if to_schema is not None:
-        for relation in (each.identifier, *part.leaves):
-            move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
-            operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+    operations += lifecycle.move_operations((each.identifier, *part.leaves), to_schema)
     return Step(tuple(operations))
 
 

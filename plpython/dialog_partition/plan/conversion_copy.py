@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .. import keys as key_axis
 from ..sql import SQL, Identifier, comma_list, compose, names
 from .conversion import Conversion, Member, joined
 from .conversion_form import copied_columns, identifiers
+
+
+class Copied(NamedTuple):
+    """How much of a table is copied: in rows where they were counted, as if its blocks had equally many."""
+
+    rows: int | None
+    blocks: int
+
+    def between(self, first: int, last: int) -> int:
+        """How much lies in some blocks."""
+        if self.rows is None or not self.blocks:
+            return max(last - first, 0)
+        return max(self.rows * last // self.blocks - self.rows * first // self.blocks, 0)
+
+    def told(self, first: int, block: int, seconds: float) -> str:
+        """How far it is, and how long it will last: so many seconds were spent from the first block on."""
+        seconds = max(seconds, 0.001)
+        left = seconds / (block - first) * (self.blocks - block)
+        rate = self.between(first, block) / seconds
+        what = "blocks" if self.rows is None else "rows"
+        return (
+            f"{self.between(0, block)} of {self.between(0, self.blocks)} {what} copied,"
+            f" {rate:.0f} a second, {left:.0f} s left"
+        )
 
 
 def copy_statement(conversion: Conversion, member: Member) -> SQL:

@@ -19,6 +19,7 @@ MOST_FAR_SLICES = 20
 LAST_YEAR = 9998
 # Entries of the lock table, from what PostgreSQL 15 to 18 hold in pg_locks.
 LOCKS_OF_STEP = 48  # what a step takes whatever it is about
+LOCKS_OF_TABLE = 12  # a table with its indexes, constraints and the catalogs
 LOCKS_OF_KEY = 4  # a foreign key that is made or dropped, for each relation of the two tables that it ties
 LOCKS_OF_INDEX = 5  # a unique rule to which foreign keys refer, for each relation of its table
 

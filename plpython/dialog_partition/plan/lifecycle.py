@@ -9,6 +9,7 @@ from ..operation import (
     ROW_EXCLUSIVE,
     SHARE_ROW_EXCLUSIVE,
     SHARE_UPDATE_EXCLUSIVE,
+    WORKING,
     Operation,
     Step,
 )
@@ -69,20 +70,15 @@ def detach_steps(
     """Detach a slice from every table, children first, a step a table. ``is_retired``: retention will drop it."""
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        # Entries are found by the rows, which what follows may change; some must go last all the same.
-        operations = [] if hierarchy.is_tied(table) else _remove_entries(table, each)
-        operations += _lock_tables(hierarchy, table, each)
+        first, last = _remove_entries(hierarchy, table, each)
+        operations = first + _lock_tables(hierarchy, table, each)
         operations += self_reference.let_go_operations(hierarchy, table, each, True, each.oid in forced)
         operations.append(_detach(hierarchy, table, each))
         operations += _let_go_of_indexes(table, (each.identifier, *leaves.get(each.oid, ())))
         operations += after_detach(hierarchy, table, each, foreign_keys.get(each.oid, ()), is_retired)
         operations += self_reference.put_back_operations(hierarchy, table, each, each.oid in forced)
-        if hierarchy.is_tied(table):
-            operations += _remove_entries_last(table, each)
-        if to_schema is not None:
-            for relation in (each.identifier, *leaves.get(each.oid, ())):
-                move = compose("ALTER TABLE {} SET SCHEMA {}", relation, Identifier(to_schema))
-                operations.append(Operation(relation, move, ACCESS_EXCLUSIVE, (), 1))
+        operations += last
+        operations += move_operations((each.identifier, *leaves.get(each.oid, ())), to_schema)
         steps.append(Step(tuple(operations), bool(table.global_indexes)))
     return steps
 
@@ -100,17 +96,14 @@ def drop_steps(
     """
     steps = []
     for table, each in reversed(siblings(hierarchy, span)):
-        is_tied = hierarchy.is_tied(table)
-        first = (*([] if is_tied else _remove_entries(table, each)), *_lock_tables(hierarchy, table, each))
+        first, last = _remove_entries(hierarchy, table, each)
+        first += _lock_tables(hierarchy, table, each)
         statement = compose("DROP TABLE {}", each.identifier)
-        if table.is_referenced or is_tied:
+        if table.is_referenced or last:
             let_go = self_reference.let_go_operations(hierarchy, table, each, False, each.oid in forced)
             drop = Operation(each.identifier, statement, locks=trees.dropping_detached(hierarchy, table, each))
-            last: list[Operation] = []
-            if is_tied:
-                last += _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ()))
-                last += _remove_entries_last(table, each)
-            operations = (*first, *let_go, _detach(hierarchy, table, each), *last, drop)
+            keys = _drop_keys(hierarchy, table, each, foreign_keys.get(each.oid, ())) if last else []
+            operations = (*first, *let_go, _detach(hierarchy, table, each), *keys, *last, drop)
             steps.append(Step(operations, bool(table.global_indexes)))
         else:
             locks = trees.dropping(table, trees.parts(each)) + trees.BOOKKEEPING + trees.FORGETTING
@@ -133,26 +126,36 @@ def _lock_tables(hierarchy: Hierarchy, table: Table, each: Slice) -> list[Operat
     return locking.lock_tables(each.identifier, (*ancestors, table) if ancestors else (), ACCESS_EXCLUSIVE)
 
 
-def _remove_entries(table: Table, each: Slice) -> list[Operation]:
-    """What global indexes know of a slice, which nobody writes to from here on."""
+def _remove_entries(hierarchy: Hierarchy, table: Table, each: Slice) -> tuple[list[Operation], list[Operation]]:
+    """What global indexes know of a slice, which nobody writes to from here on: done before it leaves, or behind that.
+
+    The entries are found by the rows, which what follows may change: so they go first. Where foreign keys of the
+    hierarchy refer to them they go last, when the children have left, and so has the slice, without its foreign keys:
+    ON DELETE must not reach what leaves with it.
+    """
     if not table.global_indexes:
-        return []
+        return [], []
+    is_tied = hierarchy.is_tied(table)
+    rank = WORKING if is_tied else PREPARING
     lock = compose("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", each.identifier)
     parts = trees.parts(each)
-    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=PREPARING)]
+    found = [Operation(each.identifier, lock, SHARE_ROW_EXCLUSIVE, (each.oid,), parts, rank=rank)]
     for index in table.global_indexes:
         statement = global_index.remove_entries(index, each.identifier)
         locks = parts * (1 + table.indexes) + detached.INDEX_LOCKS
-        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=PREPARING))
-    return found
+        found.append(Operation(index.identifier, statement, ROW_EXCLUSIVE, (), locks, rank=rank))
+    return ([], found) if is_tied else (found, [])
 
 
-def _remove_entries_last(table: Table, each: Slice) -> list[Operation]:
-    """The same where foreign keys of the hierarchy refer to the entries: ON DELETE must not reach what leaves with it.
-
-    The children have left, and so has the slice, without its foreign keys.
-    """
-    return [operation._replace(rank=Operation._field_defaults["rank"]) for operation in _remove_entries(table, each)]
+def move_operations(relations: tuple[Identifier, ...], to_schema: str | None) -> list[Operation]:
+    """Move a slice with its leaves to another schema, where one is asked for."""
+    if to_schema is None:
+        return []
+    schema = Identifier(to_schema)
+    return [
+        Operation(relation, compose("ALTER TABLE {} SET SCHEMA {}", relation, schema), ACCESS_EXCLUSIVE, (), 1)
+        for relation in relations
+    ]
 
 
 def _let_go_of_indexes(table: Table, relations: tuple[Identifier, ...]) -> list[Operation]:
@@ -207,4 +210,5 @@ def finalize_step(
     locks, locked = trees.detaching(hierarchy, table, each)
     finalize = Operation(each.identifier, statement, ACCESS_EXCLUSIVE, (each.oid,), locks, locked)
     afterwards = after_detach(hierarchy, table, each, foreign_keys, is_retired)
-    return Step((*_remove_entries(table, each), finalize, *afterwards), bool(table.global_indexes))
+    first, last = _remove_entries(hierarchy, table, each)
+    return Step((*first, finalize, *afterwards, *last), bool(table.global_indexes))

@@ -8,14 +8,13 @@ from ..model import GlobalIndex, Hierarchy, Table
 from ..sql import SQL, Identifier, Literal, comma_list, compose, names
 from . import conversion_form, conversion_switch, trees
 from .conversion import Conversion, Member, kept_schema, working_schema
-from .conversion_layout import LOCKS_OF_KEY
+from .conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
 from .foreign_keys import clause
 from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
-LOCKS_OF_TABLE = 12
 LOCKS_OF_SIDE = 60  # a side table with its partitions, and the triggers of a foreign key to it
 
 
