@@ -40,6 +40,25 @@ def restart(home: Database) -> Connection:
     return home.connect()
 
 
+def kill_when_it_waits(home: Database) -> Connection:
+    """Run the jobs and terminate maintenance when it waits for a lock; a session of the owner, which sees it failed."""
+    home.server.stop("fast")
+    home.server.start()
+    deadline = time.monotonic() + PATIENCE
+    waiting = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND usename = 'owner' AND query ~ 'run_maintenance'"
+    )
+    while not home.rows(waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    owner = home.connect()
+    while statuses(owner)["maintenance"] != "failed":
+        assert time.monotonic() < deadline, owner.execute("SELECT * FROM dp.job").fetchall()
+        time.sleep(0.1)
+    return owner
+
+
 def moved_to(home: Database, day: str) -> None:
     """Jobs find another day when they look at the clock."""
     home.connect("postgres").execute(f"ALTER ROLE owner IN DATABASE cron_home SET dp.now = '{day} 12:00+00'")  # type: ignore[arg-type]
@@ -125,19 +144,8 @@ def test_a_job_that_is_killed_is_made_up_for(home: Database) -> None:
     owner.autocommit = False
     owner.execute('SELECT count(*) FROM "Actor"')
     owner.execute("PREPARE TRANSACTION 'reader'")
-    home.server.stop("fast")
-    home.server.start()
-    deadline = time.monotonic() + PATIENCE
-    waiting = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'owner'"
-    )
-    while not home.rows(waiting):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    owner = home.connect()
-    while statuses(owner) != {"maintenance": "failed"}:
-        assert time.monotonic() < deadline, owner.execute("SELECT * FROM dp.job").fetchall()
-        time.sleep(0.1)
+    owner = kill_when_it_waits(home)
+    assert statuses(owner) == {"maintenance": "failed"}
     assert len(family.slices(owner, "Actor")) < 4
     owner.execute("ROLLBACK PREPARED 'reader'")
     owner = restart(home)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import psycopg
 
 from tests.server.test_jobs_watched import findings, numbers
 from tests.server.test_schedule import ROOT, call
-from tests.server.test_schedule_at_work import PATIENCE, moved_to, restart, statuses
+from tests.server.test_schedule_at_work import kill_when_it_waits, moved_to, restart, statuses
 from tests.server.test_schedule_failures import Writer, value
 from tests.support import dialogporten
 from tests.support.database import Database, with_dblink
@@ -126,20 +125,7 @@ def a_privilege_is_missing(home: Database) -> None:
 def it_is_killed(home: Database) -> None:
     """When it waits for a lock."""
     hold_a_lock(home, "DialogActivity")
-    home.server.stop("fast")
-    home.server.start()
-    deadline = time.monotonic() + PATIENCE
-    waiting = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND usename = 'owner' AND query ~ 'run_maintenance'"
-    )
-    while not home.rows(waiting):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    owner = home.connect()
-    while statuses(owner)["maintenance"] != "failed":
-        assert time.monotonic() < deadline, owner.execute("SELECT * FROM dp.job").fetchall()
-        time.sleep(0.1)
+    owner = kill_when_it_waits(home)
     assert numbers(owner) == (1, 0)
     owner.execute("ROLLBACK PREPARED 'reader'")
 
