@@ -120,8 +120,9 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
     return [
         compose(
+            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = {} SET search_path = {} AS {}",
+            " SET plan_cache_mode = {} SET enable_seqscan = off SET jit = off SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
