@@ -4,10 +4,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Callable, TypeVar
 
     Found = TypeVar("Found")
     Row = dict[str, Any]
+
+import contextlib
 
 import plpy
 
@@ -20,34 +23,50 @@ ROW_HAS_MOVED = "40001"  # while a step that locks rows waited for it
 OUT_OF_MEMORY = "53200"  # of shared memory: others hold the rest of the lock table
 
 ROWS_A_FETCH = 1000
+FEW = 100  # elements of an array that a plan made for any array is good for
+PLANNING = "plan_cache_mode"
 
 _prepared: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
 def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) -> list[Row]:
-    """Rows of a reading statement, whose plan is kept for the session."""
+    """Rows of a reading statement, whose plan is kept for the session; made for the values only where they are many."""
     key = (text, types)
     plan = _prepared.get(key)
     if plan is None:
         plan = _prepared[key] = plpy.prepare(text, list(types))
+    if any(isinstance(value, (list, tuple)) and len(value) > FEW for value in values):
+        with planned_for_values():
+            return list(plpy.execute(plan, list(values)))
     return list(plpy.execute(plan, list(values)))
+
+
+@contextlib.contextmanager
+def planned_for_values() -> Iterator[None]:
+    """As the server plans by itself. Calls keep one plan of each reading of the catalog; tables are another matter."""
+    before = setting(PLANNING)
+    set_local(PLANNING, "auto")
+    yield
+    set_local(PLANNING, str(before))  # after an error the subtransaction or transaction undoes it
 
 
 def query_once(text: str) -> list[Row]:
     """Rows of a reading statement that is composed, and not worth keeping a plan for."""
-    return list(plpy.execute(text))
+    with planned_for_values():
+        return list(plpy.execute(text))
 
 
 def query_alone(text: str) -> list[Row]:
     """Rows of one statement; a cursor is refused for several (42P11), before any of them is run."""
-    cursor = plpy.cursor(text)
-    found: list[Row] = []
-    while True:
-        rows = cursor.fetch(ROWS_A_FETCH)
-        found += rows
-        if len(rows) < ROWS_A_FETCH:
-            cursor.close()
-            return found
+    with planned_for_values():
+        cursor = plpy.cursor(text)
+        found: list[Row] = []
+        while True:
+            rows = cursor.fetch(ROWS_A_FETCH)
+            found += rows
+            if len(rows) < ROWS_A_FETCH:
+                cursor.close()
+                return found
 
 
 def parse(text: str) -> None:
@@ -57,7 +76,8 @@ def parse(text: str) -> None:
 
 def run(statements: str) -> None:
     """Run one or more statements in one subtransaction."""
-    plpy.execute(statements)
+    with planned_for_values():
+        plpy.execute(statements)
 
 
 def sqlstate(error: Exception) -> str:

@@ -25,6 +25,7 @@ PINNED = (
     "quote_all_identifiers",
     "standard_conforming_strings",
     "jit",
+    database.PLANNING,
     "default_tablespace",
     PROPAGATION,
 )
@@ -70,6 +71,7 @@ def begin(context: Context | None) -> None:
         "quote_all_identifiers": "off",  # what PostgreSQL deparses is compared with names
         "standard_conforming_strings": "on",  # pieces of SQL were checked by that
         "jit": "off",  # statements over many partitions look costly, and would be compiled for seconds
+        database.PLANNING: "force_generic_plan",  # to plan a reading of the catalog takes longer than to run it
         "default_tablespace": "",  # partitions lie where their tables do, or say where
         PROPAGATION: "off",  # what a call changes it changes everywhere
     }

@@ -101,8 +101,10 @@ def predicate(table: int, index: str) -> tuple[str, tuple[str, ...]]:
 def existing_functions(schema: str, comment: str) -> bool:
     """Whether a schema has a function with a comment."""
     rows = database.query(
-        "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = $1 AND obj_description(p.oid, 'pg_proc') = $2) AS found",
+        # by the comments, which are fewer than the functions, and told without a call for each
+        "SELECT EXISTS (SELECT FROM pg_description d JOIN pg_proc p ON p.oid = d.objoid"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE d.classoid = 'pg_proc'::regclass AND d.description = $2 AND n.nspname = $1) AS found",
         ("text", "text"),
         (schema, comment),
     )
