@@ -4365,7 +4365,7 @@ def _wanted(
             "hash_partitions", str(hash_partitions), f"It is between 0 and {MAX_HASH_PARTITIONS}."
         )
     indexed = tuple(change.column(name) for name in columns)
-    if set(policy.partition_keys) <= set(columns):
+    if is_unique and set(policy.partition_keys) <= set(columns):  # others tell where rows lie
         raise errors.InvalidParameter.of(
             "columns",
             str(list(columns)),
@@ -25882,7 +25882,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_7f51373302a6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_7a5f7aa3cda6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25900,7 +25900,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_7f51373302a6'
+PACKAGE = 'dialog_partition_0_1_0_7a5f7aa3cda6'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -26162,107 +26162,111 @@ RETURNS TABLE (
     remainders integer[],
     is_leafless boolean
 )
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE -- which keeps the plan
 ROWS 50 -- where views seem to read more, the server compiles them, which takes longer than to read them
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
-AS $sql$
--- materialized, so that bounds are deparsed and taken apart once
-WITH slice AS MATERIALIZED (
-    SELECT
-        i.inhparent AS parent,
-        c.oid,
-        n.nspname,
-        c.relname,
-        c.relkind = 'p' AS is_partitioned,
-        i.inhdetachpending,
-        format_type(a.atttypid, NULL) AS key_type,
-        pg_get_expr(c.relpartbound, c.oid) AS bound
-    FROM unnest(parents) AS p (oid)
-    JOIN pg_partitioned_table AS t ON t.partrelid = p.oid
-    JOIN pg_attribute AS a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
-    JOIN pg_inherits AS i ON i.inhparent = p.oid
-    JOIN pg_class AS c ON c.oid = i.inhrelid
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-),
-bounds AS MATERIALIZED (
-    -- split_part, because regular expressions took most of the time; no bound of a range key holds ") TO ("
-    SELECT
-        s.*,
-        s.bound = 'DEFAULT' AS is_default,
-        trim(BOTH '''' FROM split_part(e.ends, ') TO (', 1)) AS lower_text,
-        trim(BOTH '''' FROM split_part(e.ends, ') TO (', 2)) AS upper_text
-    FROM slice AS s
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.bound LIKE 'FOR VALUES FROM (%) TO (%)' THEN substr(s.bound, 18, length(s.bound) - 18) END
-    ) AS e (ends)
-),
-points AS MATERIALIZED (
-    SELECT
-        b.*,
-        CASE
-            WHEN b.lower_text IS NULL OR b.lower_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
-            WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.lower_text, '-', ''), 12))::bit(48)::bigint * 1000
-            WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.lower_text::bigint
-            WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
-                THEN (extract(EPOCH FROM b.lower_text::timestamptz) * 1000000)::bigint
-        END AS lower_point,
-        CASE
-            WHEN b.upper_text IS NULL OR b.upper_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
-            WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.upper_text, '-', ''), 12))::bit(48)::bigint * 1000
-            WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.upper_text::bigint
-            WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
-                THEN (extract(EPOCH FROM b.upper_text::timestamptz) * 1000000)::bigint
-        END AS upper_point
-    FROM bounds AS b
-)
-SELECT
-    p.parent,
-    p.oid,
-    p.nspname,
-    p.relname,
-    p.is_partitioned,
-    p.is_default,
-    p.inhdetachpending,
-    p.lower_text,
-    p.upper_text,
-    p.lower_point,
-    p.upper_point,
-    (CASE
-        WHEN p.key_type IN ('timestamp with time zone', 'uuid')
-            THEN ('1970-01-01 00:00:00+00'::timestamptz + p.lower_point * interval '1 microsecond') AT TIME ZONE time_zone
-        WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
-        ELSE '1970-01-01'::timestamp + p.lower_point * interval '1 microsecond'
-    END)::text,
-    (CASE
-        WHEN p.key_type IN ('timestamp with time zone', 'uuid')
-            THEN ('1970-01-01 00:00:00+00'::timestamptz + p.upper_point * interval '1 microsecond') AT TIME ZONE time_zone
-        WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
-        ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
-    END)::text,
-    leaves.modulus,
-    leaves.remainders,
-    p.is_partitioned AND leaves.modulus IS NULL
-    -- counted, for EXISTS would be hashed: a scan of the whole catalog
-    AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = p.oid) = 0
-    AND (SELECT t.partstrat FROM pg_partitioned_table AS t WHERE t.partrelid = p.oid) = 'h'
-FROM points AS p
-LEFT JOIN LATERAL (
-    SELECT
-        max(split_part(split_part(h.bound, 'modulus ', 2), ',', 1)::integer) AS modulus,
-        array_agg(h.remainder ORDER BY h.remainder) AS remainders
-    FROM (
+AS $plpgsql$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    -- materialized, so that bounds are deparsed and taken apart once
+    WITH slice AS MATERIALIZED (
         SELECT
-            e.bound,
-            rtrim(split_part(e.bound, 'remainder ', 2), ')')::integer AS remainder
-        FROM pg_inherits AS i
+            i.inhparent AS parent,
+            c.oid,
+            n.nspname,
+            c.relname,
+            c.relkind = 'p' AS is_partitioned,
+            i.inhdetachpending,
+            format_type(a.atttypid, NULL) AS key_type,
+            pg_get_expr(c.relpartbound, c.oid) AS bound
+        FROM unnest(parents) AS p (oid)
+        JOIN pg_partitioned_table AS t ON t.partrelid = p.oid
+        JOIN pg_attribute AS a ON a.attrelid = t.partrelid AND a.attnum = t.partattrs[0]
+        JOIN pg_inherits AS i ON i.inhparent = p.oid
         JOIN pg_class AS c ON c.oid = i.inhrelid
-        CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS e (bound)
-        WHERE i.inhparent = p.oid AND p.is_partitioned AND e.bound LIKE 'FOR VALUES WITH (modulus %, remainder %)'
-    ) AS h
-) AS leaves ON p.is_partitioned
-$sql$;
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    ),
+    bounds AS MATERIALIZED (
+        -- split_part, because regular expressions took most of the time; no bound of a range key holds ") TO ("
+        SELECT
+            s.*,
+            s.bound = 'DEFAULT' AS is_default,
+            trim(BOTH '''' FROM split_part(e.ends, ') TO (', 1)) AS lower_text,
+            trim(BOTH '''' FROM split_part(e.ends, ') TO (', 2)) AS upper_text
+        FROM slice AS s
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN s.bound LIKE 'FOR VALUES FROM (%) TO (%)' THEN substr(s.bound, 18, length(s.bound) - 18) END
+        ) AS e (ends)
+    ),
+    points AS MATERIALIZED (
+        SELECT
+            b.*,
+            CASE
+                WHEN b.lower_text IS NULL OR b.lower_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
+                WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.lower_text, '-', ''), 12))::bit(48)::bigint * 1000
+                WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.lower_text::bigint
+                WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
+                    THEN (extract(EPOCH FROM b.lower_text::timestamptz) * 1000000)::bigint
+            END AS lower_point,
+            CASE
+                WHEN b.upper_text IS NULL OR b.upper_text IN ('MINVALUE', 'MAXVALUE', 'infinity', '-infinity') THEN NULL
+                WHEN b.key_type = 'uuid' THEN ('x' || left(translate(b.upper_text, '-', ''), 12))::bit(48)::bigint * 1000
+                WHEN b.key_type IN ('smallint', 'integer', 'bigint') THEN b.upper_text::bigint
+                WHEN b.key_type IN ('date', 'timestamp without time zone', 'timestamp with time zone')
+                    THEN (extract(EPOCH FROM b.upper_text::timestamptz) * 1000000)::bigint
+            END AS upper_point
+        FROM bounds AS b
+    )
+    SELECT
+        p.parent,
+        p.oid,
+        p.nspname,
+        p.relname,
+        p.is_partitioned,
+        p.is_default,
+        p.inhdetachpending,
+        p.lower_text,
+        p.upper_text,
+        p.lower_point,
+        p.upper_point,
+        (CASE
+            WHEN p.key_type IN ('timestamp with time zone', 'uuid')
+                THEN ('1970-01-01 00:00:00+00'::timestamptz + p.lower_point * interval '1 microsecond') AT TIME ZONE time_zone
+            WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
+            ELSE '1970-01-01'::timestamp + p.lower_point * interval '1 microsecond'
+        END)::text,
+        (CASE
+            WHEN p.key_type IN ('timestamp with time zone', 'uuid')
+                THEN ('1970-01-01 00:00:00+00'::timestamptz + p.upper_point * interval '1 microsecond') AT TIME ZONE time_zone
+            WHEN p.key_type IN ('smallint', 'integer', 'bigint') THEN NULL
+            ELSE '1970-01-01'::timestamp + p.upper_point * interval '1 microsecond'
+        END)::text,
+        leaves.modulus,
+        leaves.remainders,
+        p.is_partitioned AND leaves.modulus IS NULL
+        -- counted, for EXISTS would be hashed: a scan of the whole catalog
+        AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = p.oid) = 0
+        AND (SELECT t.partstrat FROM pg_partitioned_table AS t WHERE t.partrelid = p.oid) = 'h'
+    FROM points AS p
+    LEFT JOIN LATERAL (
+        SELECT
+            max(split_part(split_part(h.bound, 'modulus ', 2), ',', 1)::integer) AS modulus,
+            array_agg(h.remainder ORDER BY h.remainder) AS remainders
+        FROM (
+            SELECT
+                e.bound,
+                rtrim(split_part(e.bound, 'remainder ', 2), ')')::integer AS remainder
+            FROM pg_inherits AS i
+            JOIN pg_class AS c ON c.oid = i.inhrelid
+            CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS e (bound)
+            WHERE i.inhparent = p.oid AND p.is_partitioned AND e.bound LIKE 'FOR VALUES WITH (modulus %, remainder %)'
+        ) AS h
+    ) AS leaves ON p.is_partitioned;
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._slices(oid[], text) IS
 'Internal: the partitions of some tables, their bounds as text, as points and as calendar moments, and the remainders of their leaves.';
@@ -26338,31 +26342,35 @@ COMMENT ON FUNCTION dp._index_name(name, name) IS
 
 CREATE FUNCTION dp._index_names_need_help(relation oid)
 RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE -- which keeps the plan
 SET search_path = pg_catalog, pg_temp
-RETURN (
-    WITH names AS (
-        SELECT
-            -- a leaf adds "_20250615_20250715_h0015" to its table's name, which is cut to 39 bytes
-            least(octet_length(c.relname), 39) + 24 AS leaf_bytes,
-            i.indisprimary,
-            string_agg(a.attname, '_' ORDER BY a.attnum) AS columns
-        FROM pg_index AS i
-        JOIN pg_class AS c ON c.oid = i.indrelid
-        JOIN pg_attribute AS a ON a.attrelid = i.indexrelid
-        WHERE i.indrelid = relation
-        GROUP BY i.indexrelid, i.indisprimary, c.relname
-    )
-
-    -- "_pkey", or "_", the columns and "_idx"
-    SELECT
-        coalesce(
-            max(n.leaf_bytes + CASE WHEN n.indisprimary THEN 5 ELSE octet_length(n.columns) + 5 END) > 63
-            OR count(*) FILTER (WHERE NOT n.indisprimary) > count(DISTINCT n.columns) FILTER (WHERE NOT n.indisprimary),
-            false
+AS $plpgsql$
+BEGIN
+    RETURN (
+        WITH names AS (
+            SELECT
+                -- a leaf adds "_20250615_20250715_h0015" to its table's name, which is cut to 39 bytes
+                least(octet_length(c.relname), 39) + 24 AS leaf_bytes,
+                i.indisprimary,
+                string_agg(a.attname, '_' ORDER BY a.attnum) AS columns
+            FROM pg_index AS i
+            JOIN pg_class AS c ON c.oid = i.indrelid
+            JOIN pg_attribute AS a ON a.attrelid = i.indexrelid
+            WHERE i.indrelid = relation
+            GROUP BY i.indexrelid, i.indisprimary, c.relname
         )
-    FROM names AS n
-);
+
+        -- "_pkey", or "_", the columns and "_idx"
+        SELECT
+            coalesce(
+                max(n.leaf_bytes + CASE WHEN n.indisprimary THEN 5 ELSE octet_length(n.columns) + 5 END) > 63
+                OR count(*) FILTER (WHERE NOT n.indisprimary) > count(DISTINCT n.columns) FILTER (WHERE NOT n.indisprimary),
+                false
+            )
+        FROM names AS n
+    );
+END
+$plpgsql$;
 
 COMMENT ON FUNCTION dp._index_names_need_help(oid) IS
 'Internal: whether PostgreSQL would cut or number the names that it gives to the indexes of a table''s partitions.';
@@ -27607,10 +27615,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27911,10 +27919,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27933,10 +27941,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27956,10 +27964,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27985,10 +27993,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28016,10 +28024,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28040,10 +28048,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28061,10 +28069,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28082,10 +28090,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28116,10 +28124,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28135,10 +28143,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28163,10 +28171,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28199,10 +28207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28224,10 +28232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28260,10 +28268,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28284,10 +28292,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28304,10 +28312,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28324,10 +28332,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28345,10 +28353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28366,10 +28374,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28393,10 +28401,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28414,10 +28422,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28434,10 +28442,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28453,10 +28461,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28473,10 +28481,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28492,10 +28500,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28512,10 +28520,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28532,10 +28540,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28552,10 +28560,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28572,10 +28580,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28591,10 +28599,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28611,10 +28619,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28646,10 +28654,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28675,10 +28683,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28695,10 +28703,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28726,10 +28734,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28808,10 +28816,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28911,10 +28919,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28939,10 +28947,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28964,10 +28972,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28985,10 +28993,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29006,10 +29014,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29030,10 +29038,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29060,10 +29068,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29087,10 +29095,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29108,10 +29116,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29130,10 +29138,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29150,10 +29158,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29170,10 +29178,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29190,10 +29198,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7f51373302a6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29342,10 +29350,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29360,10 +29368,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29385,10 +29393,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29420,10 +29428,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29445,10 +29453,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29467,10 +29475,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29490,10 +29498,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29511,10 +29519,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29531,10 +29539,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29551,10 +29559,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29570,10 +29578,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29590,10 +29598,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29609,10 +29617,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29628,10 +29636,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7f51373302a6' not in GD:
+if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7f51373302a6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

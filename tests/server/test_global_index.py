@@ -372,6 +372,28 @@ def test_values_that_repeat(owner: psycopg.Connection[Any]) -> None:
         owner.execute(f"SELECT dp.create_global_index({ROOT}, '{{Title}}', index_name => 'titles')")
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["delete", "moved to another slice", "moved to another leaf", "detach and attach", "drop", "merge"],
+)
+def test_where_an_owner_s_rows_lie_is_told_by_the_keys(owner: psycopg.Connection[Any], change: str) -> None:
+    key = family.key_column(owner)
+    owner.execute('UPDATE "Dialog" SET "Title" = NULL WHERE "Id" % 2 = 1')
+    owner.execute(
+        f"SELECT dp.create_global_index({ROOT}, %s, is_unique => false, predicate => %s, index_name => 'titled')",
+        [["Party", key], '"Title" IS NOT NULL'],
+    )
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="columns"):
+        owner.execute(f"SELECT dp.create_global_index({ROOT}, %s, index_name => 'both')", [["Party", key]])
+    owner.execute(CHANGES[change])  # type: ignore[call-overload]
+    owner.execute('UPDATE "Dialog" SET "Title" = CASE WHEN "Id" % 4 < 2 THEN \'titled\' END')
+    assert is_exact(owner)
+    told = owner.execute(f'SELECT "Party", "{key}", "Id" FROM titled ORDER BY 3').fetchall()  # type: ignore[call-overload]
+    kept = f'SELECT "Party", "{key}", "Id" FROM "Dialog" WHERE "Title" IS NOT NULL ORDER BY 3'
+    assert told == owner.execute(kept).fetchall() != []  # type: ignore[call-overload]
+    assert owner.execute("SELECT * FROM dp.verify_global_index('titled')").fetchall() == []
+
+
 REFUSED = {
     "no such column": (f"dp.create_global_index({ROOT}, '{{Nothing}}')", psycopg.errors.UndefinedColumn),
     "no column": (f"dp.create_global_index({ROOT}, '{{}}')", psycopg.errors.InvalidParameterValue),

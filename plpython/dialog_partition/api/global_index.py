@@ -170,7 +170,7 @@ def _wanted(
             "hash_partitions", str(hash_partitions), f"It is between 0 and {MAX_HASH_PARTITIONS}."
         )
     indexed = tuple(change.column(name) for name in columns)
-    if set(policy.partition_keys) <= set(columns):
+    if is_unique and set(policy.partition_keys) <= set(columns):  # others tell where rows lie
         raise errors.InvalidParameter.of(
             "columns",
             str(list(columns)),

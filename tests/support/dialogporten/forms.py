@@ -119,9 +119,11 @@ def in_form(key_form: str, text: str) -> str:
     """A query, or the functions, for a key form: bounds of slices are moments where the key is one."""
     if key_form == "slice":
         return text
-    month = "date_trunc('month', moment AT TIME ZONE 'UTC')"
-    text = text.replace(f"date := {month}", f"timestamptz := {month} AT TIME ZONE 'UTC'")
-    text = text.replace("upper_bound date", "upper_bound timestamptz").replace("(slice date,", "(slice timestamptz,")
+    month = "date_trunc('month', moment AT TIME ZONE 'UTC') + interval '1 month'"
+    text = text.replace(f"date := {month}", f"timestamptz := ({month}) AT TIME ZONE 'UTC'")
+    text = text.replace("bound date", "bound timestamptz").replace("slice date", "slice timestamptz")
+    text = text.replace("slices date []", "slices timestamptz []").replace("RETURNS date []", "RETURNS timestamptz []")
+    text = text.replace(f"_{SLICE_KEY}_global", f"_{RANGE_KEY}_global").replace(f", {SLICE_KEY}}}", f", {RANGE_KEY}}}")
     return text.replace(f'"{SLICE_KEY}"', f'"{RANGE_KEY}"')
 
 
