@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import date
 from statistics import median
 from typing import Any
 
@@ -49,21 +48,8 @@ def given(plain: Connection, partitioned: Connection) -> forms.Given:
     return found
 
 
-def slices(partitioned: Connection) -> list[tuple[date, date]]:
-    """The bounds of the slices that hold what is older than now, the newest first."""
-    found = partitioned.execute(
-        "SELECT lower_bound::date, upper_bound::date FROM dp.slice WHERE tbl = %s::regclass AND is_attached"
-        " ORDER BY 1 DESC",
-        (ROOT,),
-    ).fetchall()
-    assert len(found) >= SLICES, f"{len(found)} slices"
-    return [(lower, upper) for lower, upper in found if str(lower) < NOW]
-
-
 def reads(plain: Connection, partitioned: Connection, asked: forms.Given) -> list[Result]:
     """Each query in both forms, whose rows are the same."""
-    newest_first = slices(partitioned)
-    name = "of an organisation"
     works = {
         each: (
             lambda old=forms.OLD[each]: plain.execute(old, asked).fetchall(),
@@ -71,10 +57,6 @@ def reads(plain: Connection, partitioned: Connection, asked: forms.Given) -> lis
         )
         for each in forms.FORMS
     }
-    works[name] = (
-        lambda: plain.execute(queries.QUERIES[name], asked).fetchall(),  # type: ignore[call-overload]
-        lambda: forms.of_an_organisation(partitioned, asked, newest_first),
-    )
     results = []
     for each, (old, new) in works.items():
         rows = old()

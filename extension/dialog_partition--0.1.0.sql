@@ -4130,10 +4130,12 @@ from __future__ import annotations
 from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import lookup as catalog
+from ..catalog import page as catalog_page
 from ..model import Hierarchy, SliceSpec
 from ..operation import Operation, Step
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
+from ..plan import page as plan_page
 from . import calls
 
 TYPE_CHECKING = False
@@ -4147,14 +4149,14 @@ FUNCTION_LOCKS = 6
 
 
 def operations(hierarchy: Hierarchy) -> list[Operation]:
-    """Trigger functions of global indexes, and lookup functions."""
+    """Trigger functions of global indexes, lookup functions and pages."""
     found = []
     for table in hierarchy.tables:
         for side in table.global_indexes:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-    return found + _of_lookups(hierarchy, plan.follow)
+    return found + _of_lookups(hierarchy, plan.follow) + _of_pages(hierarchy)
 
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
@@ -4170,6 +4172,16 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
+def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
+    """What the pages that are there lack."""
+    points = plan.newest(hierarchy)
+    return [
+        Operation(page.identifier, each, locks=FUNCTION_LOCKS)
+        for page, body in catalog_page.present(hierarchy)
+        for each in plan_page.refresh(page, body, points)
+    ]
+
+
 def run(hierarchy: Hierarchy, call: Context) -> None:
     """Make them follow in the caller's transaction."""
     found = operations(hierarchy)
@@ -4178,13 +4190,13 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
-    """Lookup functions whose newest slices are not those of the hierarchy."""
-    return _of_lookups(hierarchy, plan.refresh)
+    """Lookup functions and pages whose newest slices are not those of the hierarchy."""
+    return _of_lookups(hierarchy, plan.refresh) + _of_pages(hierarchy)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
-    """Lookups know the slices that a procedure has made."""
-    if not any(table.global_indexes for table in hierarchy.tables):
+    """Lookups and pages know the slices that a procedure has made."""
+    if not any(table.global_indexes for table in hierarchy.tables) and not catalog_page.present(hierarchy):
         return
     if call.mode == execute.DRY_RUN:
         hierarchy = lifecycle.with_new(hierarchy, specs)
@@ -5135,6 +5147,70 @@ class Ordering:
             " ".join(dict.fromkeys(f"{calls.describe(each)}." for each in self.failures)),
             "The others are in order. Call again when nobody uses these." if is_lock else "The others are in order.",
         )
+''','api.page': r'''"""create_page."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments
+from ..catalog import page as catalog
+from ..operation import Operation, Step
+from ..plan import lookup
+from ..plan import page as plan
+from . import calls
+from .alteration import Alteration
+from .following import FUNCTION_LOCKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..printing import PlanRow
+
+PROBE = "dp_probe"
+
+
+def create_page(
+    tbl: int,
+    page_name: str,
+    parameters: str,
+    condition: str,
+    order_by: str,
+    keys: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Create a page; see sql/functions/create_page.sql.j2."""
+    if parameters.strip():
+        fragments.check_list("parameters", parameters)
+    fragments.check("condition", condition)
+    fragments.check_list("order_by", order_by)
+    if keys is not None:
+        fragments.check_list("keys", keys)
+    change = Alteration("create_page", tbl, dry_run, search_path)
+    table = change.target.table
+    if keys is not None and not plan.has_predecessors(str(table.partition_type)):
+        raise errors.InvalidParameter.of(
+            "keys", keys, f"No {table.partition_type} is the one before another.", "Leave it out."
+        )
+    path = catalog.schemas_of(search_path)
+    page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
+    if catalog.is_taken(page):
+        raise errors.DuplicateFunction(
+            f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
+        )
+    database.rolled_back(lambda: _probe(page, change))
+    points = lookup.newest(change.target.hierarchy)
+    present = {each.identifier.text: body for each, body in catalog.present(change.target.hierarchy)}
+    statements = plan.refresh(page, present.get(page.identifier.text, ""), points)
+    if not statements:
+        return change.nothing(f"page {page.identifier} is there already")
+    change.context = change.context._replace(search_path=None)  # the function has its own
+    operations = tuple(Operation(page.identifier, each, locks=FUNCTION_LOCKS) for each in statements)
+    return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
+
+
+def _probe(page: plan.Page, change: Alteration) -> None:
+    """Look whether the pieces can be understood, before anything is made."""
+    for each in plan.probes(page, PROBE):
+        execute.probe(each.text, change.context)
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -8446,6 +8522,7 @@ from ..plan.conversion_record import Record
 from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..plan.lookup import ANY_COMMENT
+from ..plan.page import MARK
 from ..sql import SQL, Identifier, Literal, compose
 
 
@@ -8751,15 +8828,15 @@ def exists(oid: int) -> bool:
 
 
 def lookups(tables_: list[int]) -> list[database.Row]:
-    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    """Lookup functions and pages of some tables, by whatever name: how they are told, and dropped."""
     return database.query(
         "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
         " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype JOIN pg_class c ON c.oid = t.typrelid"
         " WHERE c.oid = ANY ($1) AND p.proretset AND p.proowner = c.relowner"
-        " AND obj_description(p.oid, 'pg_proc') LIKE $2 ORDER BY 1",
-        ("oid[]", "text"),
-        (tables_, ANY_COMMENT),
+        " AND (obj_description(p.oid, 'pg_proc') LIKE $2 OR starts_with(p.prosrc, $3)) ORDER BY 1",
+        ("oid[]", "text", "text"),
+        (tables_, ANY_COMMENT, MARK),
     )
 ''','catalog.cron': r'''"""Reading pg_cron, in this database or another one of the cluster: where it is, what it allows, its jobs."""
 
@@ -10701,6 +10778,50 @@ def facts(role: str) -> Facts:
         tuple(each["text"].replace("%1$s", Identifier(role).text) for each in grants),
         row["database"],
     )
+''','catalog.page': r'''"""Pages that are there."""
+
+from __future__ import annotations
+
+from .. import database
+from ..plan.page import MARK, Page, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model import Hierarchy
+
+
+def present(hierarchy: Hierarchy) -> list[tuple[Page, str]]:
+    """The pages of a hierarchy's tables, and what they do now."""
+    rows = database.query(
+        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, c.oid AS tbl"
+        " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
+        ("oid[]", "text"),
+        ([table.oid for table in hierarchy.tables], MARK),
+    )
+    return [(read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["body"]), row["body"]) for row in rows]
+
+
+def is_taken(page: Page) -> bool:
+    """Whether its schema has a function of its name that is no page."""
+    rows = database.query(
+        "SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT starts_with(p.prosrc, $3)",
+        ("text", "text", "text"),
+        (page.schema, page.name, MARK),
+    )
+    return bool(rows)
+
+
+def schemas_of(search_path: str) -> tuple[str, ...]:
+    """The schemas that a search_path stands for now."""
+
+    def shown() -> tuple[str, ...]:
+        database.set_local("search_path", search_path)
+        return tuple(database.query("SELECT current_schemas(false)::text[] AS schemas")[0]["schemas"])
+
+    return database.rolled_back(shown)
 ''','catalog.physical_order': r'''"""Reading the physical order of leaves: the indexes to order by, the leaves, and how far these are from it."""
 
 from __future__ import annotations
@@ -12789,6 +12910,7 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_page": "page",
     "create_writable_view": "writable_view",
     "create_writable_views": "writable_view",
     "drop_writable_view": "writable_view",
@@ -12966,6 +13088,12 @@ class DuplicateTable(PartitionError):
     """A relation has the name that a new slice needs (42P07)."""
 
     sqlstate = "42P07"
+
+
+class DuplicateFunction(PartitionError):
+    """A function has the name that one of ours would get (42723)."""
+
+    sqlstate = "42723"
 
 
 class InvalidTableDefinition(PartitionError):
@@ -13374,6 +13502,14 @@ def check(parameter: str, text: str) -> str:
     return text
 
 
+def check_list(parameter: str, text: str) -> str:
+    """The same of several pieces with commas between them, as arguments or the columns of ORDER BY are."""
+    problem = _problem(text, has_commas=True)
+    if problem is not None:
+        raise errors.InvalidParameter.of(parameter, text, problem, "Give it as it stands in a statement.")
+    return text
+
+
 def words(text: str, count: int) -> tuple[str, ...]:
     """The first words of a piece in capitals, up to the first parenthesis."""
     return tuple(text.partition("(")[0].upper().split()[:count])
@@ -13425,7 +13561,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
     return len(text), ""
 
 
-def _problem(text: str) -> str | None:
+def _problem(text: str, *, has_commas: bool = False) -> str | None:
     if not text.strip():
         return "It is empty."
     open_brackets: list[str] = []
@@ -13441,7 +13577,7 @@ def _problem(text: str) -> str | None:
         problem = _bracket_problem(character, open_brackets)
         if problem is None and character in ";\0":
             problem = "It contains a semicolon, which would end the statement." if character == ";" else "A zero byte."
-        if problem is None and character == "," and not open_brackets:
+        if problem is None and character == "," and not open_brackets and not has_commas:
             problem = "It contains a comma outside parentheses, behind which another action would begin."
         if problem is None and text[position : position + 2] in ("--", "/*"):
             problem = "It contains a comment."
@@ -21959,6 +22095,232 @@ def _record(leaf: Leaf, index: OrderIndex, root: Identifier) -> SQL:
         root=Literal(root.text),
         index=Literal(index.name),
     )
+''','plan.page': r'''"""Pages: functions that return the first rows of a question, the newest slice first, with plans that are kept.
+
+To plan the reading of a leaf takes longer than to read it, the more indexes it has. So a page has a statement for each
+of the newest slices, as a lookup has; its condition and order are the caller's own.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from .. import keys as key_types
+from .. import naming
+from ..model import Table
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+
+MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
+RESERVED = ("newest", "wanted")  # parameters that each page has behind its own
+
+
+class Page(NamedTuple):
+    """A page as it was asked for."""
+
+    table: Table
+    schema: str  # of the function
+    name: str
+    parameters: str
+    condition: str
+    order_by: str
+    keys: str | None  # the query that tells in which slices to look
+    search_path: tuple[str, ...]  # what names in the pieces are looked up by
+
+    @property
+    def identifier(self) -> Identifier:
+        """The function's name."""
+        return Identifier(self.schema, self.name)
+
+    @property
+    def asked(self) -> str:
+        """What it was asked to be, as its body keeps it."""
+        return json.dumps(
+            {
+                "parameters": self.parameters,
+                "condition": self.condition,
+                "order_by": self.order_by,
+                "keys": self.keys,
+                "search_path": self.search_path,
+            }
+        )
+
+    @property
+    def signature(self) -> str:
+        """All its parameters, as CREATE FUNCTION has them."""
+        own = [self.parameters] if self.parameters.strip() else []
+        return ", ".join([*own, f"newest {self.table.partition_type}", "wanted bigint"])
+
+
+def read(table: Table, schema: str, name: str, body: str) -> Page:
+    """A page from the function that is there."""
+    asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
+    return Page(table, schema, name, **{**asked, "search_path": tuple(asked["search_path"])})
+
+
+_BODY = """{mark}
+#variable_conflict use_variable
+DECLARE
+    dp_each record;
+    dp_found bigint;
+BEGIN
+{walk}END
+"""
+
+# Slice after slice is asked until there are rows enough.
+_WALK = """    FOR dp_each IN SELECT n AS slice FROM generate_series(width_bucket(newest, {bounds}), 0, -1) AS n LOOP
+{branches}        wanted := wanted - dp_found;
+        EXIT WHEN wanted <= 0;
+    END LOOP;
+"""
+
+# Only slices in which keys lie. The keys that are told first may not suffice, where the condition leaves few of their
+# rows: then the query is asked anew for those below.
+_WALK_OF_KEYS = """    <<dp_keys>>
+    LOOP
+        FOR dp_each IN
+            SELECT s.slice, array_agg(DISTINCT k.key) AS keys
+            FROM ({keys}) AS k (key) CROSS JOIN LATERAL (SELECT width_bucket(k.key, {bounds}) AS slice) AS s
+            WHERE k.key <= newest GROUP BY s.slice ORDER BY s.slice DESC
+        LOOP
+{branches}            wanted := wanted - dp_found;
+            EXIT dp_keys WHEN wanted <= 0;
+        END LOOP;
+        EXIT WHEN NOT FOUND;
+    END LOOP;
+"""
+_ROWS = """
+            RETURN QUERY SELECT t.* FROM {table} AS t
+            WHERE {is_there} AND t.{key} <= newest AND ({condition})
+            ORDER BY {order_by} LIMIT wanted;
+            GET DIAGNOSTICS dp_found = ROW_COUNT;{further}"""
+_FURTHER = """
+            newest := CASE WHEN {key} > {lowest} THEN ({key} - {unit})::{type} END;"""
+_PLANNED_EACH_TIME = """
+            PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);{rows}
+            PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);"""
+_UNITS = {
+    "date": SQL("1"),
+    "timestamp without time zone": SQL("interval '1 microsecond'"),
+    "timestamp with time zone": SQL("interval '1 microsecond'"),
+}
+
+
+def has_predecessors(type_name: str) -> bool:
+    """Whether each value of a key type has one before it; a page with keys goes on there."""
+    return type_name in _UNITS or key_types.is_integer(type_name)
+
+
+def body(page: Page, points: tuple[int, ...]) -> SQL:
+    """What the function does, with a statement of its own for each slice between two of the points."""
+    type_name = str(page.table.partition_type)
+    bounds = [key_types.typed_literal(point, type_name) for point in points]
+    key = Identifier(str(page.table.partition_column))
+    branches = []
+    for number in range(len(bounds) - 1, 0, -1):
+        lower, upper = bounds[number - 1], bounds[number]
+        is_there = compose("t.{key} >= {lower} AND t.{key} < {upper}", key=key, lower=lower, upper=upper)
+        branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, lower)))
+    array = compose("ARRAY[{}]::{}[]", comma_list(bounds), SQL(type_name))
+    if page.keys is not None:
+        rows = _rows(page, compose("t.{} = ANY (dp_each.keys)", key), SQL("dp_each.keys[1]"))
+        branches.append((SQL("true"), compose(_PLANNED_EACH_TIME, rows=rows)))
+        walk = compose(_WALK_OF_KEYS, keys=SQL(page.keys), bounds=array, branches=_chain(branches))
+    else:
+        for where, is_there in _outside(key, bounds):
+            branches.append((where, compose(_PLANNED_EACH_TIME, rows=_rows(page, is_there))))
+        walk = compose(_WALK, bounds=array, branches=_chain(branches))
+    return compose(_BODY, mark=SQL(MARK + page.asked), walk=walk)
+
+
+def _outside(key: Identifier, bounds: list[Composable]) -> list[tuple[SQL, SQL]]:
+    """What lies below and above the slices that are known, the default slice among it."""
+    if not bounds:
+        return [(SQL("true"), SQL("true"))]
+    return [
+        (SQL("dp_each.slice = 0"), compose("t.{} < {}", key, bounds[0])),
+        (SQL("true"), compose("t.{} >= {}", key, bounds[-1])),
+    ]
+
+
+def _rows(page: Page, is_there: SQL, lowest: Composable | None = None) -> SQL:
+    """The statement of some slices; below their lowest key a page with keys goes on."""
+    type_name = str(page.table.partition_type)
+    further = SQL("")
+    if page.keys is not None and lowest is not None:
+        floor = -key_types.INTEGER_LIMITS[type_name] if key_types.is_integer(type_name) else "-infinity"
+        further = compose(
+            _FURTHER,
+            key=lowest,
+            lowest=compose("{}::{}", Literal(str(floor)), SQL(type_name)),
+            unit=_UNITS.get(type_name, SQL("1")),
+            type=SQL(type_name),
+        )
+    return compose(
+        _ROWS,
+        table=page.table.identifier,
+        is_there=is_there,
+        key=Identifier(str(page.table.partition_column)),
+        condition=SQL(page.condition),
+        order_by=SQL(page.order_by),
+        further=further,
+    )
+
+
+def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
+    """IF ... ELSIF ... END IF."""
+    found = [
+        compose("        {} {} THEN{}\n", SQL("ELSIF" if number else "IF"), condition, rows)
+        for number, (condition, rows) in enumerate(branches)
+    ]
+    return SQL("".join(each.text for each in found) + "        END IF;\n")
+
+
+def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
+    """The function: PL/pgSQL, run with the caller's rights."""
+    schemas = [each for each in page.search_path if each not in ("pg_catalog", "pg_temp")]
+    return [
+        compose(
+            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
+            " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
+            " SET search_path = {} AS {}",
+            page.identifier,
+            SQL(page.signature),
+            page.table.identifier,
+            comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")]),
+            Literal(body(page, points).text),
+        ),
+    ]
+
+
+def probes(page: Page, name: str) -> list[SQL]:
+    """Functions whose making shows whether the pieces can be understood."""
+    own = compose(
+        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {} LIMIT wanted",
+        page.table.identifier,
+        Identifier(str(page.table.partition_column)),
+        SQL(page.condition),
+        SQL(page.order_by),
+    )
+    found = [(own, page.table.identifier.text)]
+    if page.keys is not None:
+        found.append((compose("SELECT k.key FROM ({}) AS k (key)", SQL(page.keys)), str(page.table.partition_type)))
+    return [
+        compose(
+            "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE sql AS {}",
+            Identifier(page.schema, naming.derived_name(name, str(number))),
+            SQL(page.signature),
+            SQL(returned),
+            Literal(query.text),
+        )
+        for number, (query, returned) in enumerate(found)
+    ]
+
+
+def refresh(page: Page, present: str, points: tuple[int, ...]) -> list[SQL]:
+    """What gives the newest slices their statements, and the table its name."""
+    return [] if present == body(page, points).text else create(page, points)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
 The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
@@ -25882,7 +26244,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_7a5f7aa3cda6', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_c74a2d00ede0', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25900,8 +26262,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_7a5f7aa3cda6'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_c74a2d00ede0'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -27615,10 +27977,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27919,10 +28281,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27941,10 +28303,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27964,10 +28326,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27993,10 +28355,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28024,10 +28386,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28048,10 +28410,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28069,10 +28431,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28090,10 +28452,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28124,10 +28486,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28143,10 +28505,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28171,10 +28533,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28207,10 +28569,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28232,10 +28594,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28268,10 +28630,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28292,10 +28654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28312,15 +28674,40 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
 'Creates the function that finds the rows of a root or child by columns whose partition keys a global index holds: that of the table, or of the one it refers to by them.
 dp.create_global_index makes them for all tables that are registered; this is for one that was registered later. Errors: 42704 no such index, 42501, 55006.';
+
+-- functions/create_page.sql.j2
+CREATE FUNCTION dp.create_page(
+    tbl regclass,
+    page_name name,
+    parameters text,
+    condition text,
+    order_by text,
+    keys text DEFAULT NULL,
+    search_path text DEFAULT current_setting('search_path'),
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, target text, statement text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+    plpy.execute('SELECT dp._load_python()')
+arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+$python$;
+
+COMMENT ON FUNCTION dp.create_page IS
+'Creates a function that returns the first rows of a question in the order of slices, the newest first, and keeps the plans of the newest slices: (parameters, newest, wanted).
+The condition and the order are of the rows of t; keys is a query of the partition keys in which rows lie. Nothing when the page is there, another one of that name is replaced. Errors: 0A000, 22023, 42601, 42703, 42704, 42723, 42883, 42501, 55006.';
 
 -- functions/create_writable_view.sql.j2
 CREATE FUNCTION dp.create_writable_view(
@@ -28332,10 +28719,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28353,10 +28740,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28374,10 +28761,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28401,10 +28788,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28422,10 +28809,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28442,10 +28829,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28461,10 +28848,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28481,10 +28868,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28500,10 +28887,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28520,10 +28907,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28540,10 +28927,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28560,10 +28947,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28580,10 +28967,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28599,10 +28986,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28619,10 +29006,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28654,10 +29041,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28683,10 +29070,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28703,10 +29090,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28734,10 +29121,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28816,10 +29203,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28919,10 +29306,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28947,10 +29334,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28972,10 +29359,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28993,10 +29380,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29014,10 +29401,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29038,10 +29425,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29068,10 +29455,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29095,10 +29482,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29116,10 +29503,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29138,10 +29525,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29158,10 +29545,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29178,10 +29565,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29198,10 +29585,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29350,10 +29737,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29368,10 +29755,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29393,10 +29780,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29428,10 +29815,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29453,10 +29840,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29475,10 +29862,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29498,10 +29885,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29519,10 +29906,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29539,10 +29926,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29559,10 +29946,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29578,10 +29965,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29598,10 +29985,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29617,10 +30004,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29636,10 +30023,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_7a5f7aa3cda6' not in GD:
+if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_7a5f7aa3cda6'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c74a2d00ede0'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

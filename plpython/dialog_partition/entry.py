@@ -52,6 +52,7 @@ MODULES = {
     "create_global_index_online": "global_index",
     "drop_global_index": "global_index",
     "create_lookup": "global_index",
+    "create_page": "page",
     "create_writable_view": "writable_view",
     "create_writable_views": "writable_view",
     "drop_writable_view": "writable_view",

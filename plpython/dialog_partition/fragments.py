@@ -22,6 +22,14 @@ def check(parameter: str, text: str) -> str:
     return text
 
 
+def check_list(parameter: str, text: str) -> str:
+    """The same of several pieces with commas between them, as arguments or the columns of ORDER BY are."""
+    problem = _problem(text, has_commas=True)
+    if problem is not None:
+        raise errors.InvalidParameter.of(parameter, text, problem, "Give it as it stands in a statement.")
+    return text
+
+
 def words(text: str, count: int) -> tuple[str, ...]:
     """The first words of a piece in capitals, up to the first parenthesis."""
     return tuple(text.partition("(")[0].upper().split()[:count])
@@ -73,7 +81,7 @@ def _item_end(text: str, start: int) -> tuple[int, str]:
     return len(text), ""
 
 
-def _problem(text: str) -> str | None:
+def _problem(text: str, *, has_commas: bool = False) -> str | None:
     if not text.strip():
         return "It is empty."
     open_brackets: list[str] = []
@@ -89,7 +97,7 @@ def _problem(text: str) -> str | None:
         problem = _bracket_problem(character, open_brackets)
         if problem is None and character in ";\0":
             problem = "It contains a semicolon, which would end the statement." if character == ";" else "A zero byte."
-        if problem is None and character == "," and not open_brackets:
+        if problem is None and character == "," and not open_brackets and not has_commas:
             problem = "It contains a comma outside parentheses, behind which another action would begin."
         if problem is None and text[position : position + 2] in ("--", "/*"):
             problem = "It contains a comment."

@@ -255,12 +255,6 @@ def test_the_rewritten_queries_get_the_same_answers(session: Connection, convert
         assert expected, name
         new = forms.in_form(converted.key_form, query)
         assert session.execute(new, given).fetchall() == expected, name  # type: ignore[call-overload]
-    bounds = session.execute(
-        "SELECT lower_bound, upper_bound FROM dp.slice WHERE tbl = %s::regclass ORDER BY 1 DESC", [ROOT]
-    ).fetchall()
-    name = "of an organisation"
-    found = forms.of_an_organisation(session, given, bounds, converted.key_form)
-    assert found == converted.before.answers[name]
 
 
 def test_the_rewritten_trigger_keeps_the_mask_of_labels(session: Connection, converted: Converted) -> None:

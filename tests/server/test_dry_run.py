@@ -171,6 +171,10 @@ CASES = {
         FILLED + "SELECT dp.create_global_index('event', '{id}'); DROP FUNCTION item_by_event_id;",
         "SELECT {columns} FROM dp.create_lookup('item', '{event_id}'{dry})",
     ),
+    "create_page": (
+        FILLED,
+        "SELECT {columns} FROM dp.create_page('event', 'page_of', 'owner text', 't.party = owner', 't.id'{dry})",
+    ),
     "detach_slice, with a global index": (
         FILLED + ROWS_2025 + "SELECT dp.create_global_index('event', '{id}');",
         "SELECT {columns} FROM dp.detach_slice('event', '2025-01-01'{dry})",

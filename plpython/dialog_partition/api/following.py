@@ -5,10 +5,12 @@ from __future__ import annotations
 from .. import execute
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import lookup as catalog
+from ..catalog import page as catalog_page
 from ..model import Hierarchy, SliceSpec
 from ..operation import Operation, Step
 from ..plan import keeping, lifecycle
 from ..plan import lookup as plan
+from ..plan import page as plan_page
 from . import calls
 
 TYPE_CHECKING = False
@@ -22,14 +24,14 @@ FUNCTION_LOCKS = 6
 
 
 def operations(hierarchy: Hierarchy) -> list[Operation]:
-    """Trigger functions of global indexes, and lookup functions."""
+    """Trigger functions of global indexes, lookup functions and pages."""
     found = []
     for table in hierarchy.tables:
         for side in table.global_indexes:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-    return found + _of_lookups(hierarchy, plan.follow)
+    return found + _of_lookups(hierarchy, plan.follow) + _of_pages(hierarchy)
 
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
@@ -45,6 +47,16 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
+def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
+    """What the pages that are there lack."""
+    points = plan.newest(hierarchy)
+    return [
+        Operation(page.identifier, each, locks=FUNCTION_LOCKS)
+        for page, body in catalog_page.present(hierarchy)
+        for each in plan_page.refresh(page, body, points)
+    ]
+
+
 def run(hierarchy: Hierarchy, call: Context) -> None:
     """Make them follow in the caller's transaction."""
     found = operations(hierarchy)
@@ -53,13 +65,13 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
-    """Lookup functions whose newest slices are not those of the hierarchy."""
-    return _of_lookups(hierarchy, plan.refresh)
+    """Lookup functions and pages whose newest slices are not those of the hierarchy."""
+    return _of_lookups(hierarchy, plan.refresh) + _of_pages(hierarchy)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:
-    """Lookups know the slices that a procedure has made."""
-    if not any(table.global_indexes for table in hierarchy.tables):
+    """Lookups and pages know the slices that a procedure has made."""
+    if not any(table.global_indexes for table in hierarchy.tables) and not catalog_page.present(hierarchy):
         return
     if call.mode == execute.DRY_RUN:
         hierarchy = lifecycle.with_new(hierarchy, specs)

@@ -10,6 +10,7 @@ from ..plan.conversion_record import Record
 from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..plan.lookup import ANY_COMMENT
+from ..plan.page import MARK
 from ..sql import SQL, Identifier, Literal, compose
 
 
@@ -315,13 +316,13 @@ def exists(oid: int) -> bool:
 
 
 def lookups(tables_: list[int]) -> list[database.Row]:
-    """The functions by which rows of some tables are looked up, by whatever name: how they are told, and dropped."""
+    """Lookup functions and pages of some tables, by whatever name: how they are told, and dropped."""
     return database.query(
         "SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0) AS described,"
         " format('DROP FUNCTION %s', p.oid::regprocedure) AS dropping"
         " FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype JOIN pg_class c ON c.oid = t.typrelid"
         " WHERE c.oid = ANY ($1) AND p.proretset AND p.proowner = c.relowner"
-        " AND obj_description(p.oid, 'pg_proc') LIKE $2 ORDER BY 1",
-        ("oid[]", "text"),
-        (tables_, ANY_COMMENT),
+        " AND (obj_description(p.oid, 'pg_proc') LIKE $2 OR starts_with(p.prosrc, $3)) ORDER BY 1",
+        ("oid[]", "text", "text"),
+        (tables_, ANY_COMMENT, MARK),
     )

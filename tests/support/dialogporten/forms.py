@@ -22,7 +22,7 @@ FUNCTIONS = (Path(__file__).parent / "forms.sql").read_text()
 
 _PAGE = """
     SELECT "Id", "Org", "ServiceResource", "Party", "StatusId", "ContentUpdatedAt", "SystemLabelsMask"
-    FROM page_of_party(%(party)s, %(resources)s, %(now)s, %(moment)s, %(dialog)s, 20)"""
+    FROM page_of_party(%(party)s, %(resources)s, %(now)s, %(moment)s, %(dialog)s, %(newest)s, 20)"""
 
 # What belongs to some dialogs: a lookup for each table, which gets its Ids from those before it.
 _CONTENT = """
@@ -78,52 +78,31 @@ def _bound(query: str, *aliases: str) -> str:
 
 FORMS: dict[str, str] = {
     "a party's page": _PAGE,
-    "labels": 'SELECT "Id" FROM labelled_of_party(%(party)s, %(now)s, 100)',
+    "labels": 'SELECT "Id" FROM labelled_of_party(%(party)s, %(now)s, %(newest)s, 100)',
     "content": _CONTENT,
     "latest activity": _LATEST_ACTIVITY,
     "a dialog": """
         SELECT "Id", "Revision", "Party", "ContentUpdatedAt" FROM "Dialog_by_Id"(ARRAY[%(dialog)s::uuid])""",
     "transmissions": _bound(QUERIES["transmissions"], "c", "cs", "cl", "r", "a", "u", "ats", "al", "v", "vs", "vl"),
     "seen": _bound(QUERIES["seen"], "r").replace("= ANY (%(dialogs)s)", "= %(dialog)s"),
+    "of an organisation": """
+        SELECT "Id", "ContentUpdatedAt", "Deleted"
+        FROM page_of_organisation(%(org)s, %(resource)s, %(moment)s, %(dialog)s, %(newest)s, 25)""",
     "idempotent": """
         SELECT "Id" FROM "Dialog_Org_IdempotentKey_global"
         WHERE "Org" = %(org)s AND "IdempotentKey" = %(idempotent)s""",
 }
-PAGE = 25
 OLD: dict[str, str] = {
     **{name: QUERIES[name] for name in FORMS},
     "seen": QUERIES["seen"].replace("= ANY (%(dialogs)s)", "= %(dialog)s"),
 }
-_OF_AN_ORGANISATION = QUERIES["of an organisation"].replace(
-    "ORDER BY", f"""AND d."{SLICE_KEY}" >= '{{}}' AND d."{SLICE_KEY}" < '{{}}' ORDER BY""", 1
-)
-
-
-def of_an_organisation(
-    connection: Connection, given: Given, slices: list[tuple[str, str]], key_form: str = "slice"
-) -> list[tuple[Any, ...]]:
-    """A page of an organisation's dialogs: slice after slice, the newest first.
-
-    The slice stands in the text, so that the driver prepares a statement for each slice and the server keeps its plan.
-    """
-    found: list[tuple[Any, ...]] = []
-    for each in slices:
-        query = in_form(key_form, _OF_AN_ORGANISATION).format(*each)
-        found += connection.execute(query, given, prepare=True).fetchall()  # type: ignore[call-overload]
-        if len(found) >= PAGE:
-            break
-    return found[:PAGE]
 
 
 def in_form(key_form: str, text: str) -> str:
     """A query, or the functions, for a key form: bounds of slices are moments where the key is one."""
     if key_form == "slice":
         return text
-    month = "date_trunc('month', moment AT TIME ZONE 'UTC') + interval '1 month'"
-    text = text.replace(f"date := {month}", f"timestamptz := ({month}) AT TIME ZONE 'UTC'")
-    text = text.replace("bound date", "bound timestamptz").replace("slice date", "slice timestamptz")
-    text = text.replace("slices date []", "slices timestamptz []").replace("RETURNS date []", "RETURNS timestamptz []")
-    text = text.replace(f"_{SLICE_KEY}_global", f"_{RANGE_KEY}_global").replace(f", {SLICE_KEY}}}", f", {RANGE_KEY}}}")
+    text = text.replace("(slice date,", "(slice timestamptz,").replace(f", {SLICE_KEY}}}", f", {RANGE_KEY}}}")
     return text.replace(f'"{SLICE_KEY}"', f'"{RANGE_KEY}"')
 
 

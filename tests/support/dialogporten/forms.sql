@@ -1,87 +1,41 @@
 -- What the application asks, rewritten for the slice form; see forms.py, and doc/queries.md.
 
--- A party's dialogs, newest first. Where the newest of them lie the global index knows, so that no other slice is
--- planned; where conditions leave too few of them, four times as many are looked at.
+-- A party's dialogs, newest first. In which slices they lie the global index knows.
 CREATE INDEX ON "Dialog_Id_global" ("Party", "ContentUpdatedAtSlice");
-
-CREATE FUNCTION newest_slices(party text, upper_bound date, number bigint) RETURNS date []
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    RETURN array_agg(DISTINCT n.slice) FROM (
-        SELECT g."ContentUpdatedAtSlice" AS slice FROM "Dialog_Id_global" AS g
-        WHERE g."Party" = party AND g."ContentUpdatedAtSlice" < upper_bound
-        ORDER BY g."ContentUpdatedAtSlice" DESC LIMIT number
-    ) AS n;
-END
-$$;
-
-CREATE FUNCTION page_of_party(
-    party text, resources text [], visible_at timestamptz, moment timestamptz, dialog uuid, wanted bigint
-) RETURNS SETOF "Dialog" LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
-DECLARE
-    upper_bound date := date_trunc('month', moment AT TIME ZONE 'UTC') + interval '1 month';
-    number bigint := wanted;
-    slices date [];
-    found bigint;
-BEGIN
-    LOOP
-        slices := newest_slices(party, upper_bound, number);
-        EXIT WHEN slices IS NULL;
-        RETURN QUERY SELECT d.* FROM "Dialog" AS d
-        WHERE d."Party" = party AND d."ContentUpdatedAtSlice" = ANY (slices)
-            AND d."ServiceResource" = ANY (resources) AND d."Deleted" = false
-            AND (d."VisibleFrom" IS NULL OR d."VisibleFrom" <= visible_at)
-            AND (d."ExpiresAt" IS NULL OR d."ExpiresAt" > visible_at)
-            AND (d."ContentUpdatedAt" < moment OR (d."ContentUpdatedAt" = moment AND d."Id" < dialog))
-        ORDER BY d."ContentUpdatedAt" DESC, d."Id" DESC LIMIT wanted;
-        GET DIAGNOSTICS found = ROW_COUNT;
-        wanted := wanted - found;
-        EXIT WHEN wanted = 0;
-        upper_bound := slices[1];
-        number := number * 4;
-    END LOOP;
-END
-$$;
+SELECT count(*) FROM dp.create_page(
+    '"Dialog"', 'page_of_party', 'party text, resources text[], visible_at timestamptz, moment timestamptz, dialog uuid',
+    condition => 't."Party" = party AND t."ServiceResource" = ANY (resources) AND t."Deleted" = false'
+    ' AND (t."VisibleFrom" IS NULL OR t."VisibleFrom" <= visible_at)'
+    ' AND (t."ExpiresAt" IS NULL OR t."ExpiresAt" > visible_at)'
+    ' AND (t."ContentUpdatedAt" < moment OR (t."ContentUpdatedAt" = moment AND t."Id" < dialog))',
+    order_by => 't."ContentUpdatedAt" DESC, t."Id" DESC',
+    keys => 'SELECT g."ContentUpdatedAtSlice" FROM "Dialog_Id_global" AS g'
+    ' WHERE g."Party" = party AND g."ContentUpdatedAtSlice" <= newest'
+    ' ORDER BY g."ContentUpdatedAtSlice" DESC LIMIT wanted'
+);
 
 -- Labels leave few of a party's dialogs: a global index of these alone tells where they lie.
 SELECT count(*) FROM dp.create_global_index(
-    '"Dialog"', '{Party, ContentUpdatedAtSlice}', is_unique => false,
+    '"Dialog"', '{Party, ContentUpdatedAtSlice}', is_unique => false, index_name => 'labelled',
     predicate => '"Deleted" = false AND "SystemLabelsMask" <> ALL (ARRAY[0, 2, 4, 8, 16])'
 );
+SELECT count(*) FROM dp.create_page(
+    '"Dialog"', 'labelled_of_party', 'party text, moment timestamptz',
+    condition => 't."Party" = party AND t."Deleted" = false AND t."ContentUpdatedAt" <= moment'
+    ' AND t."SystemLabelsMask" <> ALL (ARRAY[0, 2, 4, 8, 16])',
+    order_by => 't."ContentUpdatedAt" DESC, t."Id" DESC',
+    keys => 'SELECT g."ContentUpdatedAtSlice" FROM labelled AS g'
+    ' WHERE g."Party" = party AND g."ContentUpdatedAtSlice" <= newest'
+    ' ORDER BY g."ContentUpdatedAtSlice" DESC LIMIT wanted'
+);
 
-CREATE FUNCTION labelled_slices(party text, upper_bound date, number bigint) RETURNS date []
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    RETURN array_agg(DISTINCT n.slice) FROM (
-        SELECT g."ContentUpdatedAtSlice" AS slice FROM "Dialog_Party_ContentUpdatedAtSlice_global" AS g
-        WHERE g."Party" = party AND g."ContentUpdatedAtSlice" < upper_bound
-        ORDER BY g."ContentUpdatedAtSlice" DESC LIMIT number
-    ) AS n;
-END
-$$;
-
-CREATE FUNCTION labelled_of_party(party text, moment timestamptz, wanted bigint)
-RETURNS SETOF "Dialog" LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
-DECLARE
-    upper_bound date := date_trunc('month', moment AT TIME ZONE 'UTC') + interval '1 month';
-    slices date [];
-    found bigint;
-BEGIN
-    LOOP
-        slices := labelled_slices(party, upper_bound, wanted);
-        EXIT WHEN slices IS NULL;
-        RETURN QUERY SELECT d.* FROM "Dialog" AS d
-        WHERE d."Party" = party AND d."ContentUpdatedAtSlice" = ANY (slices)
-            AND d."Deleted" = false AND d."ContentUpdatedAt" <= moment
-            AND d."SystemLabelsMask" <> ALL (ARRAY[0, 2, 4, 8, 16])
-        ORDER BY d."ContentUpdatedAt" DESC, d."Id" DESC LIMIT wanted;
-        GET DIAGNOSTICS found = ROW_COUNT;
-        wanted := wanted - found;
-        EXIT WHEN wanted = 0;
-        upper_bound := slices[1];
-    END LOOP;
-END
-$$;
+-- An organisation's dialogs, whose parties are not known: all leaves of a slice are merged.
+SELECT count(*) FROM dp.create_page(
+    '"Dialog"', 'page_of_organisation', 'org text, resource text, moment timestamptz, dialog uuid',
+    condition => 't."Org" = org AND t."ServiceResource" = resource'
+    ' AND (t."ContentUpdatedAt" < moment OR (t."ContentUpdatedAt" = moment AND t."Id" < dialog))',
+    order_by => 't."ContentUpdatedAt" DESC, t."Id" DESC'
+);
 
 -- Logic of the application's own that knew Ids alone: the keys are those of the labels that were written.
 CREATE FUNCTION recompute_mask(slice date, party text, contexts uuid [])

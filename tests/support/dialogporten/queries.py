@@ -176,6 +176,7 @@ def values(connection: Connection, first: str, now: str) -> dict[str, object]:
         "moment": now,
         "first": first,
         "now": now,
+        "newest": now,  # as a partition key
     }
 
 

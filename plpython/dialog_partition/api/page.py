@@ -1,0 +1,64 @@
+"""create_page."""
+
+from __future__ import annotations
+
+from .. import database, errors, execute, fragments
+from ..catalog import page as catalog
+from ..operation import Operation, Step
+from ..plan import lookup
+from ..plan import page as plan
+from . import calls
+from .alteration import Alteration
+from .following import FUNCTION_LOCKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..printing import PlanRow
+
+PROBE = "dp_probe"
+
+
+def create_page(
+    tbl: int,
+    page_name: str,
+    parameters: str,
+    condition: str,
+    order_by: str,
+    keys: str | None,
+    search_path: str,
+    dry_run: bool,
+) -> list[PlanRow]:
+    """Create a page; see sql/functions/create_page.sql.j2."""
+    if parameters.strip():
+        fragments.check_list("parameters", parameters)
+    fragments.check("condition", condition)
+    fragments.check_list("order_by", order_by)
+    if keys is not None:
+        fragments.check_list("keys", keys)
+    change = Alteration("create_page", tbl, dry_run, search_path)
+    table = change.target.table
+    if keys is not None and not plan.has_predecessors(str(table.partition_type)):
+        raise errors.InvalidParameter.of(
+            "keys", keys, f"No {table.partition_type} is the one before another.", "Leave it out."
+        )
+    path = catalog.schemas_of(search_path)
+    page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
+    if catalog.is_taken(page):
+        raise errors.DuplicateFunction(
+            f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
+        )
+    database.rolled_back(lambda: _probe(page, change))
+    points = lookup.newest(change.target.hierarchy)
+    present = {each.identifier.text: body for each, body in catalog.present(change.target.hierarchy)}
+    statements = plan.refresh(page, present.get(page.identifier.text, ""), points)
+    if not statements:
+        return change.nothing(f"page {page.identifier} is there already")
+    change.context = change.context._replace(search_path=None)  # the function has its own
+    operations = tuple(Operation(page.identifier, each, locks=FUNCTION_LOCKS) for each in statements)
+    return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
+
+
+def _probe(page: plan.Page, change: Alteration) -> None:
+    """Look whether the pieces can be understood, before anything is made."""
+    for each in plan.probes(page, PROBE):
+        execute.probe(each.text, change.context)
