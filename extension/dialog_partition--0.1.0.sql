@@ -1433,8 +1433,8 @@ from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
-from ..operation import Operation, Step
-from ..plan import coverage, foreign_keys, remake, slice_form, table_order
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
+from ..plan import coverage, foreign_keys, locking, remake, slice_form, table_order
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
@@ -1476,8 +1476,11 @@ def register_child(
     statements: list[SQL] = []
     if is_new:
         statements = _form(structure, properties, hierarchy, (inside, pending), allow_weaker_unique)
-    operations = _on(structure, statements)
-    operations += foreign_keys.key_operations(structure, extended, inside, remade)
+    made = foreign_keys.key_operations(structure, extended, inside, remade)
+    mode = ACCESS_EXCLUSIVE if any(each.lock == ACCESS_EXCLUSIVE for each in made) else SHARE_ROW_EXCLUSIVE
+    operations = locking.lock_tables(structure.identifier, extended.parents(table), mode) if made else []
+    operations += _on(structure, statements)
+    operations += made
     statements = remake.comment_statements(structure) if remade else []
     if is_new:
         statements += plan.template_statements(structure, properties)
@@ -2572,11 +2575,13 @@ from ..plan.asked import IndexFacts
 from ..plan.index_statement import create_index_statement
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
+from ..wrapping import PINNED_PATH
 from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.locking import Referenced
     from ..printing import PlanRow
 
 NOT_VALID = " NOT VALID"
@@ -2602,10 +2607,20 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
-    operations = plan.add_constraint(change.target, constraint_name, definition, kind[0], of_table=not is_present)
+    referenced = referenced_by(change, definition) if kind[0] == "FOREIGN" else ()
+    operations = plan.add_constraint(
+        change.target, constraint_name, definition, kind[0], referenced, of_table=not is_present
+    )
     rows = change.run(operations, "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
+
+
+def referenced_by(change: Alteration, definition: str) -> tuple[Referenced, ...]:
+    """What a foreign key refers to that is yet to be added, to be locked before the table; nothing where we may not."""
+    name = fragments.referenced_name(definition)
+    oid = catalog_keys.find(name, change.context.search_path or PINNED_PATH) if name is not None else 0
+    return catalog_keys.lockable(oid, change.context.owner)
 
 
 def _refuse_another_constraint(change: Alteration, name: str, definition: str) -> None:
@@ -2670,7 +2685,9 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
             "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
             "SELECT dp.forget(...) gives the hierarchy up.",
         )
-    return change.run(plan.drop_constraint(change.target, constraint_name, of_table=is_present))
+    keys = [key for key in catalog_keys.declared_on([tbl]) if key.name == constraint_name]
+    referenced = catalog_keys.lockable(keys[0].parent, change.context.owner) if keys else ()
+    return change.run(plan.drop_constraint(change.target, constraint_name, referenced, of_table=is_present))
 
 
 def create_index(
@@ -4750,11 +4767,15 @@ from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
+from ..operation import SHARE_ROW_EXCLUSIVE, Step
+from ..plan import locking
 from ..plan import validate as plan
+from ..plan.locking import Referenced
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
+from .constraints import referenced_by
 from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
@@ -4781,9 +4802,16 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
             "It is of another kind.",
             "Choose another name.",
         )
-    given, referenced = (SQL(definition), 0) if top is not None else _probed(change, definition)
+    referenced: tuple[Referenced, ...] = ()
+    given = SQL(definition)
+    if top is None:
+        if kind == plan.FOREIGN_KEY:
+            referenced = referenced_by(change, definition)
+        if not dry_run:
+            _lock(change, referenced)
+        given = _probed(change, definition)
     if kind == plan.CHECK or catalog_server.server().version >= FOREIGN_KEYS_NOT_VALID:
-        steps = plan.check(change.target, parts, constraint_name, given)
+        steps = plan.check(change.target, parts, constraint_name, given, referenced)
     else:
         _refuse_other_rules(parts, constraint_name, given)
         steps = plan.foreign_key(change.target, parts, constraint_name, given, referenced)
@@ -4795,11 +4823,18 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
         _check_agreement(change, "constraint", constraint_name)
 
 
-def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
-    """The definition as PostgreSQL deparses it, tried on the template, and the table that a foreign key refers to."""
+def _lock(change: Alteration, referenced: tuple[Referenced, ...]) -> None:
+    """Wait for writers of what a foreign key refers to, by turns with them; the trial needs the same lock."""
+    if referenced:
+        operations = locking.lock_tables(change.target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        execute.prepare(Step(tuple(operations)), change.context)
+
+
+def _probed(change: Alteration, definition: str) -> SQL:
+    """The definition as PostgreSQL deparses it, tried on the template."""
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
-        return SQL(definition), 0
+        return SQL(definition)
     name = PROBE
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
@@ -4816,7 +4851,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
             "Use dp.register_child(child, parent, parent_key, on_delete).",
         )
     change.context = change.context._replace(search_path=None)
-    return SQL(text), referenced
+    return SQL(text)
 
 
 def _refuse_other_rules(parts: tuple[plan.Part, ...], name: str, definition: SQL) -> None:
@@ -9836,6 +9871,8 @@ from __future__ import annotations
 
 from .. import database
 from ..model import ForeignKey
+from ..plan.locking import Referenced
+from ..sql import Identifier
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -9877,6 +9914,32 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["is_full"],
         row["is_valid"],
     )
+
+
+# What LOCK TABLE asks for is more than what a foreign key needs; to be locked is its table in any case.
+_LOCKABLE = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = $1 AND c.relkind IN ('r', 'p')
+      AND has_table_privilege(coalesce($2, current_user), c.oid, 'UPDATE, DELETE, TRUNCATE')
+"""
+
+
+def lockable(table: int, role: str | None) -> tuple[Referenced, ...]:
+    """A table that a foreign key refers to, where a role, None: the caller, may lock it; else nothing."""
+    rows = database.query(_LOCKABLE, ("oid", "name"), (table, role))
+    return tuple(Referenced(row["oid"], Identifier(row["schema"], row["name"])) for row in rows)
+
+
+def find(name: str, search_path: str) -> int:
+    """The table that a name means in a search_path, as it stands in SQL; 0 where there is none."""
+
+    def looked_up() -> int:
+        database.set_local("search_path", search_path)
+        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
+        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+
+    return database.rolled_back(looked_up)
 
 
 def declared_on(tables: list[int]) -> list[ForeignKey]:
@@ -13368,6 +13431,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+_REFERENCES = "REFERENCES"
 FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
@@ -13398,6 +13462,20 @@ def column_names(text: str) -> list[str]:
         if ending == ")":
             break
     return found
+
+
+def referenced_name(text: str) -> str | None:
+    """The table that a foreign key refers to, as it is written there; None where none is found."""
+    position, ending = text.find("(") + 1, ","
+    while ending == ",":
+        position, ending = _item_end(text, position)
+    word, rest = text[position:].lstrip()[: len(_REFERENCES)], text[position:].lstrip()[len(_REFERENCES) :].lstrip()
+    if word.upper() != _REFERENCES:
+        return None
+    end = 0
+    while end < len(rest) and not (rest[end].isspace() or rest[end] == "("):
+        end = (_quoted_end(rest, end, '"') or len(rest)) if rest[end] == '"' else end + 1
+    return rest[:end] or None
 
 
 def _identifier(text: str, start: int) -> str | None:
@@ -15003,7 +15081,7 @@ from .. import naming
 from ..model import Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
-from . import trees
+from . import locking, trees
 from .index_statement import create_index_statement
 from .properties import EXCLUSIVE_PARAMETERS, option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
@@ -15011,6 +15089,8 @@ from .structure import add_constraint as add_constraint_statement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .locking import Referenced
 
 
 # Entries of the lock table that a leaf takes whose rows are written anew, beside those of the relations that it is:
@@ -15245,7 +15325,9 @@ def alter_column_type(
     return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
-def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
+def add_constraint(
+    target: Target, name: str, definition: str, kind: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
 
     def build(relation: Identifier) -> SQL:
@@ -15255,14 +15337,19 @@ def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_
     if kind == "FOREIGN":
         per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
     found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
-    return found + on_followers(target, build, relations_each=per_leaf)
+    first = locking.lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+    return first + found + on_followers(target, build, relations_each=per_leaf)
 
 
-def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
+def drop_constraint(
+    target: Target, name: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """The constraint of the parent, and so of all partitions."""
     action = compose("DROP CONSTRAINT {}", Identifier(name))
     found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
-    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    first = locking.lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
+    late = on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    return first + found + late
 
 
 def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
@@ -21080,17 +21167,27 @@ def finalize_step(
 
 A slice comes parents first and goes away children first, and in both cases PostgreSQL locks the child before the tables
 that it refers to. Writers insert into the parent first, and go on to the child in the same transaction: who has locked
-the child waits for a writer that waits for him. With many writers that is so at each attempt.
+the child waits for a writer that waits for him. With many writers that is so at each attempt. Foreign keys that come
+and go are the same case, to tables outside of the hierarchy as well.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from ..model import Table
 from ..operation import LOCKING, Operation
 from ..sql import SQL, Identifier, comma_list, compose
 
 
-def lock_tables(target: Identifier, tables: tuple[Table, ...], mode: str) -> list[Operation]:
+class Referenced(NamedTuple):
+    """A table that a foreign key refers to, and that we may lock."""
+
+    oid: int
+    identifier: Identifier
+
+
+def lock_tables(target: Identifier, tables: tuple[Table | Referenced, ...], mode: str) -> list[Operation]:
     """Lock tables, without their partitions, in the order of a hierarchy, for what is done with ``target``."""
     if not tables:
         return []
@@ -24211,7 +24308,8 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], 
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
-                operations = [
+                operations = locking.lock_tables(each.identifier, hierarchy.parents(table), SHARE_ROW_EXCLUSIVE)
+                operations += [
                     operation
                     for remainder in each.missing_remainders
                     for operation in leaf_operations(
@@ -25045,7 +25143,12 @@ from typing import NamedTuple
 from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from .alter import Target, alter, on_parent
+from .locking import lock_tables
 from .structure import add_constraint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .locking import Referenced
 
 CHECK, FOREIGN_KEY = "c", "f"
 
@@ -25070,13 +25173,16 @@ class Part(NamedTuple):
     rule: Rule | None
 
 
-def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -> list[Step]:
+def check(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...] = ()
+) -> list[Step]:
     """A CHECK, or a foreign key where PostgreSQL takes one that is not valid on a partitioned table."""
     top = parts[0]
     steps = []
     if top.rule is None:
         statement = add_constraint(top.identifier, name, compose("{} NOT VALID", definition))
-        steps.append(Step((on_parent(target, statement),)))
+        first = lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        steps.append(Step((*first, on_parent(target, statement))))
     elif top.rule.is_valid:
         return []
     # leaves before slices before the table: what is valid below is not read again
@@ -25086,7 +25192,9 @@ def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -
     return steps
 
 
-def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: int) -> list[Step]:
+def foreign_key(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...]
+) -> list[Step]:
     """A foreign key before PostgreSQL 18: on each leaf, and then on the table, which takes the leaves' over."""
     steps = []
     if parts[0].rule is not None:
@@ -25096,11 +25204,13 @@ def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: 
             continue
         if part.rule is None:
             statement = add_constraint(part.identifier, name, compose("{} NOT VALID", definition))
-            relations = (part.oid, referenced) if referenced else (part.oid,)
-            steps.append(Step((Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, relations, 4),)))
+            first = lock_tables(part.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+            operation = Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, (part.oid,), 4)
+            steps.append(Step((*first, operation)))
         steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
     statement = add_constraint(parts[0].identifier, name, definition)
-    return [*steps, Step((on_parent(target, statement),))]
+    first = lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+    return [*steps, Step((*first, on_parent(target, statement)))]
 
 
 def _validate(target: Target, part: Part, name: str) -> Operation:
@@ -25905,7 +26015,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_a5cab19c279a', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_7b55bcbbd7ef', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25924,7 +26034,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_a5cab19c279a'
+PACKAGE = 'dialog_partition_0_1_0_7b55bcbbd7ef'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -27621,10 +27731,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27925,10 +28035,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27947,10 +28057,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27970,10 +28080,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27999,10 +28109,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28030,10 +28140,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28054,10 +28164,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28075,10 +28185,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28096,10 +28206,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28130,10 +28240,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28149,10 +28259,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28177,10 +28287,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28213,10 +28323,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28238,10 +28348,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28274,10 +28384,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28298,10 +28408,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28318,10 +28428,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28338,10 +28448,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28359,10 +28469,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28380,10 +28490,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28407,10 +28517,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28428,10 +28538,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28448,10 +28558,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28467,10 +28577,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28487,10 +28597,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28506,10 +28616,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28526,10 +28636,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28546,10 +28656,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28566,10 +28676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28586,10 +28696,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28605,10 +28715,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28625,10 +28735,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28660,10 +28770,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28689,10 +28799,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28709,10 +28819,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28740,10 +28850,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28822,10 +28932,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28925,10 +29035,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28953,10 +29063,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28978,10 +29088,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28999,10 +29109,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29020,10 +29130,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29044,10 +29154,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29074,10 +29184,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29101,10 +29211,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29122,10 +29232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29144,10 +29254,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29164,10 +29274,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29184,10 +29294,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29204,10 +29314,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_a5cab19c279a'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29356,10 +29466,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29374,10 +29484,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29399,10 +29509,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29434,10 +29544,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29459,10 +29569,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29481,10 +29591,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29504,10 +29614,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29525,10 +29635,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29545,10 +29655,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29565,10 +29675,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29584,10 +29694,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29604,10 +29714,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29623,10 +29733,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29642,10 +29752,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_a5cab19c279a' not in GD:
+if 'dialog_partition_0_1_0_7b55bcbbd7ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_a5cab19c279a'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_7b55bcbbd7ef'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -238,8 +238,11 @@ BETWEEN = 0.003  # seconds between the statements of a transaction, as of an app
 
 
 @contextmanager
-def writing(db: Database) -> Iterator[None]:
-    """Sessions that write a family after the other, parents first, each in one transaction of several statements."""
+def writing(db: Database, *references: str) -> Iterator[None]:
+    """Sessions that write a family after the other, parents first, each in one transaction of several statements.
+
+    ``references``: shared tables that get a row first, and are read by a foreign key or may come to be.
+    """
     stopped = threading.Event()
     failed: list[psycopg.Error] = []
 
@@ -251,6 +254,7 @@ def writing(db: Database) -> Iterator[None]:
             try:
                 with connection.transaction():
                     for table, values in (
+                        *((reference, f'("Id") VALUES ({key})') for reference in references),
                         ("Dialog", f'("Id", "Party", "UpdatedAt") VALUES ({key}, \'p\', \'2025-06-10 12:00+00\')'),
                         (
                             "Activity",
@@ -299,4 +303,25 @@ def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_g
     with writing(db):
         owner.execute(call)  # type: ignore[call-overload]
     assert db.value(attached) != before
+    assert not db.rows("SELECT 1 FROM dp.log WHERE status = 'failed'")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"');
+           SELECT dp.drop_constraint('"Activity"', 'to_kind')""",
+        """CALL dp.add_constraint_online('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
+        """SELECT dp.add_column('"Dialog"', 'New', 'int'), dp.add_column('"Activity"', 'New', 'int')""",
+    ],
+    ids=["add_constraint", "drop_constraint", "add_constraint_online", "add_column"],
+)
+def test_transactions_of_several_statements_do_not_keep_the_schema_from_changing(db: Database, call: str) -> None:
+    owner = hierarchy(db)
+    owner.execute('CREATE TABLE "Kind" ("Id" bigint PRIMARY KEY)')
+    owner.execute("""SELECT dp.add_column('"Activity"', 'KindId', 'bigint')""")
+    with writing(db, "Kind"):
+        for statement in call.split(";"):
+            owner.execute(statement)  # type: ignore[call-overload]
     assert not db.rows("SELECT 1 FROM dp.log WHERE status = 'failed'")
