@@ -314,13 +314,29 @@ def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_g
            SELECT dp.drop_constraint('"Activity"', 'to_kind')""",
         """CALL dp.add_constraint_online('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
         """SELECT dp.add_column('"Dialog"', 'New', 'int'), dp.add_column('"Activity"', 'New', 'int')""",
+        """SELECT dp.register_child('"Actor"', '"Dialog"', '{OtherId}')""",
+        """CALL dp.create_slices('"Dialog"', '2025-05-01', '2025-06-01')""",
+        """CALL dp.sync('"Dialog"')""",
     ],
-    ids=["add_constraint", "drop_constraint", "add_constraint_online", "add_column"],
+    ids=[
+        "add_constraint",
+        "drop_constraint",
+        "add_constraint_online",
+        "add_column",
+        "register_child",
+        "missing leaves",
+        "sync",
+    ],
 )
 def test_transactions_of_several_statements_do_not_keep_the_schema_from_changing(db: Database, call: str) -> None:
     owner = hierarchy(db)
     owner.execute('CREATE TABLE "Kind" ("Id" bigint PRIMARY KEY)')
     owner.execute("""SELECT dp.add_column('"Activity"', 'KindId', 'bigint')""")
+    owner.execute("""SELECT dp.add_column('"Actor"', 'OtherId', 'bigint')""")
+    with db.connect(**{"dp.propagate_ddl": "off"}) as by_hand:
+        by_hand.execute('DROP TABLE "Actor_2025_05_h00", "Actor_2025_05_h01"')
+        for table in ("Actor", "Activity", "Dialog"):
+            by_hand.execute(f'ALTER TABLE "{table}_2025_06_h00" SET (fillfactor = 50)')  # type: ignore[call-overload]
     with writing(db, "Kind"):
         for statement in call.split(";"):
             owner.execute(statement)  # type: ignore[call-overload]
