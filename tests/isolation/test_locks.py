@@ -312,6 +312,9 @@ def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_g
         """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
         """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"');
            SELECT dp.drop_constraint('"Activity"', 'to_kind')""",
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"');
+           SELECT dp.alter_column_type('"Activity"', 'KindId', 'int');
+           SELECT dp.drop_column('"Activity"', 'KindId')""",
         """CALL dp.add_constraint_online('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
         """SELECT dp.add_column('"Dialog"', 'New', 'int'), dp.add_column('"Activity"', 'New', 'int')""",
         """SELECT dp.register_child('"Actor"', '"Dialog"', '{OtherId}')""",
@@ -321,6 +324,7 @@ def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_g
     ids=[
         "add_constraint",
         "drop_constraint",
+        "alter_column_type, drop_column",
         "add_constraint_online",
         "add_column",
         "register_child",

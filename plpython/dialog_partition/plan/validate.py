@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from .alter import Target, alter, on_parent
 from .locking import lock_tables
@@ -73,7 +73,8 @@ def foreign_key(
             steps.append(Step((*first, operation)))
         steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
     statement = add_constraint(parts[0].identifier, name, definition)
-    first = lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+    # the leaves' keys become the table's, and their triggers on what is referred to go
+    first = lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
     return [*steps, Step((*first, on_parent(target, statement)))]
 
 
