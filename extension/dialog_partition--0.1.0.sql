@@ -590,12 +590,14 @@ from .. import database, errors, execute, printing, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
+from ..catalog import foreign_keys as catalog_keys
 from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import writable_view as catalog_view
-from ..operation import Operation, Step
+from ..operation import ACCESS_EXCLUSIVE, Operation, Step
+from ..plan import locking
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
 from . import calls, view_upkeep
@@ -754,6 +756,16 @@ class Alteration:
                 "See SELECT * FROM dp.drift(...); mend them and call again. Nothing was changed.",
             )
         return rows
+
+    def locks_of_keys(self, column: str) -> list[Operation]:
+        """Lock what the foreign keys with a column refer to: they go with it, or are made anew."""
+        keys = [key for key in catalog_keys.declared_on([self.target.table.oid]) if column in key.columns]
+        found = {key.parent: catalog_keys.lockable(key.parent, self.context.owner) for key in keys}
+        # what is shared comes first, and then the hierarchy's own tables in their order
+        inside = [table.oid for table in self.target.hierarchy.tables]
+        order = sorted(found, key=lambda oid: inside.index(oid) if oid in inside else -1)
+        referenced = tuple(each for oid in order for each in found[oid])
+        return locking.lock_tables(self.target.identifier, referenced, ACCESS_EXCLUSIVE)
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""
@@ -1433,8 +1445,8 @@ from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
-from ..operation import Operation, Step
-from ..plan import coverage, foreign_keys, remake, slice_form, table_order
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
+from ..plan import coverage, foreign_keys, locking, remake, slice_form, table_order
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
@@ -1476,8 +1488,11 @@ def register_child(
     statements: list[SQL] = []
     if is_new:
         statements = _form(structure, properties, hierarchy, (inside, pending), allow_weaker_unique)
-    operations = _on(structure, statements)
-    operations += foreign_keys.key_operations(structure, extended, inside, remade)
+    made = foreign_keys.key_operations(structure, extended, inside, remade)
+    mode = ACCESS_EXCLUSIVE if any(each.lock == ACCESS_EXCLUSIVE for each in made) else SHARE_ROW_EXCLUSIVE
+    operations = locking.lock_tables(structure.identifier, extended.parents(table), mode) if made else []
+    operations += _on(structure, statements)
+    operations += made
     statements = remake.comment_statements(structure) if remade else []
     if is_new:
         statements += plan.template_statements(structure, properties)
@@ -1910,7 +1925,7 @@ def alter_column_type(
         dependents=present.dependents,
     )
     if of_table:
-        operations += _lost_marks(tbl, column_name)
+        operations = change.locks_of_keys(column_name) + operations + _lost_marks(tbl, column_name)
     return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
@@ -2062,6 +2077,8 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
+    if of_table:
+        operations = change.locks_of_keys(column_name) + operations
     return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 
@@ -2357,30 +2374,32 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    build(change, Wanted(index_name, definition, is_unique), connection)
+    _build(change, parts, Wanted(index_name, definition, is_unique), connection)
 
 
 def build(change: Alteration, given: Wanted, connection: str | None) -> None:
     """Build an index that is missing, or that a stopped call began."""
+    _build(change, catalog_online.parts(change.target.table.oid), given, connection)
+
+
+def _build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     table = change.target.table.oid
-    parts = catalog_online.parts(table)
     wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
-    for _ in range(MAX_ROUNDS):
-        steps = plan.create_index(parts, wanted)
+    for number in range(MAX_ROUNDS):
+        steps = plan.create_index(parts, wanted, is_quick=number == 0)
         if not steps:
             break
         run_counted(change, steps, given.name, connection)
-        if change.context.mode == execute.DRY_RUN:
+        # it is valid when each partition has one: then none of thousands needs to be looked at again
+        if change.context.mode == execute.DRY_RUN or not catalog_alter.disagreeing("index", table, given.name):
             return
         parts = catalog_online.parts(table)
-    others = catalog_alter.disagreeing("index", table, given.name)
-    if others:
-        raise errors.NotInPrerequisiteState(
-            f'index "{given.name}" of {change.target.identifier} is not valid',
-            "A partition has none that is valid and equal, though all that were found have been built.",
-            "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
-        )
+    raise errors.NotInPrerequisiteState(
+        f'index "{given.name}" of {change.target.identifier} is not valid',
+        "A partition has none that is valid and equal, though all that were found have been built.",
+        "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
+    )
 
 
 def _top(parts: tuple[Part, ...], name: str) -> Index | None:
@@ -2570,11 +2589,13 @@ from ..plan.asked import IndexFacts
 from ..plan.index_statement import create_index_statement
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
+from ..wrapping import PINNED_PATH
 from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.locking import Referenced
     from ..printing import PlanRow
 
 NOT_VALID = " NOT VALID"
@@ -2600,10 +2621,20 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
-    operations = plan.add_constraint(change.target, constraint_name, definition, kind[0], of_table=not is_present)
+    referenced = referenced_by(change, definition) if kind[0] == "FOREIGN" else ()
+    operations = plan.add_constraint(
+        change.target, constraint_name, definition, kind[0], referenced, of_table=not is_present
+    )
     rows = change.run(operations, "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
+
+
+def referenced_by(change: Alteration, definition: str) -> tuple[Referenced, ...]:
+    """What a foreign key refers to that is yet to be added, to be locked before the table; nothing where we may not."""
+    name = fragments.referenced_name(definition)
+    oid = catalog_keys.find(name, change.context.search_path or PINNED_PATH) if name is not None else 0
+    return catalog_keys.lockable(oid, change.context.owner)
 
 
 def _refuse_another_constraint(change: Alteration, name: str, definition: str) -> None:
@@ -2668,7 +2699,9 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
             "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
             "SELECT dp.forget(...) gives the hierarchy up.",
         )
-    return change.run(plan.drop_constraint(change.target, constraint_name, of_table=is_present))
+    keys = [key for key in catalog_keys.declared_on([tbl]) if key.name == constraint_name]
+    referenced = catalog_keys.lockable(keys[0].parent, change.context.owner) if keys else ()
+    return change.run(plan.drop_constraint(change.target, constraint_name, referenced, of_table=is_present))
 
 
 def create_index(
@@ -4760,11 +4793,15 @@ from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
+from ..operation import SHARE_ROW_EXCLUSIVE, Step
+from ..plan import locking
 from ..plan import validate as plan
+from ..plan.locking import Referenced
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
+from .constraints import referenced_by
 from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
@@ -4791,9 +4828,16 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
             "It is of another kind.",
             "Choose another name.",
         )
-    given, referenced = (SQL(definition), 0) if top is not None else _probed(change, definition)
+    referenced: tuple[Referenced, ...] = ()
+    given = SQL(definition)
+    if top is None:
+        if kind == plan.FOREIGN_KEY:
+            referenced = referenced_by(change, definition)
+        if not dry_run:
+            _lock(change, referenced)
+        given = _probed(change, definition)
     if kind == plan.CHECK or catalog_server.server().version >= FOREIGN_KEYS_NOT_VALID:
-        steps = plan.check(change.target, parts, constraint_name, given)
+        steps = plan.check(change.target, parts, constraint_name, given, referenced)
     else:
         _refuse_other_rules(parts, constraint_name, given)
         steps = plan.foreign_key(change.target, parts, constraint_name, given, referenced)
@@ -4805,11 +4849,18 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
         _check_agreement(change, "constraint", constraint_name)
 
 
-def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
-    """The definition as PostgreSQL deparses it, tried on the template, and the table that a foreign key refers to."""
+def _lock(change: Alteration, referenced: tuple[Referenced, ...]) -> None:
+    """Wait for writers of what a foreign key refers to, by turns with them; the trial needs the same lock."""
+    if referenced:
+        operations = locking.lock_tables(change.target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        execute.prepare(Step(tuple(operations)), change.context)
+
+
+def _probed(change: Alteration, definition: str) -> SQL:
+    """The definition as PostgreSQL deparses it, tried on the template."""
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
-        return SQL(definition), 0
+        return SQL(definition)
     name = PROBE
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
@@ -4826,7 +4877,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
             "Use dp.register_child(child, parent, parent_key, on_delete).",
         )
     change.context = change.context._replace(search_path=None)
-    return SQL(text), referenced
+    return SQL(text)
 
 
 def _refuse_other_rules(parts: tuple[plan.Part, ...], name: str, definition: SQL) -> None:
@@ -9911,6 +9962,8 @@ from __future__ import annotations
 
 from .. import database
 from ..model import ForeignKey
+from ..plan.locking import Referenced
+from ..sql import Identifier
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -9952,6 +10005,32 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["is_full"],
         row["is_valid"],
     )
+
+
+# What LOCK TABLE asks for is more than what a foreign key needs; to be locked is its table in any case.
+_LOCKABLE = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = $1 AND c.relkind IN ('r', 'p')
+      AND has_table_privilege(coalesce($2, current_user), c.oid, 'UPDATE, DELETE, TRUNCATE')
+"""
+
+
+def lockable(table: int, role: str | None) -> tuple[Referenced, ...]:
+    """A table that a foreign key refers to, where a role, None: the caller, may lock it; else nothing."""
+    rows = database.query(_LOCKABLE, ("oid", "name"), (table, role))
+    return tuple(Referenced(row["oid"], Identifier(row["schema"], row["name"])) for row in rows)
+
+
+def find(name: str, search_path: str) -> int:
+    """The table that a name means in a search_path, as it stands in SQL; 0 where there is none."""
+
+    def looked_up() -> int:
+        database.set_local("search_path", search_path)
+        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
+        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+
+    return database.rolled_back(looked_up)
 
 
 def declared_on(tables: list[int]) -> list[ForeignKey]:
@@ -13195,6 +13274,7 @@ ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
+OPTIONAL_LOCK_TIMEOUT_MS = 20  # for each lock of a step that can be left out
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -13281,7 +13361,8 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                     begin(context)
                     is_pinned = True
                 _run_inside(each, context)
-        printing.record(each, context, is_printed=context.mode == DRY_RUN)
+        if context.mode == DRY_RUN or not each.is_optional:
+            printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
     if journal.has_outside():
         _write_outside(context)
@@ -13292,8 +13373,14 @@ def execute(steps: Iterable[Step], context: Context) -> None:
 def _run_inside(each: Step, context: Context) -> None:
     """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
     journal.begin(each, time.monotonic())
-    check_budget(each, context)
-    _run_with_retries(each, context)
+    if not each.is_optional:
+        check_budget(each, context)
+        _run_with_retries(each, context)
+    elif _could_run(each, context):
+        printing.record(each, context, is_printed=False)
+    else:
+        journal.end()
+        return
     if context.mode == PROCEDURE:
         journal.write_outside(context)
         journal.write_done(context, "")
@@ -13416,13 +13503,34 @@ def check_budget(each: Step, context: Context) -> None:
     )
 
 
-def _run_with_retries(each: Step, context: Context) -> None:
-    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+def _wrapped(each: Step, context: Context) -> str:
     text = each.text
     if context.search_path is not None:
         text = wrapping.with_search_path(text, context.search_path)
     if context.owner is not None:
         text = wrapping.as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
+    return text
+
+
+def _could_run(each: Step, context: Context) -> bool:
+    """Try an optional step once, before others have had to wait behind it; where it cannot, nothing is changed."""
+    if each.locks > context.lock_budget:
+        return False
+    database.set_local("lock_timeout", f"{OPTIONAL_LOCK_TIMEOUT_MS}ms")
+    try:
+        database.run(_wrapped(each, context))
+    except database.ServerError as error:
+        if not database.is_worth_a_retry(error):
+            raise
+        database.rollback()
+        begin(context)
+        return False
+    return True
+
+
+def _run_with_retries(each: Step, context: Context) -> None:
+    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+    text = _wrapped(each, context)
     attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
     for attempt in range(1, attempts + 1):
         try:
@@ -13489,6 +13597,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+_REFERENCES = "REFERENCES"
 FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
@@ -13527,6 +13636,20 @@ def column_names(text: str) -> list[str]:
         if ending == ")":
             break
     return found
+
+
+def referenced_name(text: str) -> str | None:
+    """The table that a foreign key refers to, as it is written there; None where none is found."""
+    position, ending = text.find("(") + 1, ","
+    while ending == ",":
+        position, ending = _item_end(text, position)
+    word, rest = text[position:].lstrip()[: len(_REFERENCES)], text[position:].lstrip()[len(_REFERENCES) :].lstrip()
+    if word.upper() != _REFERENCES:
+        return None
+    end = 0
+    while end < len(rest) and not (rest[end].isspace() or rest[end] == "("):
+        end = (_quoted_end(rest, end, '"') or len(rest)) if rest[end] == '"' else end + 1
+    return rest[:end] or None
 
 
 def _identifier(text: str, start: int) -> str | None:
@@ -14350,6 +14473,7 @@ class Step(NamedTuple):
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen
     can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
+    is_optional: bool = False  # a procedure tries it once; where locks are in the way, another step does the same later
 
     @property
     def is_whole(self) -> bool:
@@ -15131,7 +15255,7 @@ from .. import naming
 from ..model import Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
-from . import trees
+from . import locking, trees
 from .index_statement import create_index_statement
 from .properties import EXCLUSIVE_PARAMETERS, option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
@@ -15139,6 +15263,8 @@ from .structure import add_constraint as add_constraint_statement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .locking import Referenced
 
 
 # Entries of the lock table that a leaf takes whose rows are written anew, beside those of the relations that it is:
@@ -15373,7 +15499,9 @@ def alter_column_type(
     return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
-def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
+def add_constraint(
+    target: Target, name: str, definition: str, kind: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
 
     def build(relation: Identifier) -> SQL:
@@ -15383,14 +15511,19 @@ def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_
     if kind == "FOREIGN":
         per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
     found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
-    return found + on_followers(target, build, relations_each=per_leaf)
+    first = locking.lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+    return first + found + on_followers(target, build, relations_each=per_leaf)
 
 
-def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
+def drop_constraint(
+    target: Target, name: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """The constraint of the parent, and so of all partitions."""
     action = compose("DROP CONSTRAINT {}", Identifier(name))
     found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
-    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    first = locking.lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
+    late = on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    return first + found + late
 
 
 def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:
@@ -21208,17 +21341,27 @@ def finalize_step(
 
 A slice comes parents first and goes away children first, and in both cases PostgreSQL locks the child before the tables
 that it refers to. Writers insert into the parent first, and go on to the child in the same transaction: who has locked
-the child waits for a writer that waits for him. With many writers that is so at each attempt.
+the child waits for a writer that waits for him. With many writers that is so at each attempt. Foreign keys that come
+and go are the same case, to tables outside of the hierarchy as well.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from ..model import Table
 from ..operation import LOCKING, Operation
 from ..sql import SQL, Identifier, comma_list, compose
 
 
-def lock_tables(target: Identifier, tables: tuple[Table, ...], mode: str) -> list[Operation]:
+class Referenced(NamedTuple):
+    """A table that a foreign key refers to, and that we may lock."""
+
+    oid: int
+    identifier: Identifier
+
+
+def lock_tables(target: Identifier, tables: tuple[Table | Referenced, ...], mode: str) -> list[Operation]:
     """Lock tables, without their partitions, in the order of a hierarchy, for what is done with ``target``."""
     if not tables:
         return []
@@ -21727,11 +21870,14 @@ class Wanted(NamedTuple):
         return self.name if part.parent == 0 else naming.unique_derived_name(part.name, self.name)
 
 
-def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+def create_index(parts: tuple[Part, ...], wanted: Wanted, *, is_quick: bool) -> list[Step]:
     """An index on every partition without blocking writers; the table first, then slice by slice.
 
     The index of a slice is attached when its leaves' are: had it been before, the last of them would make both valid,
     for which servers before 18 lock the table itself ACCESS EXCLUSIVE.
+
+    ``is_quick``: a slice's index comes behind those of its leaves, and all are attached in one step. That keeps the
+    slice locked while it waits for a leaf's index; so it is tried once, and what it has left is for the next plan.
     """
     below: dict[int, list[Part]] = {}
     for part in parts[1:]:
@@ -21739,11 +21885,17 @@ def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
     found = _own(parts[0], wanted, None)
     chosen = _chosen(parts[0], wanted, found)
     steps = [] if found is not None else [Step((_create_only(parts[0], wanted),))]
-    return [*steps, *_built_below(parts[0], wanted, chosen, below, [])]
+    return [*steps, *_built_below(parts[0], wanted, chosen, below, [], is_quick=is_quick)]
 
 
 def _built_below(
-    part: Part, wanted: Wanted, index: tuple[int, Identifier], below: dict[int, list[Part]], attached: list[Operation]
+    part: Part,
+    wanted: Wanted,
+    index: tuple[int, Identifier],
+    below: dict[int, list[Part]],
+    attached: list[Operation],
+    *,
+    is_quick: bool,
 ) -> Iterator[Step]:
     """What builds the indexes below a part, and attaches them to its own; ``attached`` comes with the last of them."""
     ready: list[Operation] = []
@@ -21756,11 +21908,18 @@ def _built_below(
             continue
         found = _own(child, wanted, index)
         chosen = _chosen(child, wanted, found)
+        leaves = below.get(child.oid, ())
+        if is_quick and found is None and leaves and all(leaf.is_leaf for leaf in leaves):
+            together = [_create_only(child, wanted)]
+            for leaf in leaves:
+                yield from _leaf_steps(leaf, wanted, chosen, together)
+            yield Step((*together, _attach(child, index[1], chosen[1], None)), can_wait=True, is_optional=True)
+            continue
         if found is None:
             yield Step((_create_only(child, wanted),), can_wait=True)
         is_attached = found is not None and found.parent != 0
         own = [] if is_attached else [_attach(child, index[1], chosen[1], found)]
-        yield from _built_below(child, wanted, chosen, below, own)
+        yield from _built_below(child, wanted, chosen, below, own, is_quick=is_quick)
     if ready or attached:
         yield Step((*ready, *attached), can_wait=True)
 
@@ -24550,7 +24709,8 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], 
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
-                operations = [
+                operations = locking.lock_tables(each.identifier, hierarchy.parents(table), SHARE_ROW_EXCLUSIVE)
+                operations += [
                     operation
                     for remainder in each.missing_remainders
                     for operation in leaf_operations(
@@ -25381,10 +25541,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from .alter import Target, alter, on_parent
+from .locking import lock_tables
 from .structure import add_constraint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .locking import Referenced
 
 CHECK, FOREIGN_KEY = "c", "f"
 
@@ -25409,13 +25574,16 @@ class Part(NamedTuple):
     rule: Rule | None
 
 
-def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -> list[Step]:
+def check(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...] = ()
+) -> list[Step]:
     """A CHECK, or a foreign key where PostgreSQL takes one that is not valid on a partitioned table."""
     top = parts[0]
     steps = []
     if top.rule is None:
         statement = add_constraint(top.identifier, name, compose("{} NOT VALID", definition))
-        steps.append(Step((on_parent(target, statement),)))
+        first = lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        steps.append(Step((*first, on_parent(target, statement))))
     elif top.rule.is_valid:
         return []
     # leaves before slices before the table: what is valid below is not read again
@@ -25425,7 +25593,9 @@ def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -
     return steps
 
 
-def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: int) -> list[Step]:
+def foreign_key(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...]
+) -> list[Step]:
     """A foreign key before PostgreSQL 18: on each leaf, and then on the table, which takes the leaves' over."""
     steps = []
     if parts[0].rule is not None:
@@ -25435,11 +25605,14 @@ def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: 
             continue
         if part.rule is None:
             statement = add_constraint(part.identifier, name, compose("{} NOT VALID", definition))
-            relations = (part.oid, referenced) if referenced else (part.oid,)
-            steps.append(Step((Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, relations, 4),)))
+            first = lock_tables(part.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+            operation = Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, (part.oid,), 4)
+            steps.append(Step((*first, operation)))
         steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
     statement = add_constraint(parts[0].identifier, name, definition)
-    return [*steps, Step((on_parent(target, statement),))]
+    # the leaves' keys become the table's, and their triggers on what is referred to go
+    first = lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
+    return [*steps, Step((*first, on_parent(target, statement)))]
 
 
 def _validate(target: Target, part: Part, name: str) -> Operation:
@@ -26244,7 +26417,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_c74a2d00ede0', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_f46e4971e22c', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26262,7 +26435,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c74a2d00ede0'
+PACKAGE = 'dialog_partition_0_1_0_f46e4971e22c'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -27977,10 +28150,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28281,10 +28454,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28303,10 +28476,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28326,10 +28499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28355,10 +28528,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28386,10 +28559,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28410,10 +28583,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28431,10 +28604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28452,10 +28625,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28486,10 +28659,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28505,10 +28678,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28533,10 +28706,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28569,10 +28742,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28594,10 +28767,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28630,10 +28803,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28654,10 +28827,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28674,10 +28847,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28699,10 +28872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -28719,10 +28892,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28740,10 +28913,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28761,10 +28934,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28788,10 +28961,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28809,10 +28982,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28829,10 +29002,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28848,10 +29021,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28868,10 +29041,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28887,10 +29060,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28907,10 +29080,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28927,10 +29100,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28947,10 +29120,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28967,10 +29140,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28986,10 +29159,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29006,10 +29179,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29041,10 +29214,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29070,10 +29243,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29090,10 +29263,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29121,10 +29294,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29203,10 +29376,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29306,10 +29479,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29334,10 +29507,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29359,10 +29532,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29380,10 +29553,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29401,10 +29574,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29425,10 +29598,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29455,10 +29628,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29482,10 +29655,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29503,10 +29676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29525,10 +29698,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29545,10 +29718,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29565,10 +29738,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29585,10 +29758,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c74a2d00ede0'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_f46e4971e22c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29737,10 +29910,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29755,10 +29928,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29780,10 +29953,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29815,10 +29988,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29840,10 +30013,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29862,10 +30035,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29885,10 +30058,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29906,10 +30079,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29926,10 +30099,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29946,10 +30119,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29965,10 +30138,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29985,10 +30158,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30004,10 +30177,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30023,10 +30196,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c74a2d00ede0' not in GD:
+if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c74a2d00ede0'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_f46e4971e22c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

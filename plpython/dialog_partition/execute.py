@@ -18,6 +18,7 @@ ATTEMPTS = 12
 ATTEMPTS_IN_FUNCTION = 3  # the caller's transaction holds its own locks meanwhile
 MAX_PAUSE_MS = 5000
 DEFAULT_LOCK_TIMEOUT_MS = 500
+OPTIONAL_LOCK_TIMEOUT_MS = 20  # for each lock of a step that can be left out
 # What a call sets for itself, and gives back.
 PINNED = (
     "search_path",
@@ -104,7 +105,8 @@ def execute(steps: Iterable[Step], context: Context) -> None:
                     begin(context)
                     is_pinned = True
                 _run_inside(each, context)
-        printing.record(each, context, is_printed=context.mode == DRY_RUN)
+        if context.mode == DRY_RUN or not each.is_optional:
+            printing.record(each, context, is_printed=context.mode == DRY_RUN)
     _run_waiting(context)
     if journal.has_outside():
         _write_outside(context)
@@ -115,8 +117,14 @@ def execute(steps: Iterable[Step], context: Context) -> None:
 def _run_inside(each: Step, context: Context) -> None:
     """Run a step in this session; a procedure commits it, with the record of what the other session did before."""
     journal.begin(each, time.monotonic())
-    check_budget(each, context)
-    _run_with_retries(each, context)
+    if not each.is_optional:
+        check_budget(each, context)
+        _run_with_retries(each, context)
+    elif _could_run(each, context):
+        printing.record(each, context, is_printed=False)
+    else:
+        journal.end()
+        return
     if context.mode == PROCEDURE:
         journal.write_outside(context)
         journal.write_done(context, "")
@@ -239,13 +247,34 @@ def check_budget(each: Step, context: Context) -> None:
     )
 
 
-def _run_with_retries(each: Step, context: Context) -> None:
-    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+def _wrapped(each: Step, context: Context) -> str:
     text = each.text
     if context.search_path is not None:
         text = wrapping.with_search_path(text, context.search_path)
     if context.owner is not None:
         text = wrapping.as_owner(text, context.owner, is_committed=context.mode == PROCEDURE).text
+    return text
+
+
+def _could_run(each: Step, context: Context) -> bool:
+    """Try an optional step once, before others have had to wait behind it; where it cannot, nothing is changed."""
+    if each.locks > context.lock_budget:
+        return False
+    database.set_local("lock_timeout", f"{OPTIONAL_LOCK_TIMEOUT_MS}ms")
+    try:
+        database.run(_wrapped(each, context))
+    except database.ServerError as error:
+        if not database.is_worth_a_retry(error):
+            raise
+        database.rollback()
+        begin(context)
+        return False
+    return True
+
+
+def _run_with_retries(each: Step, context: Context) -> None:
+    """Run a step; one that met a lock lets all of its own go, so that nobody waits for it while it waits."""
+    text = _wrapped(each, context)
     attempts = ATTEMPTS_IN_FUNCTION if context.mode == FUNCTION else ATTEMPTS
     for attempt in range(1, attempts + 1):
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import errors
 
 _OPENING, _CLOSING = "([", ")]"
+_REFERENCES = "REFERENCES"
 FIRST_HIGH = "\x80"  # from here on every character may stand in a name
 
 
@@ -47,6 +48,20 @@ def column_names(text: str) -> list[str]:
         if ending == ")":
             break
     return found
+
+
+def referenced_name(text: str) -> str | None:
+    """The table that a foreign key refers to, as it is written there; None where none is found."""
+    position, ending = text.find("(") + 1, ","
+    while ending == ",":
+        position, ending = _item_end(text, position)
+    word, rest = text[position:].lstrip()[: len(_REFERENCES)], text[position:].lstrip()[len(_REFERENCES) :].lstrip()
+    if word.upper() != _REFERENCES:
+        return None
+    end = 0
+    while end < len(rest) and not (rest[end].isspace() or rest[end] == "("):
+        end = (_quoted_end(rest, end, '"') or len(rest)) if rest[end] == '"' else end + 1
+    return rest[:end] or None
 
 
 def _identifier(text: str, start: int) -> str | None:

@@ -66,6 +66,7 @@ class Step(NamedTuple):
     operations: tuple[Operation, ...]
     is_atomic: bool = False  # half of it must never be seen
     can_wait: bool = False  # what another session does behind it does not build on it, and it may run meanwhile
+    is_optional: bool = False  # a procedure tries it once; where locks are in the way, another step does the same later
 
     @property
     def is_whole(self) -> bool:

@@ -238,8 +238,11 @@ BETWEEN = 0.003  # seconds between the statements of a transaction, as of an app
 
 
 @contextmanager
-def writing(db: Database) -> Iterator[None]:
-    """Sessions that write a family after the other, parents first, each in one transaction of several statements."""
+def writing(db: Database, *references: str) -> Iterator[None]:
+    """Sessions that write a family after the other, parents first, each in one transaction of several statements.
+
+    ``references``: shared tables that get a row first, and are read by a foreign key or may come to be.
+    """
     stopped = threading.Event()
     failed: list[psycopg.Error] = []
 
@@ -251,6 +254,7 @@ def writing(db: Database) -> Iterator[None]:
             try:
                 with connection.transaction():
                     for table, values in (
+                        *((reference, f'("Id") VALUES ({key})') for reference in references),
                         ("Dialog", f'("Id", "Party", "UpdatedAt") VALUES ({key}, \'p\', \'2025-06-10 12:00+00\')'),
                         (
                             "Activity",
@@ -299,4 +303,45 @@ def test_transactions_of_several_statements_do_not_keep_slices_from_coming_and_g
     with writing(db):
         owner.execute(call)  # type: ignore[call-overload]
     assert db.value(attached) != before
+    assert not db.rows("SELECT 1 FROM dp.log WHERE status = 'failed'")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"');
+           SELECT dp.drop_constraint('"Activity"', 'to_kind')""",
+        """SELECT dp.add_constraint('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"');
+           SELECT dp.alter_column_type('"Activity"', 'KindId', 'int');
+           SELECT dp.drop_column('"Activity"', 'KindId')""",
+        """CALL dp.add_constraint_online('"Activity"', 'to_kind', 'FOREIGN KEY ("KindId") REFERENCES "Kind"')""",
+        """SELECT dp.add_column('"Dialog"', 'New', 'int'), dp.add_column('"Activity"', 'New', 'int')""",
+        """SELECT dp.register_child('"Actor"', '"Dialog"', '{OtherId}')""",
+        """CALL dp.create_slices('"Dialog"', '2025-05-01', '2025-06-01')""",
+        """CALL dp.sync('"Dialog"')""",
+    ],
+    ids=[
+        "add_constraint",
+        "drop_constraint",
+        "alter_column_type, drop_column",
+        "add_constraint_online",
+        "add_column",
+        "register_child",
+        "missing leaves",
+        "sync",
+    ],
+)
+def test_transactions_of_several_statements_do_not_keep_the_schema_from_changing(db: Database, call: str) -> None:
+    owner = hierarchy(db)
+    owner.execute('CREATE TABLE "Kind" ("Id" bigint PRIMARY KEY)')
+    owner.execute("""SELECT dp.add_column('"Activity"', 'KindId', 'bigint')""")
+    owner.execute("""SELECT dp.add_column('"Actor"', 'OtherId', 'bigint')""")
+    with db.connect(**{"dp.propagate_ddl": "off"}) as by_hand:
+        by_hand.execute('DROP TABLE "Actor_2025_05_h00", "Actor_2025_05_h01"')
+        for table in ("Actor", "Activity", "Dialog"):
+            by_hand.execute(f'ALTER TABLE "{table}_2025_06_h00" SET (fillfactor = 50)')  # type: ignore[call-overload]
+    with writing(db, "Kind"):
+        for statement in call.split(";"):
+            owner.execute(statement)  # type: ignore[call-overload]
     assert not db.rows("SELECT 1 FROM dp.log WHERE status = 'failed'")

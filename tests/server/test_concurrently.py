@@ -159,6 +159,37 @@ def test_an_index_of_that_name_that_is_another_is_refused(owner: Connection, con
             create(owner, connection, definition=definition)
 
 
+TOGETHER = (
+    "SELECT count(*) FROM dp.log WHERE statements ~ '^CREATE INDEX .* ON ONLY .*;.* ATTACH PARTITION .*;.* ATTACH'"
+)
+
+
+def test_what_belongs_to_a_slice_is_attached_in_one_step(owner: Connection, connection: str) -> None:
+    create(owner, connection)
+    check_whole(owner)
+    assert owner.execute(TOGETHER).fetchone() == (3,)
+
+
+def test_where_others_use_the_slice_its_index_comes_by_smaller_steps(
+    db: Database, owner: Connection, connection: str
+) -> None:
+    """Nobody waits long behind a step that locks the slice and waits for the index of a leaf itself."""
+    writer, looker = db.connect(), db.connect()
+    writer.execute("BEGIN")
+    writer.execute("LOCK TABLE ONLY event_2025_02 IN ROW EXCLUSIVE MODE")
+    worker = threading.Thread(target=create, args=(owner, connection))
+    worker.start()
+    while looker.execute(TOGETHER).fetchone() != (2,):  # the last of them comes behind the one in the middle
+        assert worker.is_alive()
+    assert {row[0] for row in tree(looker) if row[3] is None} == {"event", "event_2025_02_h00", "event_2025_02_h01"}
+    writer.execute("COMMIT")
+    worker.join()
+    assert looker.execute(TOGETHER).fetchone() == (2,)
+    check_whole(owner)
+    plan = owner.execute("SELECT statement FROM dp.last_plan WHERE statement ~ 'event_2025_02_event_body'").fetchall()
+    assert len(plan) == 1 + 2 + 1, "what was tried without success is not told"
+
+
 def test_a_name_that_is_taken_is_refused_before_anything_is_changed(owner: Connection, connection: str) -> None:
     owner.execute("CREATE TABLE event_2025_02_h01_event_body ()")
     with pytest.raises(psycopg.errors.DuplicateTable, match="event_2025_02_h01_event_body"):

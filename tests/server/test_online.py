@@ -143,3 +143,37 @@ def test_writers_go_on_while_rows_are_read(db: Database, owner: Connection) -> N
     assert worker.is_alive()
     worker.join()
     assert db.value("SELECT bool_and(convalidated) FROM pg_constraint WHERE conname = 'rule'") is True
+
+
+def test_a_table_that_the_owner_may_refer_to_and_not_lock(db: Database, owner: Connection) -> None:
+    """A foreign key needs less than LOCK TABLE, which puts the locks in the order of writers."""
+    admin = db.connect("postgres")
+    admin.execute('CREATE SCHEMA "Their s"; CREATE TABLE "Their s".kinds (id int PRIMARY KEY)')
+    admin.execute('INSERT INTO "Their s".kinds SELECT generate_series(0, 9)')
+    admin.execute('GRANT USAGE ON SCHEMA "Their s" TO owner; GRANT REFERENCES ON "Their s".kinds TO owner')
+    definition = 'FOREIGN KEY (kind) REFERENCES "Their s".kinds'
+    for statement in (
+        "SELECT dp.add_constraint('event', 'rule', %s)",
+        "CALL dp.add_constraint_online('event', 'rule', %s)",
+    ):
+        for session in (owner, admin):
+            session.execute(statement, [definition])
+            found = owner.execute("SELECT convalidated FROM pg_constraint WHERE conname = 'rule'").fetchall()
+            assert set(found) == {(True,)}
+            assert not owner.execute("SELECT 1 FROM dp.last_plan WHERE statement ~ '^LOCK'").fetchall()
+            session.execute("SELECT dp.drop_constraint('event', 'rule')")
+
+
+def test_a_foreign_key_locks_what_the_callers_search_path_finds(db: Database, owner: Connection) -> None:
+    admin = db.connect("postgres")
+    admin.execute("CREATE SCHEMA near AUTHORIZATION owner")
+    owner.execute("CREATE TABLE near.shared (id int PRIMARY KEY); INSERT INTO near.shared SELECT generate_series(0, 9)")
+    owner.execute("SET search_path = near, public")
+    for statement in (
+        "SELECT dp.add_constraint('event', 'rule', 'FOREIGN KEY (kind) REFERENCES shared')",
+        "CALL dp.add_constraint_online('event', 'other', 'FOREIGN KEY (kind) REFERENCES shared')",
+    ):
+        owner.execute(statement)  # type: ignore[call-overload]
+        locked = owner.execute("SELECT statement FROM dp.last_plan WHERE statement ~ '^LOCK'").fetchall()
+        assert locked
+        assert all(text.startswith('LOCK TABLE ONLY "near"."shared" IN ') for (text,) in locked)

@@ -78,3 +78,19 @@ def test_the_columns_of_a_list(text: str, names: list[str]) -> None:
 
 def test_the_first_words() -> None:
     assert fragments.words("foreign  key(a) references b", 2) == ("FOREIGN", "KEY")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("FOREIGN KEY (a) REFERENCES b", "b"),
+        ('foreign key (a, "b)") references s.b(x) ON DELETE CASCADE', "s.b"),
+        ('FOREIGN KEY (a)references\n"S x"."b(""" (x)', '"S x"."b("""'),
+        ("FOREIGN KEY (a) REFERENCES", None),
+        ("FOREIGN KEY (a)", None),
+        ("FOREIGN KEY a REFERENCES b", None),
+        ("CHECK (a > 0)", None),
+    ],
+)
+def test_the_table_that_a_foreign_key_refers_to(text: str, name: str | None) -> None:
+    assert fragments.referenced_name(text) == name

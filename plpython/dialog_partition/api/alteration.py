@@ -6,12 +6,14 @@ from .. import database, errors, execute, printing, progress
 from ..catalog import adoption as catalog_adoption
 from ..catalog import alter as catalog_alter
 from ..catalog import detached as catalog_detached
+from ..catalog import foreign_keys as catalog_keys
 from ..catalog import global_index as catalog_global_index
 from ..catalog import hierarchy as catalog_hierarchy
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..catalog import writable_view as catalog_view
-from ..operation import Operation, Step
+from ..operation import ACCESS_EXCLUSIVE, Operation, Step
+from ..plan import locking
 from ..plan.alter import Follower, Target
 from ..plan.structure import Column, Structure
 from . import calls, view_upkeep
@@ -170,6 +172,16 @@ class Alteration:
                 "See SELECT * FROM dp.drift(...); mend them and call again. Nothing was changed.",
             )
         return rows
+
+    def locks_of_keys(self, column: str) -> list[Operation]:
+        """Lock what the foreign keys with a column refer to: they go with it, or are made anew."""
+        keys = [key for key in catalog_keys.declared_on([self.target.table.oid]) if column in key.columns]
+        found = {key.parent: catalog_keys.lockable(key.parent, self.context.owner) for key in keys}
+        # what is shared comes first, and then the hierarchy's own tables in their order
+        inside = [table.oid for table in self.target.hierarchy.tables]
+        order = sorted(found, key=lambda oid: inside.index(oid) if oid in inside else -1)
+        referenced = tuple(each for oid in order for each in found[oid])
+        return locking.lock_tables(self.target.identifier, referenced, ACCESS_EXCLUSIVE)
 
     def nothing(self, why: str) -> list[PlanRow]:
         """Called twice: there is nothing left to do."""

@@ -9,8 +9,8 @@ from ..catalog import properties as catalog_properties
 from ..catalog import server as catalog_server
 from ..catalog import structure as catalog_structure
 from ..model import CHILD, REFERENCE, ForeignKey, Hierarchy, Table
-from ..operation import Operation, Step
-from ..plan import coverage, foreign_keys, remake, slice_form, table_order
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Operation, Step
+from ..plan import coverage, foreign_keys, locking, remake, slice_form, table_order
 from ..plan import declare as plan
 from ..plan import slices as plan_slices
 from ..plan.structure import Column, Structure
@@ -52,8 +52,11 @@ def register_child(
     statements: list[SQL] = []
     if is_new:
         statements = _form(structure, properties, hierarchy, (inside, pending), allow_weaker_unique)
-    operations = _on(structure, statements)
-    operations += foreign_keys.key_operations(structure, extended, inside, remade)
+    made = foreign_keys.key_operations(structure, extended, inside, remade)
+    mode = ACCESS_EXCLUSIVE if any(each.lock == ACCESS_EXCLUSIVE for each in made) else SHARE_ROW_EXCLUSIVE
+    operations = locking.lock_tables(structure.identifier, extended.parents(table), mode) if made else []
+    operations += _on(structure, statements)
+    operations += made
     statements = remake.comment_statements(structure) if remade else []
     if is_new:
         statements += plan.template_statements(structure, properties)

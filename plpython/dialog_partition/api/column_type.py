@@ -54,7 +54,7 @@ def alter_column_type(
         dependents=present.dependents,
     )
     if of_table:
-        operations += _lost_marks(tbl, column_name)
+        operations = change.locks_of_keys(column_name) + operations + _lost_marks(tbl, column_name)
     return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 

@@ -135,6 +135,8 @@ def drop_column(tbl: int, column_name: str, dry_run: bool) -> list[PlanRow]:
         of_template=of_template,
         dependents=present.dependents if present is not None else 0,
     )
+    if of_table:
+        operations = change.locks_of_keys(column_name) + operations
     return with_readable_policies(change, change.run(operations, "column", column_name, drops_views=of_table))
 
 

@@ -42,30 +42,32 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    build(change, Wanted(index_name, definition, is_unique), connection)
+    _build(change, parts, Wanted(index_name, definition, is_unique), connection)
 
 
 def build(change: Alteration, given: Wanted, connection: str | None) -> None:
     """Build an index that is missing, or that a stopped call began."""
+    _build(change, catalog_online.parts(change.target.table.oid), given, connection)
+
+
+def _build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     table = change.target.table.oid
-    parts = catalog_online.parts(table)
     wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
-    for _ in range(MAX_ROUNDS):
-        steps = plan.create_index(parts, wanted)
+    for number in range(MAX_ROUNDS):
+        steps = plan.create_index(parts, wanted, is_quick=number == 0)
         if not steps:
             break
         run_counted(change, steps, given.name, connection)
-        if change.context.mode == execute.DRY_RUN:
+        # it is valid when each partition has one: then none of thousands needs to be looked at again
+        if change.context.mode == execute.DRY_RUN or not catalog_alter.disagreeing("index", table, given.name):
             return
         parts = catalog_online.parts(table)
-    others = catalog_alter.disagreeing("index", table, given.name)
-    if others:
-        raise errors.NotInPrerequisiteState(
-            f'index "{given.name}" of {change.target.identifier} is not valid',
-            "A partition has none that is valid and equal, though all that were found have been built.",
-            "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
-        )
+    raise errors.NotInPrerequisiteState(
+        f'index "{given.name}" of {change.target.identifier} is not valid',
+        "A partition has none that is valid and equal, though all that were found have been built.",
+        "Call again; if it stays, SELECT * FROM dp.drift(...) may say what differs.",
+    )
 
 
 def _top(parts: tuple[Part, ...], name: str) -> Index | None:

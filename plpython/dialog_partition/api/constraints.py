@@ -11,11 +11,13 @@ from ..plan.asked import IndexFacts
 from ..plan.index_statement import create_index_statement
 from ..plan.structure import add_constraint as add_constraint_statement
 from ..sql import SQL, Identifier, compose, names
+from ..wrapping import PINNED_PATH
 from . import probing
 from .alteration import Alteration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.locking import Referenced
     from ..printing import PlanRow
 
 NOT_VALID = " NOT VALID"
@@ -41,10 +43,20 @@ def add_constraint(tbl: int, constraint_name: str, definition: str, search_path:
             return change.nothing(f'{change.target.identifier} has constraint "{constraint_name}" already')
     elif kind[0] in ("UNIQUE", "PRIMARY"):
         check_unique(change, constraint_name, definition)
-    operations = plan.add_constraint(change.target, constraint_name, definition, kind[0], of_table=not is_present)
+    referenced = referenced_by(change, definition) if kind[0] == "FOREIGN" else ()
+    operations = plan.add_constraint(
+        change.target, constraint_name, definition, kind[0], referenced, of_table=not is_present
+    )
     rows = change.run(operations, "constraint", constraint_name)
     _refuse_inner_key(change, constraint_name)
     return rows
+
+
+def referenced_by(change: Alteration, definition: str) -> tuple[Referenced, ...]:
+    """What a foreign key refers to that is yet to be added, to be locked before the table; nothing where we may not."""
+    name = fragments.referenced_name(definition)
+    oid = catalog_keys.find(name, change.context.search_path or PINNED_PATH) if name is not None else 0
+    return catalog_keys.lockable(oid, change.context.owner)
 
 
 def _refuse_another_constraint(change: Alteration, name: str, definition: str) -> None:
@@ -109,7 +121,9 @@ def drop_constraint(tbl: int, constraint_name: str, dry_run: bool) -> list[PlanR
             "It is the primary key, a foreign key inside the hierarchy, or the CHECK of the slice key.",
             "SELECT dp.forget(...) gives the hierarchy up.",
         )
-    return change.run(plan.drop_constraint(change.target, constraint_name, of_table=is_present))
+    keys = [key for key in catalog_keys.declared_on([tbl]) if key.name == constraint_name]
+    referenced = catalog_keys.lockable(keys[0].parent, change.context.owner) if keys else ()
+    return change.run(plan.drop_constraint(change.target, constraint_name, referenced, of_table=is_present))
 
 
 def create_index(

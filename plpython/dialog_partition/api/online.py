@@ -6,11 +6,15 @@ from .. import database, errors, execute, fragments, naming
 from ..catalog import alter as catalog_alter
 from ..catalog import online as catalog_online
 from ..catalog import server as catalog_server
+from ..operation import SHARE_ROW_EXCLUSIVE, Step
+from ..plan import locking
 from ..plan import validate as plan
+from ..plan.locking import Referenced
 from ..plan.structure import add_constraint
 from ..sql import SQL, compose
 from .alteration import Alteration
 from .concurrently import run_counted
+from .constraints import referenced_by
 from .probing import PROBE
 
 FOREIGN_KEYS_NOT_VALID = 180000  # from this version on a partitioned table may have them
@@ -37,9 +41,16 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
             "It is of another kind.",
             "Choose another name.",
         )
-    given, referenced = (SQL(definition), 0) if top is not None else _probed(change, definition)
+    referenced: tuple[Referenced, ...] = ()
+    given = SQL(definition)
+    if top is None:
+        if kind == plan.FOREIGN_KEY:
+            referenced = referenced_by(change, definition)
+        if not dry_run:
+            _lock(change, referenced)
+        given = _probed(change, definition)
     if kind == plan.CHECK or catalog_server.server().version >= FOREIGN_KEYS_NOT_VALID:
-        steps = plan.check(change.target, parts, constraint_name, given)
+        steps = plan.check(change.target, parts, constraint_name, given, referenced)
     else:
         _refuse_other_rules(parts, constraint_name, given)
         steps = plan.foreign_key(change.target, parts, constraint_name, given, referenced)
@@ -51,11 +62,18 @@ def add_constraint_online(tbl: int, constraint_name: str, definition: str, searc
         _check_agreement(change, "constraint", constraint_name)
 
 
-def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
-    """The definition as PostgreSQL deparses it, tried on the template, and the table that a foreign key refers to."""
+def _lock(change: Alteration, referenced: tuple[Referenced, ...]) -> None:
+    """Wait for writers of what a foreign key refers to, by turns with them; the trial needs the same lock."""
+    if referenced:
+        operations = locking.lock_tables(change.target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        execute.prepare(Step(tuple(operations)), change.context)
+
+
+def _probed(change: Alteration, definition: str) -> SQL:
+    """The definition as PostgreSQL deparses it, tried on the template."""
     template = change.target.table.template
     if template is None or catalog_server.server().is_standby:
-        return SQL(definition), 0
+        return SQL(definition)
     name = PROBE
     oid = change.target.table.template_oid or 0
     statement = add_constraint(template, name, compose("{} NOT VALID", SQL(definition)))
@@ -72,7 +90,7 @@ def _probed(change: Alteration, definition: str) -> tuple[SQL, int]:
             "Use dp.register_child(child, parent, parent_key, on_delete).",
         )
     change.context = change.context._replace(search_path=None)
-    return SQL(text), referenced
+    return SQL(text)
 
 
 def _refuse_other_rules(parts: tuple[plan.Part, ...], name: str, definition: SQL) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .. import database
 from ..model import ForeignKey
+from ..plan.locking import Referenced
+from ..sql import Identifier
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -45,6 +47,32 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["is_full"],
         row["is_valid"],
     )
+
+
+# What LOCK TABLE asks for is more than what a foreign key needs; to be locked is its table in any case.
+_LOCKABLE = """
+    SELECT c.oid, n.nspname AS schema, c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = $1 AND c.relkind IN ('r', 'p')
+      AND has_table_privilege(coalesce($2, current_user), c.oid, 'UPDATE, DELETE, TRUNCATE')
+"""
+
+
+def lockable(table: int, role: str | None) -> tuple[Referenced, ...]:
+    """A table that a foreign key refers to, where a role, None: the caller, may lock it; else nothing."""
+    rows = database.query(_LOCKABLE, ("oid", "name"), (table, role))
+    return tuple(Referenced(row["oid"], Identifier(row["schema"], row["name"])) for row in rows)
+
+
+def find(name: str, search_path: str) -> int:
+    """The table that a name means in a search_path, as it stands in SQL; 0 where there is none."""
+
+    def looked_up() -> int:
+        database.set_local("search_path", search_path)
+        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
+        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+
+    return database.rolled_back(looked_up)
 
 
 def declared_on(tables: list[int]) -> list[ForeignKey]:

@@ -8,7 +8,7 @@ from .. import naming
 from ..model import Hierarchy, Table
 from ..operation import ACCESS_EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation
 from ..sql import SQL, Composable, Identifier, Literal, assignments, comma_list, compose
-from . import trees
+from . import locking, trees
 from .index_statement import create_index_statement
 from .properties import EXCLUSIVE_PARAMETERS, option_name, storage_clause
 from .structure import add_constraint as add_constraint_statement
@@ -16,6 +16,8 @@ from .structure import add_constraint as add_constraint_statement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .locking import Referenced
 
 
 # Entries of the lock table that a leaf takes whose rows are written anew, beside those of the relations that it is:
@@ -250,7 +252,9 @@ def alter_column_type(
     return found + on_followers(target, lambda relation: alter(relation, action), relations_each=per_leaf)
 
 
-def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_table: bool) -> list[Operation]:
+def add_constraint(
+    target: Target, name: str, definition: str, kind: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """A constraint on the parent and so on all partitions; a foreign key lets everybody read meanwhile."""
 
     def build(relation: Identifier) -> SQL:
@@ -260,14 +264,19 @@ def add_constraint(target: Target, name: str, definition: str, kind: str, *, of_
     if kind == "FOREIGN":
         per_leaf, lock = max(target.table.relations_per_leaf, LOCKS_OF_CONSTRAINT), SHARE_ROW_EXCLUSIVE
     found = [on_parent(target, build(target.identifier), per_leaf)._replace(lock=lock)] if of_table else []
-    return found + on_followers(target, build, relations_each=per_leaf)
+    first = locking.lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+    return first + found + on_followers(target, build, relations_each=per_leaf)
 
 
-def drop_constraint(target: Target, name: str, *, of_table: bool) -> list[Operation]:
+def drop_constraint(
+    target: Target, name: str, referenced: tuple[Referenced, ...], *, of_table: bool
+) -> list[Operation]:
     """The constraint of the parent, and so of all partitions."""
     action = compose("DROP CONSTRAINT {}", Identifier(name))
     found = [on_parent(target, alter(target.identifier, action), LOCKS_OF_CONSTRAINT)] if of_table else []
-    return found + on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    first = locking.lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
+    late = on_followers(target, lambda relation: alter(relation, action), relations_each=LOCKS_OF_CONSTRAINT)
+    return first + found + late
 
 
 def create_index(target: Target, name: str, definition: str, *, is_unique: bool) -> list[Operation]:

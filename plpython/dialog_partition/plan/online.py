@@ -90,11 +90,14 @@ class Wanted(NamedTuple):
         return self.name if part.parent == 0 else naming.unique_derived_name(part.name, self.name)
 
 
-def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
+def create_index(parts: tuple[Part, ...], wanted: Wanted, *, is_quick: bool) -> list[Step]:
     """An index on every partition without blocking writers; the table first, then slice by slice.
 
     The index of a slice is attached when its leaves' are: had it been before, the last of them would make both valid,
     for which servers before 18 lock the table itself ACCESS EXCLUSIVE.
+
+    ``is_quick``: a slice's index comes behind those of its leaves, and all are attached in one step. That keeps the
+    slice locked while it waits for a leaf's index; so it is tried once, and what it has left is for the next plan.
     """
     below: dict[int, list[Part]] = {}
     for part in parts[1:]:
@@ -102,11 +105,17 @@ def create_index(parts: tuple[Part, ...], wanted: Wanted) -> list[Step]:
     found = _own(parts[0], wanted, None)
     chosen = _chosen(parts[0], wanted, found)
     steps = [] if found is not None else [Step((_create_only(parts[0], wanted),))]
-    return [*steps, *_built_below(parts[0], wanted, chosen, below, [])]
+    return [*steps, *_built_below(parts[0], wanted, chosen, below, [], is_quick=is_quick)]
 
 
 def _built_below(
-    part: Part, wanted: Wanted, index: tuple[int, Identifier], below: dict[int, list[Part]], attached: list[Operation]
+    part: Part,
+    wanted: Wanted,
+    index: tuple[int, Identifier],
+    below: dict[int, list[Part]],
+    attached: list[Operation],
+    *,
+    is_quick: bool,
 ) -> Iterator[Step]:
     """What builds the indexes below a part, and attaches them to its own; ``attached`` comes with the last of them."""
     ready: list[Operation] = []
@@ -119,11 +128,18 @@ def _built_below(
             continue
         found = _own(child, wanted, index)
         chosen = _chosen(child, wanted, found)
+        leaves = below.get(child.oid, ())
+        if is_quick and found is None and leaves and all(leaf.is_leaf for leaf in leaves):
+            together = [_create_only(child, wanted)]
+            for leaf in leaves:
+                yield from _leaf_steps(leaf, wanted, chosen, together)
+            yield Step((*together, _attach(child, index[1], chosen[1], None)), can_wait=True, is_optional=True)
+            continue
         if found is None:
             yield Step((_create_only(child, wanted),), can_wait=True)
         is_attached = found is not None and found.parent != 0
         own = [] if is_attached else [_attach(child, index[1], chosen[1], found)]
-        yield from _built_below(child, wanted, chosen, below, own)
+        yield from _built_below(child, wanted, chosen, below, own, is_quick=is_quick)
     if ready or attached:
         yield Step((*ready, *attached), can_wait=True)
 

@@ -22,7 +22,8 @@ def missing_leaf_steps(hierarchy: Hierarchy, properties: dict[int, Properties], 
     for table in hierarchy.tables:
         for each in hierarchy.slices[table.oid]:
             if each.is_partitioned and each.missing_remainders and not each.detach_pending:
-                operations = [
+                operations = locking.lock_tables(each.identifier, hierarchy.parents(table), SHARE_ROW_EXCLUSIVE)
+                operations += [
                     operation
                     for remainder in each.missing_remainders
                     for operation in leaf_operations(

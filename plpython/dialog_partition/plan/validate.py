@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..operation import SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
+from ..operation import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Operation, Step
 from ..sql import SQL, Identifier, compose
 from .alter import Target, alter, on_parent
+from .locking import lock_tables
 from .structure import add_constraint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .locking import Referenced
 
 CHECK, FOREIGN_KEY = "c", "f"
 
@@ -32,13 +37,16 @@ class Part(NamedTuple):
     rule: Rule | None
 
 
-def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -> list[Step]:
+def check(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...] = ()
+) -> list[Step]:
     """A CHECK, or a foreign key where PostgreSQL takes one that is not valid on a partitioned table."""
     top = parts[0]
     steps = []
     if top.rule is None:
         statement = add_constraint(top.identifier, name, compose("{} NOT VALID", definition))
-        steps.append(Step((on_parent(target, statement),)))
+        first = lock_tables(target.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+        steps.append(Step((*first, on_parent(target, statement))))
     elif top.rule.is_valid:
         return []
     # leaves before slices before the table: what is valid below is not read again
@@ -48,7 +56,9 @@ def check(target: Target, parts: tuple[Part, ...], name: str, definition: SQL) -
     return steps
 
 
-def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: int) -> list[Step]:
+def foreign_key(
+    target: Target, parts: tuple[Part, ...], name: str, definition: SQL, referenced: tuple[Referenced, ...]
+) -> list[Step]:
     """A foreign key before PostgreSQL 18: on each leaf, and then on the table, which takes the leaves' over."""
     steps = []
     if parts[0].rule is not None:
@@ -58,11 +68,14 @@ def foreign_key(target: Target, parts: tuple[Part, ...], name: str, definition: 
             continue
         if part.rule is None:
             statement = add_constraint(part.identifier, name, compose("{} NOT VALID", definition))
-            relations = (part.oid, referenced) if referenced else (part.oid,)
-            steps.append(Step((Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, relations, 4),)))
+            first = lock_tables(part.identifier, referenced, SHARE_ROW_EXCLUSIVE)
+            operation = Operation(part.identifier, statement, SHARE_ROW_EXCLUSIVE, (part.oid,), 4)
+            steps.append(Step((*first, operation)))
         steps.append(Step((_validate(target, part, part.rule.name if part.rule else name),)))
     statement = add_constraint(parts[0].identifier, name, definition)
-    return [*steps, Step((on_parent(target, statement),))]
+    # the leaves' keys become the table's, and their triggers on what is referred to go
+    first = lock_tables(target.identifier, referenced, ACCESS_EXCLUSIVE)
+    return [*steps, Step((*first, on_parent(target, statement)))]
 
 
 def _validate(target: Target, part: Part, name: str) -> Operation:
