@@ -84,6 +84,8 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             " All rows are kept, and the foreign key is, for all of them: it refers to a global index, without the"
             " keys. Joins along it must not compare the keys, and read all leaves; so does deleting what it refers to."
         )
+        if key.parent == key.child and not key.is_deferred:
+            detail += " It is checked at the commit, because rows of one statement may refer to each other."
         found.append(Finding(name, role, WARNING, title, detail, statement.text))
     return found
 

@@ -231,11 +231,15 @@ def outside_key(key: ForeignKey, side: Identifier) -> SQL:
 
 
 def apart_key(conversion: Conversion, member: Member, key: ForeignKey) -> SQL | None:
-    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to."""
+    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to.
+
+    One of a table to itself waits for the commit: a statement's rows are checked before they have their entries, and
+    may refer to each other.
+    """
     side = side_table(conversion, key.parent, key.parent_columns)
     if side is None:
         return None
-    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred))
+    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred or key.parent == key.child))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
