@@ -2775,6 +2775,7 @@ def plan_conversion(root: int, **options: Any) -> list[Finding]:
 
 def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Finding]]:
     """Read the tables and count what is in them."""
+    root = catalog_server.named(root)
     _check_options(root, options)
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
@@ -2831,16 +2832,31 @@ def _owner_paths(text: str) -> dict[int, list[str]]:
     """For each table that is named, the foreign keys by which its rows come to the root."""
     try:
         given = json.loads(text)
-        found = {catalog_server.resolve_relation(table): list(named) for table, named in given.items()}
-    except (ValueError, AttributeError, TypeError):
-        given, found = None, {}
-    if given is None or not all(isinstance(name, str) for named in found.values() for name in named):
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(_is_list_of_names(named) for named in given.values()):
         raise errors.InvalidParameter.of(
             "owner_paths",
             text,
             'It is an object with the names of foreign keys by table: {"public.item": ["item_event_id_fkey"]}.',
         )
-    return found
+    return {_table_of_path(table): named for table, named in given.items()}
+
+
+def _is_list_of_names(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) for name in given)
+
+
+def _table_of_path(name: str) -> int:
+    oid = catalog_server.find_relation(name)
+    if oid is None:
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            name,
+            "There is no such table.",
+            "Name tables with their schemas, written as dp.plan_conversion and the rest of PostgreSQL write them.",
+        )
+    return oid
 
 
 def _settings(root: Member, options: dict[str, Any]) -> Settings:
@@ -8186,6 +8202,13 @@ from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+NO_WAY = "No foreign key leads from it to the root, so that it is not known which of its rows belong where."
+ADD_KEY = "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way."
+
 _RELATIONS = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
            c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -8198,6 +8221,15 @@ _REFERRING = """
     SELECT conrelid AS child FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
     UNION SELECT NULL WHERE false
+"""
+
+_BELOW = """
+    WITH RECURSIVE below (oid) AS (
+        SELECT $1
+        UNION
+        SELECT k.conrelid FROM below JOIN pg_constraint k
+            ON k.confrelid = below.oid AND k.contype = 'f' AND k.conparentid = 0
+    ) SELECT oid FROM below
 """
 
 _REFERRED = """
@@ -8263,6 +8295,7 @@ def find(
     root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
 ) -> tuple[list[Member], list[tuple[str, str]]]:
     """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    _check_excluded(exclude, root)
     own = _relations([root])[root]
     found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
     left: list[tuple[str, str]] = []
@@ -8279,20 +8312,30 @@ def find(
                 continue
             found[oid] = name
             waiting.append(oid)
-    _check_included(include, found)
+    _refuse_others("include", include, found, NO_WAY, ADD_KEY)
+    _refuse_others("owner_paths", list(owner_paths), set(found) - {root}, "It is no child of the hierarchy.")
     return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
 
 
-def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
-    for oid in include:
-        if oid not in found:
-            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
-            raise errors.InvalidParameter.of(
-                "include",
-                name,
-                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
-                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
-            )
+def _check_excluded(exclude: list[int], root: int) -> None:
+    """Whoever names what stays outside anyway means another table."""
+    if root in exclude:
+        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+    below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
+    detail = "No foreign key leads from it to the root: it stays outside anyway."
+    _refuse_others("exclude", exclude, below, detail)
+
+
+def _refuse_others(
+    parameter: str, named: list[int], allowed: Collection[int], detail: str, hint: str | None = None
+) -> None:
+    for oid in named:
+        if oid not in allowed:
+            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
+
+
+def _name(oid: int) -> str:
+    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:
@@ -8447,6 +8490,7 @@ from ..plan.conversion_record import read as read_record
 from ..plan.conversion_steps import Part
 from ..plan.lookup import ANY_COMMENT
 from ..sql import SQL, Identifier, Literal, compose
+from . import server
 
 
 class State(NamedTuple):
@@ -8477,7 +8521,7 @@ class Stored(NamedTuple):
     next_block: int
 
 
-def find(root: int) -> State | None:
+def find(root: int | None) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
@@ -8485,7 +8529,7 @@ def find(root: int) -> State | None:
         " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
-        (root,),
+        (server.named(root),),
     )
     return State(**rows[0]) if rows else None
 
@@ -10212,8 +10256,7 @@ class Root(NamedTuple):
 
 def load(root: int | None) -> Hierarchy:
     """One hierarchy."""
-    if root is None:
-        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    root = catalog_server.named(root)
     found = load_all([root])
     if not found:
         raise errors.UndefinedObject(
@@ -11417,6 +11460,19 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
         (text,),
     )[0]
     return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
+
+
+def find_relation(text: str) -> int | None:
+    """The oid of a relation that is named with its schema, if there is one."""
+    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    return None if rows[0]["oid"] is None else int(rows[0]["oid"])
+
+
+def named(root: int | None) -> int:
+    """The root that a call names: NULL is none."""
+    if root is None:
+        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    return root
 
 
 def relation_name(oid: int) -> str:
@@ -15853,8 +15909,10 @@ from __future__ import annotations
 
 from .. import keys as key_axis
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, comma_list, compose
+from ..sql import SQL, Identifier, Literal, comma_list, compose
 from .conversion import Conversion, Member, is_mandatory, joined
+
+ALIAS = Identifier("t")  # of the table whose rows are counted
 
 
 def can_have_orphans(conversion: Conversion, member: Member) -> bool:
@@ -15867,21 +15925,41 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, without_keys, orphans, several, conflicts, apart by each other key, differing, broken."""
-    alias = Identifier("t")
+    """One row: rows, a count by each condition, apart by each other key."""
+    counts = [
+        compose("{} AS {}", _filtered(condition), Identifier(name))
+        for name, condition in _conditions(conversion, member).items()
+    ]
     return compose(
-        "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, ARRAY[{apart}]::bigint[] AS apart, {differing} AS differing, {broken} AS broken"
-        " FROM {table} AS t",
-        without_keys=_filtered(_without_keys(conversion, member, alias)),
-        orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
-        several=_filtered(_several(member, alias)),
-        conflicts=_filtered(_conflict(conversion, member, alias)),
-        apart=comma_list([_filtered(apart(conversion, member, key, alias)) for key in member.others]),
-        differing=_filtered(_differing(conversion, member, alias)),
-        broken=_filtered(_broken(member, alias)),
+        "SELECT count(*) AS rows, {counts}, ARRAY[{apart}]::bigint[] AS apart FROM {table} AS {alias}",
+        counts=comma_list(counts),
+        apart=comma_list([_filtered(apart(conversion, member, key, ALIAS)) for key in member.others]),
         table=member.identifier,
+        alias=ALIAS,
     )
+
+
+def showing(conversion: Conversion, member: Member, name: str) -> SQL:
+    """The rows that are counted by a condition."""
+    condition = _conditions(conversion, member)[name]
+    assert condition is not None
+    return _rows(member, condition)
+
+
+def _rows(member: Member, condition: SQL) -> SQL:
+    return compose("SELECT {}.* FROM {} AS {} WHERE {}", ALIAS, member.identifier, ALIAS, condition)
+
+
+def _conditions(conversion: Conversion, member: Member) -> dict[str, SQL | None]:
+    """Which rows of a table each figure counts; None: its rules allow no such row."""
+    return {
+        "without_keys": _without_keys(conversion, member, ALIAS),
+        "orphans": _orphan(conversion, member, ALIAS, 0) if can_have_orphans(conversion, member) else None,
+        "several": _several(member, ALIAS),
+        "conflicts": _conflict(conversion, member, ALIAS),
+        "differing": _differing(conversion, member, ALIAS),
+        "broken": _broken(member, ALIAS),
+    }
 
 
 def _broken(member: Member, alias: Identifier) -> SQL | None:
@@ -16003,12 +16081,22 @@ def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL 
     return compose("({}) AND ({})", several, SQL(" OR ".join(conditions)))
 
 
-def disagreeing(conversion: Conversion, member: Member, key: ForeignKey | None) -> SQL:
-    """The rows that refer by a key to rows of other root rows; without one those whose owners do so."""
-    alias = Identifier("t")
-    condition = _conflict(conversion, member, alias) if key is None else apart(conversion, member, key, alias)
-    assert condition is not None
-    return compose("SELECT {}.* FROM {} AS {} WHERE {}", alias, member.identifier, alias, condition)
+def disagreeing(conversion: Conversion, member: Member, key: ForeignKey) -> SQL:
+    """The rows that refer by a key to rows of other root rows."""
+    return _rows(member, apart(conversion, member, key, ALIAS))
+
+
+def outside_slices(conversion: Conversion) -> SQL:
+    """The root rows that lie in none of the ranges for which slices are made."""
+    value = moment(conversion.settings.range_type, Identifier(conversion.settings.range_column.name))
+    lower, upper = min(each.lower for each in conversion.ranges), max(each.upper for each in conversion.ranges)
+    condition = compose(
+        "isfinite({value}) AND ({value} < {lower} OR {value} >= {upper})",
+        value=value,
+        lower=Literal(lower),
+        upper=Literal(upper),
+    )
+    return _rows(conversion.root, condition)
 
 
 def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
@@ -16081,7 +16169,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import conversion_figures, conversion_form, conversion_layout, conversion_obstacles, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -16140,9 +16228,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found = []
     partitions = settings.hash_partitions
     for each in conversion.ranges:
+        leaves_each = f" with {partitions} leaves each" if partitions else ""
         detail = (
-            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
-            f" {each.rows} rows of the root lie there."
+            f"From {each.lower} to {each.upper} slices of {each.width}{leaves_each}: {each.rows} rows of the root lie"
+            " there."
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
@@ -16254,48 +16343,60 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str) -> None:
-        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
+        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
 
     if figures.without_keys:
         add(
             ERROR,
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+            "without_keys",
         )
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
-        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
+        rows = conversion_figures.outside_slices(conversion).text
+        found.append(
+            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        )
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP and not conversion.orphan_keys:
             detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
         elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
-            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+            add(
+                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
+            )
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+            add(
+                ERROR,
+                "rows without a parent",
+                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
+                "orphans",
+            )
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail)
+            add(WARNING, "values replaced", detail, "differing")
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail)
+            add(ERROR, "values to be replaced", detail, "differing")
     return found
 
 
@@ -17064,7 +17165,7 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
             " one owner, or name the foreign keys that decide with owner_paths."
         )
-        rows = conversion_figures.disagreeing(conversion, member, None)
+        rows = conversion_figures.showing(conversion, member, "conflicts")
         found.append(Finding(name, role, ERROR, title, detail, rows.text))
     counted = dict(figures.apart)
     for key in member.others:
@@ -25863,7 +25964,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_fd1c3d60d683', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_c77f05f61eb9', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25882,7 +25983,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_fd1c3d60d683'
+PACKAGE = 'dialog_partition_0_1_0_c77f05f61eb9'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -27546,10 +27647,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27855,10 +27956,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27877,10 +27978,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -27900,10 +28001,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -27929,10 +28030,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -27960,10 +28061,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -27984,10 +28085,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28005,10 +28106,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28026,10 +28127,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28060,10 +28161,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28079,10 +28180,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28107,10 +28208,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28143,10 +28244,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28168,10 +28269,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28204,10 +28305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28228,10 +28329,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28248,10 +28349,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28268,10 +28369,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28289,10 +28390,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28310,10 +28411,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28337,10 +28438,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28358,10 +28459,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28378,10 +28479,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28397,10 +28498,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28417,10 +28518,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28436,10 +28537,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28456,10 +28557,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28476,10 +28577,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28496,10 +28597,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28516,10 +28617,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28535,10 +28636,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28555,10 +28656,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28590,10 +28691,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28619,10 +28720,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28639,10 +28740,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28670,10 +28771,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28752,10 +28853,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28855,10 +28956,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28883,10 +28984,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28908,10 +29009,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -28929,10 +29030,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -28950,10 +29051,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -28974,10 +29075,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29004,10 +29105,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29031,10 +29132,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29052,10 +29153,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29074,10 +29175,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29094,10 +29195,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29114,10 +29215,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29134,10 +29235,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_fd1c3d60d683'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29286,10 +29387,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29304,10 +29405,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29329,10 +29430,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29364,10 +29465,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29389,10 +29490,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29411,10 +29512,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29434,10 +29535,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29455,10 +29556,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29475,10 +29576,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29495,10 +29596,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29514,10 +29615,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29534,10 +29635,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29553,10 +29654,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29572,10 +29673,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_fd1c3d60d683' not in GD:
+if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_fd1c3d60d683'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_c77f05f61eb9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

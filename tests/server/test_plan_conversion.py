@@ -175,6 +175,44 @@ def test_what_the_obstacles_tell_to_do_mends_them(owner: Connection) -> None:
         owner.execute("ROLLBACK")
 
 
+COUNTED = {
+    "a key of another age": {1},
+    "a key that is NULL": {1},
+    "rows that break a key": {1},
+    "other values in a key column": set(range(1, 1201)),
+    "rows without a parent": {2, 4},
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_what_counts_rows_shows_them(owner: Connection, case: str) -> None:
+    lost = ("UPDATE item SET event_id = NULL, message_id = NULL WHERE id IN (2, 4)", "rows without a parent")
+    statements, finding = {**OBSTACLES, "rows without a parent": lost}[case]
+    owner.execute(statements)
+    told = owner.execute(
+        "SELECT detail, statement FROM dp.plan_conversion('event', 'at', 'party') WHERE finding = %s"
+        " AND tbl <> 'word'::regclass",
+        [finding],
+    ).fetchall()
+    assert [row[0].split()[0] for row in told] == [str(len(COUNTED[case]))]
+    assert {row[0] for row in owner.execute(told[0][1]).fetchall()} == COUNTED[case]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SELECT * FROM dp.plan_conversion(NULL, 'at')",
+        "CALL dp.convert(NULL, 'at')",
+        "CALL dp.unconvert(NULL)",
+        "CALL dp.cancel_conversion(NULL)",
+        "SELECT * FROM dp.drop_converted(NULL)",
+    ],
+)
+def test_no_table_is_no_root(owner: Connection, call: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="root: NULL"):
+        owner.execute(call)  # type: ignore[call-overload]
+
+
 def test_values_are_replaced_where_that_is_accepted(owner: Connection) -> None:
     owner.execute(OBSTACLES["other values in a key column"][0])
     found = [row for row in plan(owner, ", replace_values => true") if "replaced" in row[3]]
@@ -230,6 +268,14 @@ def test_tables_are_left_out_and_owners_named(owner: Connection) -> None:
         ("include => '{kind}'", "include"),
         ("""owner_paths => '{"public.item": ["none"]}'""", "owner_paths"),
         ("owner_paths => '[1]'", "owner_paths"),
+        ("""owner_paths => '{"public.item": "item_event_id_fkey"}'""", "owner_paths"),
+        ("""owner_paths => '{"public.item": []}'""", "owner_paths"),
+        ("""owner_paths => '{"item": ["item_event_id_fkey"]}'""", "owner_paths"),
+        ("""owner_paths => '{"public.event": ["event_kind_id_fkey"]}'""", "owner_paths"),
+        ("""owner_paths => '{"public.kind": ["kind_pkey"]}'""", "owner_paths"),
+        ("exclude => '{event}'", "exclude"),
+        ("exclude => '{kind}'", "exclude"),
+        ("exclude => '{item}', include => '{item}'", "include"),
         ("key_form => 'other'", "key_form"),
         ("slice => 'x'", "slice"),
     ],

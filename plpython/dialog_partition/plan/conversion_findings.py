@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import conversion_figures, conversion_form, conversion_layout, conversion_obstacles, conversion_rules
 from .conversion import (
     CHILD,
     KEEP,
@@ -63,9 +63,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found = []
     partitions = settings.hash_partitions
     for each in conversion.ranges:
+        leaves_each = f" with {partitions} leaves each" if partitions else ""
         detail = (
-            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
-            f" {each.rows} rows of the root lie there."
+            f"From {each.lower} to {each.upper} slices of {each.width}{leaves_each}: {each.rows} rows of the root lie"
+            " there."
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
@@ -177,48 +178,60 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str) -> None:
-        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
+        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
 
     if figures.without_keys:
         add(
             ERROR,
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+            "without_keys",
         )
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
-        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
+        rows = conversion_figures.outside_slices(conversion).text
+        found.append(
+            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        )
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP and not conversion.orphan_keys:
             detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
         elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
-            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+            add(
+                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
+            )
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+            add(
+                ERROR,
+                "rows without a parent",
+                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
+                "orphans",
+            )
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail)
+            add(WARNING, "values replaced", detail, "differing")
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail)
+            add(ERROR, "values to be replaced", detail, "differing")
     return found
 
 

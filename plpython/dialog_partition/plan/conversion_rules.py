@@ -62,7 +62,7 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
             " one owner, or name the foreign keys that decide with owner_paths."
         )
-        rows = conversion_figures.disagreeing(conversion, member, None)
+        rows = conversion_figures.showing(conversion, member, "conflicts")
         found.append(Finding(name, role, ERROR, title, detail, rows.text))
     counted = dict(figures.apart)
     for key in member.others:
