@@ -15740,6 +15740,71 @@ def is_kept(member: Member, index: Index) -> bool:
 def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
     """``a = b AND c = d``."""
     return SQL(" AND ".join(compose("{} = {}", *pair).text for pair in pairs))
+''','plan.conversion_carried': r'''"""What a conversion carries along, a finding a kind: for a DBA to look at again."""
+
+from __future__ import annotations
+
+from ..sql import names
+from .conversion import Member
+from .conversion_finding import NOTICE, WARNING, Finding
+
+REPLICA_IDENTITIES = {"d": "the primary key", "n": "nothing", "f": "the whole row"}
+
+
+def of_table(member: Member, role: str) -> list[Finding]:
+    """What the new table gets of the plain one beside its columns, keys and indexes."""
+    name = member.identifier.text
+    found = []
+    if member.facts.grantors:
+        detail = (
+            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
+            " stay when those lose theirs."
+        )
+        found.append(Finding(name, role, WARNING, "other grantors", detail, None))
+    for title, parts in _kinds(member).items():
+        if parts:
+            detail = f"{', '.join(parts)}: made again on the new table."
+            found.append(Finding(name, role, NOTICE, title, detail, None))
+    return found
+
+
+def _kinds(member: Member) -> dict[str, list[str]]:
+    structure, properties = member.structure, member.properties
+    return {
+        "triggers": [each.name for each in structure.triggers],
+        "rules": [each.name for each in structure.rules],
+        "row security": ["enabled"] if properties.row_security else [],
+        "policies": [each.name for each in properties.policies],
+        "privileges": _privileges(member),
+        "identity and serial columns": [f"{each.column} with its sequence" for each in structure.sequences],
+        "publications": [each.name for each in structure.publications],
+        "replica identity": _replica_identity(member),
+        "extended statistics": [each.name for each in structure.statistics],
+        "storage parameters": [f"{parameter}={value}" for parameter, value in properties.options],
+        "comments": _comments(member),
+    }
+
+
+def _privileges(member: Member) -> list[str]:
+    grantees = dict.fromkeys(grant.grantee or "PUBLIC" for grant in member.properties.grants)
+    return [f"of {grantee}" for grantee in grantees if grantee != member.properties.owner]
+
+
+def _replica_identity(member: Member) -> list[str]:
+    properties = member.properties
+    if properties.replica_index is not None:
+        return [f"index {properties.replica_index}"]
+    return [] if properties.replica_identity == "d" else [REPLICA_IDENTITIES[properties.replica_identity]]
+
+
+def _comments(member: Member) -> list[str]:
+    structure, properties = member.structure, member.properties
+    return [
+        *(["of the table"] if properties.comment is not None else []),
+        *(f"of column {names((column,))}" for column, _ in properties.column_comments),
+        *(f"of index {names((each.name,))}" for each in structure.indexes if each.comment is not None),
+        *(f"of {each.kind.lower()} {names((each.name,))}" for each in structure.comments),
+    ]
 ''','plan.conversion_copy': r'''"""The statements that copy the rows of plain tables, and that compare what arrived."""
 
 from __future__ import annotations
@@ -16169,7 +16234,14 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_figures, conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import (
+    conversion_carried,
+    conversion_figures,
+    conversion_form,
+    conversion_layout,
+    conversion_obstacles,
+    conversion_rules,
+)
 from .conversion import (
     CHILD,
     KEEP,
@@ -16279,7 +16351,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
-    found += _carried(member, role)
+    found += conversion_carried.of_table(member, role)
     return found
 
 
@@ -16398,31 +16470,6 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             detail += " Rename the column to keep them, or accept it with replace_values => true."
             add(ERROR, "values to be replaced", detail, "differing")
     return found
-
-
-def _carried(member: Member, role: str) -> list[Finding]:
-    """What is carried along; only what a DBA may want to look at."""
-    structure = member.structure
-    name = member.identifier.text
-    told = []
-    if member.facts.grantors:
-        detail = (
-            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
-            " stay when those lose theirs."
-        )
-        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
-    parts = [
-        ("triggers", [each.name for each in structure.triggers]),
-        ("rules", [each.name for each in structure.rules]),
-        ("policies", [each.name for each in member.properties.policies]),
-        ("publications", [each.name for each in structure.publications]),
-        ("extended statistics", [each.name for each in structure.statistics]),
-    ]
-    return told + [
-        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
-        for title, found in parts
-        if found
-    ]
 ''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
 
 from __future__ import annotations
@@ -25964,7 +26011,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_c77f05f61eb9', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_cbf087461bae', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -25983,8 +26030,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_c77f05f61eb9'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_cbf087461bae'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -27647,10 +27694,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -27956,10 +28003,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -27978,10 +28025,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28001,10 +28048,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28030,10 +28077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28061,10 +28108,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28085,10 +28132,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28106,10 +28153,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28127,10 +28174,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28161,10 +28208,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28180,10 +28227,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28208,10 +28255,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28244,10 +28291,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28269,10 +28316,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28305,10 +28352,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28329,10 +28376,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28349,10 +28396,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28369,10 +28416,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28390,10 +28437,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28411,10 +28458,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28438,10 +28485,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28459,10 +28506,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -28479,10 +28526,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -28498,10 +28545,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -28518,10 +28565,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -28537,10 +28584,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -28557,10 +28604,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -28577,10 +28624,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -28597,10 +28644,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -28617,10 +28664,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -28636,10 +28683,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -28656,10 +28703,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -28691,10 +28738,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -28720,10 +28767,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28740,10 +28787,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -28771,10 +28818,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -28853,10 +28900,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -28956,10 +29003,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -28984,10 +29031,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29009,10 +29056,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29030,10 +29077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29051,10 +29098,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29075,10 +29122,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29105,10 +29152,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29132,10 +29179,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29153,10 +29200,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29175,10 +29222,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29195,10 +29242,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29215,10 +29262,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29235,10 +29282,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_c77f05f61eb9'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_cbf087461bae'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29387,10 +29434,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29405,10 +29452,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29430,10 +29477,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29465,10 +29512,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -29490,10 +29537,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -29512,10 +29559,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -29535,10 +29582,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -29556,10 +29603,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -29576,10 +29623,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -29596,10 +29643,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -29615,10 +29662,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -29635,10 +29682,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -29654,10 +29701,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -29673,10 +29720,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_c77f05f61eb9' not in GD:
+if 'dialog_partition_0_1_0_cbf087461bae' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_c77f05f61eb9'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_cbf087461bae'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -175,6 +175,39 @@ def test_what_the_obstacles_tell_to_do_mends_them(owner: Connection) -> None:
         owner.execute("ROLLBACK")
 
 
+CARRIED = """
+    ALTER TABLE item ADD number bigint GENERATED ALWAYS AS IDENTITY; GRANT SELECT ON item TO reader, PUBLIC;
+    GRANT UPDATE (name) ON item TO stranger; ALTER TABLE item ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY "all of them" ON item USING (true); ALTER TABLE item REPLICA IDENTITY FULL;
+    ALTER TABLE item SET (fillfactor = 70); CREATE STATISTICS pair ON event_id, name FROM item;
+    COMMENT ON TABLE item IS 'of a message'; COMMENT ON COLUMN item.name IS 'shown'; COMMENT ON INDEX item_pkey IS 'id';
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER t AFTER INSERT ON item EXECUTE FUNCTION f(); COMMENT ON TRIGGER t ON item IS 'nothing';
+    CREATE RULE r AS ON DELETE TO item WHERE false DO ALSO NOTHING;
+    CREATE PUBLICATION pub FOR TABLE item
+"""
+
+
+def test_what_is_carried_along_is_told(owner: Connection) -> None:
+    owner.execute(CARRIED)
+    told = [row for row in plan(owner) if row[4].endswith(": made again on the new table.")]
+    assert {row[3]: row[4].partition(": made")[0] for row in told if row[0] == "item"} == {
+        "triggers": "t",
+        "rules": "r",
+        "row security": "enabled",
+        "policies": "all of them",
+        "privileges": "of reader, of PUBLIC, of stranger",
+        "identity and serial columns": "number with its sequence",
+        "publications": "pub",
+        "replica identity": "the whole row",
+        "extended statistics": "pair",
+        "storage parameters": "fillfactor=70",
+        "comments": 'of the table, of column "name", of index "item_pkey", of trigger "t"',
+    }
+    owner.execute("ALTER TABLE item REPLICA IDENTITY USING INDEX item_pkey")
+    assert details(owner, "replica identity")["item"].startswith("index item_pkey")
+
+
 COUNTED = {
     "a key of another age": {1},
     "a key that is NULL": {1},

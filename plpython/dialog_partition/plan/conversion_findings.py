@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_figures, conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import (
+    conversion_carried,
+    conversion_figures,
+    conversion_form,
+    conversion_layout,
+    conversion_obstacles,
+    conversion_rules,
+)
 from .conversion import (
     CHILD,
     KEEP,
@@ -114,7 +121,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
-    found += _carried(member, role)
+    found += conversion_carried.of_table(member, role)
     return found
 
 
@@ -233,28 +240,3 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
             detail += " Rename the column to keep them, or accept it with replace_values => true."
             add(ERROR, "values to be replaced", detail, "differing")
     return found
-
-
-def _carried(member: Member, role: str) -> list[Finding]:
-    """What is carried along; only what a DBA may want to look at."""
-    structure = member.structure
-    name = member.identifier.text
-    told = []
-    if member.facts.grantors:
-        detail = (
-            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
-            " stay when those lose theirs."
-        )
-        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
-    parts = [
-        ("triggers", [each.name for each in structure.triggers]),
-        ("rules", [each.name for each in structure.rules]),
-        ("policies", [each.name for each in member.properties.policies]),
-        ("publications", [each.name for each in structure.publications]),
-        ("extended statistics", [each.name for each in structure.statistics]),
-    ]
-    return told + [
-        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
-        for title, found in parts
-        if found
-    ]
