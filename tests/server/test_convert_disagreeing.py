@@ -17,6 +17,7 @@ CREATE TABLE note (
 );
 INSERT INTO note SELECT i, i, CASE WHEN i % 10 = 0 THEN i ELSE i - 1 END FROM generate_series(2, 390) AS i;
 UPDATE message SET answers = 2 WHERE id = 8;
+COMMENT ON CONSTRAINT about ON note IS 'what it is about';
 """
 WITH_NOTES = {**COLUMNS, "note": "id, event_id, message_id"}
 PLAN = "SELECT tbl::text, severity, detail, statement FROM dp.plan_conversion('event', 'at', 'party'"
@@ -28,6 +29,11 @@ KEYS = {"exact": "at", "slice": "at_slice"}
 def plain(db: Database) -> Database:
     db.connect().execute(PLAIN + DISAGREEING)
     return db
+
+
+def comments(db: Database) -> list[tuple[str, str]]:
+    rows = db.rows("SELECT conname, obj_description(oid, 'pg_constraint') AS told FROM pg_constraint")
+    return sorted((row["conname"], row["told"]) for row in rows if row["told"] is not None)
 
 
 def found(owner: Connection, options: str = "") -> dict[str, tuple[str, str, str]]:
@@ -74,6 +80,7 @@ def test_kept_their_foreign_keys_refer_to_the_global_index(plain: Database, key_
         "FOREIGN KEY (answers) REFERENCES message_id_global(id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED"
     )
     assert f"FOREIGN KEY (event_id, {key}, party)" in made["note_event_id_fkey"]
+    assert comments(plain)[0] == ("about", "what it is about")
     assert plain.rows("SELECT * FROM dp.drift()") == []
     assert plain.rows("SELECT * FROM dp.check() WHERE severity = 'error'") == []
     they_hold(plain, owner, key)
@@ -83,6 +90,7 @@ def test_kept_their_foreign_keys_refer_to_the_global_index(plain: Database, key_
     assert contents(plain, WITH_NOTES) == now
     assert definitions(plain) == described
     assert keys(plain) == keys_before
+    assert comments(plain) == [("about", "what it is about")]
     assert plain.rows("SELECT relname FROM pg_class WHERE relname ~ '_global' AND relkind IN ('r', 'p')") == []
 
 
