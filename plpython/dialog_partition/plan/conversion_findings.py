@@ -234,6 +234,8 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        if figures.orphans:
+            detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
             add(WARNING, "values replaced", detail, "differing")
         else:
