@@ -68,7 +68,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and removed then, too
     results: list[Result] = []
     version = arguments.server or versions[-1]
-    with make_server(version, {**SETTINGS, **(SQUEEZE_SETTINGS if has_squeeze(version) else {})}) as server:
+    settings = {**SETTINGS, **(SQUEEZE_SETTINGS if has_squeeze(version) else {})}
+    with make_server(version, settings, on_disk=True) as server:
         if has_squeeze(version):
             allow_squeeze(server)
         bench = Bench(server, arguments.dialogs)

@@ -78,7 +78,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A private server with the extension in a template database, and the roles owner and stranger."""
     if request.param is None:
         pytest.fail("no PostgreSQL 15 or later with PL/Python is installed")
-    with make_server(request.param) as running:
+    is_large = request.config.getoption("--dialogs") > 10_000
+    with make_server(request.param, on_disk=is_large) as running:
         prepare_template(running)
         yield running
 

@@ -11,10 +11,11 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
 from testcontainers.core.container import DockerContainer
 
-from tests.support.server import ROOT, Server
+from tests.support.server import ROOT, Server, has_room_in_memory
 
 # The container's first process: the server is started and stopped beside it, as on a machine. A shell that waits
 # also reaps what a stopped server leaves. Nothing of a killed test run outlives two hours.
+IN_MEMORY = Path("/memory")
 IDLE = "trap 'exit 0' TERM; sleep 7200 & wait $!"
 
 
@@ -28,11 +29,12 @@ def build_image(version: int) -> str:
 class ContainerServer(Server):
     """A Server inside a container; run(), psql() and pg_dump() run there, connect() comes from here."""
 
-    def __init__(self, version: int, settings: dict[str, str] | None = None) -> None:
-        super().__init__(version, {**(settings or {}), "listen_addresses": "*"})
+    def __init__(self, version: int, settings: dict[str, str] | None = None, *, on_disk: bool = False) -> None:
+        super().__init__(version, {**(settings or {}), "listen_addresses": "*"}, on_disk=True)
+        self.is_in_memory = not on_disk and has_room_in_memory()
         self.directory.rmdir()
         self.directory = Path("/tmp")
-        self.data = Path("/var/lib/postgresql/test")
+        self.data = (IN_MEMORY if self.is_in_memory else Path("/var/lib/postgresql")) / "test"
         self.log_file = Path("/var/lib/postgresql/test.log")
         self.bin = Path("/usr/lib/postgresql") / str(version) / "bin"
         self.socket_directory = self.directory
@@ -61,6 +63,8 @@ class ContainerServer(Server):
             # Parallel queries share memory there, and Docker's own limit is 64 MB.
             shm_size="1g",
         ).with_exposed_ports(self.port)
+        if self.is_in_memory:
+            self.container.with_tmpfs_mount(str(IN_MEMORY))
         self.container.start()
 
     def _create_cluster(self) -> None:

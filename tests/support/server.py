@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -33,6 +33,18 @@ SETTINGS = {
     "log_min_messages": "warning",
     "log_statement": "none",
 }
+
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 * 2**30  # bytes that the tests of several processes stay below
+
+
+def has_room_in_memory() -> bool:
+    """Whether clusters can lie in memory: to make and remove files is a fifth of what tests take otherwise."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return False
+    available = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return available is not None and int(available[1]) * 1024 > 2 * ROOM
 
 
 def installed_versions() -> list[int]:
@@ -75,15 +87,22 @@ class ProgramError(RuntimeError):
 
 
 class Server:
-    """One cluster: started by ``with``, gone afterwards. ``extension=False`` leaves dialog_partition out."""
+    """One cluster: started by ``with``, gone afterwards.
 
-    def __init__(self, version: int, settings: dict[str, str] | None = None, *, extension: bool = True) -> None:
+    ``extension=False`` leaves dialog_partition out; ``on_disk`` is for what has many rows, or measures.
+    """
+
+    def __init__(
+        self, version: int, settings: dict[str, str] | None = None, *, extension: bool = True, on_disk: bool = False
+    ) -> None:
         self.version = version
         self.settings = {**SETTINGS, **(settings or {})}
         self.extension = extension
         self.prepared: dict[tuple[object, ...], str] = {}  # databases to be copied, by what made them
+        self.is_in_memory = not on_disk and has_room_in_memory()
         self.directory = Path(tempfile.mkdtemp(prefix="dp-"))
-        self.data = self.directory / "data"
+        self.cluster = Path(tempfile.mkdtemp(prefix="dp-", dir=MEMORY)) if self.is_in_memory else self.directory
+        self.data = self.cluster / "data"
         self.log_file = self.directory / "log"
         self.bin = self.directory / "prefix" / "lib" / "postgresql" / str(version) / "bin"
         self.socket_directory = self.directory
@@ -173,10 +192,12 @@ class Server:
             for path in (ROOT / "extension").glob("dialog_partition--*.sql"):
                 shutil.copy(path, share / "extension")
         if os.geteuid() == 0:
-            self._give(self.directory)
+            for folder in {self.directory, self.cluster}:
+                self._give(folder)
 
     def _remove(self) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for folder in {self.directory, self.cluster}:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _execute(self, command: list[str], script: str = "") -> str:
         """Run a command where the server is, as its account; what it wrote."""
@@ -213,17 +234,10 @@ def _unprivileged_account() -> pwd.struct_passwd:
     raise RuntimeError("no unprivileged account to run PostgreSQL as")
 
 
-@contextlib.contextmanager
-def running(version: int, settings: dict[str, str] | None = None) -> Iterator[Server]:
-    """A server for as long as the block lasts."""
-    with Server(version, settings) as server:
-        yield server
-
-
-def make_server(version: int, settings: dict[str, str] | None = None) -> Server:
+def make_server(version: int, settings: dict[str, str] | None = None, *, on_disk: bool = False) -> Server:
     """A server of this version: of the programs that are installed here, else in a container."""
     if version in installed_versions():
-        return Server(version, settings)
+        return Server(version, settings, on_disk=on_disk)
     from tests.support.container import ContainerServer
 
-    return ContainerServer(version, settings)
+    return ContainerServer(version, settings, on_disk=on_disk)
