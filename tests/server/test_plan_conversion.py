@@ -50,7 +50,20 @@ def test_the_layout_follows_the_rows(owner: Connection) -> None:
         "From 2024-01-01 to 2025-11-01 slices of 1 month with 2 leaves each: 39 rows of the root lie there.",
     ]
     assert details(owner, "leaves")["event"] == "39 slices in 4 tables are 312 leaves."
-    assert "A root row has 18.0 rows below it" in details(owner, "key form")["event"]
+    form = details(owner, "key form")["event"]
+    assert "A root row has 18.0 rows below it" in form
+    assert "Recommended is slice, unless the key never changes. Chosen is exact." in form
+    wide = details(owner, "key form", ", key_form => 'slice', bucket => '3 months', slice => '1 year'")["event"]
+    assert "only when it crosses a bucket of 3 months," in wide
+
+
+def test_keys_that_could_be_null_are_told(owner: Connection) -> None:
+    owner.execute("ALTER TABLE event ALTER party DROP NOT NULL; ALTER TABLE item ADD at timestamptz")
+    told = [row[:3] for row in plan(owner, ", replace_values => true") if row[3] == "key column NOT NULL"]
+    assert told == [("event", "root", "warning"), ("item", "child", "warning")]
+    owner.execute("CALL dp.convert('event', 'at', 'party', slice => '10 years', replace_values => true)")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        owner.execute("UPDATE event SET party = NULL WHERE id = 1")
 
 
 def test_too_many_leaves_are_told_with_how_many_would_fit(owner: Connection) -> None:

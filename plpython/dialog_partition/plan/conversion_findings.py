@@ -101,12 +101,13 @@ def _key_form(conversion: Conversion) -> Finding:
     rows = conversion.figures.get(root.oid, Figures()).rows
     below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
     each = f"{below / rows:.1f}" if rows else "0"
-    key = conversion.settings.range_column.name
+    settings = conversion.settings
+    bucket = f" of {settings.bucket}" if settings.bucket is not None else ""
+    recommended = "slice, unless the key never changes" if below else "exact"
     detail = (
-        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
-        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
-        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
-        f" {conversion.settings.key_form}."
+        f'A root row has {each} rows below it. In the form exact a change of "{settings.range_column.name}" changes'
+        f" them all, each time; in the form slice only when it crosses a bucket{bucket}, and a change inside writes the"
+        f" root row alone. Recommended is {recommended}. Chosen is {settings.key_form}."
     )
     is_risky = below > 0 and conversion.settings.key_form == "exact"
     return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
@@ -175,6 +176,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         elif not member.is_root:
             title = "column taken"
             detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if present is not None and not present.is_not_null:
+            refused = f'Column "{column.name}" can be NULL, and becomes NOT NULL: a row without a value is refused.'
+            not_null = compose("{} NOT NULL", Identifier(column.name))
+            found.append(Finding(member.identifier.text, role, WARNING, "key column NOT NULL", refused, not_null.text))
         if title:
             declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
             found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
