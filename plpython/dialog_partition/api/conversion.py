@@ -178,9 +178,9 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     if not conversion.figures[conversion.root.oid].rows:
         return ()
     column = Identifier(settings.range_column.name)
-    lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
-        "value"
-    ]
+    # there is no min(uuid) before PostgreSQL 18
+    first = compose("SELECT {}::text AS value FROM {} ORDER BY {} LIMIT 1", column, conversion.root.identifier, column)
+    lowest = catalog.count(first.text)["value"]
     oldest = compose("{}::{}", Literal(lowest), SQL(settings.range_column.type))
     found = [oldest if settings.slice_key is None else bucket_of(conversion, oldest)]
     if settings.hash_column is not None:
