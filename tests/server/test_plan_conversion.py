@@ -51,7 +51,7 @@ def test_the_layout_follows_the_rows(owner: Connection) -> None:
     ]
     assert details(owner, "leaves")["event"] == "39 slices in 4 tables are 312 leaves."
     form = details(owner, "key form")["event"]
-    assert "A root row has 18.0 rows below it" in form
+    assert 'A root row has 18.0 rows below it, the one that has most 5 in "item" alone.' in form
     assert "Recommended is slice, unless the key never changes. Chosen is exact." in form
     wide = details(owner, "key form", ", key_form => 'slice', bucket => '3 months', slice => '1 year'")["event"]
     assert "only when it crosses a bucket of 3 months," in wide

@@ -20,18 +20,37 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, a count by each condition, apart by each other key."""
+    """One row: rows, a count by each condition, apart by each other key, the largest number of a root row's rows."""
     counts = [
         compose("{} AS {}", _filtered(condition), Identifier(name))
         for name, condition in _conditions(conversion, member).items()
     ]
     return compose(
-        "SELECT count(*) AS rows, {counts}, ARRAY[{apart}]::bigint[] AS apart FROM {table} AS {alias}",
+        "SELECT count(*) AS rows, {counts}, ARRAY[{apart}]::bigint[] AS apart, {largest} AS largest"
+        " FROM {table} AS {alias}",
         counts=comma_list(counts),
         apart=comma_list([_filtered(apart(conversion, member, key, ALIAS)) for key in member.others]),
+        largest=_largest(conversion, member),
         table=member.identifier,
         alias=ALIAS,
     )
+
+
+def _largest(conversion: Conversion, member: Member) -> SQL:
+    """How many rows the root row has that has most of them."""
+    alias = Identifier("l")
+    counts = [
+        compose(
+            "(SELECT count(*) AS rows FROM {} AS {} WHERE NOT {} GROUP BY {} ORDER BY 1 DESC LIMIT 1)",
+            member.identifier,
+            alias,
+            _is_null(key, alias),
+            comma_list([compose("{}.{}", alias, Identifier(column)) for column in key.columns]),
+        )
+        for key in member.owners
+        if key.parent == conversion.root.oid
+    ]
+    return compose("coalesce(greatest({}), 0)", comma_list(counts)) if counts else SQL("0::bigint")
 
 
 def showing(conversion: Conversion, member: Member, name: str) -> SQL:

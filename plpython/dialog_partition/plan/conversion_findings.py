@@ -100,12 +100,17 @@ def _key_form(conversion: Conversion) -> Finding:
     root = conversion.root
     rows = conversion.figures.get(root.oid, Figures()).rows
     below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
-    each = f"{below / rows:.1f}" if rows else "0"
+    average = f"{below / rows:.1f}" if rows else "0"
+    largest, name = max(
+        (conversion.figures.get(each.oid, Figures()).largest, each.structure.name) for each in conversion.members
+    )
+    most = f", the one that has most {largest} in {names((name,))} alone" if largest else ""
     settings = conversion.settings
+    key = settings.range_column.name
     bucket = f" of {settings.bucket}" if settings.bucket is not None else ""
     recommended = "slice, unless the key never changes" if below else "exact"
     detail = (
-        f'A root row has {each} rows below it. In the form exact a change of "{settings.range_column.name}" changes'
+        f'A root row has {average} rows below it{most}. In the form exact a change of "{key}" changes'
         f" them all, each time; in the form slice only when it crosses a bucket{bucket}, and a change inside writes the"
         f" root row alone. Recommended is {recommended}. Chosen is {settings.key_form}."
     )
