@@ -2808,6 +2808,7 @@ def plan_conversion(root: int, **options: Any) -> list[Finding]:
 
 def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Finding]]:
     """Read the tables and count what is in them."""
+    root = catalog_server.named(root)
     _check_options(root, options)
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
@@ -2864,16 +2865,31 @@ def _owner_paths(text: str) -> dict[int, list[str]]:
     """For each table that is named, the foreign keys by which its rows come to the root."""
     try:
         given = json.loads(text)
-        found = {catalog_server.resolve_relation(table): list(named) for table, named in given.items()}
-    except (ValueError, AttributeError, TypeError):
-        given, found = None, {}
-    if given is None or not all(isinstance(name, str) for named in found.values() for name in named):
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(_is_list_of_names(named) for named in given.values()):
         raise errors.InvalidParameter.of(
             "owner_paths",
             text,
             'It is an object with the names of foreign keys by table: {"public.item": ["item_event_id_fkey"]}.',
         )
-    return found
+    return {_table_of_path(table): named for table, named in given.items()}
+
+
+def _is_list_of_names(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) for name in given)
+
+
+def _table_of_path(name: str) -> int:
+    oid = catalog_server.find_relation(name)
+    if oid is None:
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            name,
+            "There is no such table.",
+            "Name tables with their schemas, written as dp.plan_conversion and the rest of PostgreSQL write them.",
+        )
+    return oid
 
 
 def _settings(root: Member, options: dict[str, Any]) -> Settings:
@@ -2938,9 +2954,9 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     if not conversion.figures[conversion.root.oid].rows:
         return ()
     column = Identifier(settings.range_column.name)
-    lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
-        "value"
-    ]
+    # there is no min(uuid) before PostgreSQL 18
+    first = compose("SELECT {}::text AS value FROM {} ORDER BY {} LIMIT 1", column, conversion.root.identifier, column)
+    lowest = catalog.count(first.text)["value"]
     oldest = compose("{}::{}", Literal(lowest), SQL(settings.range_column.type))
     found = [oldest if settings.slice_key is None else bucket_of(conversion, oldest)]
     if settings.hash_column is not None:
@@ -8313,6 +8329,13 @@ from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+NO_WAY = "No foreign key leads from it to the root, so that it is not known which of its rows belong where."
+ADD_KEY = "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way."
+
 _RELATIONS = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
            c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -8325,6 +8348,15 @@ _REFERRING = """
     SELECT conrelid AS child FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
     UNION SELECT NULL WHERE false
+"""
+
+_BELOW = """
+    WITH RECURSIVE below (oid) AS (
+        SELECT $1
+        UNION
+        SELECT k.conrelid FROM below JOIN pg_constraint k
+            ON k.confrelid = below.oid AND k.contype = 'f' AND k.conparentid = 0
+    ) SELECT oid FROM below
 """
 
 _REFERRED = """
@@ -8390,6 +8422,7 @@ def find(
     root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
 ) -> tuple[list[Member], list[tuple[str, str]]]:
     """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    _check_excluded(exclude, root)
     own = _relations([root])[root]
     found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
     left: list[tuple[str, str]] = []
@@ -8406,20 +8439,30 @@ def find(
                 continue
             found[oid] = name
             waiting.append(oid)
-    _check_included(include, found)
+    _refuse_others("include", include, found, NO_WAY, ADD_KEY)
+    _refuse_others("owner_paths", list(owner_paths), set(found) - {root}, "It is no child of the hierarchy.")
     return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
 
 
-def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
-    for oid in include:
-        if oid not in found:
-            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
-            raise errors.InvalidParameter.of(
-                "include",
-                name,
-                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
-                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
-            )
+def _check_excluded(exclude: list[int], root: int) -> None:
+    """Whoever names what stays outside anyway means another table."""
+    if root in exclude:
+        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+    below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
+    detail = "No foreign key leads from it to the root: it stays outside anyway."
+    _refuse_others("exclude", exclude, below, detail)
+
+
+def _refuse_others(
+    parameter: str, named: list[int], allowed: Collection[int], detail: str, hint: str | None = None
+) -> None:
+    for oid in named:
+        if oid not in allowed:
+            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
+
+
+def _name(oid: int) -> str:
+    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:
@@ -8575,6 +8618,7 @@ from ..plan.conversion_steps import Part
 from ..plan.lookup import ANY_COMMENT
 from ..plan.page import MARK
 from ..sql import SQL, Identifier, Literal, compose
+from . import server
 
 
 class State(NamedTuple):
@@ -8605,7 +8649,7 @@ class Stored(NamedTuple):
     next_block: int
 
 
-def find(root: int) -> State | None:
+def find(root: int | None) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
@@ -8613,7 +8657,7 @@ def find(root: int) -> State | None:
         " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
-        (root,),
+        (server.named(root),),
     )
     return State(**rows[0]) if rows else None
 
@@ -9973,7 +10017,7 @@ _FOREIGN_KEYS = """
            conrelid::regclass::text AS child_text, confrelid::regclass::text AS parent_text,
            NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
                        AND NOT a.attnotnull) AS is_mandatory,
-           confmatchtype = 'f' AS is_full, convalidated AS is_valid
+           confmatchtype = 'f' AS is_full, convalidated AS is_valid, obj_description(oid, 'pg_constraint') AS comment
     FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0
 """
@@ -9981,7 +10025,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory, false AS is_full, true AS is_valid
+           false AS is_mandatory, false AS is_full, true AS is_valid, NULL AS comment
     FROM dp.pending_foreign_key
 """
 
@@ -10004,6 +10048,7 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["is_mandatory"],
         row["is_full"],
         row["is_valid"],
+        row["comment"],
     )
 
 
@@ -10370,8 +10415,7 @@ class Root(NamedTuple):
 
 def load(root: int | None) -> Hierarchy:
     """One hierarchy."""
-    if root is None:
-        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    root = catalog_server.named(root)
     found = load_all([root])
     if not found:
         raise errors.UndefinedObject(
@@ -11619,6 +11663,19 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
         (text,),
     )[0]
     return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
+
+
+def find_relation(text: str) -> int | None:
+    """The oid of a relation that is named with its schema, if there is one."""
+    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    return None if rows[0]["oid"] is None else int(rows[0]["oid"])
+
+
+def named(root: int | None) -> int:
+    """The root that a call names: NULL is none."""
+    if root is None:
+        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    return root
 
 
 def relation_name(oid: int) -> str:
@@ -14174,6 +14231,7 @@ class ForeignKey(NamedTuple):
     is_mandatory: bool = False  # whether none of its columns is nullable
     is_full: bool = False  # MATCH FULL
     is_valid: bool = True  # false: NOT VALID
+    comment: str | None = None
 
 
 class GlobalIndex(NamedTuple):
@@ -15827,6 +15885,7 @@ class Figures(NamedTuple):
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
     broken: int = 0  # rows that break a foreign key which is NOT VALID
+    largest: int = 0  # rows that refer to one root row, of those that refer to the root itself
 
 
 class Dependent(NamedTuple):
@@ -15977,6 +16036,71 @@ def is_kept(member: Member, index: Index) -> bool:
 def joined(pairs: list[tuple[Composable, Composable]]) -> SQL:
     """``a = b AND c = d``."""
     return SQL(" AND ".join(compose("{} = {}", *pair).text for pair in pairs))
+''','plan.conversion_carried': r'''"""What a conversion carries along, a finding a kind: for a DBA to look at again."""
+
+from __future__ import annotations
+
+from ..sql import names
+from .conversion import Member
+from .conversion_finding import NOTICE, WARNING, Finding
+
+REPLICA_IDENTITIES = {"d": "the primary key", "n": "nothing", "f": "the whole row"}
+
+
+def of_table(member: Member, role: str) -> list[Finding]:
+    """What the new table gets of the plain one beside its columns, keys and indexes."""
+    name = member.identifier.text
+    found = []
+    if member.facts.grantors:
+        detail = (
+            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
+            " stay when those lose theirs."
+        )
+        found.append(Finding(name, role, WARNING, "other grantors", detail, None))
+    for title, parts in _kinds(member).items():
+        if parts:
+            detail = f"{', '.join(parts)}: made again on the new table."
+            found.append(Finding(name, role, NOTICE, title, detail, None))
+    return found
+
+
+def _kinds(member: Member) -> dict[str, list[str]]:
+    structure, properties = member.structure, member.properties
+    return {
+        "triggers": [each.name for each in structure.triggers],
+        "rules": [each.name for each in structure.rules],
+        "row security": ["enabled"] if properties.row_security else [],
+        "policies": [each.name for each in properties.policies],
+        "privileges": _privileges(member),
+        "identity and serial columns": [f"{each.column} with its sequence" for each in structure.sequences],
+        "publications": [each.name for each in structure.publications],
+        "replica identity": _replica_identity(member),
+        "extended statistics": [each.name for each in structure.statistics],
+        "storage parameters": [f"{parameter}={value}" for parameter, value in properties.options],
+        "comments": _comments(member),
+    }
+
+
+def _privileges(member: Member) -> list[str]:
+    grantees = dict.fromkeys(grant.grantee or "PUBLIC" for grant in member.properties.grants)
+    return [f"of {grantee}" for grantee in grantees if grantee != member.properties.owner]
+
+
+def _replica_identity(member: Member) -> list[str]:
+    properties = member.properties
+    if properties.replica_index is not None:
+        return [f"index {properties.replica_index}"]
+    return [] if properties.replica_identity == "d" else [REPLICA_IDENTITIES[properties.replica_identity]]
+
+
+def _comments(member: Member) -> list[str]:
+    structure, properties = member.structure, member.properties
+    return [
+        *(["of the table"] if properties.comment is not None else []),
+        *(f"of column {names((column,))}" for column, _ in properties.column_comments),
+        *(f"of index {names((each.name,))}" for each in structure.indexes if each.comment is not None),
+        *(f"of {each.kind.lower()} {names((each.name,))}" for each in structure.comments),
+    ]
 ''','plan.conversion_copy': r'''"""The statements that copy the rows of plain tables, and that compare what arrived."""
 
 from __future__ import annotations
@@ -16146,8 +16270,10 @@ from __future__ import annotations
 
 from .. import keys as key_axis
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, comma_list, compose
+from ..sql import SQL, Identifier, Literal, comma_list, compose
 from .conversion import Conversion, Member, is_mandatory, joined
+
+ALIAS = Identifier("t")  # of the table whose rows are counted
 
 
 def can_have_orphans(conversion: Conversion, member: Member) -> bool:
@@ -16160,21 +16286,60 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, without_keys, orphans, several, conflicts, apart by each other key, differing, broken."""
-    alias = Identifier("t")
+    """One row: rows, a count by each condition, apart by each other key, the largest number of a root row's rows."""
+    counts = [
+        compose("{} AS {}", _filtered(condition), Identifier(name))
+        for name, condition in _conditions(conversion, member).items()
+    ]
     return compose(
-        "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, ARRAY[{apart}]::bigint[] AS apart, {differing} AS differing, {broken} AS broken"
-        " FROM {table} AS t",
-        without_keys=_filtered(_without_keys(conversion, member, alias)),
-        orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
-        several=_filtered(_several(member, alias)),
-        conflicts=_filtered(_conflict(conversion, member, alias)),
-        apart=comma_list([_filtered(apart(conversion, member, key, alias)) for key in member.others]),
-        differing=_filtered(_differing(conversion, member, alias)),
-        broken=_filtered(_broken(member, alias)),
+        "SELECT count(*) AS rows, {counts}, ARRAY[{apart}]::bigint[] AS apart, {largest} AS largest"
+        " FROM {table} AS {alias}",
+        counts=comma_list(counts),
+        apart=comma_list([_filtered(apart(conversion, member, key, ALIAS)) for key in member.others]),
+        largest=_largest(conversion, member),
         table=member.identifier,
+        alias=ALIAS,
     )
+
+
+def _largest(conversion: Conversion, member: Member) -> SQL:
+    """How many rows the root row has that has most of them."""
+    alias = Identifier("l")
+    counts = [
+        compose(
+            "(SELECT count(*) AS rows FROM {} AS {} WHERE NOT {} GROUP BY {} ORDER BY 1 DESC LIMIT 1)",
+            member.identifier,
+            alias,
+            _is_null(key, alias),
+            comma_list([compose("{}.{}", alias, Identifier(column)) for column in key.columns]),
+        )
+        for key in member.owners
+        if key.parent == conversion.root.oid
+    ]
+    return compose("coalesce(greatest({}), 0)", comma_list(counts)) if counts else SQL("0::bigint")
+
+
+def showing(conversion: Conversion, member: Member, name: str) -> SQL:
+    """The rows that are counted by a condition."""
+    condition = _conditions(conversion, member)[name]
+    assert condition is not None
+    return _rows(member, condition)
+
+
+def _rows(member: Member, condition: SQL) -> SQL:
+    return compose("SELECT {}.* FROM {} AS {} WHERE {}", ALIAS, member.identifier, ALIAS, condition)
+
+
+def _conditions(conversion: Conversion, member: Member) -> dict[str, SQL | None]:
+    """Which rows of a table each figure counts; None: its rules allow no such row."""
+    return {
+        "without_keys": _without_keys(conversion, member, ALIAS),
+        "orphans": _orphan(conversion, member, ALIAS, 0) if can_have_orphans(conversion, member) else None,
+        "several": _several(member, ALIAS),
+        "conflicts": _conflict(conversion, member, ALIAS),
+        "differing": _differing(conversion, member, ALIAS),
+        "broken": _broken(member, ALIAS),
+    }
 
 
 def _broken(member: Member, alias: Identifier) -> SQL | None:
@@ -16296,12 +16461,22 @@ def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL 
     return compose("({}) AND ({})", several, SQL(" OR ".join(conditions)))
 
 
-def disagreeing(conversion: Conversion, member: Member, key: ForeignKey | None) -> SQL:
-    """The rows that refer by a key to rows of other root rows; without one those whose owners do so."""
-    alias = Identifier("t")
-    condition = _conflict(conversion, member, alias) if key is None else apart(conversion, member, key, alias)
-    assert condition is not None
-    return compose("SELECT {}.* FROM {} AS {} WHERE {}", alias, member.identifier, alias, condition)
+def disagreeing(conversion: Conversion, member: Member, key: ForeignKey) -> SQL:
+    """The rows that refer by a key to rows of other root rows."""
+    return _rows(member, apart(conversion, member, key, ALIAS))
+
+
+def outside_slices(conversion: Conversion) -> SQL:
+    """The root rows that lie in none of the ranges for which slices are made."""
+    value = moment(conversion.settings.range_type, Identifier(conversion.settings.range_column.name))
+    lower, upper = min(each.lower for each in conversion.ranges), max(each.upper for each in conversion.ranges)
+    condition = compose(
+        "isfinite({value}) AND ({value} < {lower} OR {value} >= {upper})",
+        value=value,
+        lower=Literal(lower),
+        upper=Literal(upper),
+    )
+    return _rows(conversion.root, condition)
 
 
 def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:
@@ -16374,7 +16549,14 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import (
+    conversion_carried,
+    conversion_figures,
+    conversion_form,
+    conversion_layout,
+    conversion_obstacles,
+    conversion_rules,
+)
 from .conversion import (
     CHILD,
     KEEP,
@@ -16433,9 +16615,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found = []
     partitions = settings.hash_partitions
     for each in conversion.ranges:
+        leaves_each = f" with {partitions} leaves each" if partitions else ""
         detail = (
-            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
-            f" {each.rows} rows of the root lie there."
+            f"From {each.lower} to {each.upper} slices of {each.width}{leaves_each}: {each.rows} rows of the root lie"
+            " there."
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
@@ -16462,13 +16645,19 @@ def _key_form(conversion: Conversion) -> Finding:
     root = conversion.root
     rows = conversion.figures.get(root.oid, Figures()).rows
     below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
-    each = f"{below / rows:.1f}" if rows else "0"
-    key = conversion.settings.range_column.name
+    average = f"{below / rows:.1f}" if rows else "0"
+    largest, name = max(
+        (conversion.figures.get(each.oid, Figures()).largest, each.structure.name) for each in conversion.members
+    )
+    most = f", the one that has most {largest} in {names((name,))} alone" if largest else ""
+    settings = conversion.settings
+    key = settings.range_column.name
+    bucket = f" of {settings.bucket}" if settings.bucket is not None else ""
+    recommended = "slice, unless the key never changes" if below else "exact"
     detail = (
-        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
-        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
-        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
-        f" {conversion.settings.key_form}."
+        f'A root row has {average} rows below it{most}. In the form exact a change of "{key}" changes'
+        f" them all, each time; in the form slice only when it crosses a bucket{bucket}, and a change inside writes the"
+        f" root row alone. Recommended is {recommended}. Chosen is {settings.key_form}."
     )
     is_risky = below > 0 and conversion.settings.key_form == "exact"
     return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
@@ -16483,7 +16672,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
-    found += _carried(member, role)
+    found += conversion_carried.of_table(member, role)
     return found
 
 
@@ -16537,6 +16726,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         elif not member.is_root:
             title = "column taken"
             detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if present is not None and not present.is_not_null:
+            refused = f'Column "{column.name}" can be NULL, and becomes NOT NULL: a row without a value is refused.'
+            not_null = compose("{} NOT NULL", Identifier(column.name))
+            found.append(Finding(member.identifier.text, role, WARNING, "key column NOT NULL", refused, not_null.text))
         if title:
             declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
             found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
@@ -16547,74 +16740,63 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str) -> None:
-        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
+        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
 
     if figures.without_keys:
         add(
             ERROR,
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+            "without_keys",
         )
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
-        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
+        rows = conversion_figures.outside_slices(conversion).text
+        found.append(
+            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        )
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP and not conversion.orphan_keys:
             detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
         elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
-            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+            add(
+                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
+            )
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+            add(
+                ERROR,
+                "rows without a parent",
+                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
+                "orphans",
+            )
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        if figures.orphans:
+            detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail)
+            add(WARNING, "values replaced", detail, "differing")
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail)
+            add(ERROR, "values to be replaced", detail, "differing")
     return found
-
-
-def _carried(member: Member, role: str) -> list[Finding]:
-    """What is carried along; only what a DBA may want to look at."""
-    structure = member.structure
-    name = member.identifier.text
-    told = []
-    if member.facts.grantors:
-        detail = (
-            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
-            " stay when those lose theirs."
-        )
-        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
-    parts = [
-        ("triggers", [each.name for each in structure.triggers]),
-        ("rules", [each.name for each in structure.rules]),
-        ("policies", [each.name for each in member.properties.policies]),
-        ("publications", [each.name for each in structure.publications]),
-        ("extended statistics", [each.name for each in structure.statistics]),
-    ]
-    return told + [
-        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
-        for title, found in parts
-        if found
-    ]
 ''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
 
 from __future__ import annotations
@@ -17357,7 +17539,7 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
             " one owner, or name the foreign keys that decide with owner_paths."
         )
-        rows = conversion_figures.disagreeing(conversion, member, None)
+        rows = conversion_figures.showing(conversion, member, "conflicts")
         found.append(Finding(name, role, ERROR, title, detail, rows.text))
     counted = dict(figures.apart)
     for key in member.others:
@@ -17379,6 +17561,8 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             " All rows are kept, and the foreign key is, for all of them: it refers to a global index, without the"
             " keys. Joins along it must not compare the keys, and read all leaves; so does deleting what it refers to."
         )
+        if key.parent == key.child and not key.is_deferred:
+            detail += " It is checked at the commit, because rows of one statement may refer to each other."
         found.append(Finding(name, role, WARNING, title, detail, statement.text))
     return found
 
@@ -17403,7 +17587,7 @@ from ..model import ForeignKey
 from ..sql import SQL, Composable, Identifier, Literal, compose, name_array
 from . import conversion_copy, conversion_form, conversion_switch
 from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
-from .foreign_keys import clause
+from .foreign_keys import clause, comment_statements
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
@@ -17537,12 +17721,14 @@ def _afterwards(conversion: Conversion) -> list[Part]:
     for key in conversion.outside:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
-            found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
+            again = (outside_key(key, side), *comment_statements(key, SQL(key.child_text)))
+            found.append(Part("afterwards", RUN, SQL(key.child_text), again, key.parent))
     for member in conversion.members:
         for key in member.apart:
-            again = apart_key(conversion, member, key)
-            if again is not None:
-                found.append(Part("afterwards", RUN, member.identifier, (again,), member.oid))
+            made = apart_key(conversion, member, key)
+            if made is not None:
+                again = (made, *comment_statements(key, member.identifier))
+                found.append(Part("afterwards", RUN, member.identifier, again, member.oid))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -17624,11 +17810,15 @@ def outside_key(key: ForeignKey, side: Identifier) -> SQL:
 
 
 def apart_key(conversion: Conversion, member: Member, key: ForeignKey) -> SQL | None:
-    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to."""
+    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to.
+
+    One of a table to itself waits for the commit: a statement's rows are checked before they have their entries, and
+    may refer to each other.
+    """
     side = side_table(conversion, key.parent, key.parent_columns)
     if side is None:
         return None
-    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred))
+    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred or key.parent == key.child))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:
@@ -17765,7 +17955,9 @@ def _given_back(conversion: Conversion, member: Member) -> list[SQL]:
         found.append(compose("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", member.identifier))
     found += [policy_statement(policy, member.identifier) for policy in member.properties.policies]
     found += publication_statements(member.structure, conversion.keys)
-    return found + comment_statements(member.structure)
+    later = {key.name for key in member.apart}  # foreign keys that are made when the global indexes are there
+    there = [each for each in member.structure.comments if each.kind != "CONSTRAINT" or each.name not in later]
+    return found + comment_statements(member.structure._replace(comments=tuple(there)))
 
 
 def trigger_statements(member: Member) -> list[SQL]:
@@ -20420,6 +20612,13 @@ def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
         action=action,
         deferral=SQL(deferral),
     )
+
+
+def comment_statements(key: ForeignKey, table: Composable) -> list[SQL]:
+    """The comment of a key that is made again."""
+    if key.comment is None:
+        return []
+    return [compose("COMMENT ON CONSTRAINT {} ON {} IS {}", Identifier(key.name), table, Literal(key.comment))]
 
 
 def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
@@ -25258,7 +25457,7 @@ from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
-from .foreign_keys import clause
+from .foreign_keys import clause, comment_statements
 from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
@@ -25363,8 +25562,9 @@ def _afterwards(
     ]
     tables = {index.oid: table for table in hierarchy.tables for index in table.global_indexes}
     for key in conversion.outside:
-        statement = outside_key(key, tables[key.parent].identifier)
-        found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+        child = SQL(key.child_text)
+        again = (outside_key(key, tables[key.parent].identifier), *comment_statements(key, child))
+        found.append(Part("afterwards", RUN, child, again, root.oid))
     found += _let_go_of_indexes(conversion, hierarchy)
     for table in hierarchy.tables:
         for index in table.global_indexes:
@@ -26417,7 +26617,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_f46e4971e22c', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_874590a03b8d', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26435,8 +26635,8 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_f46e4971e22c'
-MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
+PACKAGE = 'dialog_partition_0_1_0_874590a03b8d'
+MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
     ' AND module OPERATOR(pg_catalog.=) $3',
@@ -28150,10 +28350,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28454,10 +28654,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28476,10 +28676,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28499,10 +28699,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28528,10 +28728,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28559,10 +28759,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28583,10 +28783,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28604,10 +28804,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28625,10 +28825,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28659,10 +28859,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28678,10 +28878,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28706,10 +28906,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28742,10 +28942,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28767,10 +28967,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28803,10 +29003,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -28827,10 +29027,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -28847,10 +29047,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -28872,10 +29072,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -28892,10 +29092,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -28913,10 +29113,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -28934,10 +29134,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -28961,10 +29161,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28982,10 +29182,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29002,10 +29202,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29021,10 +29221,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29041,10 +29241,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29060,10 +29260,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29080,10 +29280,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29100,10 +29300,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29120,10 +29320,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29140,10 +29340,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29159,10 +29359,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29179,10 +29379,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29214,10 +29414,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29243,10 +29443,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29263,10 +29463,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29294,10 +29494,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29376,10 +29576,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29479,10 +29679,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29507,10 +29707,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29532,10 +29732,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29553,10 +29753,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29574,10 +29774,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29598,10 +29798,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29628,10 +29828,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29655,10 +29855,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29676,10 +29876,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29698,10 +29898,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29718,10 +29918,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29738,10 +29938,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29758,10 +29958,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_f46e4971e22c'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_874590a03b8d'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -29910,10 +30110,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -29928,10 +30128,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -29953,10 +30153,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -29988,10 +30188,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30013,10 +30213,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30035,10 +30235,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30058,10 +30258,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30079,10 +30279,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30099,10 +30299,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30119,10 +30319,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30138,10 +30338,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30158,10 +30358,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30177,10 +30377,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30196,10 +30396,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_f46e4971e22c' not in GD:
+if 'dialog_partition_0_1_0_874590a03b8d' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_f46e4971e22c'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_874590a03b8d'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -96,6 +96,7 @@ class ForeignKey(NamedTuple):
     is_mandatory: bool = False  # whether none of its columns is nullable
     is_full: bool = False  # MATCH FULL
     is_valid: bool = True  # false: NOT VALID
+    comment: str | None = None
 
 
 class GlobalIndex(NamedTuple):

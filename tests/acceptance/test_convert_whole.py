@@ -239,6 +239,7 @@ def test_the_register_of_resources_follows_the_dialogs(session: Connection, conv
 def test_the_application_gets_the_same_answers(session: Connection, converted: Converted) -> None:
     found = queries.answers(session, converted.before.given)
     for name, rows in converted.before.answers.items():
+        assert rows, name
         assert found[name] == rows, name
 
 

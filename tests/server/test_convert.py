@@ -198,8 +198,10 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
         # its rule holds a parent's key, so that it needs no global index but for this
         "CREATE TABLE spelling (item_id bigint, language text, CONSTRAINT spelt FOREIGN KEY (language, item_id)"
         " REFERENCES word (language, item_id) ON DELETE CASCADE);"
-        "INSERT INTO spelling SELECT item_id, language FROM word LIMIT 9"
+        "INSERT INTO spelling SELECT item_id, language FROM word LIMIT 9;"
+        "COMMENT ON CONSTRAINT marked ON bookmark IS 'as read'"
     )
+    told = "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'marked'"
     owner.execute(CONVERT + ", exclude => '{bookmark, spelling}')")
     spelt = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'spelt'"
     assert plain.value(spelt) == (
@@ -209,12 +211,14 @@ def test_a_table_that_stays_outside_refers_to_the_global_index(plain: Database) 
         owner.execute("INSERT INTO spelling VALUES (1, 'none')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event_id_global(id) ON DELETE CASCADE"
+    assert plain.value(told) == "as read"
     owner.execute("DELETE FROM event WHERE id = 3")
     assert plain.value("SELECT count(*) FROM bookmark") == 49
     owner.execute("SELECT dp.drop_converted('event')")
     owner.execute("CALL dp.unconvert('event')")
     definition = plain.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'marked'")
     assert definition == "FOREIGN KEY (event_id) REFERENCES event(id) ON DELETE CASCADE"
+    assert plain.value(told) == "as read"
     assert plain.value(spelt) == (
         "FOREIGN KEY (language, item_id) REFERENCES word(language, item_id) ON DELETE CASCADE"
     )

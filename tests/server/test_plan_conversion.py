@@ -50,7 +50,20 @@ def test_the_layout_follows_the_rows(owner: Connection) -> None:
         "From 2024-01-01 to 2025-11-01 slices of 1 month with 2 leaves each: 39 rows of the root lie there.",
     ]
     assert details(owner, "leaves")["event"] == "39 slices in 4 tables are 312 leaves."
-    assert "A root row has 18.0 rows below it" in details(owner, "key form")["event"]
+    form = details(owner, "key form")["event"]
+    assert 'A root row has 18.0 rows below it, the one that has most 5 in "item" alone.' in form
+    assert "Recommended is slice, unless the key never changes. Chosen is exact." in form
+    wide = details(owner, "key form", ", key_form => 'slice', bucket => '3 months', slice => '1 year'")["event"]
+    assert "only when it crosses a bucket of 3 months," in wide
+
+
+def test_keys_that_could_be_null_are_told(owner: Connection) -> None:
+    owner.execute("ALTER TABLE event ALTER party DROP NOT NULL; ALTER TABLE item ADD at timestamptz")
+    told = [row[:3] for row in plan(owner, ", replace_values => true") if row[3] == "key column NOT NULL"]
+    assert told == [("event", "root", "warning"), ("item", "child", "warning")]
+    owner.execute("CALL dp.convert('event', 'at', 'party', slice => '10 years', replace_values => true)")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        owner.execute("UPDATE event SET party = NULL WHERE id = 1")
 
 
 def test_too_many_leaves_are_told_with_how_many_would_fit(owner: Connection) -> None:
@@ -175,6 +188,77 @@ def test_what_the_obstacles_tell_to_do_mends_them(owner: Connection) -> None:
         owner.execute("ROLLBACK")
 
 
+CARRIED = """
+    ALTER TABLE item ADD number bigint GENERATED ALWAYS AS IDENTITY; GRANT SELECT ON item TO reader, PUBLIC;
+    GRANT UPDATE (name) ON item TO stranger; ALTER TABLE item ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY "all of them" ON item USING (true); ALTER TABLE item REPLICA IDENTITY FULL;
+    ALTER TABLE item SET (fillfactor = 70); CREATE STATISTICS pair ON event_id, name FROM item;
+    COMMENT ON TABLE item IS 'of a message'; COMMENT ON COLUMN item.name IS 'shown'; COMMENT ON INDEX item_pkey IS 'id';
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER t AFTER INSERT ON item EXECUTE FUNCTION f(); COMMENT ON TRIGGER t ON item IS 'nothing';
+    CREATE RULE r AS ON DELETE TO item WHERE false DO ALSO NOTHING;
+    CREATE PUBLICATION pub FOR TABLE item
+"""
+
+
+def test_what_is_carried_along_is_told(owner: Connection) -> None:
+    owner.execute(CARRIED)
+    told = [row for row in plan(owner) if row[4].endswith(": made again on the new table.")]
+    assert {row[3]: row[4].partition(": made")[0] for row in told if row[0] == "item"} == {
+        "triggers": "t",
+        "rules": "r",
+        "row security": "enabled",
+        "policies": "all of them",
+        "privileges": "of reader, of PUBLIC, of stranger",
+        "identity and serial columns": "number with its sequence",
+        "publications": "pub",
+        "replica identity": "the whole row",
+        "extended statistics": "pair",
+        "storage parameters": "fillfactor=70",
+        "comments": 'of the table, of column "name", of index "item_pkey", of trigger "t"',
+    }
+    owner.execute("ALTER TABLE item REPLICA IDENTITY USING INDEX item_pkey")
+    assert details(owner, "replica identity")["item"].startswith("index item_pkey")
+
+
+COUNTED = {
+    "a key of another age": {1},
+    "a key that is NULL": {1},
+    "rows that break a key": {1},
+    "other values in a key column": set(range(1, 1201)),
+    "rows without a parent": {2, 4},
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_what_counts_rows_shows_them(owner: Connection, case: str) -> None:
+    lost = ("UPDATE item SET event_id = NULL, message_id = NULL WHERE id IN (2, 4)", "rows without a parent")
+    statements, finding = {**OBSTACLES, "rows without a parent": lost}[case]
+    owner.execute(statements)
+    told = owner.execute(
+        "SELECT detail, statement FROM dp.plan_conversion('event', 'at', 'party') WHERE finding = %s"
+        " AND tbl <> 'word'::regclass",
+        [finding],
+    ).fetchall()
+    assert [row[0].split()[0] for row in told] == [str(len(COUNTED[case]))]
+    assert {row[0] for row in owner.execute(told[0][1]).fetchall()} == COUNTED[case]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SELECT * FROM dp.plan_conversion(NULL, 'at')",
+        "CALL dp.convert(NULL, 'at')",
+        "CALL dp.unconvert(NULL)",
+        "CALL dp.cancel_conversion(NULL)",
+        "SELECT * FROM dp.drop_converted(NULL)",
+    ],
+)
+def test_no_table_is_no_root(owner: Connection, call: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="root: NULL"):
+        owner.execute(call)  # type: ignore[call-overload]
+
+
 def test_values_are_replaced_where_that_is_accepted(owner: Connection) -> None:
     owner.execute(OBSTACLES["other values in a key column"][0])
     found = [row for row in plan(owner, ", replace_values => true") if "replaced" in row[3]]
@@ -230,6 +314,14 @@ def test_tables_are_left_out_and_owners_named(owner: Connection) -> None:
         ("include => '{kind}'", "include"),
         ("""owner_paths => '{"public.item": ["none"]}'""", "owner_paths"),
         ("owner_paths => '[1]'", "owner_paths"),
+        ("""owner_paths => '{"public.item": "item_event_id_fkey"}'""", "owner_paths"),
+        ("""owner_paths => '{"public.item": []}'""", "owner_paths"),
+        ("""owner_paths => '{"item": ["item_event_id_fkey"]}'""", "owner_paths"),
+        ("""owner_paths => '{"public.event": ["event_kind_id_fkey"]}'""", "owner_paths"),
+        ("""owner_paths => '{"public.kind": ["kind_pkey"]}'""", "owner_paths"),
+        ("exclude => '{event}'", "exclude"),
+        ("exclude => '{kind}'", "exclude"),
+        ("exclude => '{item}', include => '{item}'", "include"),
         ("key_form => 'other'", "key_form"),
         ("slice => 'x'", "slice"),
     ],

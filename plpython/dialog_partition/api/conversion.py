@@ -32,6 +32,7 @@ def plan_conversion(root: int, **options: Any) -> list[Finding]:
 
 def examine(root: int, options: dict[str, Any]) -> tuple[Conversion, list[Finding]]:
     """Read the tables and count what is in them."""
+    root = catalog_server.named(root)
     _check_options(root, options)
     paths = _owner_paths(options["owner_paths"])
     members, left = catalog.find(root, options["exclude"] or [], options["include"] or [], paths)
@@ -88,16 +89,31 @@ def _owner_paths(text: str) -> dict[int, list[str]]:
     """For each table that is named, the foreign keys by which its rows come to the root."""
     try:
         given = json.loads(text)
-        found = {catalog_server.resolve_relation(table): list(named) for table, named in given.items()}
-    except (ValueError, AttributeError, TypeError):
-        given, found = None, {}
-    if given is None or not all(isinstance(name, str) for named in found.values() for name in named):
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(_is_list_of_names(named) for named in given.values()):
         raise errors.InvalidParameter.of(
             "owner_paths",
             text,
             'It is an object with the names of foreign keys by table: {"public.item": ["item_event_id_fkey"]}.',
         )
-    return found
+    return {_table_of_path(table): named for table, named in given.items()}
+
+
+def _is_list_of_names(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) for name in given)
+
+
+def _table_of_path(name: str) -> int:
+    oid = catalog_server.find_relation(name)
+    if oid is None:
+        raise errors.InvalidParameter.of(
+            "owner_paths",
+            name,
+            "There is no such table.",
+            "Name tables with their schemas, written as dp.plan_conversion and the rest of PostgreSQL write them.",
+        )
+    return oid
 
 
 def _settings(root: Member, options: dict[str, Any]) -> Settings:
@@ -162,9 +178,9 @@ def _orphan_keys(conversion: Conversion) -> tuple[SQL, ...]:
     if not conversion.figures[conversion.root.oid].rows:
         return ()
     column = Identifier(settings.range_column.name)
-    lowest = catalog.count(compose("SELECT min({})::text AS value FROM {}", column, conversion.root.identifier).text)[
-        "value"
-    ]
+    # there is no min(uuid) before PostgreSQL 18
+    first = compose("SELECT {}::text AS value FROM {} ORDER BY {} LIMIT 1", column, conversion.root.identifier, column)
+    lowest = catalog.count(first.text)["value"]
     oldest = compose("{}::{}", Literal(lowest), SQL(settings.range_column.type))
     found = [oldest if settings.slice_key is None else bucket_of(conversion, oldest)]
     if settings.hash_column is not None:

@@ -12,6 +12,13 @@ from ..sql import Identifier
 from . import properties as catalog_properties
 from . import structure as catalog_structure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+NO_WAY = "No foreign key leads from it to the root, so that it is not known which of its rows belong where."
+ADD_KEY = "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way."
+
 _RELATIONS = """
     SELECT c.oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner,
            c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -24,6 +31,15 @@ _REFERRING = """
     SELECT conrelid AS child FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0 AND confrelid = ANY ($1) AND conrelid <> confrelid
     UNION SELECT NULL WHERE false
+"""
+
+_BELOW = """
+    WITH RECURSIVE below (oid) AS (
+        SELECT $1
+        UNION
+        SELECT k.conrelid FROM below JOIN pg_constraint k
+            ON k.confrelid = below.oid AND k.contype = 'f' AND k.conparentid = 0
+    ) SELECT oid FROM below
 """
 
 _REFERRED = """
@@ -89,6 +105,7 @@ def find(
     root: int, exclude: list[int], include: list[int], owner_paths: dict[int, list[str]]
 ) -> tuple[list[Member], list[tuple[str, str]]]:
     """The tables of the hierarchy to be, parents before children, and those that cannot belong to it, with why."""
+    _check_excluded(exclude, root)
     own = _relations([root])[root]
     found: dict[int, Identifier] = {root: Identifier(own["schema"], own["name"])}
     left: list[tuple[str, str]] = []
@@ -105,20 +122,30 @@ def find(
                 continue
             found[oid] = name
             waiting.append(oid)
-    _check_included(include, found)
+    _refuse_others("include", include, found, NO_WAY, ADD_KEY)
+    _refuse_others("owner_paths", list(owner_paths), set(found) - {root}, "It is no child of the hierarchy.")
     return _in_order(root, {oid: _member(oid) for oid in found}, owner_paths), left
 
 
-def _check_included(include: list[int], found: dict[int, Identifier]) -> None:
-    for oid in include:
-        if oid not in found:
-            name = database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"]
-            raise errors.InvalidParameter.of(
-                "include",
-                name,
-                "No foreign key leads from it to the root, so that it is not known which of its rows belong where.",
-                "Add the foreign key first, NOT VALID and without ON DELETE where it shall only say the way.",
-            )
+def _check_excluded(exclude: list[int], root: int) -> None:
+    """Whoever names what stays outside anyway means another table."""
+    if root in exclude:
+        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+    below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
+    detail = "No foreign key leads from it to the root: it stays outside anyway."
+    _refuse_others("exclude", exclude, below, detail)
+
+
+def _refuse_others(
+    parameter: str, named: list[int], allowed: Collection[int], detail: str, hint: str | None = None
+) -> None:
+    for oid in named:
+        if oid not in allowed:
+            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
+
+
+def _name(oid: int) -> str:
+    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:

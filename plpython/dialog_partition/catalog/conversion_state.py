@@ -12,6 +12,7 @@ from ..plan.conversion_steps import Part
 from ..plan.lookup import ANY_COMMENT
 from ..plan.page import MARK
 from ..sql import SQL, Identifier, Literal, compose
+from . import server
 
 
 class State(NamedTuple):
@@ -42,7 +43,7 @@ class Stored(NamedTuple):
     next_block: int
 
 
-def find(root: int) -> State | None:
+def find(root: int | None) -> State | None:
     """The conversion that a table is the root of, be it the plain one or the other."""
     rows = database.query(
         "SELECT s.root::oid AS root, s.hierarchy::oid AS hierarchy, s.state, pg_get_userbyid(c.relowner) AS owner,"
@@ -50,7 +51,7 @@ def find(root: int) -> State | None:
         " s.definitions"
         " FROM dp.conversion_config s JOIN pg_class c ON c.oid = s.root WHERE $1 IN (s.root::oid, s.hierarchy::oid)",
         ("oid",),
-        (root,),
+        (server.named(root),),
     )
     return State(**rows[0]) if rows else None
 

@@ -15,7 +15,7 @@ _FOREIGN_KEYS = """
            conrelid::regclass::text AS child_text, confrelid::regclass::text AS parent_text,
            NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
                        AND NOT a.attnotnull) AS is_mandatory,
-           confmatchtype = 'f' AS is_full, convalidated AS is_valid
+           confmatchtype = 'f' AS is_full, convalidated AS is_valid, obj_description(oid, 'pg_constraint') AS comment
     FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0
 """
@@ -23,7 +23,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory, false AS is_full, true AS is_valid
+           false AS is_mandatory, false AS is_full, true AS is_valid, NULL AS comment
     FROM dp.pending_foreign_key
 """
 
@@ -46,6 +46,7 @@ def _foreign_key(row: database.Row) -> ForeignKey:
         row["is_mandatory"],
         row["is_full"],
         row["is_valid"],
+        row["comment"],
     )
 
 

@@ -81,8 +81,7 @@ class Root(NamedTuple):
 
 def load(root: int | None) -> Hierarchy:
     """One hierarchy."""
-    if root is None:
-        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    root = catalog_server.named(root)
     found = load_all([root])
     if not found:
         raise errors.UndefinedObject(

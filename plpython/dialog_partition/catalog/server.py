@@ -128,6 +128,19 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
     return int(row["oid"] if is_view or row["tbl"] is None else row["tbl"])
 
 
+def find_relation(text: str) -> int | None:
+    """The oid of a relation that is named with its schema, if there is one."""
+    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    return None if rows[0]["oid"] is None else int(rows[0]["oid"])
+
+
+def named(root: int | None) -> int:
+    """The root that a call names: NULL is none."""
+    if root is None:
+        raise errors.InvalidParameter.of("root", None, "It must name a table.")
+    return root
+
+
 def relation_name(oid: int) -> str:
     """A relation as PostgreSQL writes it."""
     name = str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])

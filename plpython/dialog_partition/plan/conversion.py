@@ -84,6 +84,7 @@ class Figures(NamedTuple):
     without_keys: int = 0  # root rows whose range key or hash key is NULL
     differing: int = 0  # rows that hold another value in a key column than their root row
     broken: int = 0  # rows that break a foreign key which is NOT VALID
+    largest: int = 0  # rows that refer to one root row, of those that refer to the root itself
 
 
 class Dependent(NamedTuple):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .. import keys as key_axis
 from ..model import ForeignKey
-from ..sql import SQL, Identifier, comma_list, compose
+from ..sql import SQL, Identifier, Literal, comma_list, compose
 from .conversion import Conversion, Member, is_mandatory, joined
+
+ALIAS = Identifier("t")  # of the table whose rows are counted
 
 
 def can_have_orphans(conversion: Conversion, member: Member) -> bool:
@@ -18,21 +20,60 @@ def can_have_orphans(conversion: Conversion, member: Member) -> bool:
 
 
 def counting(conversion: Conversion, member: Member) -> SQL:
-    """One row: rows, without_keys, orphans, several, conflicts, apart by each other key, differing, broken."""
-    alias = Identifier("t")
+    """One row: rows, a count by each condition, apart by each other key, the largest number of a root row's rows."""
+    counts = [
+        compose("{} AS {}", _filtered(condition), Identifier(name))
+        for name, condition in _conditions(conversion, member).items()
+    ]
     return compose(
-        "SELECT count(*) AS rows, {without_keys} AS without_keys, {orphans} AS orphans, {several} AS several,"
-        " {conflicts} AS conflicts, ARRAY[{apart}]::bigint[] AS apart, {differing} AS differing, {broken} AS broken"
-        " FROM {table} AS t",
-        without_keys=_filtered(_without_keys(conversion, member, alias)),
-        orphans=_filtered(_orphan(conversion, member, alias, 0) if can_have_orphans(conversion, member) else None),
-        several=_filtered(_several(member, alias)),
-        conflicts=_filtered(_conflict(conversion, member, alias)),
-        apart=comma_list([_filtered(apart(conversion, member, key, alias)) for key in member.others]),
-        differing=_filtered(_differing(conversion, member, alias)),
-        broken=_filtered(_broken(member, alias)),
+        "SELECT count(*) AS rows, {counts}, ARRAY[{apart}]::bigint[] AS apart, {largest} AS largest"
+        " FROM {table} AS {alias}",
+        counts=comma_list(counts),
+        apart=comma_list([_filtered(apart(conversion, member, key, ALIAS)) for key in member.others]),
+        largest=_largest(conversion, member),
         table=member.identifier,
+        alias=ALIAS,
     )
+
+
+def _largest(conversion: Conversion, member: Member) -> SQL:
+    """How many rows the root row has that has most of them."""
+    alias = Identifier("l")
+    counts = [
+        compose(
+            "(SELECT count(*) AS rows FROM {} AS {} WHERE NOT {} GROUP BY {} ORDER BY 1 DESC LIMIT 1)",
+            member.identifier,
+            alias,
+            _is_null(key, alias),
+            comma_list([compose("{}.{}", alias, Identifier(column)) for column in key.columns]),
+        )
+        for key in member.owners
+        if key.parent == conversion.root.oid
+    ]
+    return compose("coalesce(greatest({}), 0)", comma_list(counts)) if counts else SQL("0::bigint")
+
+
+def showing(conversion: Conversion, member: Member, name: str) -> SQL:
+    """The rows that are counted by a condition."""
+    condition = _conditions(conversion, member)[name]
+    assert condition is not None
+    return _rows(member, condition)
+
+
+def _rows(member: Member, condition: SQL) -> SQL:
+    return compose("SELECT {}.* FROM {} AS {} WHERE {}", ALIAS, member.identifier, ALIAS, condition)
+
+
+def _conditions(conversion: Conversion, member: Member) -> dict[str, SQL | None]:
+    """Which rows of a table each figure counts; None: its rules allow no such row."""
+    return {
+        "without_keys": _without_keys(conversion, member, ALIAS),
+        "orphans": _orphan(conversion, member, ALIAS, 0) if can_have_orphans(conversion, member) else None,
+        "several": _several(member, ALIAS),
+        "conflicts": _conflict(conversion, member, ALIAS),
+        "differing": _differing(conversion, member, ALIAS),
+        "broken": _broken(member, ALIAS),
+    }
 
 
 def _broken(member: Member, alias: Identifier) -> SQL | None:
@@ -154,12 +195,22 @@ def _conflict(conversion: Conversion, member: Member, alias: Identifier) -> SQL 
     return compose("({}) AND ({})", several, SQL(" OR ".join(conditions)))
 
 
-def disagreeing(conversion: Conversion, member: Member, key: ForeignKey | None) -> SQL:
-    """The rows that refer by a key to rows of other root rows; without one those whose owners do so."""
-    alias = Identifier("t")
-    condition = _conflict(conversion, member, alias) if key is None else apart(conversion, member, key, alias)
-    assert condition is not None
-    return compose("SELECT {}.* FROM {} AS {} WHERE {}", alias, member.identifier, alias, condition)
+def disagreeing(conversion: Conversion, member: Member, key: ForeignKey) -> SQL:
+    """The rows that refer by a key to rows of other root rows."""
+    return _rows(member, apart(conversion, member, key, ALIAS))
+
+
+def outside_slices(conversion: Conversion) -> SQL:
+    """The root rows that lie in none of the ranges for which slices are made."""
+    value = moment(conversion.settings.range_type, Identifier(conversion.settings.range_column.name))
+    lower, upper = min(each.lower for each in conversion.ranges), max(each.upper for each in conversion.ranges)
+    condition = compose(
+        "isfinite({value}) AND ({value} < {lower} OR {value} >= {upper})",
+        value=value,
+        lower=Literal(lower),
+        upper=Literal(upper),
+    )
+    return _rows(conversion.root, condition)
 
 
 def _differing(conversion: Conversion, member: Member, alias: Identifier) -> SQL | None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from .. import errors
 from ..sql import Identifier, Literal, compose, names
-from . import conversion_form, conversion_layout, conversion_obstacles, conversion_rules
+from . import (
+    conversion_carried,
+    conversion_figures,
+    conversion_form,
+    conversion_layout,
+    conversion_obstacles,
+    conversion_rules,
+)
 from .conversion import (
     CHILD,
     KEEP,
@@ -63,9 +70,10 @@ def _layout(conversion: Conversion, lock_budget: int) -> list[Finding]:
     found = []
     partitions = settings.hash_partitions
     for each in conversion.ranges:
+        leaves_each = f" with {partitions} leaves each" if partitions else ""
         detail = (
-            f"From {each.lower} to {each.upper} slices of {each.width} with {partitions} leaves each:"
-            f" {each.rows} rows of the root lie there."
+            f"From {each.lower} to {each.upper} slices of {each.width}{leaves_each}: {each.rows} rows of the root lie"
+            " there."
         )
         call = compose(
             "CALL dp.create_slices({}::regclass, {}, {}, {})",
@@ -92,13 +100,19 @@ def _key_form(conversion: Conversion) -> Finding:
     root = conversion.root
     rows = conversion.figures.get(root.oid, Figures()).rows
     below = sum(conversion.figures.get(each.oid, Figures()).rows for each in conversion.members[1:])
-    each = f"{below / rows:.1f}" if rows else "0"
-    key = conversion.settings.range_column.name
+    average = f"{below / rows:.1f}" if rows else "0"
+    largest, name = max(
+        (conversion.figures.get(each.oid, Figures()).largest, each.structure.name) for each in conversion.members
+    )
+    most = f", the one that has most {largest} in {names((name,))} alone" if largest else ""
+    settings = conversion.settings
+    key = settings.range_column.name
+    bucket = f" of {settings.bucket}" if settings.bucket is not None else ""
+    recommended = "slice, unless the key never changes" if below else "exact"
     detail = (
-        f'A root row has {each} rows below it. In the form exact a change of "{key}" changes them all, each time; in'
-        " the form slice only when it crosses a bucket, once a month at most; a change inside writes the root row."
-        f" Recommended is {'slice' if below else 'exact'}, unless the key never changes. Chosen is"
-        f" {conversion.settings.key_form}."
+        f'A root row has {average} rows below it{most}. In the form exact a change of "{key}" changes'
+        f" them all, each time; in the form slice only when it crosses a bucket{bucket}, and a change inside writes the"
+        f" root row alone. Recommended is {recommended}. Chosen is {settings.key_form}."
     )
     is_risky = below > 0 and conversion.settings.key_form == "exact"
     return Finding(root.identifier.text, ROOT, WARNING if is_risky else NOTICE, "key form", detail, None)
@@ -113,7 +127,7 @@ def _member(conversion: Conversion, member: Member) -> list[Finding]:
     found += conversion_rules.disagreeing(conversion, member, role)
     found += conversion_rules.unique(conversion, member, role)
     found += conversion_rules.foreign_keys(conversion, member, role)
-    found += _carried(member, role)
+    found += conversion_carried.of_table(member, role)
     return found
 
 
@@ -167,6 +181,10 @@ def _columns(conversion: Conversion, member: Member, role: str) -> list[Finding]
         elif not member.is_root:
             title = "column taken"
             detail = f'Column "{column.name}" is there; it holds the value of the root row from now on.'
+        if present is not None and not present.is_not_null:
+            refused = f'Column "{column.name}" can be NULL, and becomes NOT NULL: a row without a value is refused.'
+            not_null = compose("{} NOT NULL", Identifier(column.name))
+            found.append(Finding(member.identifier.text, role, WARNING, "key column NOT NULL", refused, not_null.text))
         if title:
             declared = compose("{} {} NOT NULL", Identifier(column.name), column.declaration)
             found.append(Finding(member.identifier.text, role, severity, title, detail, declared.text))
@@ -177,71 +195,60 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str) -> None:
-        found.append(Finding(member.identifier.text, role, severity, title, detail, None))
+    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
+        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
 
     if figures.without_keys:
         add(
             ERROR,
             "rows without keys",
             f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
+            "without_keys",
         )
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made."
-        add(ERROR, "rows outside every slice", f"{detail} Give them another value first.")
+        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
+        rows = conversion_figures.outside_slices(conversion).text
+        found.append(
+            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        )
     if figures.orphans:
         home = ", ".join(each.text for each in conversion.orphan_keys)
         if conversion.orphans == KEEP and not conversion.orphan_keys:
             detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.")
+            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
         elif conversion.orphans == KEEP:
             detail = (
                 f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
             )
-            add(WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.")
+            add(
+                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
+            )
         else:
             detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(ERROR, "rows without a parent", f"{detail} keep them in the oldest slice with orphans => 'keep'.")
+            add(
+                ERROR,
+                "rows without a parent",
+                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
+                "orphans",
+            )
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.")
+        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
     if figures.differing:
         detail = f"{figures.differing} rows hold another value in a key column than their root row, and get that one's."
+        if figures.orphans:
+            detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail)
+            add(WARNING, "values replaced", detail, "differing")
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail)
+            add(ERROR, "values to be replaced", detail, "differing")
     return found
-
-
-def _carried(member: Member, role: str) -> list[Finding]:
-    """What is carried along; only what a DBA may want to look at."""
-    structure = member.structure
-    name = member.identifier.text
-    told = []
-    if member.facts.grantors:
-        detail = (
-            f"Privileges that {', '.join(member.facts.grantors)} gave by a grant option are given by the owner: they"
-            " stay when those lose theirs."
-        )
-        told.append(Finding(name, role, WARNING, "other grantors", detail, None))
-    parts = [
-        ("triggers", [each.name for each in structure.triggers]),
-        ("rules", [each.name for each in structure.rules]),
-        ("policies", [each.name for each in member.properties.policies]),
-        ("publications", [each.name for each in structure.publications]),
-        ("extended statistics", [each.name for each in structure.statistics]),
-    ]
-    return told + [
-        Finding(name, role, NOTICE, title, f"{', '.join(found)}: made again on the new table.", None)
-        for title, found in parts
-        if found
-    ]

@@ -62,7 +62,7 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             f"{figures.conflicts} rows have owners of different root rows: which keys they get is not known. Leave them"
             " one owner, or name the foreign keys that decide with owner_paths."
         )
-        rows = conversion_figures.disagreeing(conversion, member, None)
+        rows = conversion_figures.showing(conversion, member, "conflicts")
         found.append(Finding(name, role, ERROR, title, detail, rows.text))
     counted = dict(figures.apart)
     for key in member.others:
@@ -84,6 +84,8 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
             " All rows are kept, and the foreign key is, for all of them: it refers to a global index, without the"
             " keys. Joins along it must not compare the keys, and read all leaves; so does deleting what it refers to."
         )
+        if key.parent == key.child and not key.is_deferred:
+            detail += " It is checked at the commit, because rows of one statement may refer to each other."
         found.append(Finding(name, role, WARNING, title, detail, statement.text))
     return found
 

@@ -10,7 +10,7 @@ from ..model import ForeignKey
 from ..sql import SQL, Composable, Identifier, Literal, compose, name_array
 from . import conversion_copy, conversion_form, conversion_switch
 from .conversion import Conversion, Member, is_kept, kept_schema, weakened, working_schema
-from .foreign_keys import clause
+from .foreign_keys import clause, comment_statements
 from .structure import Index, add_constraint
 
 # How a step is done: its statements are run; or by what dialog_partition can do itself, printed as statements.
@@ -144,12 +144,14 @@ def _afterwards(conversion: Conversion) -> list[Part]:
     for key in conversion.outside:
         side = side_table(conversion, key.parent, key.parent_columns)
         if side is not None:
-            found.append(Part("afterwards", RUN, SQL(key.child_text), (outside_key(key, side),), key.parent))
+            again = (outside_key(key, side), *comment_statements(key, SQL(key.child_text)))
+            found.append(Part("afterwards", RUN, SQL(key.child_text), again, key.parent))
     for member in conversion.members:
         for key in member.apart:
-            again = apart_key(conversion, member, key)
-            if again is not None:
-                found.append(Part("afterwards", RUN, member.identifier, (again,), member.oid))
+            made = apart_key(conversion, member, key)
+            if made is not None:
+                again = (made, *comment_statements(key, member.identifier))
+                found.append(Part("afterwards", RUN, member.identifier, again, member.oid))
     sync = compose("CALL dp.sync({}::regclass)", Literal(root.identifier.text))
     found.append(Part("afterwards", SYNC, root.identifier, (sync,), root.oid))
     schemas = dict.fromkeys(working_schema(member.structure.schema) for member in conversion.members)
@@ -231,11 +233,15 @@ def outside_key(key: ForeignKey, side: Identifier) -> SQL:
 
 
 def apart_key(conversion: Conversion, member: Member, key: ForeignKey) -> SQL | None:
-    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to."""
+    """A foreign key inside the hierarchy that gets no keys, made to the global index of what it refers to.
+
+    One of a table to itself waits for the commit: a statement's rows are checked before they have their entries, and
+    may refer to each other.
+    """
     side = side_table(conversion, key.parent, key.parent_columns)
     if side is None:
         return None
-    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred))
+    return add_constraint(member.identifier, key.name, clause(key, side, key.is_deferred or key.parent == key.child))
 
 
 def recorded_statements(conversion: Conversion) -> list[SQL]:

@@ -105,7 +105,9 @@ def _given_back(conversion: Conversion, member: Member) -> list[SQL]:
         found.append(compose("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", member.identifier))
     found += [policy_statement(policy, member.identifier) for policy in member.properties.policies]
     found += publication_statements(member.structure, conversion.keys)
-    return found + comment_statements(member.structure)
+    later = {key.name for key in member.apart}  # foreign keys that are made when the global indexes are there
+    there = [each for each in member.structure.comments if each.kind != "CONSTRAINT" or each.name not in later]
+    return found + comment_statements(member.structure._replace(comments=tuple(there)))
 
 
 def trigger_statements(member: Member) -> list[SQL]:

@@ -34,6 +34,13 @@ def clause(key: ForeignKey, parent: Composable, is_deferred: bool) -> SQL:
     )
 
 
+def comment_statements(key: ForeignKey, table: Composable) -> list[SQL]:
+    """The comment of a key that is made again."""
+    if key.comment is None:
+        return []
+    return [compose("COMMENT ON CONSTRAINT {} ON {} IS {}", Identifier(key.name), table, Literal(key.comment))]
+
+
 def composite(key: ForeignKey, partition_keys: tuple[str, ...]) -> ForeignKey:
     """The key as it shall be inside a hierarchy: (own columns, partition keys), ON UPDATE CASCADE."""
     pairs = [pair for pair in zip(key.columns, key.parent_columns) if pair[0] not in partition_keys]

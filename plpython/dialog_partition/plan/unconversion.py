@@ -11,7 +11,7 @@ from .conversion import Conversion, Member, kept_schema, working_schema
 from .conversion_layout import LOCKS_OF_KEY, LOCKS_OF_TABLE
 from .conversion_record import Record
 from .conversion_steps import COPY, DROP_INDEX, RUN, SWITCH, Part, outside_key, verification
-from .foreign_keys import clause
+from .foreign_keys import clause, comment_statements
 from .properties import column_statements, storage_clause
 from .structure import add_constraint
 
@@ -116,8 +116,9 @@ def _afterwards(
     ]
     tables = {index.oid: table for table in hierarchy.tables for index in table.global_indexes}
     for key in conversion.outside:
-        statement = outside_key(key, tables[key.parent].identifier)
-        found.append(Part("afterwards", RUN, SQL(key.child_text), (statement,), root.oid))
+        child = SQL(key.child_text)
+        again = (outside_key(key, tables[key.parent].identifier), *comment_statements(key, child))
+        found.append(Part("afterwards", RUN, child, again, root.oid))
     found += _let_go_of_indexes(conversion, hierarchy)
     for table in hierarchy.tables:
         for index in table.global_indexes:

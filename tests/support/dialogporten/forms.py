@@ -78,7 +78,7 @@ def _bound(query: str, *aliases: str) -> str:
 
 FORMS: dict[str, str] = {
     "a party's page": _PAGE,
-    "labels": 'SELECT "Id" FROM labelled_of_party(%(party)s, %(now)s, %(newest)s, 100)',
+    "labels": 'SELECT "Id" FROM labelled_of_party(%(labelled)s, %(now)s, %(newest)s, 100)',
     "content": _CONTENT,
     "latest activity": _LATEST_ACTIVITY,
     "a dialog": """

@@ -37,11 +37,12 @@ _MANY_PARTIES = """
     ORDER BY x."ContentUpdatedAt" DESC, x."Id" DESC LIMIT 50"""
 
 # Labels are excluded one mask after the other: all that lack the first bit.
-_LABELS = """
-    SELECT d."Id" FROM "Dialog" AS d
-    WHERE d."Party" = %(party)s AND d."Deleted" = false AND d."ContentUpdatedAt" <= %(now)s
+_IS_LABELLED = """d."Deleted" = false AND d."ContentUpdatedAt" <= %(now)s
         AND d."SystemLabelsMask" <> 0 AND d."SystemLabelsMask" <> 2 AND d."SystemLabelsMask" <> 4
-        AND d."SystemLabelsMask" <> 8 AND d."SystemLabelsMask" <> 16
+        AND d."SystemLabelsMask" <> 8 AND d."SystemLabelsMask" <> 16"""
+_LABELS = f"""
+    SELECT d."Id" FROM "Dialog" AS d
+    WHERE d."Party" = %(labelled)s AND {_IS_LABELLED}
     ORDER BY d."ContentUpdatedAt" DESC, d."Id" DESC LIMIT 100"""
 
 _CONTENT = """
@@ -146,7 +147,10 @@ QUERIES = {
 
 
 def values(connection: Connection, first: str, now: str) -> dict[str, object]:
-    """What the queries are asked with: the family of the tenth dialog, which has rows in every table."""
+    """What the queries are asked with: the family of the tenth dialog, which has rows in every table.
+
+    All dialogs of its party may have a label that is excluded, so the party whose labels are asked for is another one.
+    """
     cursor = connection.execute(
         'SELECT "Id", "Party", "Org", "ServiceResource", "ContentUpdatedAt" FROM "Dialog"'
         " WHERE \"ExternalReference\" = 'reference 10'"
@@ -164,10 +168,15 @@ def values(connection: Connection, first: str, now: str) -> dict[str, object]:
         [org],
     ).fetchone()
     assert key is not None
+    labelled = connection.execute(
+        f'SELECT d."Party" FROM "Dialog" AS d WHERE {_IS_LABELLED} ORDER BY d."Id" LIMIT 1', {"now": now}
+    ).fetchone()
+    assert labelled is not None
     return {
         "dialog": dialog,
         "dialogs": [row[0] for row in dialogs],
         "party": party,
+        "labelled": labelled[0],
         "parties": [row[0] for row in parties],
         "org": org,
         "resource": resource,
