@@ -79,12 +79,6 @@ class DuplicateTable(PartitionError):
     sqlstate = "42P07"
 
 
-class DuplicateFunction(PartitionError):
-    """A function has the name that one of ours would get (42723)."""
-
-    sqlstate = "42723"
-
-
 class InvalidTableDefinition(PartitionError):
     """The table's definition does not allow what was asked (42P16)."""
 

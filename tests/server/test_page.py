@@ -142,7 +142,7 @@ REFUSED = {
     "no such type": (("p", "a nothing", "true", "1", None), psycopg.errors.UndefinedObject),
     "keys of another type": (("p", "a int", "true", "1", "SELECT 'x'::text"), psycopg.errors.InvalidFunctionDefinition),
     "an argument of ours": (("p", "wanted int", "true", "1", None), psycopg.errors.InvalidFunctionDefinition),
-    "a function that is there": (("taken", "a int", "true", "1", None), psycopg.errors.DuplicateFunction),
+    "a function that is there": (("taken", "a int", "true", "1", None), psycopg.errors.DuplicateObject),
     "no condition": (("p", "a int", " ", "1", None), psycopg.errors.InvalidParameterValue),
 }
 

@@ -44,7 +44,7 @@ def create_page(
     path = catalog.schemas_of(search_path)
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
     if catalog.is_taken(page):
-        raise errors.DuplicateFunction(
+        raise errors.DuplicateObject(
             f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
         )
     database.rolled_back(lambda: _probe(page, change))
