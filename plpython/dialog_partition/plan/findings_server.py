@@ -60,8 +60,9 @@ def _locks(hierarchy: Hierarchy, facts: Facts) -> list[Finding]:
     found = []
     if unbound > facts.lock_table:
         text = (
-            f"A statement on {widest.identifier} that binds no partition key takes about {unbound} locks; the server"
-            f" has {facts.lock_table} for all sessions."
+            f"A statement on {widest.identifier} that binds no partition key takes about {unbound} locks, and so does a"
+            " session's sixth check of a foreign key to it, unless plan_cache_mode is force_custom_plan; the server has"
+            f" {facts.lock_table} for all sessions."
         )
         found.append((text, SESSIONS_WITHOUT_KEYS * unbound))
     for what, locks in (
