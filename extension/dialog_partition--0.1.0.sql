@@ -4225,9 +4225,9 @@ def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages that are there lack."""
     points = plan.newest(hierarchy)
     return [
-        Operation(page.identifier, each, locks=FUNCTION_LOCKS)
-        for page, body in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(page, body, points)
+        Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
+        for there in catalog_page.present(hierarchy)
+        for each in plan_page.refresh(there.page, there, points)
     ]
 
 
@@ -5232,6 +5232,7 @@ if TYPE_CHECKING:
     from ..printing import PlanRow
 
 PROBE = "dp_probe"
+FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_page(
@@ -5259,14 +5260,19 @@ def create_page(
         )
     path = catalog.schemas_of(search_path)
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
+    if page_name == plan.ROW:
+        raise errors.InvalidParameter.of("page_name", page_name, "It is what the pieces call a row.")
     if catalog.is_taken(page):
         raise errors.DuplicateObject(
-            f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
+            f"function {page.identifier} already exists",
+            f"It is no page of {table.identifier}.",
+            "Choose another page_name.",
         )
-    database.rolled_back(lambda: _probe(page, change))
+    # what names mean in the page is what they mean in the probe, whoever calls
+    change.context = change.context._replace(search_path=page.path.text)
+    page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
     points = lookup.newest(change.target.hierarchy)
-    present = {each.identifier.text: body for each, body in catalog.present(change.target.hierarchy)}
-    statements = plan.refresh(page, present.get(page.identifier.text, ""), points)
+    statements = plan.refresh(page, _same(page, catalog.present(change.target.hierarchy)), points)
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own
@@ -5274,10 +5280,30 @@ def create_page(
     return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
 
 
-def _probe(page: plan.Page, change: Alteration) -> None:
-    """Look whether the pieces can be understood, before anything is made."""
+def _same(page: plan.Page, pages: list[plan.Present]) -> plan.Present | None:
+    """The page that is there of this name and these parameters."""
+    same = (page.identifier, page.parameters)
+    return next((each for each in pages if (each.page.identifier, each.page.parameters) == same), None)
+
+
+def _probe(page: plan.Page, change: Alteration) -> str:
+    """Look whether the pieces can be understood, before anything is made; the result is the parameters."""
+    found: list[str] = []
     for each in plan.probes(page, PROBE):
-        execute.probe(each.text, change.context)
+        execute.probe(each.create.text, change.context)
+        arguments = catalog.arguments(each.identifier)
+        for name in arguments.names:
+            if name in (plan.ROW, FOUND) or name.startswith(plan.OF_BODY):
+                raise errors.InvalidParameter.of(
+                    "parameters",
+                    page.parameters,
+                    f'A parameter is named "{name}", which means something else in the function.',
+                    "Give it another name.",
+                )
+        if arguments.are_nullable:
+            execute.probe(each.call(list(arguments.types)).text, change.context)
+        found.append(arguments.parameters)
+    return found[0]
 ''','api.policy': r'''"""Checking the parameters that say how a hierarchy is cut and kept."""
 
 from __future__ import annotations
@@ -10905,36 +10931,77 @@ def facts(role: str) -> Facts:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .. import database
-from ..plan.page import MARK, Page, read
+from ..plan.page import MARK, OWN, Page, Present, read
+from ..sql import Identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
 
+# The parameters of pg_proc p before those that all pages have, complete in any search_path.
+_PARAMETERS = f"""
+    (SELECT coalesce(string_agg(concat_ws(' ', quote_ident(nullif(a.name, '')), format_type(a.type, NULL)), ', '
+            ORDER BY a.number), '')
+        FROM unnest(p.proargtypes::oid[], p.proargnames) WITH ORDINALITY AS a (type, name, number)
+        WHERE a.number <= p.pronargs - {len(OWN)})
+"""
 
-def present(hierarchy: Hierarchy) -> list[tuple[Page, str]]:
+
+class Arguments(NamedTuple):
+    """What a function's parameters are."""
+
+    parameters: str  # as a page has them
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    are_nullable: bool  # whether it can be called with NULL for each of them
+
+
+def present(hierarchy: Hierarchy) -> list[Present]:
     """The pages of a hierarchy's tables, and what they do now."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, c.oid AS tbl"
+        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
         ("oid[]", "text"),
         ([table.oid for table in hierarchy.tables], MARK),
     )
-    return [(read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["body"]), row["body"]) for row in rows]
+    return [
+        Present(
+            read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"]), row["body"]
+        )
+        for row in rows
+    ]
 
 
 def is_taken(page: Page) -> bool:
-    """Whether its schema has a function of its name that is no page."""
+    """Whether its schema has a function of its name that is no page of its table."""
     rows = database.query(
         "SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT starts_with(p.prosrc, $3)",
-        ("text", "text", "text"),
-        (page.schema, page.name, MARK),
+        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT (starts_with(p.prosrc, $3) AND p.proretset"
+        " AND p.prorettype = (SELECT c.reltype FROM pg_class c WHERE c.oid = $4))",
+        ("text", "text", "text", "oid"),
+        (page.schema, page.name, MARK, page.table.oid),
     )
     return bool(rows)
+
+
+def arguments(function: Identifier) -> Arguments:
+    """The parameters of the one function of a name."""
+    row = database.query(
+        f"SELECT {_PARAMETERS} AS parameters, coalesce(p.proargnames, '{{}}') AS names,"
+        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
+        " ORDER BY a.number) AS types,"
+        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " FROM pg_proc p WHERE p.oid = $1::regproc",
+        ("text",),
+        (function.text,),
+    )[0]
+    return Arguments(row["parameters"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
 
 
 def schemas_of(search_path: str) -> tuple[str, ...]:
@@ -22465,7 +22532,9 @@ from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
-RESERVED = ("newest", "wanted")  # parameters that each page has behind its own
+ROW = "t"  # what the pieces call a row of the table
+OWN = ("newest", "wanted")  # parameters that each page has behind its own
+OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
 
 
 class Page(NamedTuple):
@@ -22474,7 +22543,9 @@ class Page(NamedTuple):
     table: Table
     schema: str  # of the function
     name: str
-    parameters: str
+    parameters: (
+        str  # as the catalog has them, whatever the search_path is; those that all pages have are no part of them
+    )
     condition: str
     order_by: str
     keys: str | None  # the query that tells in which slices to look
@@ -22490,7 +22561,6 @@ class Page(NamedTuple):
         """What it was asked to be, as its body keeps it."""
         return json.dumps(
             {
-                "parameters": self.parameters,
                 "condition": self.condition,
                 "order_by": self.order_by,
                 "keys": self.keys,
@@ -22504,11 +22574,24 @@ class Page(NamedTuple):
         own = [self.parameters] if self.parameters.strip() else []
         return ", ".join([*own, f"newest {self.table.partition_type}", "wanted bigint"])
 
+    @property
+    def path(self) -> SQL:
+        """Its search_path: nobody's temporary objects, and no operators of others, come first."""
+        schemas = [each for each in self.search_path if each != "pg_catalog" and not each.startswith("pg_temp")]
+        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
 
-def read(table: Table, schema: str, name: str, body: str) -> Page:
+
+class Present(NamedTuple):
+    """A page that is there."""
+
+    page: Page
+    body: str
+
+
+def read(table: Table, schema: str, name: str, parameters: str, body: str) -> Page:
     """A page from the function that is there."""
     asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    return Page(table, schema, name, **{**asked, "search_path": tuple(asked["search_path"])})
+    return Page(table, schema, name, parameters, **{**asked, "search_path": tuple(asked["search_path"])})
 
 
 _BODY = """{mark}
@@ -22521,7 +22604,9 @@ BEGIN
 """
 
 # Slice after slice is asked until there are rows enough.
-_WALK = """    FOR dp_each IN SELECT n AS slice FROM generate_series(width_bucket(newest, {bounds}), 0, -1) AS n LOOP
+_WALK = """    FOR dp_each IN
+        SELECT dp_n.slice FROM generate_series(width_bucket(newest, {bounds}), 0, -1) AS dp_n (slice)
+    LOOP
 {branches}        wanted := wanted - dp_found;
         EXIT WHEN wanted <= 0;
     END LOOP;
@@ -22532,9 +22617,10 @@ _WALK = """    FOR dp_each IN SELECT n AS slice FROM generate_series(width_bucke
 _WALK_OF_KEYS = """    <<dp_keys>>
     LOOP
         FOR dp_each IN
-            SELECT s.slice, array_agg(DISTINCT k.key) AS keys
-            FROM ({keys}) AS k (key) CROSS JOIN LATERAL (SELECT width_bucket(k.key, {bounds}) AS slice) AS s
-            WHERE k.key <= newest GROUP BY s.slice ORDER BY s.slice DESC
+            SELECT dp_s.slice, array_agg(DISTINCT dp_k.key) AS keys
+            FROM ({keys}) AS dp_k (key)
+            CROSS JOIN LATERAL (SELECT width_bucket(dp_k.key, {bounds}) AS slice) AS dp_s
+            WHERE dp_k.key <= newest GROUP BY dp_s.slice ORDER BY dp_s.slice DESC
         LOOP
 {branches}            wanted := wanted - dp_found;
             EXIT dp_keys WHEN wanted <= 0;
@@ -22548,20 +22634,37 @@ _ROWS = """
             ORDER BY {order_by} LIMIT wanted;
             GET DIAGNOSTICS dp_found = ROW_COUNT;{further}"""
 _FURTHER = """
-            newest := CASE WHEN {key} > {lowest} THEN ({key} - {unit})::{type} END;"""
+            newest := {preceding};"""
 _PLANNED_EACH_TIME = """
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);{rows}
             PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);"""
-_UNITS = {
-    "date": SQL("1"),
-    "timestamp without time zone": SQL("interval '1 microsecond'"),
-    "timestamp with time zone": SQL("interval '1 microsecond'"),
+_PRECEDING = "({key} - {unit})::{type}"
+_PRECEDING_ANY = (
+    "CASE {key} WHEN '-infinity' THEN NULL WHEN {earliest} THEN '-infinity' WHEN 'infinity' THEN {latest}"
+    f" ELSE {_PRECEDING} END"
+)
+_PRECEDING_NUMBER = f"CASE WHEN {{key}} > {{lowest}} THEN {_PRECEDING} END"
+
+
+class _Calendar(NamedTuple):
+    """What lies one before another in a type that is no integer; infinity less something is infinity."""
+
+    unit: str
+    earliest: str
+    latest: str
+
+
+_TICK = "interval '1 microsecond'"
+_CALENDARS = {
+    "date": _Calendar("1", "4714-11-24 BC", "5874897-12-31"),
+    "timestamp without time zone": _Calendar(_TICK, "4714-11-24 00:00:00 BC", "294276-12-31 23:59:59.999999"),
+    "timestamp with time zone": _Calendar(_TICK, "4714-11-24 00:00:00+00 BC", "294276-12-31 23:59:59.999999+00"),
 }
 
 
 def has_predecessors(type_name: str) -> bool:
     """Whether each value of a key type has one before it; a page with keys goes on there."""
-    return type_name in _UNITS or key_types.is_integer(type_name)
+    return type_name in _CALENDARS or key_types.is_integer(type_name)
 
 
 def body(page: Page, points: tuple[int, ...]) -> SQL:
@@ -22573,10 +22676,12 @@ def body(page: Page, points: tuple[int, ...]) -> SQL:
     for number in range(len(bounds) - 1, 0, -1):
         lower, upper = bounds[number - 1], bounds[number]
         is_there = compose("t.{key} >= {lower} AND t.{key} < {upper}", key=key, lower=lower, upper=upper)
-        branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, lower)))
+        preceding = _preceding(lower, type_name, is_bound=True)
+        branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, preceding)))
     array = compose("ARRAY[{}]::{}[]", comma_list(bounds), SQL(type_name))
     if page.keys is not None:
-        rows = _rows(page, compose("t.{} = ANY (dp_each.keys)", key), SQL("dp_each.keys[1]"))
+        preceding = _preceding(SQL("dp_each.keys[1]"), type_name)
+        rows = _rows(page, compose("t.{} = ANY (dp_each.keys)", key), preceding)
         branches.append((SQL("true"), compose(_PLANNED_EACH_TIME, rows=rows)))
         walk = compose(_WALK_OF_KEYS, keys=SQL(page.keys), bounds=array, branches=_chain(branches))
     else:
@@ -22596,19 +22701,27 @@ def _outside(key: Identifier, bounds: list[Composable]) -> list[tuple[SQL, SQL]]
     ]
 
 
-def _rows(page: Page, is_there: SQL, lowest: Composable | None = None) -> SQL:
-    """The statement of some slices; below their lowest key a page with keys goes on."""
-    type_name = str(page.table.partition_type)
-    further = SQL("")
-    if page.keys is not None and lowest is not None:
-        floor = -key_types.INTEGER_LIMITS[type_name] if key_types.is_integer(type_name) else "-infinity"
-        further = compose(
-            _FURTHER,
-            key=lowest,
-            lowest=compose("{}::{}", Literal(str(floor)), SQL(type_name)),
-            unit=_UNITS.get(type_name, SQL("1")),
-            type=SQL(type_name),
-        )
+def _preceding(key: Composable, type_name: str, *, is_bound: bool = False) -> SQL:
+    """The key before another one; nothing is before the least. A bound of a slice in a calendar is no extreme."""
+    type_ = SQL(type_name)
+    if key_types.is_integer(type_name):
+        lowest = key_types.typed_literal(-key_types.INTEGER_LIMITS[type_name], type_name)
+        return compose(_PRECEDING_NUMBER, key=key, lowest=lowest, unit=SQL("1"), type=type_)
+    calendar = _CALENDARS[type_name]
+    return compose(
+        _PRECEDING if is_bound else _PRECEDING_ANY,
+        key=key,
+        unit=SQL(calendar.unit),
+        type=type_,
+        earliest=Literal(calendar.earliest),
+        latest=Literal(calendar.latest),
+    )
+
+
+def _rows(page: Page, is_there: SQL, preceding: SQL | None = None) -> SQL:
+    """The statement of some slices; with the key before theirs a page with keys goes on."""
+    is_asked_again = page.keys is not None and preceding is not None
+    further = compose(_FURTHER, preceding=preceding or SQL("")) if is_asked_again else SQL("")
     return compose(
         _ROWS,
         table=page.table.identifier,
@@ -22631,7 +22744,6 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
 
 def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
     """The function: PL/pgSQL, run with the caller's rights."""
-    schemas = [each for each in page.search_path if each not in ("pg_catalog", "pg_temp")]
     return [
         compose(
             # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
@@ -22641,39 +22753,64 @@ def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
             page.identifier,
             SQL(page.signature),
             page.table.identifier,
-            comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")]),
+            page.path,
             Literal(body(page, points).text),
         ),
     ]
 
 
-def probes(page: Page, name: str) -> list[SQL]:
-    """Functions whose making shows whether the pieces can be understood."""
-    own = compose(
-        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {} LIMIT wanted",
+class Probe(NamedTuple):
+    """A function that is made and called once, to see whether the pieces can be understood."""
+
+    identifier: Identifier
+    create: SQL
+
+    def call(self, types: list[str]) -> SQL:
+        """Call it without any values: its statement is planned as a page's is, and reads nothing."""
+        return compose(
+            "SELECT FROM {}({})", self.identifier, comma_list([compose("NULL::{}", SQL(each)) for each in types])
+        )
+
+
+def probes(page: Page, name: str) -> list[Probe]:
+    """Of the rows, and of the keys, which must have the type of the partition column."""
+    rows = compose(
+        # behind the order nothing may follow but a further column: no OFFSET, which would skip rows of each slice
+        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {}, NULL::integer LIMIT 0",
         page.table.identifier,
         Identifier(str(page.table.partition_column)),
         SQL(page.condition),
         SQL(page.order_by),
     )
-    found = [(own, page.table.identifier.text)]
+    found = [(rows, page.table.identifier.text)]
     if page.keys is not None:
-        found.append((compose("SELECT k.key FROM ({}) AS k (key)", SQL(page.keys)), str(page.table.partition_type)))
+        keys = compose("SELECT dp_k.key FROM ({}) AS dp_k (key) LIMIT 0", SQL(page.keys))
+        found.append((keys, str(page.table.partition_type)))
     return [
-        compose(
-            "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE sql AS {}",
-            Identifier(page.schema, naming.derived_name(name, str(number))),
-            SQL(page.signature),
-            SQL(returned),
-            Literal(query.text),
-        )
+        _probe(page, Identifier(page.schema, naming.derived_name(name, str(number))), query, returned)
         for number, (query, returned) in enumerate(found)
     ]
 
 
-def refresh(page: Page, present: str, points: tuple[int, ...]) -> list[SQL]:
+def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
+    create_it = compose(
+        "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
+        " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
+        identifier,
+        SQL(page.signature),
+        SQL(returned),
+        page.path,
+        Literal(f"#variable_conflict use_variable\nBEGIN RETURN QUERY {query}; END"),
+    )
+    return Probe(identifier, create_it)
+
+
+def refresh(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present == body(page, points).text else create(page, points)
+    is_same = (
+        present is not None and present.page.parameters == page.parameters and present.body == body(page, points).text
+    )
+    return [] if is_same else create(page, points)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
 The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
@@ -26612,7 +26749,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_04b522348075', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_3209e2f982ef', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26630,7 +26767,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_04b522348075'
+PACKAGE = 'dialog_partition_0_1_0_3209e2f982ef'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -28345,10 +28482,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_04b522348075'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28649,10 +28786,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28671,10 +28808,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28694,10 +28831,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28723,10 +28860,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28754,10 +28891,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_04b522348075'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28778,10 +28915,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28799,10 +28936,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28820,10 +28957,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28854,10 +28991,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_04b522348075'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28873,10 +29010,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_04b522348075'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28901,10 +29038,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_04b522348075'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28937,10 +29074,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28962,10 +29099,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -28998,10 +29135,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29022,10 +29159,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29042,10 +29179,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29067,15 +29204,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
 'Creates a function that returns the first rows of a question in the order of slices, the newest first, and keeps the plans of the newest slices: (parameters, newest, wanted).
-The condition and the order are of the rows of t; keys is a query of the partition keys in which rows lie. Nothing when the page is there, another one of that name is replaced. Errors: 22023, 42601, 42703, 42704, 42710 a function has the name, 42883, 42P13, 42501, 55006.';
+The condition and the order are of the rows of t; keys is a query of the partition keys in which rows lie. Nothing when the page is there, another one of that name and with parameters of these types is replaced. Errors: 22023, 42601, 42703, 42704, 42710 a function has the name, 42804, 42883, 42P13, 42501, 55006.';
 
 -- functions/create_writable_view.sql.j2
 CREATE FUNCTION dp.create_writable_view(
@@ -29087,10 +29224,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29108,10 +29245,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29129,10 +29266,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29156,10 +29293,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29177,10 +29314,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29197,10 +29334,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29216,10 +29353,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29236,10 +29373,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29255,10 +29392,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29275,10 +29412,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29295,10 +29432,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29315,10 +29452,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29335,10 +29472,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29354,10 +29491,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29374,10 +29511,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29409,10 +29546,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_04b522348075'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29438,10 +29575,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_04b522348075'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29458,10 +29595,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29489,10 +29626,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_04b522348075'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29571,10 +29708,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_04b522348075'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29674,10 +29811,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_04b522348075'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29702,10 +29839,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_04b522348075'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29727,10 +29864,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29748,10 +29885,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29769,10 +29906,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29793,10 +29930,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_04b522348075'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29823,10 +29960,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_04b522348075'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29850,10 +29987,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29871,10 +30008,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29893,10 +30030,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29913,10 +30050,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29933,10 +30070,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29953,10 +30090,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_04b522348075'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_3209e2f982ef'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30105,10 +30242,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30123,10 +30260,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30148,10 +30285,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30183,10 +30320,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30208,10 +30345,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30230,10 +30367,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30253,10 +30390,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30274,10 +30411,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30294,10 +30431,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30314,10 +30451,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30333,10 +30470,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30353,10 +30490,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30372,10 +30509,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30391,10 +30528,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_04b522348075' not in GD:
+if 'dialog_partition_0_1_0_3209e2f982ef' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_04b522348075'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_3209e2f982ef'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

@@ -133,6 +133,80 @@ def test_the_caller_s_rights_and_path_count(db: Database, owner: psycopg.Connect
     assert stranger.execute(elsewhere, asked).fetchall() == owner.execute(SEEN, asked).fetchall() != []
 
 
+@pytest.mark.parametrize("keys", [KEYS, None])
+@pytest.mark.parametrize("name", ["n", "s", "k", "slice", "key", "keys"])
+def test_arguments_of_any_name(owner: psycopg.Connection[Any], keys: str | None, name: str) -> None:
+    text = None if keys is None else keys.format(key=family.key_column(owner)).replace("= owner", f"= {name}")
+    owner.execute(CREATE, [name, f"{name} text", f't."Party" = {name}', ORDER_BY, text])
+    told = owner.execute("""SELECT "Id" FROM "Dialog" WHERE "Party" = 'p' ORDER BY 1 DESC LIMIT 9""").fetchall()
+    seen = owner.execute(f"SELECT \"Id\" FROM {name}('p', '2025-12-31', 9)").fetchall()  # type: ignore[call-overload]
+    assert seen == told
+
+
+@pytest.mark.parametrize("keys", [KEYS, None])
+@pytest.mark.parametrize("slices", [0, 2])
+def test_rows_at_the_ends_of_time(owner: psycopg.Connection[Any], keys: str | None, slices: int) -> None:
+    owner.execute(f"SELECT dp.configure({ROOT}, lookup_slices => {slices})")
+    key = family.key_column(owner)
+    columns = '"UpdatedAt"' if key == "UpdatedAt" else f'"UpdatedAt", "{key}"'
+    moments = ("infinity", "294276-12-01", "4714-11-24 BC" if key == "UpdatedAt" else "4713-01-01 BC", "-infinity")
+    for number, moment in enumerate(moments):
+        values = f"'{moment}'" if key == "UpdatedAt" else f"'{moment}', '{moment}'"
+        owner.execute(f"""INSERT INTO "Dialog" ("Id", "Party", {columns})
+            SELECT {1000 + 10 * number} + n, 'p', {values} FROM generate_series(0, 3) AS n""")  # type: ignore[call-overload]
+    make(owner, keys)
+    owner.execute("SET statement_timeout = '20s'")  # it would go on for ever
+    told = TOLD.format(key=key).replace('"Id" <> %s', '"Id" % 10 <> %s').replace("% 10", "%% 10")
+    condition = CONDITION.replace('t."Id" <>', 't."Id" % 10 <>')
+    text = None if keys is None else keys.format(key=key)
+    owner.execute(CREATE, ["page_of", ARGUMENTS, condition, ORDER_BY, text])
+    for newest in moments:
+        for wanted in (1, 3, 4, 8, 100):
+            asked = ("p", 3, newest, wanted)
+            seen = owner.execute(SEEN, asked).fetchall()
+            assert seen == owner.execute(told, asked).fetchall() != [], asked  # type: ignore[call-overload]
+
+
+def test_types_of_any_schema_and_name(owner: psycopg.Connection[Any]) -> None:
+    owner.execute('CREATE SCHEMA "Ty pes"; CREATE TYPE "Ty pes"."K ind" AS ENUM (\'p\', \'another\')')
+    owner.execute('CREATE DOMAIN "Ty pes".number AS bigint NOT NULL')
+    owner.execute('SET search_path = "Ty pes", public')
+    asked = ["page_of", 'kind "K ind", number', 't."Party" = kind::text AND t."Id" <> $2', ORDER_BY, None]
+    assert owner.execute(CREATE, asked).fetchall() != []
+    assert owner.execute(CREATE, asked).fetchall() == []
+    owner.execute("RESET search_path")
+    owner.execute('ALTER TYPE "Ty pes"."K ind" RENAME TO "an other"')
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    agree(owner)
+
+
+def test_pages_of_one_name(owner: psycopg.Connection[Any]) -> None:
+    """They stand beside each other where they can be told apart."""
+    few = ["page_of", "owner text", 't."Party" = owner', ORDER_BY, None]
+    assert make(owner) != []
+    assert owner.execute(CREATE, few).fetchall() != []
+    assert owner.execute(CREATE, few).fetchall() == []
+    assert make(owner) == []
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    bodies = owner.execute("SELECT prosrc FROM pg_proc WHERE proname = 'page_of'").fetchall()
+    assert ["2025-09-01" in body for (body,) in bodies] == [True, True]
+    assert owner.execute(CREATE, few).fetchall() == []
+    assert make(owner) == []
+    agree(owner)
+    with pytest.raises(psycopg.errors.InvalidFunctionDefinition, match="name of input parameter"):
+        owner.execute(CREATE, ["page_of", "other text", 't."Party" = other', ORDER_BY, None])
+    with pytest.raises(psycopg.errors.DuplicateObject):
+        owner.execute(CREATE.replace("Dialog", "Activity"), ["page_of", ARGUMENTS, "true", "1", None])
+
+
+def test_nobody_s_temporary_objects_count(owner: psycopg.Connection[Any]) -> None:
+    owner.execute("CREATE TEMP TABLE dp_some (a int); SET search_path = pg_temp, public")
+    make(owner)
+    path = "SELECT setting FROM pg_proc, unnest(proconfig) AS setting WHERE proname = 'page_of' AND setting LIKE 'se%'"
+    assert owner.execute(path).fetchall() == [("search_path=pg_catalog, public, pg_temp",)]  # type: ignore[call-overload]
+    agree(owner)
+
+
 REFUSED = {
     "a condition that ends": (("p", "a int", "true) OR (true", "1", None), psycopg.errors.InvalidParameterValue),
     "two statements": (("p", "a int", "true", "1; DROP TABLE x", None), psycopg.errors.InvalidParameterValue),
@@ -140,7 +214,22 @@ REFUSED = {
     "no such column": (("p", "a int", 't."Nothing" = a', "1", None), psycopg.errors.UndefinedColumn),
     "no such argument": (("p", "a int", 't."Id" = b', "1", None), psycopg.errors.UndefinedColumn),
     "no such type": (("p", "a nothing", "true", "1", None), psycopg.errors.UndefinedObject),
-    "keys of another type": (("p", "a int", "true", "1", "SELECT 'x'::text"), psycopg.errors.InvalidFunctionDefinition),
+    "keys of another type": (("p", "a int", "true", "1", "SELECT 'x'::text"), psycopg.errors.DatatypeMismatch),
+    "keys that could be cast": (
+        ("p", "a int", "true", "1", "SELECT now()::timestamp"),
+        psycopg.errors.DatatypeMismatch,
+    ),
+    "keys that are locked": (
+        ("p", "a int", "true", "1", "SELECT newest FROM dp.hierarchy_config FOR UPDATE"),
+        psycopg.errors.FeatureNotSupported,
+    ),
+    "rows that are skipped": (("p", "a int", "true", "1 OFFSET 5", None), psycopg.errors.SyntaxError),
+    "rows that are locked": (("p", "a int", "true", "1 FOR UPDATE", None), psycopg.errors.SyntaxError),
+    "a type that a bare name has": (("p", '"Id" text', '"Id" = 5', "1", None), psycopg.errors.UndefinedFunction),
+    "a variable of PL/pgSQL": (("p", "found boolean", "found", "1", None), psycopg.errors.InvalidParameterValue),
+    "a name of the body": (("p", "dp_each int", "true", "1", None), psycopg.errors.InvalidParameterValue),
+    "an argument as the row": (("p", 't "Dialog"', "true", "1", None), psycopg.errors.InvalidParameterValue),
+    "a function as the row": (("t", '"Id" int', "true", "1", None), psycopg.errors.InvalidParameterValue),
     "an argument of ours": (("p", "wanted int", "true", "1", None), psycopg.errors.InvalidFunctionDefinition),
     "a function that is there": (("taken", "a int", "true", "1", None), psycopg.errors.DuplicateObject),
     "no condition": (("p", "a int", " ", "1", None), psycopg.errors.InvalidParameterValue),

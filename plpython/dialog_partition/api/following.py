@@ -51,9 +51,9 @@ def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages that are there lack."""
     points = plan.newest(hierarchy)
     return [
-        Operation(page.identifier, each, locks=FUNCTION_LOCKS)
-        for page, body in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(page, body, points)
+        Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
+        for there in catalog_page.present(hierarchy)
+        for each in plan_page.refresh(there.page, there, points)
     ]
 
 

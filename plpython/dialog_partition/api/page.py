@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..printing import PlanRow
 
 PROBE = "dp_probe"
+FOUND = "found"  # a variable of each PL/pgSQL function
 
 
 def create_page(
@@ -43,14 +44,19 @@ def create_page(
         )
     path = catalog.schemas_of(search_path)
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
+    if page_name == plan.ROW:
+        raise errors.InvalidParameter.of("page_name", page_name, "It is what the pieces call a row.")
     if catalog.is_taken(page):
         raise errors.DuplicateObject(
-            f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
+            f"function {page.identifier} already exists",
+            f"It is no page of {table.identifier}.",
+            "Choose another page_name.",
         )
-    database.rolled_back(lambda: _probe(page, change))
+    # what names mean in the page is what they mean in the probe, whoever calls
+    change.context = change.context._replace(search_path=page.path.text)
+    page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
     points = lookup.newest(change.target.hierarchy)
-    present = {each.identifier.text: body for each, body in catalog.present(change.target.hierarchy)}
-    statements = plan.refresh(page, present.get(page.identifier.text, ""), points)
+    statements = plan.refresh(page, _same(page, catalog.present(change.target.hierarchy)), points)
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own
@@ -58,7 +64,27 @@ def create_page(
     return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
 
 
-def _probe(page: plan.Page, change: Alteration) -> None:
-    """Look whether the pieces can be understood, before anything is made."""
+def _same(page: plan.Page, pages: list[plan.Present]) -> plan.Present | None:
+    """The page that is there of this name and these parameters."""
+    same = (page.identifier, page.parameters)
+    return next((each for each in pages if (each.page.identifier, each.page.parameters) == same), None)
+
+
+def _probe(page: plan.Page, change: Alteration) -> str:
+    """Look whether the pieces can be understood, before anything is made; the result is the parameters."""
+    found: list[str] = []
     for each in plan.probes(page, PROBE):
-        execute.probe(each.text, change.context)
+        execute.probe(each.create.text, change.context)
+        arguments = catalog.arguments(each.identifier)
+        for name in arguments.names:
+            if name in (plan.ROW, FOUND) or name.startswith(plan.OF_BODY):
+                raise errors.InvalidParameter.of(
+                    "parameters",
+                    page.parameters,
+                    f'A parameter is named "{name}", which means something else in the function.',
+                    "Give it another name.",
+                )
+        if arguments.are_nullable:
+            execute.probe(each.call(list(arguments.types)).text, change.context)
+        found.append(arguments.parameters)
+    return found[0]

@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .. import database
-from ..plan.page import MARK, Page, read
+from ..plan.page import MARK, OWN, Page, Present, read
+from ..sql import Identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Hierarchy
 
+# The parameters of pg_proc p before those that all pages have, complete in any search_path.
+_PARAMETERS = f"""
+    (SELECT coalesce(string_agg(concat_ws(' ', quote_ident(nullif(a.name, '')), format_type(a.type, NULL)), ', '
+            ORDER BY a.number), '')
+        FROM unnest(p.proargtypes::oid[], p.proargnames) WITH ORDINALITY AS a (type, name, number)
+        WHERE a.number <= p.pronargs - {len(OWN)})
+"""
 
-def present(hierarchy: Hierarchy) -> list[tuple[Page, str]]:
+
+class Arguments(NamedTuple):
+    """What a function's parameters are."""
+
+    parameters: str  # as a page has them
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    are_nullable: bool  # whether it can be called with NULL for each of them
+
+
+def present(hierarchy: Hierarchy) -> list[Present]:
     """The pages of a hierarchy's tables, and what they do now."""
     rows = database.query(
-        "SELECT n.nspname AS schema, p.proname AS name, p.prosrc AS body, c.oid AS tbl"
+        f"SELECT n.nspname AS schema, p.proname AS name, {_PARAMETERS} AS parameters, p.prosrc AS body, c.oid AS tbl"
         " FROM pg_class c JOIN pg_proc p ON p.prorettype = c.reltype AND p.proretset AND p.proowner = c.relowner"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE c.oid = ANY ($1) AND starts_with(p.prosrc, $2) ORDER BY p.oid",
         ("oid[]", "text"),
         ([table.oid for table in hierarchy.tables], MARK),
     )
-    return [(read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["body"]), row["body"]) for row in rows]
+    return [
+        Present(
+            read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"]), row["body"]
+        )
+        for row in rows
+    ]
 
 
 def is_taken(page: Page) -> bool:
-    """Whether its schema has a function of its name that is no page."""
+    """Whether its schema has a function of its name that is no page of its table."""
     rows = database.query(
         "SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT starts_with(p.prosrc, $3)",
-        ("text", "text", "text"),
-        (page.schema, page.name, MARK),
+        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT (starts_with(p.prosrc, $3) AND p.proretset"
+        " AND p.prorettype = (SELECT c.reltype FROM pg_class c WHERE c.oid = $4))",
+        ("text", "text", "text", "oid"),
+        (page.schema, page.name, MARK, page.table.oid),
     )
     return bool(rows)
+
+
+def arguments(function: Identifier) -> Arguments:
+    """The parameters of the one function of a name."""
+    row = database.query(
+        f"SELECT {_PARAMETERS} AS parameters, coalesce(p.proargnames, '{{}}') AS names,"
+        " ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, number)"
+        " ORDER BY a.number) AS types,"
+        " NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a (type) JOIN pg_type t ON t.oid = a.type"
+        " WHERE t.typtype IN ('d', 'p')) AS are_nullable"
+        " FROM pg_proc p WHERE p.oid = $1::regproc",
+        ("text",),
+        (function.text,),
+    )[0]
+    return Arguments(row["parameters"], tuple(row["names"]), tuple(row["types"]), row["are_nullable"])
 
 
 def schemas_of(search_path: str) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
-RESERVED = ("newest", "wanted")  # parameters that each page has behind its own
+ROW = "t"  # what the pieces call a row of the table
+OWN = ("newest", "wanted")  # parameters that each page has behind its own
+OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
 
 
 class Page(NamedTuple):
@@ -24,7 +26,9 @@ class Page(NamedTuple):
     table: Table
     schema: str  # of the function
     name: str
-    parameters: str
+    parameters: (
+        str  # as the catalog has them, whatever the search_path is; those that all pages have are no part of them
+    )
     condition: str
     order_by: str
     keys: str | None  # the query that tells in which slices to look
@@ -40,7 +44,6 @@ class Page(NamedTuple):
         """What it was asked to be, as its body keeps it."""
         return json.dumps(
             {
-                "parameters": self.parameters,
                 "condition": self.condition,
                 "order_by": self.order_by,
                 "keys": self.keys,
@@ -54,11 +57,24 @@ class Page(NamedTuple):
         own = [self.parameters] if self.parameters.strip() else []
         return ", ".join([*own, f"newest {self.table.partition_type}", "wanted bigint"])
 
+    @property
+    def path(self) -> SQL:
+        """Its search_path: nobody's temporary objects, and no operators of others, come first."""
+        schemas = [each for each in self.search_path if each != "pg_catalog" and not each.startswith("pg_temp")]
+        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
 
-def read(table: Table, schema: str, name: str, body: str) -> Page:
+
+class Present(NamedTuple):
+    """A page that is there."""
+
+    page: Page
+    body: str
+
+
+def read(table: Table, schema: str, name: str, parameters: str, body: str) -> Page:
     """A page from the function that is there."""
     asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    return Page(table, schema, name, **{**asked, "search_path": tuple(asked["search_path"])})
+    return Page(table, schema, name, parameters, **{**asked, "search_path": tuple(asked["search_path"])})
 
 
 _BODY = """{mark}
@@ -71,7 +87,9 @@ BEGIN
 """
 
 # Slice after slice is asked until there are rows enough.
-_WALK = """    FOR dp_each IN SELECT n AS slice FROM generate_series(width_bucket(newest, {bounds}), 0, -1) AS n LOOP
+_WALK = """    FOR dp_each IN
+        SELECT dp_n.slice FROM generate_series(width_bucket(newest, {bounds}), 0, -1) AS dp_n (slice)
+    LOOP
 {branches}        wanted := wanted - dp_found;
         EXIT WHEN wanted <= 0;
     END LOOP;
@@ -82,9 +100,10 @@ _WALK = """    FOR dp_each IN SELECT n AS slice FROM generate_series(width_bucke
 _WALK_OF_KEYS = """    <<dp_keys>>
     LOOP
         FOR dp_each IN
-            SELECT s.slice, array_agg(DISTINCT k.key) AS keys
-            FROM ({keys}) AS k (key) CROSS JOIN LATERAL (SELECT width_bucket(k.key, {bounds}) AS slice) AS s
-            WHERE k.key <= newest GROUP BY s.slice ORDER BY s.slice DESC
+            SELECT dp_s.slice, array_agg(DISTINCT dp_k.key) AS keys
+            FROM ({keys}) AS dp_k (key)
+            CROSS JOIN LATERAL (SELECT width_bucket(dp_k.key, {bounds}) AS slice) AS dp_s
+            WHERE dp_k.key <= newest GROUP BY dp_s.slice ORDER BY dp_s.slice DESC
         LOOP
 {branches}            wanted := wanted - dp_found;
             EXIT dp_keys WHEN wanted <= 0;
@@ -98,20 +117,37 @@ _ROWS = """
             ORDER BY {order_by} LIMIT wanted;
             GET DIAGNOSTICS dp_found = ROW_COUNT;{further}"""
 _FURTHER = """
-            newest := CASE WHEN {key} > {lowest} THEN ({key} - {unit})::{type} END;"""
+            newest := {preceding};"""
 _PLANNED_EACH_TIME = """
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);{rows}
             PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);"""
-_UNITS = {
-    "date": SQL("1"),
-    "timestamp without time zone": SQL("interval '1 microsecond'"),
-    "timestamp with time zone": SQL("interval '1 microsecond'"),
+_PRECEDING = "({key} - {unit})::{type}"
+_PRECEDING_ANY = (
+    "CASE {key} WHEN '-infinity' THEN NULL WHEN {earliest} THEN '-infinity' WHEN 'infinity' THEN {latest}"
+    f" ELSE {_PRECEDING} END"
+)
+_PRECEDING_NUMBER = f"CASE WHEN {{key}} > {{lowest}} THEN {_PRECEDING} END"
+
+
+class _Calendar(NamedTuple):
+    """What lies one before another in a type that is no integer; infinity less something is infinity."""
+
+    unit: str
+    earliest: str
+    latest: str
+
+
+_TICK = "interval '1 microsecond'"
+_CALENDARS = {
+    "date": _Calendar("1", "4714-11-24 BC", "5874897-12-31"),
+    "timestamp without time zone": _Calendar(_TICK, "4714-11-24 00:00:00 BC", "294276-12-31 23:59:59.999999"),
+    "timestamp with time zone": _Calendar(_TICK, "4714-11-24 00:00:00+00 BC", "294276-12-31 23:59:59.999999+00"),
 }
 
 
 def has_predecessors(type_name: str) -> bool:
     """Whether each value of a key type has one before it; a page with keys goes on there."""
-    return type_name in _UNITS or key_types.is_integer(type_name)
+    return type_name in _CALENDARS or key_types.is_integer(type_name)
 
 
 def body(page: Page, points: tuple[int, ...]) -> SQL:
@@ -123,10 +159,12 @@ def body(page: Page, points: tuple[int, ...]) -> SQL:
     for number in range(len(bounds) - 1, 0, -1):
         lower, upper = bounds[number - 1], bounds[number]
         is_there = compose("t.{key} >= {lower} AND t.{key} < {upper}", key=key, lower=lower, upper=upper)
-        branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, lower)))
+        preceding = _preceding(lower, type_name, is_bound=True)
+        branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, preceding)))
     array = compose("ARRAY[{}]::{}[]", comma_list(bounds), SQL(type_name))
     if page.keys is not None:
-        rows = _rows(page, compose("t.{} = ANY (dp_each.keys)", key), SQL("dp_each.keys[1]"))
+        preceding = _preceding(SQL("dp_each.keys[1]"), type_name)
+        rows = _rows(page, compose("t.{} = ANY (dp_each.keys)", key), preceding)
         branches.append((SQL("true"), compose(_PLANNED_EACH_TIME, rows=rows)))
         walk = compose(_WALK_OF_KEYS, keys=SQL(page.keys), bounds=array, branches=_chain(branches))
     else:
@@ -146,19 +184,27 @@ def _outside(key: Identifier, bounds: list[Composable]) -> list[tuple[SQL, SQL]]
     ]
 
 
-def _rows(page: Page, is_there: SQL, lowest: Composable | None = None) -> SQL:
-    """The statement of some slices; below their lowest key a page with keys goes on."""
-    type_name = str(page.table.partition_type)
-    further = SQL("")
-    if page.keys is not None and lowest is not None:
-        floor = -key_types.INTEGER_LIMITS[type_name] if key_types.is_integer(type_name) else "-infinity"
-        further = compose(
-            _FURTHER,
-            key=lowest,
-            lowest=compose("{}::{}", Literal(str(floor)), SQL(type_name)),
-            unit=_UNITS.get(type_name, SQL("1")),
-            type=SQL(type_name),
-        )
+def _preceding(key: Composable, type_name: str, *, is_bound: bool = False) -> SQL:
+    """The key before another one; nothing is before the least. A bound of a slice in a calendar is no extreme."""
+    type_ = SQL(type_name)
+    if key_types.is_integer(type_name):
+        lowest = key_types.typed_literal(-key_types.INTEGER_LIMITS[type_name], type_name)
+        return compose(_PRECEDING_NUMBER, key=key, lowest=lowest, unit=SQL("1"), type=type_)
+    calendar = _CALENDARS[type_name]
+    return compose(
+        _PRECEDING if is_bound else _PRECEDING_ANY,
+        key=key,
+        unit=SQL(calendar.unit),
+        type=type_,
+        earliest=Literal(calendar.earliest),
+        latest=Literal(calendar.latest),
+    )
+
+
+def _rows(page: Page, is_there: SQL, preceding: SQL | None = None) -> SQL:
+    """The statement of some slices; with the key before theirs a page with keys goes on."""
+    is_asked_again = page.keys is not None and preceding is not None
+    further = compose(_FURTHER, preceding=preceding or SQL("")) if is_asked_again else SQL("")
     return compose(
         _ROWS,
         table=page.table.identifier,
@@ -181,7 +227,6 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
 
 def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
     """The function: PL/pgSQL, run with the caller's rights."""
-    schemas = [each for each in page.search_path if each not in ("pg_catalog", "pg_temp")]
     return [
         compose(
             # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
@@ -191,36 +236,61 @@ def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
             page.identifier,
             SQL(page.signature),
             page.table.identifier,
-            comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")]),
+            page.path,
             Literal(body(page, points).text),
         ),
     ]
 
 
-def probes(page: Page, name: str) -> list[SQL]:
-    """Functions whose making shows whether the pieces can be understood."""
-    own = compose(
-        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {} LIMIT wanted",
+class Probe(NamedTuple):
+    """A function that is made and called once, to see whether the pieces can be understood."""
+
+    identifier: Identifier
+    create: SQL
+
+    def call(self, types: list[str]) -> SQL:
+        """Call it without any values: its statement is planned as a page's is, and reads nothing."""
+        return compose(
+            "SELECT FROM {}({})", self.identifier, comma_list([compose("NULL::{}", SQL(each)) for each in types])
+        )
+
+
+def probes(page: Page, name: str) -> list[Probe]:
+    """Of the rows, and of the keys, which must have the type of the partition column."""
+    rows = compose(
+        # behind the order nothing may follow but a further column: no OFFSET, which would skip rows of each slice
+        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {}, NULL::integer LIMIT 0",
         page.table.identifier,
         Identifier(str(page.table.partition_column)),
         SQL(page.condition),
         SQL(page.order_by),
     )
-    found = [(own, page.table.identifier.text)]
+    found = [(rows, page.table.identifier.text)]
     if page.keys is not None:
-        found.append((compose("SELECT k.key FROM ({}) AS k (key)", SQL(page.keys)), str(page.table.partition_type)))
+        keys = compose("SELECT dp_k.key FROM ({}) AS dp_k (key) LIMIT 0", SQL(page.keys))
+        found.append((keys, str(page.table.partition_type)))
     return [
-        compose(
-            "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE sql AS {}",
-            Identifier(page.schema, naming.derived_name(name, str(number))),
-            SQL(page.signature),
-            SQL(returned),
-            Literal(query.text),
-        )
+        _probe(page, Identifier(page.schema, naming.derived_name(name, str(number))), query, returned)
         for number, (query, returned) in enumerate(found)
     ]
 
 
-def refresh(page: Page, present: str, points: tuple[int, ...]) -> list[SQL]:
+def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
+    create_it = compose(
+        "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
+        " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
+        identifier,
+        SQL(page.signature),
+        SQL(returned),
+        page.path,
+        Literal(f"#variable_conflict use_variable\nBEGIN RETURN QUERY {query}; END"),
+    )
+    return Probe(identifier, create_it)
+
+
+def refresh(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present == body(page, points).text else create(page, points)
+    is_same = (
+        present is not None and present.page.parameters == page.parameters and present.body == body(page, points).text
+    )
+    return [] if is_same else create(page, points)
