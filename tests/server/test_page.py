@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import psycopg
@@ -90,6 +91,110 @@ def test_it_stays_right_while_slices_come_and_go(owner: psycopg.Connection[Any],
     agree(owner)
     owner.execute(f"SELECT dp.drop_slice({ROOT}, '2025-07-01')")
     agree(owner)
+
+
+_TIME = "timestamptz '2025-01-01 00:00+00' + interval '1 day' * ({})"
+_MOMENTS = {
+    "timestamptz": _TIME,
+    "timestamp": f"({_TIME}) AT TIME ZONE 'UTC'",
+    "date": "date '2025-01-01' + ({})::int",
+    "bigint": "({})::bigint",
+    "smallint": "({})::smallint",
+}
+_MADE = """
+    CREATE SCHEMA "S ""c"; SET search_path = "S ""c";
+    CREATE TABLE "We ""ird.Täble" ("I d" bigint PRIMARY KEY, "K""ey" {type} NOT NULL, "o wner" text NOT NULL, x int);
+    SELECT dp.create_hierarchy('"We ""ird.Täble"', 'K"ey', {hash}, key_form => '{form}', default_slice => true,
+                               premake => 0, slice => '{width}');
+"""
+
+
+def moment(type_name: str, number: str) -> str:
+    """An expression of a range key."""
+    if type_name != "uuid":
+        return _MOMENTS[type_name].format(number)
+    milliseconds = f"(extract(epoch FROM {_TIME.format(number)}) * 1000)::bigint"
+    return f"(lpad(to_hex({milliseconds}), 12, '0') || '7' || substr(md5(({number})::text), 1, 19))::uuid"
+
+
+def odd_table(owner: psycopg.Connection[Any], dice: random.Random, type_name: str, form: str) -> tuple[str, str, str]:
+    """Rows at random, some with equal keys, some in a gap; the table, and its key with and without quotes."""
+    is_number = "int" in type_name
+    hash_key = dice.choice(["'o wner', hash_partitions => 2", "NULL"])
+    made = _MADE.format(type=type_name, form=form, hash=hash_key, width="30" if is_number else "1 month")
+    owner.execute(made)  # type: ignore[call-overload]
+    table = '"We ""ird.Täble"'
+    bounds = [("0", "60"), ("90", "210")] if is_number else [("2025-01-01", "2025-03-01"), ("2025-04-01", "2025-08-01")]
+    for each in bounds:
+        owner.execute("CALL dp.create_slices(%s, %s, %s)", [table, *each])
+    key = family.key_column(owner)
+    quoted = '"' + key.replace('"', '""') + '"'
+    columns = '"I d", "K""ey", "o wner", x'
+    values = f"n, {moment(type_name, 'at')}, substr('aaabc', n::int %% 5 + 1, 1), nullif(n %% 4, 0)"
+    if form == "slice":
+        in_number = f"(floor(at / 30.0) * 30)::{type_name}"
+        in_month = f"date_trunc('month', {_MOMENTS['date'].format('at')})::date"
+        columns, values = f"{columns}, {quoted}", f"{values}, {in_number if is_number else in_month}"
+    days = [dice.choice([dice.randrange(-90, 270), dice.randrange(-90, 270, 30)]) for _ in range(200)]
+    rows = f"INSERT INTO {table} ({columns}) SELECT {values} FROM unnest(%s::int[]) WITH ORDINALITY AS d (at, n)"
+    owner.execute(rows, [days])  # type: ignore[call-overload]
+    return table, key, quoted
+
+
+@pytest.mark.parametrize("form", ["exact", "slice"])
+@pytest.mark.parametrize("type_name", ["timestamptz", "timestamp", "date", "bigint", "smallint", "uuid"])
+def test_any_key_and_odd_names(db: Database, type_name: str, form: str) -> None:
+    """Pages of rows that have an x, by an index of these alone."""
+    dice = random.Random(f"{type_name} {form}")
+    is_number = "int" in type_name
+    owner = db.connect(**{"dp.now": "2025-06-15 00:00+00", "TimeZone": dice.choice(["UTC", "Asia/Kathmandu"])})
+    table, key, quoted = odd_table(owner, dice, type_name, form)
+    owner.execute(
+        "SELECT dp.create_global_index(%s, %s, is_unique => false, predicate => 'x IS NOT NULL', index_name => 'side')",
+        [table, ["o wner", key]],
+    )
+    order = f't.{quoted} DESC, t."K""ey" DESC, t."I d" DESC'
+    condition = 't."o wner" = p AND t.x IS NOT NULL AND (y IS NULL OR t.x = y)'
+    keys = (
+        f'SELECT g.{quoted} FROM side AS g WHERE g."o wner" = p AND g.{quoted} <= newest ORDER BY 1 DESC LIMIT wanted'
+    )
+    create = "SELECT dp.create_page(%s, %s, 'p text, y int', %s, %s, keys => %s)"
+    owner.execute("SELECT dp.configure(%s, lookup_slices => %s)", [table, dice.choice([0, 2, 3, 100])])
+    pages = {"of_all": None, "of_keys": keys}
+    if type_name == "uuid" and form == "exact":
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            owner.execute(create, [table, "of_keys", condition, order, keys])
+        del pages["of_keys"]
+    for name, text in pages.items():
+        owner.execute(create, [table, name, condition, order, text])
+
+    def check(when: str) -> None:
+        found = 0
+        for _ in range(30):
+            newest = moment("date" if form == "slice" and not is_number else type_name, str(dice.randrange(-100, 280)))
+            asked = [dice.choice("abcd"), dice.choice([None, 1, 2]), dice.choice([0, 1, 2, 5, 100, None])]
+            told = owner.execute(
+                f'SELECT "I d" FROM {table} AS t, (SELECT %s::text AS p, %s::int AS y) AS a'  # type: ignore[call-overload]
+                f" WHERE t.{quoted} <= {newest} AND {condition} ORDER BY {order} LIMIT %s",
+                asked,
+            ).fetchall()
+            found += len(told)
+            for name in pages:
+                seen = owner.execute(f'SELECT "I d" FROM {name}(%s, %s, {newest}, %s)', asked).fetchall()  # type: ignore[call-overload]
+                assert seen == told, (when, name, newest, asked)
+        assert found > 0, when
+
+    check("at first")
+    owner.execute(f'UPDATE {table} SET x = CASE WHEN x IS NULL THEN 1 ELSE nullif(x, 2) END WHERE "I d" %% 3 = 0', [])  # type: ignore[call-overload]
+    check("some have an x, others none any more")
+    owner.execute("CALL dp.drain_default(%s)", [table])
+    check("none in the default slice")
+    owner.execute("SELECT dp.drop_slice(%s, %s)", [table, "30" if is_number else "2025-02-01"])
+    owner.execute("SELECT dp.detach_slice(%s, %s)", [table, "90" if is_number else "2025-04-01"])
+    check("slices are gone")
+    owner.execute(f'ALTER TABLE {table} RENAME TO "ne w"')  # type: ignore[call-overload]
+    table = '"ne w"'
+    check("it has another name")
 
 
 def test_it_opens_one_leaf_where_the_owner_is_bound(owner: psycopg.Connection[Any]) -> None:
@@ -197,6 +302,58 @@ def test_pages_of_one_name(owner: psycopg.Connection[Any]) -> None:
         owner.execute(CREATE, ["page_of", "other text", 't."Party" = other', ORDER_BY, None])
     with pytest.raises(psycopg.errors.DuplicateObject):
         owner.execute(CREATE.replace("Dialog", "Activity"), ["page_of", ARGUMENTS, "true", "1", None])
+
+
+def test_it_follows_schemas(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    asked = ("p", 0, "2025-12-31", 9)
+    told = owner.execute(SEEN, asked).fetchall()
+    owner.execute("CREATE SCHEMA other; SET search_path = public, renamed, other")
+    for command in ('ALTER TABLE "Dialog" SET SCHEMA other', "ALTER SCHEMA public RENAME TO renamed"):
+        owner.execute(command)  # type: ignore[call-overload]
+        assert owner.execute(SEEN, asked).fetchall() == told != [], command
+    owner.execute('ALTER TABLE other."Dialog" SET SCHEMA renamed; ALTER SCHEMA renamed RENAME TO public')
+    agree(owner)
+
+
+def test_constants_mean_the_same_in_each_session(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute("""UPDATE "Dialog" SET "Title" = '\\' WHERE "Id" % 2 = 0""")
+    asked = ["page_of", "owner text", """t."Title" = '\\' AND t."Party" = owner""", ORDER_BY, None]
+    assert owner.execute(CREATE, asked).fetchall() != []
+    seen = "SELECT count(*) FROM page_of(%s, %s, %s)"
+    told = owner.execute(seen, ("p", "2025-12-31", 99)).fetchall()
+    assert told != [(0,)]
+    other = db.connect(
+        standard_conforming_strings="off",
+        TimeZone="Asia/Kathmandu",
+        DateStyle="German, DMY",
+        **{"dp.now": "2025-06-15"},
+    )
+    assert other.execute(seen, ("p", "2025-12-31", 99)).fetchall() == told
+    assert other.execute(CREATE, asked).fetchall() == []
+    other.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    assert other.execute(seen, ("p", "2025-12-31", 99)).fetchall() == told
+    assert owner.execute(seen, ("p", "2025-12-31", 99)).fetchall() == told
+
+
+def test_it_is_dumped_and_restored(db: Database, owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    asked = ["We \"ird ' $p", "owner text", 't."Party" = owner', ORDER_BY, None]
+    owner.execute(CREATE, asked)
+    restored = Database(db.server, f"{db.name}_restored")
+    with db.server.connect() as admin:
+        admin.execute(f"CREATE DATABASE {restored.name} OWNER owner")  # type: ignore[call-overload]
+    try:
+        db.server.psql(restored.name, db.server.pg_dump(db.name))
+        again = restored.connect(**{"dp.now": "2025-06-15 00:00+00"})
+        agree(again)
+        assert make(again) == again.execute(CREATE, asked).fetchall() == []
+        again.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+        bodies = again.execute("SELECT prosrc FROM pg_proc WHERE proname ~ 'ird|page_of'").fetchall()
+        assert ["2025-09-01" in body for (body,) in bodies] == [True, True]
+        agree(again)
+    finally:
+        restored.drop()
 
 
 def test_nobody_s_temporary_objects_count(owner: psycopg.Connection[Any]) -> None:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from tests.server.test_convert import CONVERT, PLAIN, contents, definitions
+from tests.support import family
 from tests.support.database import Database
 from tests.support.hierarchies import Connection
 
@@ -91,6 +92,8 @@ def test_lookups_and_writable_views_go(db: Database, key_form: str) -> None:
     before = contents(db)
     owner.execute("CREATE SCHEMA app; SELECT dp.create_writable_views('event', 'app')")
     owner.execute("SELECT dp.create_lookup('item', '{message_id}')")
+    owner.execute("SELECT dp.create_page('item', 'items', '', 'true', '1')")
+    owner.execute("SELECT dp.create_page('item', 'items', 'n int', 'true', '1')")
     owner.execute("CALL dp.unconvert('event', dry_run => true)")
     printed = [row[0] for row in owner.execute("SELECT statement FROM dp.last_plan")]
     assert sum('DROP VIEW "app".' in statement for statement in printed) == 4
@@ -98,6 +101,28 @@ def test_lookups_and_writable_views_go(db: Database, key_form: str) -> None:
     assert contents(db) == before
     assert db.rows("SELECT viewname FROM pg_views WHERE schemaname = 'app'") == []
     assert leftovers(db) == []
+
+
+@pytest.mark.parametrize("key_form", FORMS)
+def test_a_hierarchy_that_was_declared_keeps_its_keys(db: Database, key_form: str) -> None:
+    owner = db.connect(**{"dp.now": "2025-06-15 00:00+00"})
+    family.declare(owner, key_form)
+    owner.execute("CALL dp.create_slices('\"Dialog\"', '2025-01-01', '2025-03-01')")
+    family.fill(owner, "2025-01-10 12:00+00", 10, 5)
+    owner.execute("SELECT dp.create_global_index('\"Dialog\"', '{Id}')")
+    owner.execute("SELECT dp.create_page('\"Dialog\"', 'dialogs', '', 'true', '1')")
+    keys = """
+        SELECT conrelid::regclass::text, contype::text, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE contype IN ('p', 'f') AND conparentid = 0
+        AND conrelid::regclass::text = ANY (ARRAY['"Dialog"', '"Activity"', '"Actor"'])
+        ORDER BY 1, 2, 3
+    """
+    before = (family.counts(owner), db.rows(keys))
+    assert any("UpdatedAt" in str(row) for row in before[1])
+    owner.execute("CALL dp.unconvert('\"Dialog\"')")
+    assert (family.counts(owner), db.rows(keys)) == before
+    kinds = db.rows("SELECT DISTINCT relkind FROM pg_class WHERE relname IN ('Dialog', 'Actor')")
+    assert kinds == [{"relkind": "r"}]
 
 
 @pytest.mark.parametrize("key_form", FORMS)

@@ -40,9 +40,13 @@ def present(hierarchy: Hierarchy) -> list[Present]:
         ("oid[]", "text"),
         ([table.oid for table in hierarchy.tables], MARK),
     )
+    if not rows:
+        return []
+    schemas = {row["name"] for row in database.query("SELECT nspname AS name FROM pg_namespace")}
     return [
         Present(
-            read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"]), row["body"]
+            read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas),
+            row["body"],
         )
         for row in rows
     ]

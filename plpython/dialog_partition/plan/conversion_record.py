@@ -54,7 +54,9 @@ class Record(NamedTuple):
         return ()
 
     def followed(self, keys: tuple[str, ...]) -> Record:
-        """The same with the names that the partition keys have now."""
+        """The same with the names that the partition keys have now; of a table that was declared still nothing."""
+        if self == NOTHING:
+            return self
         names = dict(zip(self.keys, keys))
 
         def renamed(columns: Iterable[str]) -> tuple[str, ...]:

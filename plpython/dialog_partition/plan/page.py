@@ -26,9 +26,7 @@ class Page(NamedTuple):
     table: Table
     schema: str  # of the function
     name: str
-    parameters: (
-        str  # as the catalog has them, whatever the search_path is; those that all pages have are no part of them
-    )
+    parameters: str  # its own; of a page that is there as the catalog has them, whatever the search_path is
     condition: str
     order_by: str
     keys: str | None  # the query that tells in which slices to look
@@ -48,6 +46,7 @@ class Page(NamedTuple):
                 "order_by": self.order_by,
                 "keys": self.keys,
                 "search_path": self.search_path,
+                "own_schemas": (self.table.schema, self.schema),
             }
         )
 
@@ -71,10 +70,13 @@ class Present(NamedTuple):
     body: str
 
 
-def read(table: Table, schema: str, name: str, parameters: str, body: str) -> Page:
-    """A page from the function that is there."""
+def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page:
+    """A page from the function that is there; where its own or the table's schema was renamed, the path follows."""
     asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
-    return Page(table, schema, name, parameters, **{**asked, "search_path": tuple(asked["search_path"])})
+    own = zip(asked.pop("own_schemas"), (table.schema, schema))
+    renamed = {former: present for former, present in own if former not in schemas}
+    path = tuple(renamed.get(each, each) for each in asked.pop("search_path"))
+    return Page(table, schema, name, parameters, search_path=path, **asked)
 
 
 _BODY = """{mark}
@@ -159,7 +161,7 @@ def body(page: Page, points: tuple[int, ...]) -> SQL:
     for number in range(len(bounds) - 1, 0, -1):
         lower, upper = bounds[number - 1], bounds[number]
         is_there = compose("t.{key} >= {lower} AND t.{key} < {upper}", key=key, lower=lower, upper=upper)
-        preceding = _preceding(lower, type_name, is_bound=True)
+        preceding = _preceding(lower, type_name, is_bound=True) if page.keys is not None else None
         branches.append((compose("dp_each.slice = {}", Literal(number)), _rows(page, is_there, preceding)))
     array = compose("ARRAY[{}]::{}[]", comma_list(bounds), SQL(type_name))
     if page.keys is not None:
@@ -203,8 +205,7 @@ def _preceding(key: Composable, type_name: str, *, is_bound: bool = False) -> SQ
 
 def _rows(page: Page, is_there: SQL, preceding: SQL | None = None) -> SQL:
     """The statement of some slices; with the key before theirs a page with keys goes on."""
-    is_asked_again = page.keys is not None and preceding is not None
-    further = compose(_FURTHER, preceding=preceding or SQL("")) if is_asked_again else SQL("")
+    further = compose(_FURTHER, preceding=preceding) if preceding is not None else SQL("")
     return compose(
         _ROWS,
         table=page.table.identifier,
@@ -232,7 +233,7 @@ def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
             # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
             " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
-            " SET search_path = {} AS {}",
+            " SET standard_conforming_strings = on SET search_path = {} AS {}",
             page.identifier,
             SQL(page.signature),
             page.table.identifier,
@@ -278,7 +279,7 @@ def probes(page: Page, name: str) -> list[Probe]:
 def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
     create_it = compose(
         "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
-        " SET plan_cache_mode = force_custom_plan SET search_path = {} AS {}",
+        " SET plan_cache_mode = force_custom_plan SET standard_conforming_strings = on SET search_path = {} AS {}",
         identifier,
         SQL(page.signature),
         SQL(returned),
