@@ -92,7 +92,7 @@ def test_it_stays_right_while_slices_come_and_go(owner: psycopg.Connection[Any],
     agree(owner)
 
 
-def test_it_opens_one_leaf_where_the_owner_is_bound(owner: psycopg.Connection[Any]) -> None:
+def test_it_opens_one_slice_where_that_has_rows_enough(owner: psycopg.Connection[Any]) -> None:
     make(owner)
     for _ in range(2):
         owner.execute(SEEN, ("p", 0, "2025-07-31", 1)).fetchall()
@@ -103,7 +103,7 @@ def test_it_opens_one_leaf_where_the_owner_is_bound(owner: psycopg.Connection[An
         " JOIN dp.leaf f ON f.leaf = l.relation::regclass WHERE l.pid = pg_backend_pid()"
     ).fetchall()
     owner.execute("COMMIT")
-    assert opened == [(1,)], "leaves of one slice"
+    assert opened == [(1,)]
 
 
 def test_twice_and_another_one(owner: psycopg.Connection[Any]) -> None:
@@ -112,6 +112,39 @@ def test_twice_and_another_one(owner: psycopg.Connection[Any]) -> None:
     assert make(owner, None) != []
     agree(owner)
     owner.execute("DROP FUNCTION page_of")
+
+
+@pytest.mark.parametrize("arguments", ["owner text, except_for int", "party text, except_for bigint", "owner text"])
+def test_with_other_parameters_there_is_still_one_page(owner: psycopg.Connection[Any], arguments: str) -> None:
+    make(owner)
+    asked = ["page_of", arguments, "true", ORDER_BY, None]
+    assert owner.execute(CREATE, asked).fetchall() != []
+    assert owner.execute(CREATE, asked).fetchall() == []
+    assert owner.execute("SELECT count(*) FROM pg_proc WHERE proname = 'page_of'").fetchall() == [(1,)]
+
+
+def test_a_page_of_another_table_has_another_name(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    with pytest.raises(psycopg.errors.DuplicateObject, match="page_of"):
+        owner.execute("""SELECT dp.create_page('"Activity"', 'page_of', '', 'true', '1')""")
+
+
+def test_a_temporary_table_before_does_not_make_it_another_page(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute("SET search_path = public, pg_temp")
+    owner.execute("CREATE TEMPORARY TABLE mine ()")
+    make(owner)
+    another = db.connect(search_path="public, pg_temp")
+    assert make(another) == []
+
+
+def test_keys_without_end_are_returned_once(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    owner.execute('UPDATE "Dialog" SET "UpdatedAt" = \'infinity\' WHERE "Id" IN (71, 72, 73)')
+    told = TOLD.format(key=family.key_column(owner))
+    for wanted in (1, 2, 3, 5, 100):
+        asked = ("p", 72, "infinity", wanted)
+        seen = owner.execute(SEEN, asked).fetchall()
+        assert seen == owner.execute(told, asked).fetchall(), wanted  # type: ignore[call-overload]
 
 
 def test_it_follows_its_table_s_name(owner: psycopg.Connection[Any]) -> None:

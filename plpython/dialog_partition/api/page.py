@@ -10,12 +10,11 @@ from ..plan import page as plan
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
+from .probing import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..printing import PlanRow
-
-PROBE = "dp_probe"
 
 
 def create_page(
@@ -45,12 +44,14 @@ def create_page(
     page = plan.Page(table, table.schema, page_name, parameters, condition, order_by, keys, path)
     if catalog.is_taken(page):
         raise errors.DuplicateObject(
-            f"function {page.identifier} already exists", "It is no page.", "Choose another page_name."
+            f"function {page.identifier} already exists",
+            f"It is no page of {table.identifier}.",
+            "Choose another page_name.",
         )
     database.rolled_back(lambda: _probe(page, change))
-    points = lookup.newest(change.target.hierarchy)
-    present = {each.identifier.text: body for each, body in catalog.present(change.target.hierarchy)}
-    statements = plan.refresh(page, present.get(page.identifier.text, ""), points)
+    hierarchy = change.target.hierarchy
+    there = [each for each in catalog.present(hierarchy) if each[0].identifier.text == page.identifier.text]
+    statements = plan.replace(page, there[0] if there else None, lookup.newest(hierarchy))
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own

@@ -24,21 +24,23 @@ def present(hierarchy: Hierarchy) -> list[tuple[Page, str]]:
 
 
 def is_taken(page: Page) -> bool:
-    """Whether its schema has a function of its name that is no page."""
+    """Whether its schema has a function of its name that is no page of its table."""
     rows = database.query(
         "SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT starts_with(p.prosrc, $3)",
-        ("text", "text", "text"),
-        (page.schema, page.name, MARK),
+        " WHERE n.nspname = $1 AND p.proname = $2 AND NOT (starts_with(p.prosrc, $3)"
+        " AND p.prorettype = (SELECT c.reltype FROM pg_class c WHERE c.oid = $4))",
+        ("text", "text", "text", "oid"),
+        (page.schema, page.name, MARK, page.table.oid),
     )
     return bool(rows)
 
 
 def schemas_of(search_path: str) -> tuple[str, ...]:
-    """The schemas that a search_path stands for now."""
+    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
 
     def shown() -> tuple[str, ...]:
         database.set_local("search_path", search_path)
-        return tuple(database.query("SELECT current_schemas(false)::text[] AS schemas")[0]["schemas"])
+        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
+        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
 
     return database.rolled_back(shown)

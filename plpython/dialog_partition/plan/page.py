@@ -13,9 +13,9 @@ from .. import keys as key_types
 from .. import naming
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
-RESERVED = ("newest", "wanted")  # parameters that each page has behind its own
 
 
 class Page(NamedTuple):
@@ -98,20 +98,36 @@ _ROWS = """
             ORDER BY {order_by} LIMIT wanted;
             GET DIAGNOSTICS dp_found = ROW_COUNT;{further}"""
 _FURTHER = """
-            newest := CASE WHEN {key} > {lowest} THEN ({key} - {unit})::{type} END;"""
+            newest := {before};"""
 _PLANNED_EACH_TIME = """
             PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);{rows}
             PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);"""
-_UNITS = {
-    "date": SQL("1"),
-    "timestamp without time zone": SQL("interval '1 microsecond'"),
-    "timestamp with time zone": SQL("interval '1 microsecond'"),
+# The unit of a calendar type, and its last value before infinity, which the default slice may hold.
+_CALENDAR = {
+    "date": ("1", "5874897-12-31"),
+    "timestamp without time zone": ("interval '1 microsecond'", "294276-12-31 23:59:59.999999"),
+    "timestamp with time zone": ("interval '1 microsecond'", "294276-12-31 23:59:59.999999+00"),
 }
 
 
 def has_predecessors(type_name: str) -> bool:
     """Whether each value of a key type has one before it; a page with keys goes on there."""
-    return type_name in _UNITS or key_types.is_integer(type_name)
+    return type_name in _CALENDAR or key_types.is_integer(type_name)
+
+
+def _before(key: Composable, type_name: str) -> SQL:
+    """The value before another one; NULL before the lowest."""
+    if key_types.is_integer(type_name):
+        lowest = key_types.typed_literal(-key_types.INTEGER_LIMITS[type_name], type_name)
+        return compose("CASE WHEN {} > {} THEN ({} - 1)::{} END", key, lowest, key, SQL(type_name))
+    unit, last = _CALENDAR[type_name]
+    return compose(
+        "CASE WHEN {key} > '-infinity'::{type} THEN least({key} - {unit}, {last}::{type}) END",
+        key=key,
+        type=SQL(type_name),
+        unit=SQL(unit),
+        last=Literal(last),
+    )
 
 
 def body(page: Page, points: tuple[int, ...]) -> SQL:
@@ -148,17 +164,9 @@ def _outside(key: Identifier, bounds: list[Composable]) -> list[tuple[SQL, SQL]]
 
 def _rows(page: Page, is_there: SQL, lowest: Composable | None = None) -> SQL:
     """The statement of some slices; below their lowest key a page with keys goes on."""
-    type_name = str(page.table.partition_type)
     further = SQL("")
     if page.keys is not None and lowest is not None:
-        floor = -key_types.INTEGER_LIMITS[type_name] if key_types.is_integer(type_name) else "-infinity"
-        further = compose(
-            _FURTHER,
-            key=lowest,
-            lowest=compose("{}::{}", Literal(str(floor)), SQL(type_name)),
-            unit=_UNITS.get(type_name, SQL("1")),
-            type=SQL(type_name),
-        )
+        further = compose(_FURTHER, before=_before(lowest, str(page.table.partition_type)))
     return compose(
         _ROWS,
         table=page.table.identifier,
@@ -179,22 +187,18 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
     return SQL("".join(each.text for each in found) + "        END IF;\n")
 
 
-def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
+def _create(page: Page, points: tuple[int, ...]) -> SQL:
     """The function: PL/pgSQL, run with the caller's rights."""
-    schemas = [each for each in page.search_path if each not in ("pg_catalog", "pg_temp")]
-    return [
-        compose(
-            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
-            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
-            " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
-            " SET search_path = {} AS {}",
-            page.identifier,
-            SQL(page.signature),
-            page.table.identifier,
-            comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")]),
-            Literal(body(page, points).text),
-        ),
-    ]
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
+        " SET plan_cache_mode = force_generic_plan {} SET search_path = {} AS {}",
+        page.identifier,
+        SQL(page.signature),
+        page.table.identifier,
+        BY_INDEX,
+        comma_list([SQL("pg_catalog"), *(Identifier(each) for each in page.search_path), SQL("pg_temp")]),
+        Literal(body(page, points).text),
+    )
 
 
 def probes(page: Page, name: str) -> list[SQL]:
@@ -223,4 +227,12 @@ def probes(page: Page, name: str) -> list[SQL]:
 
 def refresh(page: Page, present: str, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    return [] if present == body(page, points).text else create(page, points)
+    return [] if present == body(page, points).text else [_create(page, points)]
+
+
+def replace(page: Page, present: tuple[Page, str] | None, points: tuple[int, ...]) -> list[SQL]:
+    """What makes the page that was asked for of the one that is there, whose parameters cannot be altered."""
+    if present is None:
+        return [_create(page, points)]
+    drop = [compose("DROP FUNCTION {}", page.identifier)] if present[0].parameters != page.parameters else []
+    return [*drop, *refresh(page, present[1], points)]
