@@ -1639,6 +1639,7 @@ import time
 
 from .. import database, errors, execute, naming, remote
 from ..catalog import cron as catalog_cron
+from ..catalog import online as catalog_online
 from ..catalog import ordering as catalog_ordering
 from ..catalog import physical_order as catalog
 from ..catalog import server as catalog_server
@@ -1755,7 +1756,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
             " dp.set_cluster_order, or call with create_index => false, to have none made"
         )
         try:
-            concurrently.build(change, wanted, connection)
+            concurrently.build(change, catalog_online.parts(table.oid), wanted, connection)
         except errors.TimeIsOver:
             execute.abandon_step(call)
             break
@@ -2374,15 +2375,11 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    _build(change, parts, Wanted(index_name, definition, is_unique), connection)
+    build(change, parts, Wanted(index_name, definition, is_unique), connection)
 
 
-def build(change: Alteration, given: Wanted, connection: str | None) -> None:
+def build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     """Build an index that is missing, or that a stopped call began."""
-    _build(change, catalog_online.parts(change.target.table.oid), given, connection)
-
-
-def _build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     table = change.target.table.oid
     wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
@@ -8328,6 +8325,7 @@ from ..plan.conversion import Facts, Member, choose_owners
 from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
+from . import server as catalog_server
 from . import structure as catalog_structure
 
 TYPE_CHECKING = False
@@ -8448,7 +8446,7 @@ def find(
 def _check_excluded(exclude: list[int], root: int) -> None:
     """Whoever names what stays outside anyway means another table."""
     if root in exclude:
-        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+        raise errors.InvalidParameter.of("exclude", catalog_server.relation_name(root), "It is the root itself.")
     below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
     detail = "No foreign key leads from it to the root: it stays outside anyway."
     _refuse_others("exclude", exclude, below, detail)
@@ -8459,11 +8457,7 @@ def _refuse_others(
 ) -> None:
     for oid in named:
         if oid not in allowed:
-            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
-
-
-def _name(oid: int) -> str:
-    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+            raise errors.InvalidParameter.of(parameter, catalog_server.relation_name(oid), detail, hint)
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:
@@ -8799,9 +8793,9 @@ def built(root: int) -> list[database.Row]:
     for row in tables(root):
         noted = row
         if row["converted"] is None:
-            name = Identifier(working_schema(row["plain_schema"]), row["name"])
-            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
-            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+            schema = working_schema(row["plain_schema"])
+            oid = server.find_relation(Identifier(schema, row["name"]).text)
+            noted = {**row, "converted": oid, "converted_schema": schema}
         if noted["converted"] is not None:
             found.append(noted)
     return found
@@ -10009,6 +10003,7 @@ from .. import database
 from ..model import ForeignKey
 from ..plan.locking import Referenced
 from ..sql import Identifier
+from . import server
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -10073,8 +10068,7 @@ def find(name: str, search_path: str) -> int:
 
     def looked_up() -> int:
         database.set_local("search_path", search_path)
-        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
-        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+        return server.find_relation(name) or 0
 
     return database.rolled_back(looked_up)
 
@@ -11669,8 +11663,8 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
 
 
 def find_relation(text: str) -> int | None:
-    """The oid of a relation that is named with its schema, if there is one."""
-    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    """The oid of a relation, if there is one; by the search_path where the name has no schema."""
+    rows = database.query("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid", ("pg_catalog.text",), (text,))
     return None if rows[0]["oid"] is None else int(rows[0]["oid"])
 
 
@@ -16545,7 +16539,7 @@ class Finding(NamedTuple):
 from __future__ import annotations
 
 from .. import errors
-from ..sql import Identifier, Literal, compose, names
+from ..sql import SQL, Identifier, Literal, compose, names
 from . import (
     conversion_carried,
     conversion_figures,
@@ -16737,50 +16731,33 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
-        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
-        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
+    def shown(counted: str) -> SQL:
+        return conversion_figures.showing(conversion, member, counted)
+
+    def add(severity: str, title: str, detail: str, rows: SQL | None = None) -> None:
+        statement = rows.text if rows is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, statement))
 
     if figures.without_keys:
-        add(
-            ERROR,
-            "rows without keys",
-            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
-            "without_keys",
-        )
+        detail = f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first."
+        add(ERROR, "rows without keys", detail, shown("without_keys"))
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
-        rows = conversion_figures.outside_slices(conversion).text
-        found.append(
-            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        detail = (
+            f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another value"
+            " first."
         )
+        add(ERROR, "rows outside every slice", detail, conversion_figures.outside_slices(conversion))
     if figures.orphans:
-        home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP and not conversion.orphan_keys:
-            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
-        elif conversion.orphans == KEEP:
-            detail = (
-                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
-            )
-            add(
-                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
-            )
-        else:
-            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(
-                ERROR,
-                "rows without a parent",
-                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
-                "orphans",
-            )
+        severity, detail = _without_parent(conversion, figures.orphans)
+        add(severity, "rows without a parent", detail, shown("orphans"))
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+            " mend the rows, and VALIDATE CONSTRAINT."
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
+        add(ERROR, "broken foreign keys", detail, shown("broken"))
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
@@ -16789,11 +16766,27 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         if figures.orphans:
             detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail, "differing")
+            add(WARNING, "values replaced", detail, shown("differing"))
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail, "differing")
+            add(ERROR, "values to be replaced", detail, shown("differing"))
     return found
+
+
+def _without_parent(conversion: Conversion, rows: int) -> tuple[str, str]:
+    """What becomes of rows without a parent: how severe it is, and what it means."""
+    told = f"{rows} rows have no way to the root"
+    if conversion.orphans != KEEP:
+        return ERROR, (
+            f"{told}, and no keys. Delete them, give them a parent, or keep them in the oldest slice with"
+            " orphans => 'keep'."
+        )
+    if not conversion.orphan_keys:
+        return ERROR, f"{told}, which has no rows whose keys they could get. Delete them, or give them a parent."
+    home = ", ".join(each.text for each in conversion.orphan_keys)
+    return WARNING, (
+        f"{told}. They are kept, with the keys {home}, and share the fate of that slice: they go when it is dropped."
+    )
 ''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
 
 from __future__ import annotations
@@ -26629,7 +26622,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_4372609ce3fa', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_db59de539dcc', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26647,7 +26640,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_4372609ce3fa'
+PACKAGE = 'dialog_partition_0_1_0_db59de539dcc'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -28362,10 +28355,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28666,10 +28659,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28688,10 +28681,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28711,10 +28704,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28740,10 +28733,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28771,10 +28764,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28795,10 +28788,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28816,10 +28809,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28837,10 +28830,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28871,10 +28864,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -28890,10 +28883,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28918,10 +28911,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -28954,10 +28947,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -28979,10 +28972,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29015,10 +29008,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29039,10 +29032,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29059,10 +29052,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29084,10 +29077,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
@@ -29104,10 +29097,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29125,10 +29118,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29146,10 +29139,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29173,10 +29166,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29194,10 +29187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29214,10 +29207,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29233,10 +29226,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29253,10 +29246,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29272,10 +29265,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29292,10 +29285,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29312,10 +29305,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29332,10 +29325,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29352,10 +29345,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29371,10 +29364,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29391,10 +29384,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29426,10 +29419,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29455,10 +29448,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29475,10 +29468,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29506,10 +29499,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29588,10 +29581,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29691,10 +29684,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29719,10 +29712,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29744,10 +29737,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29765,10 +29758,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29786,10 +29779,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29810,10 +29803,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29840,10 +29833,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29867,10 +29860,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -29888,10 +29881,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -29910,10 +29903,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -29930,10 +29923,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -29950,10 +29943,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -29970,10 +29963,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_4372609ce3fa'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_db59de539dcc'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30122,10 +30115,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30140,10 +30133,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30165,10 +30158,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30200,10 +30193,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30225,10 +30218,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30247,10 +30240,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30270,10 +30263,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30291,10 +30284,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30311,10 +30304,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30331,10 +30324,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30350,10 +30343,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30370,10 +30363,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30389,10 +30382,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30408,10 +30401,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_4372609ce3fa' not in GD:
+if 'dialog_partition_0_1_0_db59de539dcc' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_4372609ce3fa'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_db59de539dcc'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS
