@@ -24,7 +24,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory, false AS is_full, true AS is_valid, NULL AS comment
+           false AS is_mandatory, false AS is_full, true AS is_valid, comment
     FROM dp.pending_foreign_key
 """
 
