@@ -12,7 +12,7 @@ from tests.support import dialogporten
 from tests.support.database import Database
 from tests.support.dialogporten import HASH_KEY, RANGE_KEY, ROOT, SLICE_KEY, forms, queries
 
-SLICES, LEAVES, WIDTH = 60, 16, "1 month"
+LEAVES, WIDTH = 16, "1 month"
 BEGIN, END = "2020-09-01", "2025-09-01"  # of the slices; the oldest hold nothing
 DIALOGS, PARTIES, GROWS = 10_000, 25, 8
 FIRST, NOW = "2020-10-01 00:00+00", "2025-06-15 12:00+00"

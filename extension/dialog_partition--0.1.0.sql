@@ -1639,6 +1639,7 @@ import time
 
 from .. import database, errors, execute, naming, remote
 from ..catalog import cron as catalog_cron
+from ..catalog import online as catalog_online
 from ..catalog import ordering as catalog_ordering
 from ..catalog import physical_order as catalog
 from ..catalog import server as catalog_server
@@ -1755,7 +1756,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
             " dp.set_cluster_order, or call with create_index => false, to have none made"
         )
         try:
-            concurrently.build(change, wanted, connection)
+            concurrently.build(change, catalog_online.parts(table.oid), wanted, connection)
         except errors.TimeIsOver:
             execute.abandon_step(call)
             break
@@ -2374,15 +2375,11 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    _build(change, parts, Wanted(index_name, definition, is_unique), connection)
+    build(change, parts, Wanted(index_name, definition, is_unique), connection)
 
 
-def build(change: Alteration, given: Wanted, connection: str | None) -> None:
+def build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     """Build an index that is missing, or that a stopped call began."""
-    _build(change, catalog_online.parts(change.target.table.oid), given, connection)
-
-
-def _build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     table = change.target.table.oid
     wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)
@@ -4227,7 +4224,7 @@ def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
     return [
         Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
         for there in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(there.page, there, points)
+        for each in plan_page.refresh(there, points)
     ]
 
 
@@ -5226,12 +5223,12 @@ from ..plan import page as plan
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
+from .probing import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..printing import PlanRow
 
-PROBE = "dp_probe"
 FOUND = "found"  # a variable of each PL/pgSQL function
 
 
@@ -5271,19 +5268,14 @@ def create_page(
     # what names mean in the page is what they mean in the probe, whoever calls
     change.context = change.context._replace(search_path=page.path.text)
     page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
-    points = lookup.newest(change.target.hierarchy)
-    statements = plan.refresh(page, _same(page, catalog.present(change.target.hierarchy)), points)
+    hierarchy = change.target.hierarchy
+    there = [each for each in catalog.present(hierarchy) if each.page.identifier == page.identifier]
+    statements = plan.replace(page, there[0] if there else None, lookup.newest(hierarchy))
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own
     operations = tuple(Operation(page.identifier, each, locks=FUNCTION_LOCKS) for each in statements)
     return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
-
-
-def _same(page: plan.Page, pages: list[plan.Present]) -> plan.Present | None:
-    """The page that is there of this name and these parameters."""
-    same = (page.identifier, page.parameters)
-    return next((each for each in pages if (each.page.identifier, each.page.parameters) == same), None)
 
 
 def _probe(page: plan.Page, change: Alteration) -> str:
@@ -8353,6 +8345,7 @@ from ..plan.conversion import Facts, Member, choose_owners
 from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
+from . import server as catalog_server
 from . import structure as catalog_structure
 
 TYPE_CHECKING = False
@@ -8473,7 +8466,7 @@ def find(
 def _check_excluded(exclude: list[int], root: int) -> None:
     """Whoever names what stays outside anyway means another table."""
     if root in exclude:
-        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+        raise errors.InvalidParameter.of("exclude", catalog_server.relation_name(root), "It is the root itself.")
     below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
     detail = "No foreign key leads from it to the root: it stays outside anyway."
     _refuse_others("exclude", exclude, below, detail)
@@ -8484,11 +8477,7 @@ def _refuse_others(
 ) -> None:
     for oid in named:
         if oid not in allowed:
-            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
-
-
-def _name(oid: int) -> str:
-    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+            raise errors.InvalidParameter.of(parameter, catalog_server.relation_name(oid), detail, hint)
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:
@@ -8824,9 +8813,9 @@ def built(root: int) -> list[database.Row]:
     for row in tables(root):
         noted = row
         if row["converted"] is None:
-            name = Identifier(working_schema(row["plain_schema"]), row["name"])
-            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
-            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+            schema = working_schema(row["plain_schema"])
+            oid = server.find_relation(Identifier(schema, row["name"]).text)
+            noted = {**row, "converted": oid, "converted_schema": schema}
         if noted["converted"] is not None:
             found.append(noted)
     return found
@@ -10034,6 +10023,7 @@ from .. import database
 from ..model import ForeignKey
 from ..plan.locking import Referenced
 from ..sql import Identifier
+from . import server
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -10051,7 +10041,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory, false AS is_full, true AS is_valid, NULL AS comment
+           false AS is_mandatory, false AS is_full, true AS is_valid, comment
     FROM dp.pending_foreign_key
 """
 
@@ -10098,8 +10088,7 @@ def find(name: str, search_path: str) -> int:
 
     def looked_up() -> int:
         database.set_local("search_path", search_path)
-        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
-        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+        return server.find_relation(name) or 0
 
     return database.rolled_back(looked_up)
 
@@ -11009,11 +10998,12 @@ def arguments(function: Identifier) -> Arguments:
 
 
 def schemas_of(search_path: str) -> tuple[str, ...]:
-    """The schemas that a search_path stands for now."""
+    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
 
     def shown() -> tuple[str, ...]:
         database.set_local("search_path", search_path)
-        return tuple(database.query("SELECT current_schemas(false)::text[] AS schemas")[0]["schemas"])
+        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
+        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
 
     return database.rolled_back(shown)
 ''','catalog.physical_order': r'''"""Reading the physical order of leaves: the indexes to order by, the leaves, and how far these are from it."""
@@ -11737,8 +11727,8 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
 
 
 def find_relation(text: str) -> int | None:
-    """The oid of a relation that is named with its schema, if there is one."""
-    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    """The oid of a relation, if there is one; by the search_path where the name has no schema."""
+    rows = database.query("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid", ("pg_catalog.text",), (text,))
     return None if rows[0]["oid"] is None else int(rows[0]["oid"])
 
 
@@ -16613,7 +16603,7 @@ class Finding(NamedTuple):
 from __future__ import annotations
 
 from .. import errors
-from ..sql import Identifier, Literal, compose, names
+from ..sql import SQL, Identifier, Literal, compose, names
 from . import (
     conversion_carried,
     conversion_figures,
@@ -16805,50 +16795,33 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
-        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
-        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
+    def shown(counted: str) -> SQL:
+        return conversion_figures.showing(conversion, member, counted)
+
+    def add(severity: str, title: str, detail: str, rows: SQL | None = None) -> None:
+        statement = rows.text if rows is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, statement))
 
     if figures.without_keys:
-        add(
-            ERROR,
-            "rows without keys",
-            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
-            "without_keys",
-        )
+        detail = f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first."
+        add(ERROR, "rows without keys", detail, shown("without_keys"))
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
-        rows = conversion_figures.outside_slices(conversion).text
-        found.append(
-            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        detail = (
+            f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another value"
+            " first."
         )
+        add(ERROR, "rows outside every slice", detail, conversion_figures.outside_slices(conversion))
     if figures.orphans:
-        home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP and not conversion.orphan_keys:
-            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
-        elif conversion.orphans == KEEP:
-            detail = (
-                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
-            )
-            add(
-                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
-            )
-        else:
-            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(
-                ERROR,
-                "rows without a parent",
-                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
-                "orphans",
-            )
+        severity, detail = _without_parent(conversion, figures.orphans)
+        add(severity, "rows without a parent", detail, shown("orphans"))
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+            " mend the rows, and VALIDATE CONSTRAINT."
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
+        add(ERROR, "broken foreign keys", detail, shown("broken"))
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
@@ -16857,11 +16830,27 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         if figures.orphans:
             detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail, "differing")
+            add(WARNING, "values replaced", detail, shown("differing"))
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail, "differing")
+            add(ERROR, "values to be replaced", detail, shown("differing"))
     return found
+
+
+def _without_parent(conversion: Conversion, rows: int) -> tuple[str, str]:
+    """What becomes of rows without a parent: how severe it is, and what it means."""
+    told = f"{rows} rows have no way to the root"
+    if conversion.orphans != KEEP:
+        return ERROR, (
+            f"{told}, and no keys. Delete them, give them a parent, or keep them in the oldest slice with"
+            " orphans => 'keep'."
+        )
+    if not conversion.orphan_keys:
+        return ERROR, f"{told}, which has no rows whose keys they could get. Delete them, or give them a parent."
+    home = ", ".join(each.text for each in conversion.orphan_keys)
+    return WARNING, (
+        f"{told}. They are kept, with the keys {home}, and share the fate of that slice: they go when it is dropped."
+    )
 ''','plan.conversion_form': r'''"""The statements that build the partitioned tables of a conversion beside the plain ones."""
 
 from __future__ import annotations
@@ -17630,6 +17619,8 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
         )
         if key.parent == key.child and not key.is_deferred:
             detail += " It is checked at the commit, because rows of one statement may refer to each other."
+        if all(index.columns[0] != key.columns[0] for index in member.structure.indexes):
+            detail += f' No index begins with "{key.columns[0]}": one is worth it.'
         found.append(Finding(name, role, WARNING, title, detail, statement.text))
     return found
 
@@ -20722,8 +20713,8 @@ def remember_statements(keys: list[ForeignKey]) -> list[SQL]:
     return [
         compose(
             "INSERT INTO dp.pending_foreign_key (child, parent, name, columns, parent_columns, on_delete,"
-            " delete_columns, is_deferrable, is_deferred)"
-            " VALUES ({}::regclass, {}::regclass, {}, {}, {}, {}, {}, {}, {})",
+            " delete_columns, is_deferrable, is_deferred, comment)"
+            " VALUES ({}::regclass, {}::regclass, {}, {}, {}, {}, {}, {}, {}, {})",
             Literal(key.child_text),
             Literal(key.parent_text),
             Literal(key.name),
@@ -20733,22 +20724,24 @@ def remember_statements(keys: list[ForeignKey]) -> list[SQL]:
             name_array(key.delete_columns),
             Literal(key.is_deferrable),
             Literal(key.is_deferred),
+            Literal(key.comment),
         )
         for key in keys
     ]
 
 
 def pending_statements(structure: Structure, pending: list[ForeignKey], inside: list[ForeignKey]) -> list[SQL]:
-    """Forget the remembered keys that exist again."""
-    again = {key.name for key in inside if key.child == structure.oid}
-    return [
+    """Forget the remembered keys that exist again; they get their comments back."""
+    names_again = {key.name for key in inside if key.child == structure.oid}
+    again = [key for key in pending if key.name in names_again]
+    found = [statement for key in again for statement in comment_statements(key, structure.identifier)]
+    return found + [
         compose(
             "DELETE FROM dp.pending_foreign_key WHERE name = {} AND child = {}::regclass",
             Literal(key.name),
             Literal(structure.identifier.text),
         )
-        for key in pending
-        if key.name in again
+        for key in again
     ]
 
 
@@ -20935,6 +20928,8 @@ def key_operations(
         locks, locked = trees.adding_key(hierarchy, table, parent)
         touched = (table.oid, parent.oid)
         found.append(Operation(table.identifier, statement, SHARE_ROW_EXCLUSIVE, touched, locks, locked))
+        if key.child != structure.oid or not remade:  # who is made anew gets them back with all that it had
+            found += [Operation(table.identifier, each) for each in comment_statements(key, table.identifier)]
     handled = {(key.child, key.name) for key in inside}
     for key in hierarchy.foreign_keys:
         if (key.child, key.name) not in handled:
@@ -21648,6 +21643,8 @@ from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
+# A plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index.
+BY_INDEX = SQL("SET enable_seqscan = off SET jit = off")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -21758,13 +21755,13 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
     return [
         compose(
-            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = {} SET enable_seqscan = off SET jit = off SET search_path = {} AS {}",
+            " SET plan_cache_mode = {} {} SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
             SQL("force_generic_plan" if lookup.points else "force_custom_plan"),
+            BY_INDEX,
             _search_path(lookup.side),
             Literal(body(lookup).text),
         ),
@@ -22536,6 +22533,7 @@ from .. import keys as key_types
 from .. import naming
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
 ROW = "t"  # what the pieces call a row of the table
@@ -22582,8 +22580,7 @@ class Page(NamedTuple):
     @property
     def path(self) -> SQL:
         """Its search_path: nobody's temporary objects, and no operators of others, come first."""
-        schemas = [each for each in self.search_path if each != "pg_catalog" and not each.startswith("pg_temp")]
-        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
+        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in self.search_path), SQL("pg_temp")])
 
 
 class Present(NamedTuple):
@@ -22749,21 +22746,18 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
     return SQL("".join(each.text for each in found) + "        END IF;\n")
 
 
-def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
+def _create(page: Page, points: tuple[int, ...]) -> SQL:
     """The function: PL/pgSQL, run with the caller's rights."""
-    return [
-        compose(
-            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
-            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
-            " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
-            " SET standard_conforming_strings = on SET search_path = {} AS {}",
-            page.identifier,
-            SQL(page.signature),
-            page.table.identifier,
-            page.path,
-            Literal(body(page, points).text),
-        ),
-    ]
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
+        " SET plan_cache_mode = force_generic_plan {} SET standard_conforming_strings = on SET search_path = {} AS {}",
+        page.identifier,
+        SQL(page.signature),
+        page.table.identifier,
+        BY_INDEX,
+        page.path,
+        Literal(body(page, points).text),
+    )
 
 
 class Probe(NamedTuple):
@@ -22812,12 +22806,18 @@ def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Pro
     return Probe(identifier, create_it)
 
 
-def refresh(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
+def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    is_same = (
-        present is not None and present.page.parameters == page.parameters and present.body == body(page, points).text
-    )
-    return [] if is_same else create(page, points)
+    return [] if present.body == body(present.page, points).text else [_create(present.page, points)]
+
+
+def replace(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
+    """What makes the page that was asked for of the one that is there, whose parameters cannot be altered."""
+    if present is None:
+        return [_create(page, points)]
+    if present.page.parameters != page.parameters:
+        return [compose("DROP FUNCTION {}", page.identifier), _create(page, points)]
+    return refresh(present._replace(page=page), points)
 ''','plan.physical_order': r'''"""The physical order of leaves: by which index, how far a leaf is from it, and what brings it there.
 
 The order of a table is an index of it: the one that was chosen (dp.table_config), else the one that its leaves are
@@ -26756,7 +26756,7 @@ insert = plpy.prepare(statement, ['text', 'bytea', 'text', 'bytea'])
 for row in plpy.execute('SELECT * FROM dp._python_sources()'):
     path = 'dialog_partition/' + row['module'].replace('.', '/') + '.py'
     code = compile(row['source'], path, 'exec', dont_inherit=True)
-    plpy.execute(insert, ['dialog_partition_0_1_0_6e89d1d2a0d1', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
+    plpy.execute(insert, ['dialog_partition_0_1_0_63b71f0e6f26', importlib.util.MAGIC_NUMBER, row['module'], marshal.dumps(code)])
 $python$;
 
 COMMENT ON FUNCTION dp._compile_python() IS
@@ -26774,7 +26774,7 @@ import importlib.util
 import marshal
 import sys
 
-PACKAGE = 'dialog_partition_0_1_0_6e89d1d2a0d1'
+PACKAGE = 'dialog_partition_0_1_0_63b71f0e6f26'
 MODULES = frozenset(['__init__', 'api.__init__', 'api.adopt', 'api.ageing', 'api.alter_table', 'api.alteration', 'api.attach', 'api.budget', 'api.cache', 'api.calls', 'api.check', 'api.children', 'api.cluster', 'api.clustering', 'api.column_type', 'api.columns', 'api.concurrent_detach', 'api.concurrently', 'api.configure', 'api.constraints', 'api.conversion', 'api.conversion_definition', 'api.conversion_discarding', 'api.conversion_names', 'api.conversion_running', 'api.convert', 'api.creation', 'api.declare', 'api.default_slice', 'api.drift', 'api.estimate', 'api.following', 'api.global_index', 'api.looking', 'api.maintenance', 'api.obstacles', 'api.online', 'api.ordering', 'api.page', 'api.policy', 'api.probing', 'api.propagation', 'api.queries', 'api.requirements', 'api.retention', 'api.schedule', 'api.slices', 'api.unconvert', 'api.upkeep', 'api.view_upkeep', 'api.window', 'api.writable_view', 'blockers', 'calendars', 'catalog.__init__', 'catalog.adoption', 'catalog.ageing', 'catalog.alter', 'catalog.cache', 'catalog.calibration', 'catalog.conversion', 'catalog.conversion_state', 'catalog.cron', 'catalog.dependents', 'catalog.detached', 'catalog.drift', 'catalog.findings', 'catalog.foreign_keys', 'catalog.global_index', 'catalog.guard', 'catalog.hierarchy', 'catalog.log', 'catalog.lookup', 'catalog.online', 'catalog.ordering', 'catalog.page', 'catalog.physical_order', 'catalog.properties', 'catalog.queries', 'catalog.retention', 'catalog.server', 'catalog.slices', 'catalog.statements', 'catalog.structure', 'catalog.trust', 'catalog.writable_view', 'cron', 'database', 'dblink', 'entry', 'errors', 'execute', 'fragments', 'giving_way', 'journal', 'keys', 'model', 'naming', 'operation', 'plan.__init__', 'plan.adoption', 'plan.advice', 'plan.advice_joins', 'plan.ageing', 'plan.alter', 'plan.asked', 'plan.cache', 'plan.concurrent_detach', 'plan.conversion', 'plan.conversion_carried', 'plan.conversion_copy', 'plan.conversion_figures', 'plan.conversion_finding', 'plan.conversion_findings', 'plan.conversion_form', 'plan.conversion_layout', 'plan.conversion_obstacles', 'plan.conversion_record', 'plan.conversion_rules', 'plan.conversion_steps', 'plan.conversion_switch', 'plan.coverage', 'plan.declare', 'plan.default_slice', 'plan.detached', 'plan.difference', 'plan.drift', 'plan.drift_access', 'plan.drift_storage', 'plan.estimate', 'plan.filling', 'plan.finding', 'plan.findings', 'plan.findings_foundation', 'plan.findings_global', 'plan.findings_jobs', 'plan.findings_names', 'plan.findings_server', 'plan.findings_views', 'plan.foreign_keys', 'plan.global_index', 'plan.index_statement', 'plan.keeping', 'plan.lifecycle', 'plan.locking', 'plan.lookup', 'plan.narrowing', 'plan.online', 'plan.ordering', 'plan.page', 'plan.physical_order', 'plan.planning_times', 'plan.propagation', 'plan.properties', 'plan.query_conditions', 'plan.query_plan', 'plan.query_text', 'plan.reading', 'plan.remakable', 'plan.remake', 'plan.retention', 'plan.row_policy', 'plan.schedule', 'plan.self_reference', 'plan.slice_form', 'plan.slices', 'plan.structure', 'plan.table_order', 'plan.trees', 'plan.unconversion', 'plan.unique', 'plan.validate', 'plan.writable_view', 'printing', 'progress', 'reach', 'remote', 'sql', 'wrapping'])
 COMPILED = plpy.prepare(
     'SELECT code FROM dp.python_code WHERE package OPERATOR(pg_catalog.=) $1 AND magic OPERATOR(pg_catalog.=) $2'
@@ -27539,6 +27539,7 @@ CREATE TABLE dp.pending_foreign_key (
     delete_columns name[] NOT NULL,
     is_deferrable boolean NOT NULL,
     is_deferred boolean NOT NULL,
+    comment text,
     PRIMARY KEY (child, name)
 );
 COMMENT ON TABLE dp.pending_foreign_key IS
@@ -28489,10 +28490,10 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'changes': changes}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('propagate', (), ('changes',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('propagate', (), ('changes',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._propagate(text) IS
@@ -28793,10 +28794,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'default_value': default_value, 'not_null': not_null, 'generated': generated, 'identity': identity, 'comment': comment, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('add_column', ('tbl',), ('column_name', 'type', 'not_null', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_column IS
@@ -28815,10 +28816,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('add_constraint', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_constraint IS
@@ -28838,10 +28839,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'vacuum_freeze': vacuum_freeze, 'tablespace': tablespace, 'storage': storage, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('add_policy', ('root',), ('after', 'vacuum_freeze', 'storage', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.add_policy IS
@@ -28867,10 +28868,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'slice': slice, 'bucket': bucket, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'lock_timeout': lock_timeout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('adopt', ('root',), ('retention_action', 'time_zone', 'lock_timeout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.adopt IS
@@ -28898,10 +28899,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('ageing', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('ageing', ('root',), (), False, arguments)
 $python$;
 
 
@@ -28922,10 +28923,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'type': type, 'using_expression': using_expression, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('alter_column_type', ('tbl',), ('column_name', 'type', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_column_type IS
@@ -28943,10 +28944,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'action': action, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('alter_table', ('tbl',), ('action', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.alter_table IS
@@ -28964,10 +28965,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('attach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.attach_slice IS
@@ -28998,10 +28999,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'max_queries': max_queries, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('audit_queries', ('root',), ('max_queries', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29017,10 +29018,10 @@ RETURNS TABLE (severity text, finding text, target text, detail text, statement 
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('check', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('check', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29045,10 +29046,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'sample_pages': sample_pages}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('clustering', ('root',), ('sample_pages',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('clustering', ('root',), ('sample_pages',), False, arguments)
 $python$;
 
 
@@ -29081,10 +29082,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'retention_grace': retention_grace, 'retention_export': retention_export, 'retention_protect': retention_protect, 'default_slice': default_slice, 'lock_timeout': lock_timeout, 'analyze_interval': analyze_interval, 'log_retention': log_retention, 'propagate_ddl': propagate_ddl, 'lookup_slices': lookup_slices, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('configure', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('configure', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.configure IS
@@ -29106,10 +29107,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_global_index', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_global_index IS
@@ -29142,10 +29143,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'slice': slice, 'hash_partitions': hash_partitions, 'premake': premake, 'start': start, 'retention': retention, 'retention_action': retention_action, 'retention_schema': retention_schema, 'time_zone': time_zone, 'default_slice': default_slice, 'slice_key': slice_key, 'bucket': bucket, 'lock_timeout': lock_timeout, 'allow_weaker_unique': allow_weaker_unique, 'allow_large_layout': allow_large_layout, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_hierarchy', ('root',), ('range_key', 'key_form', 'premake', 'retention_action', 'time_zone', 'default_slice', 'lock_timeout', 'allow_weaker_unique', 'allow_large_layout', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_hierarchy IS
@@ -29166,10 +29167,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_index', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_index IS
@@ -29186,10 +29187,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_lookup', ('tbl',), ('columns', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_lookup IS
@@ -29211,15 +29212,15 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'page_name': page_name, 'parameters': parameters, 'condition': condition, 'order_by': order_by, 'keys': keys, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_page', ('tbl',), ('page_name', 'parameters', 'condition', 'order_by', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_page IS
 'Creates a function that returns the first rows of a question in the order of slices, the newest first, and keeps the plans of the newest slices: (parameters, newest, wanted).
-The condition and the order are of the rows of t; keys is a query of the partition keys in which rows lie. Nothing when the page is there, another one of that name and with parameters of these types is replaced. Errors: 22023, 42601, 42703, 42704, 42710 a function has the name, 42804, 42883, 42P13, 42501, 55006.';
+The condition and the order are of the rows of t; keys is a query of the partition keys in which rows lie. Nothing when the page is there, another one of that name is replaced. Errors: 22023, 42601, 42703, 42704, 42710 a function has the name, 42804, 42883, 42P13, 42501, 55006.';
 
 -- functions/create_writable_view.sql.j2
 CREATE FUNCTION dp.create_writable_view(
@@ -29231,10 +29232,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_writable_view', ('tbl',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_view IS
@@ -29252,10 +29253,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_writable_views', ('root',), ('schema', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.create_writable_views IS
@@ -29273,10 +29274,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'to_schema': to_schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('detach_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.detach_slice IS
@@ -29300,10 +29301,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drift', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drift', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29321,10 +29322,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_column', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_column IS
@@ -29341,10 +29342,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_constraint', ('tbl',), ('constraint_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_constraint IS
@@ -29360,10 +29361,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_converted', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_converted IS
@@ -29380,10 +29381,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_default', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_default IS
@@ -29399,10 +29400,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'index': index, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_global_index', ('index',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_global_index IS
@@ -29419,10 +29420,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_index', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_index IS
@@ -29439,10 +29440,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_not_null IS
@@ -29459,10 +29460,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'after': after, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_policy', ('root',), ('after', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_policy IS
@@ -29479,10 +29480,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_slice', ('root',), ('lower_bound', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_slice IS
@@ -29498,10 +29499,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'view': view, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_writable_view', ('view',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_view IS
@@ -29518,10 +29519,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'schema': schema, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_writable_views', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.drop_writable_views IS
@@ -29553,10 +29554,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'slices': slices, 'hash_partitions': hash_partitions, 'tables': tables, 'indexes': indexes, 'array_values': array_values, 'calibrate': calibrate}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('estimate', ('root',), ('array_values', 'calibrate'), False, arguments)
 $python$;
 
 
@@ -29582,10 +29583,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'query': query, 'search_path': search_path}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('explain', (), ('query', 'search_path'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('explain', (), ('query', 'search_path'), False, arguments)
 $python$;
 
 
@@ -29602,10 +29603,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('forget', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('forget', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.forget IS
@@ -29633,10 +29634,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('job', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('job', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._job() IS 'Internal: behind the view dp.job.';
@@ -29715,10 +29716,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('last_plan', (), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('last_plan', (), (), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp._last_plan() IS 'Internal: behind the view dp.last_plan.';
@@ -29818,10 +29819,10 @@ RETURNS TABLE (tbl regclass, role text, severity text, finding text, detail text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('plan_conversion', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values'), False, arguments)
 $python$;
 
 
@@ -29846,10 +29847,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'budget': budget}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('prewarm', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('prewarm', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29871,10 +29872,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'child': child, 'parent': parent, 'parent_key': parent_key, 'on_delete': on_delete, 'create_slices': create_slices, 'allow_weaker_unique': allow_weaker_unique, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('register_child', ('child', 'parent'), ('create_slices', 'allow_weaker_unique', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_child IS
@@ -29892,10 +29893,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'root': root, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('register_reference', ('tbl', 'root'), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.register_reference IS
@@ -29913,10 +29914,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'new_name': new_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('rename_column', ('tbl',), ('column_name', 'new_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.rename_column IS
@@ -29937,10 +29938,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('residency', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('residency', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29967,10 +29968,10 @@ RETURNS TABLE (
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('retention', ('root',), (), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('retention', ('root',), (), False, arguments)
 $python$;
 
 
@@ -29994,10 +29995,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'maintenance': maintenance, 'cluster': cluster, 'prewarm': prewarm, 'statistics': statistics, 'vacuum': vacuum, 'connection': connection, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('schedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('schedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.schedule IS
@@ -30015,10 +30016,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('set_cluster_order', ('tbl',), ('index_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_cluster_order IS
@@ -30037,10 +30038,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'default_value': default_value, 'search_path': search_path, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('set_default', ('tbl',), ('column_name', 'default_value', 'search_path', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_default IS
@@ -30057,10 +30058,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('set_not_null', ('tbl',), ('column_name', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_not_null IS
@@ -30077,10 +30078,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'parameters': parameters, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('set_storage', ('tbl',), ('parameters', 'dry_run'), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.set_storage IS
@@ -30097,10 +30098,10 @@ RETURNS TABLE (step integer, target text, statement text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'cron_connection': cron_connection, 'dry_run': dry_run}
-return GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('unschedule', ('root',), ('dry_run',), False, arguments)
+return GD['dialog_partition_0_1_0_63b71f0e6f26'].call('unschedule', ('root',), ('dry_run',), False, arguments)
 $python$;
 
 COMMENT ON FUNCTION dp.unschedule IS
@@ -30249,10 +30250,10 @@ CREATE PROCEDURE dp.add_constraint_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'constraint_name': constraint_name, 'definition': definition, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('add_constraint_online', ('tbl',), ('constraint_name', 'definition', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.add_constraint_online IS
@@ -30267,10 +30268,10 @@ CREATE PROCEDURE dp.cancel_conversion(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('cancel_conversion', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cancel_conversion IS
@@ -30292,10 +30293,10 @@ CREATE PROCEDURE dp.cluster(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'threshold': threshold, 'time_budget': time_budget, 'scope': scope, 'method': method, 'create_index': create_index, 'vacuum': vacuum, 'sample_pages': sample_pages, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('cluster', ('root',), ('threshold', 'time_budget', 'scope', 'method', 'create_index', 'vacuum', 'sample_pages', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.cluster IS
@@ -30327,10 +30328,10 @@ CREATE PROCEDURE dp.convert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'range_key': range_key, 'hash_key': hash_key, 'key_form': key_form, 'exclude': exclude, 'include': include, 'owner_paths': owner_paths, 'slice': slice, 'hash_partitions': hash_partitions, 'slice_key': slice_key, 'bucket': bucket, 'time_zone': time_zone, 'orphans': orphans, 'disagreeing': disagreeing, 'allow_weaker_unique': allow_weaker_unique, 'replace_values': replace_values, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('convert', ('root', 'exclude', 'include'), ('range_key', 'key_form', 'owner_paths', 'time_zone', 'orphans', 'disagreeing', 'allow_weaker_unique', 'replace_values', 'batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.convert IS
@@ -30352,10 +30353,10 @@ CREATE PROCEDURE dp.create_global_index_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'columns': columns, 'is_unique': is_unique, 'predicate': predicate, 'index_name': index_name, 'hash_partitions': hash_partitions, 'batch_blocks': batch_blocks, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_global_index_online', ('tbl',), ('columns', 'is_unique', 'hash_partitions', 'batch_blocks', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_global_index_online IS
@@ -30374,10 +30375,10 @@ CREATE PROCEDURE dp.create_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'definition': definition, 'is_unique': is_unique, 'connection': connection, 'search_path': search_path, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_index_concurrently', ('tbl',), ('index_name', 'definition', 'is_unique', 'search_path', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_index_concurrently IS
@@ -30397,10 +30398,10 @@ CREATE PROCEDURE dp.create_slices(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'hash_partitions': hash_partitions, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('create_slices', ('root',), ('lower_bound', 'upper_bound', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.create_slices IS
@@ -30418,10 +30419,10 @@ CREATE PROCEDURE dp.drain_default(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'lower_bound': lower_bound, 'upper_bound': upper_bound, 'slice': slice, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drain_default', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drain_default', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drain_default IS
@@ -30438,10 +30439,10 @@ CREATE PROCEDURE dp.drop_index_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('drop_index_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.drop_index_concurrently IS
@@ -30458,10 +30459,10 @@ CREATE PROCEDURE dp.reindex_concurrently(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'index_name': index_name, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('reindex_concurrently', ('tbl',), ('index_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.reindex_concurrently IS
@@ -30477,10 +30478,10 @@ CREATE PROCEDURE dp.run_maintenance(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'connection': connection, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('run_maintenance', ('root',), ('dry_run',), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.run_maintenance IS
@@ -30497,10 +30498,10 @@ CREATE PROCEDURE dp.set_not_null_online(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'tbl': tbl, 'column_name': column_name, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('set_not_null_online', ('tbl',), ('column_name', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.set_not_null_online IS
@@ -30516,10 +30517,10 @@ CREATE PROCEDURE dp.sync(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'rewrite': rewrite, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('sync', ('root',), ('rewrite', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.sync IS
@@ -30535,10 +30536,10 @@ CREATE PROCEDURE dp.unconvert(
 )
 LANGUAGE plpython3u
 AS $python$
-if 'dialog_partition_0_1_0_6e89d1d2a0d1' not in GD:
+if 'dialog_partition_0_1_0_63b71f0e6f26' not in GD:
     plpy.execute('SELECT dp._load_python()')
 arguments = {'root': root, 'batch_blocks': batch_blocks, 'dry_run': dry_run}
-GD['dialog_partition_0_1_0_6e89d1d2a0d1'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
+GD['dialog_partition_0_1_0_63b71f0e6f26'].call('unconvert', ('root',), ('batch_blocks', 'dry_run'), True, arguments)
 $python$;
 
 COMMENT ON PROCEDURE dp.unconvert IS

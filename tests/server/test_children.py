@@ -53,6 +53,8 @@ def column_of(key_form: str) -> str:
 def test_a_table_under_four_alternative_parents(db: Database, key_form: str, late: tuple[str, ...]) -> None:
     owner = db.connect()
     owner.execute(SCHEMA)
+    for parent in ACTOR_PARENTS:
+        owner.execute(f"COMMENT ON CONSTRAINT actor_{parent}_fkey ON actor IS 'of a {parent}'")
     declare_root(owner, key_form)
     early = [table for table in ("transmission", "activity", "seen", "context", "assignment") if table not in late]
     for table in early:
@@ -75,6 +77,9 @@ def test_a_table_under_four_alternative_parents(db: Database, key_form: str, lat
         " ON UPDATE CASCADE ON DELETE SET NULL (transmission)"
     )
     assert db.rows("SELECT * FROM dp.pending_foreign_key") == []
+    told = "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid = 'actor'::regclass"
+    for parent in ACTOR_PARENTS:
+        assert db.value(f"{told} AND conname = 'actor_{parent}_fkey'") == f"of a {parent}"
     owner.execute("CALL dp.create_slices('dialog', '2025-06-01', '2025-08-01')")
     fill(owner, key)
     owner.execute("UPDATE dialog SET at = '2025-07-02'")

@@ -1,4 +1,4 @@
-"""dp.convert by range keys of every type, with rows without a parent, which get the keys of the oldest slice."""
+"""dp.convert by range keys that are no timestamptz; rows without a parent get the keys of the oldest slice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANGE_KEYS = {
 
 @pytest.mark.parametrize("key_form", ["exact", "slice"])
 @pytest.mark.parametrize("range_type", RANGE_KEYS)
-def test_rows_without_a_parent_by_every_type_of_range_key(db: Database, range_type: str, key_form: str) -> None:
+def test_rows_without_a_parent_by_other_types_of_range_key(db: Database, range_type: str, key_form: str) -> None:
     values, width = RANGE_KEYS[range_type]
     owner = db.connect()
     owner.execute(

@@ -197,7 +197,7 @@ def test_any_key_and_odd_names(db: Database, type_name: str, form: str) -> None:
     check("it has another name")
 
 
-def test_it_opens_one_leaf_where_the_owner_is_bound(owner: psycopg.Connection[Any]) -> None:
+def test_it_opens_one_slice_where_that_has_rows_enough(owner: psycopg.Connection[Any]) -> None:
     make(owner)
     for _ in range(2):
         owner.execute(SEEN, ("p", 0, "2025-07-31", 1)).fetchall()
@@ -208,7 +208,7 @@ def test_it_opens_one_leaf_where_the_owner_is_bound(owner: psycopg.Connection[An
         " JOIN dp.leaf f ON f.leaf = l.relation::regclass WHERE l.pid = pg_backend_pid()"
     ).fetchall()
     owner.execute("COMMIT")
-    assert opened == [(1,)], "leaves of one slice"
+    assert opened == [(1,)]
 
 
 def test_twice_and_another_one(owner: psycopg.Connection[Any]) -> None:
@@ -217,6 +217,39 @@ def test_twice_and_another_one(owner: psycopg.Connection[Any]) -> None:
     assert make(owner, None) != []
     agree(owner)
     owner.execute("DROP FUNCTION page_of")
+
+
+@pytest.mark.parametrize("arguments", ["owner text, except_for int", "party text, except_for bigint", "owner text"])
+def test_with_other_parameters_there_is_still_one_page(owner: psycopg.Connection[Any], arguments: str) -> None:
+    make(owner)
+    asked = ["page_of", arguments, "true", ORDER_BY, None]
+    assert owner.execute(CREATE, asked).fetchall() != []
+    assert owner.execute(CREATE, asked).fetchall() == []
+    assert owner.execute("SELECT count(*) FROM pg_proc WHERE proname = 'page_of'").fetchall() == [(1,)]
+
+
+def test_a_page_of_another_table_has_another_name(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    with pytest.raises(psycopg.errors.DuplicateObject, match="page_of"):
+        owner.execute("""SELECT dp.create_page('"Activity"', 'page_of', '', 'true', '1')""")
+
+
+def test_a_temporary_table_before_does_not_make_it_another_page(db: Database, owner: psycopg.Connection[Any]) -> None:
+    owner.execute("SET search_path = public, pg_temp")
+    owner.execute("CREATE TEMPORARY TABLE mine ()")
+    make(owner)
+    another = db.connect(search_path="public, pg_temp")
+    assert make(another) == []
+
+
+def test_keys_without_end_are_returned_once(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    owner.execute('UPDATE "Dialog" SET "UpdatedAt" = \'infinity\' WHERE "Id" IN (71, 72, 73)')
+    told = TOLD.format(key=family.key_column(owner))
+    for wanted in (1, 2, 3, 5, 100):
+        asked = ("p", 72, "infinity", wanted)
+        seen = owner.execute(SEEN, asked).fetchall()
+        assert seen == owner.execute(told, asked).fetchall(), wanted  # type: ignore[call-overload]
 
 
 def test_it_follows_its_table_s_name(owner: psycopg.Connection[Any]) -> None:
@@ -285,25 +318,6 @@ def test_types_of_any_schema_and_name(owner: psycopg.Connection[Any]) -> None:
     agree(owner)
 
 
-def test_pages_of_one_name(owner: psycopg.Connection[Any]) -> None:
-    """They stand beside each other where they can be told apart."""
-    few = ["page_of", "owner text", 't."Party" = owner', ORDER_BY, None]
-    assert make(owner) != []
-    assert owner.execute(CREATE, few).fetchall() != []
-    assert owner.execute(CREATE, few).fetchall() == []
-    assert make(owner) == []
-    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
-    bodies = owner.execute("SELECT prosrc FROM pg_proc WHERE proname = 'page_of'").fetchall()
-    assert ["2025-09-01" in body for (body,) in bodies] == [True, True]
-    assert owner.execute(CREATE, few).fetchall() == []
-    assert make(owner) == []
-    agree(owner)
-    with pytest.raises(psycopg.errors.InvalidFunctionDefinition, match="name of input parameter"):
-        owner.execute(CREATE, ["page_of", "other text", 't."Party" = other', ORDER_BY, None])
-    with pytest.raises(psycopg.errors.DuplicateObject):
-        owner.execute(CREATE.replace("Dialog", "Activity"), ["page_of", ARGUMENTS, "true", "1", None])
-
-
 def test_it_follows_schemas(owner: psycopg.Connection[Any]) -> None:
     make(owner)
     asked = ("p", 0, "2025-12-31", 9)
@@ -354,14 +368,6 @@ def test_it_is_dumped_and_restored(db: Database, owner: psycopg.Connection[Any])
         agree(again)
     finally:
         restored.drop()
-
-
-def test_nobody_s_temporary_objects_count(owner: psycopg.Connection[Any]) -> None:
-    owner.execute("CREATE TEMP TABLE dp_some (a int); SET search_path = pg_temp, public")
-    make(owner)
-    path = "SELECT setting FROM pg_proc, unnest(proconfig) AS setting WHERE proname = 'page_of' AND setting LIKE 'se%'"
-    assert owner.execute(path).fetchall() == [("search_path=pg_catalog, public, pg_temp",)]  # type: ignore[call-overload]
-    agree(owner)
 
 
 REFUSED = {

@@ -13,9 +13,9 @@ from testcontainers.core.container import DockerContainer
 
 from tests.support.server import ROOT, Server, has_room_in_memory
 
+IN_MEMORY = Path("/memory")
 # The container's first process: the server is started and stopped beside it, as on a machine. A shell that waits
 # also reaps what a stopped server leaves. Nothing of a killed test run outlives two hours.
-IN_MEMORY = Path("/memory")
 IDLE = "trap 'exit 0' TERM; sleep 7200 & wait $!"
 
 

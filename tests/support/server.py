@@ -33,8 +33,6 @@ SETTINGS = {
     "log_min_messages": "warning",
     "log_statement": "none",
 }
-
-
 MEMORY = Path("/dev/shm")
 ROOM = 4 * 2**30  # bytes that the tests of several processes stay below
 

@@ -6,6 +6,7 @@ import time
 
 from .. import database, errors, execute, naming, remote
 from ..catalog import cron as catalog_cron
+from ..catalog import online as catalog_online
 from ..catalog import ordering as catalog_ordering
 from ..catalog import physical_order as catalog
 from ..catalog import server as catalog_server
@@ -122,7 +123,7 @@ def _create_indexes(hierarchy: Hierarchy, call: Context, connection: str | None,
             " dp.set_cluster_order, or call with create_index => false, to have none made"
         )
         try:
-            concurrently.build(change, wanted, connection)
+            concurrently.build(change, catalog_online.parts(table.oid), wanted, connection)
         except errors.TimeIsOver:
             execute.abandon_step(call)
             break

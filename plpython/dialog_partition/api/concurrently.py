@@ -42,15 +42,11 @@ def create_index_concurrently(
         return
     if index is None and is_unique:
         check_unique(change, index_name, definition)
-    _build(change, parts, Wanted(index_name, definition, is_unique), connection)
+    build(change, parts, Wanted(index_name, definition, is_unique), connection)
 
 
-def build(change: Alteration, given: Wanted, connection: str | None) -> None:
+def build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     """Build an index that is missing, or that a stopped call began."""
-    _build(change, catalog_online.parts(change.target.table.oid), given, connection)
-
-
-def _build(change: Alteration, parts: tuple[Part, ...], given: Wanted, connection: str | None) -> None:
     table = change.target.table.oid
     wanted = _wanted(change, _top(parts, given.name), given)
     _refuse_taken_names(parts, wanted)

@@ -53,7 +53,7 @@ def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
     return [
         Operation(there.page.identifier, each, locks=FUNCTION_LOCKS)
         for there in catalog_page.present(hierarchy)
-        for each in plan_page.refresh(there.page, there, points)
+        for each in plan_page.refresh(there, points)
     ]
 
 

@@ -10,12 +10,12 @@ from ..plan import page as plan
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
+from .probing import PROBE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..printing import PlanRow
 
-PROBE = "dp_probe"
 FOUND = "found"  # a variable of each PL/pgSQL function
 
 
@@ -55,19 +55,14 @@ def create_page(
     # what names mean in the page is what they mean in the probe, whoever calls
     change.context = change.context._replace(search_path=page.path.text)
     page = page._replace(parameters=database.rolled_back(lambda: _probe(page, change)))
-    points = lookup.newest(change.target.hierarchy)
-    statements = plan.refresh(page, _same(page, catalog.present(change.target.hierarchy)), points)
+    hierarchy = change.target.hierarchy
+    there = [each for each in catalog.present(hierarchy) if each.page.identifier == page.identifier]
+    statements = plan.replace(page, there[0] if there else None, lookup.newest(hierarchy))
     if not statements:
         return change.nothing(f"page {page.identifier} is there already")
     change.context = change.context._replace(search_path=None)  # the function has its own
     operations = tuple(Operation(page.identifier, each, locks=FUNCTION_LOCKS) for each in statements)
     return calls.run_in_function([Step(operations, is_atomic=True)], change.context)
-
-
-def _same(page: plan.Page, pages: list[plan.Present]) -> plan.Present | None:
-    """The page that is there of this name and these parameters."""
-    same = (page.identifier, page.parameters)
-    return next((each for each in pages if (each.page.identifier, each.page.parameters) == same), None)
 
 
 def _probe(page: plan.Page, change: Alteration) -> str:

@@ -10,6 +10,7 @@ from ..plan.conversion import Facts, Member, choose_owners
 from ..plan.structure import Structure
 from ..sql import Identifier
 from . import properties as catalog_properties
+from . import server as catalog_server
 from . import structure as catalog_structure
 
 TYPE_CHECKING = False
@@ -130,7 +131,7 @@ def find(
 def _check_excluded(exclude: list[int], root: int) -> None:
     """Whoever names what stays outside anyway means another table."""
     if root in exclude:
-        raise errors.InvalidParameter.of("exclude", _name(root), "It is the root itself.")
+        raise errors.InvalidParameter.of("exclude", catalog_server.relation_name(root), "It is the root itself.")
     below = {row["oid"] for row in database.query(_BELOW, ("oid",), (root,))}
     detail = "No foreign key leads from it to the root: it stays outside anyway."
     _refuse_others("exclude", exclude, below, detail)
@@ -141,11 +142,7 @@ def _refuse_others(
 ) -> None:
     for oid in named:
         if oid not in allowed:
-            raise errors.InvalidParameter.of(parameter, _name(oid), detail, hint)
-
-
-def _name(oid: int) -> str:
-    return str(database.query("SELECT $1::regclass::text AS name", ("oid",), (oid,))[0]["name"])
+            raise errors.InvalidParameter.of(parameter, catalog_server.relation_name(oid), detail, hint)
 
 
 def _relations(oids: list[int]) -> dict[int, database.Row]:

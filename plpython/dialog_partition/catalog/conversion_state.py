@@ -192,9 +192,9 @@ def built(root: int) -> list[database.Row]:
     for row in tables(root):
         noted = row
         if row["converted"] is None:
-            name = Identifier(working_schema(row["plain_schema"]), row["name"])
-            oid = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (name.text,))[0]["oid"]
-            noted = {**row, "converted": oid, "converted_schema": working_schema(row["plain_schema"])}
+            schema = working_schema(row["plain_schema"])
+            oid = server.find_relation(Identifier(schema, row["name"]).text)
+            noted = {**row, "converted": oid, "converted_schema": schema}
         if noted["converted"] is not None:
             found.append(noted)
     return found

@@ -6,6 +6,7 @@ from .. import database
 from ..model import ForeignKey
 from ..plan.locking import Referenced
 from ..sql import Identifier
+from . import server
 
 _FOREIGN_KEYS = """
     SELECT conname AS name, conrelid AS child, confrelid AS parent, confupdtype AS on_update, confdeltype AS on_delete,
@@ -23,7 +24,7 @@ _FOREIGN_KEYS = """
 _PENDING = """
     SELECT name, child::oid AS child, parent::oid AS parent, columns, parent_columns, 'c' AS on_update, on_delete,
            delete_columns, is_deferrable, is_deferred, child::text AS child_text, parent::text AS parent_text,
-           false AS is_mandatory, false AS is_full, true AS is_valid, NULL AS comment
+           false AS is_mandatory, false AS is_full, true AS is_valid, comment
     FROM dp.pending_foreign_key
 """
 
@@ -70,8 +71,7 @@ def find(name: str, search_path: str) -> int:
 
     def looked_up() -> int:
         database.set_local("search_path", search_path)
-        query = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid"
-        return int(database.query(query, ("pg_catalog.text",), (name,))[0]["oid"] or 0)
+        return server.find_relation(name) or 0
 
     return database.rolled_back(looked_up)
 

@@ -80,10 +80,11 @@ def arguments(function: Identifier) -> Arguments:
 
 
 def schemas_of(search_path: str) -> tuple[str, ...]:
-    """The schemas that a search_path stands for now."""
+    """The schemas that a search_path stands for now, without the server's own and the session's temporary one."""
 
     def shown() -> tuple[str, ...]:
         database.set_local("search_path", search_path)
-        return tuple(database.query("SELECT current_schemas(false)::text[] AS schemas")[0]["schemas"])
+        query = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[] AS schemas"
+        return tuple(name for name in database.query(query)[0]["schemas"] if not name.startswith("pg_"))
 
     return database.rolled_back(shown)

@@ -129,8 +129,8 @@ def resolve_relation(text: str, *, is_view: bool = False) -> int:
 
 
 def find_relation(text: str) -> int | None:
-    """The oid of a relation that is named with its schema, if there is one."""
-    rows = database.query("SELECT to_regclass($1)::oid AS oid", ("text",), (text,))
+    """The oid of a relation, if there is one; by the search_path where the name has no schema."""
+    rows = database.query("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid", ("pg_catalog.text",), (text,))
     return None if rows[0]["oid"] is None else int(rows[0]["oid"])
 
 

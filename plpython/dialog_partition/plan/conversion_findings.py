@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import errors
-from ..sql import Identifier, Literal, compose, names
+from ..sql import SQL, Identifier, Literal, compose, names
 from . import (
     conversion_carried,
     conversion_figures,
@@ -195,50 +195,33 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
     figures = conversion.figures.get(member.oid, Figures())
     found = []
 
-    def add(severity: str, title: str, detail: str, counted: str | None = None) -> None:
-        rows = conversion_figures.showing(conversion, member, counted).text if counted is not None else None
-        found.append(Finding(member.identifier.text, role, severity, title, detail, rows))
+    def shown(counted: str) -> SQL:
+        return conversion_figures.showing(conversion, member, counted)
+
+    def add(severity: str, title: str, detail: str, rows: SQL | None = None) -> None:
+        statement = rows.text if rows is not None else None
+        found.append(Finding(member.identifier.text, role, severity, title, detail, statement))
 
     if figures.without_keys:
-        add(
-            ERROR,
-            "rows without keys",
-            f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first.",
-            "without_keys",
-        )
+        detail = f"{figures.without_keys} rows have NULL or infinity in a key. Give them a value first."
+        add(ERROR, "rows without keys", detail, shown("without_keys"))
     placed = sum(each.rows for each in conversion.ranges)
     outside = figures.rows - figures.without_keys - placed
     if member.is_root and outside > 0:
-        detail = f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another"
-        rows = conversion_figures.outside_slices(conversion).text
-        found.append(
-            Finding(member.identifier.text, role, ERROR, "rows outside every slice", f"{detail} value first.", rows)
+        detail = (
+            f"{outside} rows lie before the year 1 or after 9998, for which no slice is made. Give them another value"
+            " first."
         )
+        add(ERROR, "rows outside every slice", detail, conversion_figures.outside_slices(conversion))
     if figures.orphans:
-        home = ", ".join(each.text for each in conversion.orphan_keys)
-        if conversion.orphans == KEEP and not conversion.orphan_keys:
-            detail = f"{figures.orphans} rows have no way to the root, which has no rows whose keys they could get."
-            add(ERROR, "rows without a parent", f"{detail} Delete them, or give them a parent.", "orphans")
-        elif conversion.orphans == KEEP:
-            detail = (
-                f"{figures.orphans} rows have no way to the root. They are kept, with the keys {home}, and share the"
-            )
-            add(
-                WARNING, "rows without a parent", f"{detail} fate of that slice: they go when it is dropped.", "orphans"
-            )
-        else:
-            detail = f"{figures.orphans} rows have no way to the root, and no keys. Delete them, give them a parent, or"
-            add(
-                ERROR,
-                "rows without a parent",
-                f"{detail} keep them in the oldest slice with orphans => 'keep'.",
-                "orphans",
-            )
+        severity, detail = _without_parent(conversion, figures.orphans)
+        add(severity, "rows without a parent", detail, shown("orphans"))
     if figures.broken:
         detail = (
             f"{figures.broken} rows break foreign keys that are NOT VALID. They hold for all rows of the new table:"
+            " mend the rows, and VALIDATE CONSTRAINT."
         )
-        add(ERROR, "broken foreign keys", f"{detail} mend the rows, and VALIDATE CONSTRAINT.", "broken")
+        add(ERROR, "broken foreign keys", detail, shown("broken"))
     if figures.several > figures.conflicts:
         detail = f"{figures.several - figures.conflicts} rows have more than one owner; all lead to the same keys."
         add(NOTICE, "several owners", detail)
@@ -247,8 +230,24 @@ def _counted(conversion: Conversion, member: Member, role: str) -> list[Finding]
         if figures.orphans:
             detail += " Those without a parent have no root row, and lose theirs, too."
         if conversion.replace_values:
-            add(WARNING, "values replaced", detail, "differing")
+            add(WARNING, "values replaced", detail, shown("differing"))
         else:
             detail += " Rename the column to keep them, or accept it with replace_values => true."
-            add(ERROR, "values to be replaced", detail, "differing")
+            add(ERROR, "values to be replaced", detail, shown("differing"))
     return found
+
+
+def _without_parent(conversion: Conversion, rows: int) -> tuple[str, str]:
+    """What becomes of rows without a parent: how severe it is, and what it means."""
+    told = f"{rows} rows have no way to the root"
+    if conversion.orphans != KEEP:
+        return ERROR, (
+            f"{told}, and no keys. Delete them, give them a parent, or keep them in the oldest slice with"
+            " orphans => 'keep'."
+        )
+    if not conversion.orphan_keys:
+        return ERROR, f"{told}, which has no rows whose keys they could get. Delete them, or give them a parent."
+    home = ", ".join(each.text for each in conversion.orphan_keys)
+    return WARNING, (
+        f"{told}. They are kept, with the keys {home}, and share the fate of that slice: they go when it is dropped."
+    )

@@ -86,6 +86,8 @@ def disagreeing(conversion: Conversion, member: Member, role: str) -> list[Findi
         )
         if key.parent == key.child and not key.is_deferred:
             detail += " It is checked at the commit, because rows of one statement may refer to each other."
+        if all(index.columns[0] != key.columns[0] for index in member.structure.indexes):
+            detail += f' No index begins with "{key.columns[0]}": one is worth it.'
         found.append(Finding(name, role, WARNING, title, detail, statement.text))
     return found
 

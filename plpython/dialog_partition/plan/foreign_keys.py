@@ -74,8 +74,8 @@ def remember_statements(keys: list[ForeignKey]) -> list[SQL]:
     return [
         compose(
             "INSERT INTO dp.pending_foreign_key (child, parent, name, columns, parent_columns, on_delete,"
-            " delete_columns, is_deferrable, is_deferred)"
-            " VALUES ({}::regclass, {}::regclass, {}, {}, {}, {}, {}, {}, {})",
+            " delete_columns, is_deferrable, is_deferred, comment)"
+            " VALUES ({}::regclass, {}::regclass, {}, {}, {}, {}, {}, {}, {}, {})",
             Literal(key.child_text),
             Literal(key.parent_text),
             Literal(key.name),
@@ -85,22 +85,24 @@ def remember_statements(keys: list[ForeignKey]) -> list[SQL]:
             name_array(key.delete_columns),
             Literal(key.is_deferrable),
             Literal(key.is_deferred),
+            Literal(key.comment),
         )
         for key in keys
     ]
 
 
 def pending_statements(structure: Structure, pending: list[ForeignKey], inside: list[ForeignKey]) -> list[SQL]:
-    """Forget the remembered keys that exist again."""
-    again = {key.name for key in inside if key.child == structure.oid}
-    return [
+    """Forget the remembered keys that exist again; they get their comments back."""
+    names_again = {key.name for key in inside if key.child == structure.oid}
+    again = [key for key in pending if key.name in names_again]
+    found = [statement for key in again for statement in comment_statements(key, structure.identifier)]
+    return found + [
         compose(
             "DELETE FROM dp.pending_foreign_key WHERE name = {} AND child = {}::regclass",
             Literal(key.name),
             Literal(structure.identifier.text),
         )
-        for key in pending
-        if key.name in again
+        for key in again
     ]
 
 
@@ -287,6 +289,8 @@ def key_operations(
         locks, locked = trees.adding_key(hierarchy, table, parent)
         touched = (table.oid, parent.oid)
         found.append(Operation(table.identifier, statement, SHARE_ROW_EXCLUSIVE, touched, locks, locked))
+        if key.child != structure.oid or not remade:  # who is made anew gets them back with all that it had
+            found += [Operation(table.identifier, each) for each in comment_statements(key, table.identifier)]
     handled = {(key.child, key.name) for key in inside}
     for key in hierarchy.foreign_keys:
         if (key.child, key.name) not in handled:

@@ -10,6 +10,8 @@ from ..model import GlobalIndex, Hierarchy, Slice, Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
 from . import keeping
 
+# A plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index.
+BY_INDEX = SQL("SET enable_seqscan = off SET jit = off")
 ANY_COMMENT = "Rows of % by %, by the global index %."  # what LIKE knows the comment of any lookup by
 
 
@@ -120,13 +122,13 @@ def create(lookup: Lookup) -> list[SQL]:
     ]
     return [
         compose(
-            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10"
-            " SET plan_cache_mode = {} SET enable_seqscan = off SET jit = off SET search_path = {} AS {}",
+            " SET plan_cache_mode = {} {} SET search_path = {} AS {}",
             lookup.identifier,
             comma_list(arguments),
             lookup.table.identifier,
             SQL("force_generic_plan" if lookup.points else "force_custom_plan"),
+            BY_INDEX,
             _search_path(lookup.side),
             Literal(body(lookup).text),
         ),

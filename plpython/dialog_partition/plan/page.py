@@ -13,6 +13,7 @@ from .. import keys as key_types
 from .. import naming
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
 ROW = "t"  # what the pieces call a row of the table
@@ -59,8 +60,7 @@ class Page(NamedTuple):
     @property
     def path(self) -> SQL:
         """Its search_path: nobody's temporary objects, and no operators of others, come first."""
-        schemas = [each for each in self.search_path if each != "pg_catalog" and not each.startswith("pg_temp")]
-        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
+        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in self.search_path), SQL("pg_temp")])
 
 
 class Present(NamedTuple):
@@ -226,21 +226,18 @@ def _chain(branches: list[tuple[SQL, SQL]]) -> SQL:
     return SQL("".join(each.text for each in found) + "        END IF;\n")
 
 
-def create(page: Page, points: tuple[int, ...]) -> list[SQL]:
+def _create(page: Page, points: tuple[int, ...]) -> SQL:
     """The function: PL/pgSQL, run with the caller's rights."""
-    return [
-        compose(
-            # a plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index
-            "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
-            " SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
-            " SET standard_conforming_strings = on SET search_path = {} AS {}",
-            page.identifier,
-            SQL(page.signature),
-            page.table.identifier,
-            page.path,
-            Literal(body(page, points).text),
-        ),
-    ]
+    return compose(
+        "CREATE OR REPLACE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE ROWS 100"
+        " SET plan_cache_mode = force_generic_plan {} SET standard_conforming_strings = on SET search_path = {} AS {}",
+        page.identifier,
+        SQL(page.signature),
+        page.table.identifier,
+        BY_INDEX,
+        page.path,
+        Literal(body(page, points).text),
+    )
 
 
 class Probe(NamedTuple):
@@ -289,9 +286,15 @@ def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Pro
     return Probe(identifier, create_it)
 
 
-def refresh(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
+def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
     """What gives the newest slices their statements, and the table its name."""
-    is_same = (
-        present is not None and present.page.parameters == page.parameters and present.body == body(page, points).text
-    )
-    return [] if is_same else create(page, points)
+    return [] if present.body == body(present.page, points).text else [_create(present.page, points)]
+
+
+def replace(page: Page, present: Present | None, points: tuple[int, ...]) -> list[SQL]:
+    """What makes the page that was asked for of the one that is there, whose parameters cannot be altered."""
+    if present is None:
+        return [_create(page, points)]
+    if present.page.parameters != page.parameters:
+        return [compose("DROP FUNCTION {}", page.identifier), _create(page, points)]
+    return refresh(present._replace(page=page), points)
