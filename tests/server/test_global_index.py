@@ -330,6 +330,34 @@ def test_twice_and_gone_again(db: Database, owner: psycopg.Connection[Any]) -> N
     owner.execute('TRUNCATE "Dialog" CASCADE')
 
 
+def test_of_indexes_of_the_same_columns_one_serves_the_lookup(owner: psycopg.Connection[Any]) -> None:
+    """That of all rows, whichever was made last; when it goes, another one."""
+    create = (
+        "SELECT dp.create_global_index('\"Dialog\"', '{Party}', is_unique => false, index_name => %s, predicate => %s)"
+    )
+    seen = """SELECT "Id" FROM "Dialog_by_Party"(ARRAY['party 1', 'party 2']) ORDER BY 1"""
+    told = """SELECT "Id" FROM "Dialog" WHERE "Party" IN ('party 1', 'party 2') ORDER BY 1"""
+    rows = owner.execute(told).fetchall()
+    few = [row for row in rows if row[0] < 10]
+    assert 0 < len(few) < len(rows)
+    owner.execute(create, ["b", '"Id" < 10'])
+    assert owner.execute(seen).fetchall() == few
+    owner.execute(create, ["m", None])
+    assert owner.execute(seen).fetchall() == rows
+    owner.execute(create, ["a", '"Id" < 10'])
+    owner.execute(create, ["z", None])
+    assert owner.execute(seen).fetchall() == rows
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    assert owner.execute(seen).fetchall() == rows
+    check = f"SELECT * FROM dp.check({ROOT}) WHERE finding = 'function of a renamed table'"
+    assert owner.execute(check).fetchall() == []  # type: ignore[call-overload]
+    for gone, left in (("a", rows), ("m", rows), ("z", few)):
+        owner.execute("SELECT dp.drop_global_index(%s)", [gone])
+        assert owner.execute(seen).fetchall() == left, gone
+    owner.execute("SELECT dp.drop_global_index('b')")
+    assert owner.execute("SELECT FROM pg_proc WHERE proname = 'Dialog_by_Party'").fetchall() == []
+
+
 def test_a_partial_index_of_two_columns(db: Database) -> None:
     owner = db.connect()
     owner.execute(

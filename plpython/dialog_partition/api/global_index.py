@@ -120,16 +120,36 @@ def drop_global_index(index: int, dry_run: bool) -> list[PlanRow]:
     change = Alteration("drop_global_index", table, dry_run)
     target = change.target
     side = next(each for each in target.table.global_indexes if each.oid == index)
+    going = existing_lookups(target.hierarchy, target.table, side)
+    others = _without(target.hierarchy, side)
+    table_then = others.table(table)
+    taken_over = [
+        lookup
+        for other in table_then.global_indexes
+        for lookup in catalog_lookup.served(others, table_then, other)
+        if lookup.signature in {each.signature for each in going}
+    ]
     operations = [
         Operation(each.identifier, plan_lookup.drop(each))
-        for each in existing_lookups(target.hierarchy, target.table, side)
+        for each in going
+        if each.signature not in {lookup.signature for lookup in taken_over}
     ]
+    operations += [operation for each in taken_over for operation in _lookup_operations(each)]
     tree = ((target.table.oid, trees.size(target.hierarchy, target.table.oid) * 3),)
     statements = plan.drop_index(side, target.table, [name for name, _ in catalog.partitions(table)])
     operations += [
         Operation(target.identifier, each, ACCESS_EXCLUSIVE, target.relations, 3, tree) for each in statements
     ]
     return _run_with_views(change, operations)
+
+
+def _without(hierarchy: Hierarchy, side: GlobalIndex) -> Hierarchy:
+    """A hierarchy as it is when a global index has gone."""
+
+    def changed(table: Table) -> Table:
+        return table._replace(global_indexes=tuple(each for each in table.global_indexes if each.oid != side.oid))
+
+    return hierarchy._replace(tables=tuple(changed(table) for table in hierarchy.tables))
 
 
 def create_lookup(tbl: int, columns: list[str], dry_run: bool) -> list[PlanRow]:

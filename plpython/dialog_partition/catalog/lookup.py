@@ -5,13 +5,18 @@ from __future__ import annotations
 from .. import database
 from ..model import GlobalIndex, Hierarchy, Table
 from ..plan.keeping import Wanted
-from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest
+from ..plan.lookup import ANY_COMMENT, Lookup, Present, newest, precedes
 from . import global_index as catalog_global_index
 from . import structure as catalog_structure
 
 
 def served(hierarchy: Hierarchy, table: Table, side: GlobalIndex) -> list[Lookup]:
-    """The lookups that a table's global index serves: of the table itself, and of those that refer to it."""
+    """The lookups that a table's global index serves: of the table itself, and of those that refer to it.
+
+    Of several indexes of the same columns one serves them.
+    """
+    if any(precedes(each, side) for each in table.global_indexes if each.name != side.name):
+        return []
     keys = hierarchy.policy.partition_keys
     types = catalog_global_index.types(table.oid, side.columns)
     points = newest(hierarchy)

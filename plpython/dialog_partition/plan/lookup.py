@@ -52,6 +52,12 @@ class Present(NamedTuple):
     body: str
 
 
+def precedes(first: GlobalIndex, second: GlobalIndex) -> bool:
+    """Whether an index serves the lookups that both could: it holds all rows, or rather each value once."""
+    ranks = [(not each.is_valid, each.predicate is not None, not each.is_unique, each.name) for each in (first, second)]
+    return first.columns == second.columns and ranks[0] < ranks[1]
+
+
 def newest(hierarchy: Hierarchy) -> tuple[int, ...]:
     """The bounds of the newest slices, as many as are configured, as far as none is missing between them."""
     points: list[int] = []
