@@ -318,6 +318,40 @@ def test_types_of_any_schema_and_name(owner: psycopg.Connection[Any]) -> None:
     agree(owner)
 
 
+def test_it_follows_the_partition_column(owner: psycopg.Connection[Any]) -> None:
+    key = family.key_column(owner)
+    owner.execute("SELECT dp.drop_global_index('\"Dialog_Id_global\"')")
+    for table in family.TABLES:
+        owner.execute(f"SELECT dp.create_page('\"{table}\"', 'p_{table}', '', 'true', 't.\"Id\"')")  # type: ignore[call-overload]
+    owner.execute(f"SELECT dp.rename_column({ROOT}, %s, 'a key')", [key])
+
+    def seen(table: str) -> Any:
+        return owner.execute(f"SELECT count(*) FROM \"p_{table}\"('infinity', NULL)").fetchall()[0][0]  # type: ignore[call-overload]
+
+    assert {table: seen(table) for table in family.TABLES} == family.counts(owner)
+    owner.execute("SET dp.propagate_ddl = off")
+    owner.execute('ALTER TABLE "Dialog" RENAME TO another')
+    owner.execute("RESET dp.propagate_ddl")
+    check = "SELECT target FROM dp.check('another') WHERE finding = 'function of a renamed table'"
+    assert owner.execute(check).fetchall() == [('"public"."p_Dialog"',)]  # type: ignore[call-overload]
+    owner.execute("CALL dp.sync('another')")
+    assert owner.execute(check).fetchall() == []  # type: ignore[call-overload]
+    assert seen("Dialog") > 0
+
+
+def test_what_only_looks_like_a_page_is_none(owner: psycopg.Connection[Any]) -> None:
+    make(owner)
+    for number, asked in enumerate(("{broken", "[]", '{"condition": "true"}')):
+        owner.execute(
+            f'CREATE FUNCTION mine_{number}() RETURNS SETOF "Dialog" LANGUAGE plpgsql'  # type: ignore[call-overload]
+            f" AS '-- dialog_partition page: {asked}\nBEGIN END'"
+        )
+    owner.execute(f"CALL dp.create_slices({ROOT}, '2025-08-01', '2025-10-01')")
+    bodies = owner.execute("SELECT prosrc FROM pg_proc WHERE proname ~ '^mine_'").fetchall()
+    assert len(bodies) == 3 and all(body.endswith("BEGIN END") for (body,) in bodies)
+    agree(owner)
+
+
 def test_it_follows_schemas(owner: psycopg.Connection[Any]) -> None:
     make(owner)
     asked = ("p", 0, "2025-12-31", 9)

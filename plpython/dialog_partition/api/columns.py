@@ -11,7 +11,7 @@ from ..plan.asked import ColumnFacts, storable
 from ..plan.asked import differences as asked_differences
 from ..plan.declare import slice_key_trigger
 from ..sql import SQL, Identifier, compose
-from . import probing, retention
+from . import following, probing, retention
 from .alteration import Alteration
 
 TYPE_CHECKING = False
@@ -193,7 +193,10 @@ def _rename_key(change: Alteration, old: str, new: str, dry_run: bool) -> list[O
             root.schema, root.name, columns, hierarchy.range_type, policy.bucket, policy.time_zone
         )
         operations += [Operation(root.identifier, each, relations=(root.oid,)) for each in trigger]
-    return operations
+    renamed = tuple(
+        table._replace(partition_column=new) if table.partition_column == old else table for table in hierarchy.tables
+    )
+    return operations + following.of_pages(hierarchy._replace(tables=renamed))
 
 
 def set_default(tbl: int, column_name: str, default_value: str, search_path: str, dry_run: bool) -> list[PlanRow]:

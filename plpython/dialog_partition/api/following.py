@@ -31,7 +31,7 @@ def operations(hierarchy: Hierarchy) -> list[Operation]:
             if not catalog.names_its_table(side):
                 statement = keeping.keeper(catalog.wanted(table, side))
                 found.append(Operation(side.identifier, statement, locks=FUNCTION_LOCKS))
-    return found + _of_lookups(hierarchy, plan.follow) + _of_pages(hierarchy)
+    return found + _of_lookups(hierarchy, plan.follow) + of_pages(hierarchy)
 
 
 def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Present], list[SQL]]) -> list[Operation]:
@@ -47,7 +47,7 @@ def _of_lookups(hierarchy: Hierarchy, change: Callable[[plan.Lookup, plan.Presen
     ]
 
 
-def _of_pages(hierarchy: Hierarchy) -> list[Operation]:
+def of_pages(hierarchy: Hierarchy) -> list[Operation]:
     """What the pages that are there lack."""
     points = plan.newest(hierarchy)
     return [
@@ -66,7 +66,7 @@ def run(hierarchy: Hierarchy, call: Context) -> None:
 
 def new_slices(hierarchy: Hierarchy) -> list[Operation]:
     """Lookup functions and pages whose newest slices are not those of the hierarchy."""
-    return _of_lookups(hierarchy, plan.refresh) + _of_pages(hierarchy)
+    return _of_lookups(hierarchy, plan.refresh) + of_pages(hierarchy)
 
 
 def run_new_slices(hierarchy: Hierarchy, specs: list[SliceSpec], call: Context) -> None:

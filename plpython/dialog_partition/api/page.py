@@ -7,6 +7,7 @@ from ..catalog import page as catalog
 from ..operation import Operation, Step
 from ..plan import lookup
 from ..plan import page as plan
+from ..plan.page_probe import probes
 from . import calls
 from .alteration import Alteration
 from .following import FUNCTION_LOCKS
@@ -68,7 +69,7 @@ def create_page(
 def _probe(page: plan.Page, change: Alteration) -> str:
     """Look whether the pieces can be understood, before anything is made; the result is the parameters."""
     found: list[str] = []
-    for each in plan.probes(page, PROBE):
+    for each in probes(page, PROBE):
         execute.probe(each.create.text, change.context)
         arguments = catalog.arguments(each.identifier)
         for name in arguments.names:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 from .. import database
 from ..model import SLICE, Hierarchy, SliceSpec
 from ..plan import drift as plan_drift
+from ..plan import page as plan_page
 from ..plan import writable_view as plan_view
 from ..plan.finding import Expected, Facts
 from ..sql import Identifier
@@ -21,6 +22,7 @@ from . import global_index as catalog_global_index
 from . import guard as catalog_guard
 from . import log as catalog_log
 from . import lookup as catalog_lookup
+from . import page as catalog_page
 from . import server as catalog_server
 from . import slices as catalog_slices
 from . import writable_view as catalog_view
@@ -154,7 +156,7 @@ def _rows_in_default(hierarchy: Hierarchy, maintained: SliceSpec | None) -> tupl
 
 
 def _outdated_functions(hierarchy: Hierarchy) -> tuple[Identifier, ...]:
-    """Trigger functions of global indexes and lookups that name tables as they were called before."""
+    """Trigger functions of global indexes, lookups and pages that name tables as they were called before."""
     found = []
     for table in hierarchy.tables:
         for side in table.global_indexes:
@@ -164,6 +166,7 @@ def _outdated_functions(hierarchy: Hierarchy) -> tuple[Identifier, ...]:
                 present = catalog_lookup.present(lookup)
                 if present is not None and present.comment != lookup.comment:
                     found.append(Identifier(present.schema, present.name))
+    found += [each.page.identifier for each in catalog_page.present(hierarchy) if not plan_page.names_its_table(each)]
     return tuple(found)
 
 

@@ -43,13 +43,11 @@ def present(hierarchy: Hierarchy) -> list[Present]:
     if not rows:
         return []
     schemas = {row["name"] for row in database.query("SELECT nspname AS name FROM pg_namespace")}
-    return [
-        Present(
-            read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas),
-            row["body"],
-        )
+    found = [
+        (read(hierarchy.table(row["tbl"]), row["schema"], row["name"], row["parameters"], row["body"], schemas), row)
         for row in rows
     ]
+    return [Present(page, row["body"]) for page, row in found if page is not None]
 
 
 def is_taken(page: Page) -> bool:

@@ -10,7 +10,6 @@ import json
 from typing import NamedTuple
 
 from .. import keys as key_types
-from .. import naming
 from ..model import Table
 from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
 from .lookup import BY_INDEX
@@ -18,6 +17,7 @@ from .lookup import BY_INDEX
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
 ROW = "t"  # what the pieces call a row of the table
 OWN = ("newest", "wanted")  # parameters that each page has behind its own
+_PIECES = ("condition", "order_by", "keys")
 OF_BODY = "dp_"  # what the names begin with that a body has beside those of the caller
 
 
@@ -43,9 +43,7 @@ class Page(NamedTuple):
         """What it was asked to be, as its body keeps it."""
         return json.dumps(
             {
-                "condition": self.condition,
-                "order_by": self.order_by,
-                "keys": self.keys,
+                **{each: getattr(self, each) for each in _PIECES},
                 "search_path": self.search_path,
                 "own_schemas": (self.table.schema, self.schema),
             }
@@ -70,9 +68,17 @@ class Present(NamedTuple):
     body: str
 
 
-def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page:
-    """A page from the function that is there; where its own or the table's schema was renamed, the path follows."""
-    asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
+def read(table: Table, schema: str, name: str, parameters: str, body: str, schemas: set[str]) -> Page | None:
+    """A page from the function that is there; where its own or the table's schema was renamed, the path follows.
+
+    None: somebody wrote it by hand.
+    """
+    try:
+        asked = json.loads(body.split("\n", 1)[0][len(MARK) :])
+    except ValueError:
+        return None
+    if not isinstance(asked, dict) or set(asked) != {*_PIECES, "search_path", "own_schemas"}:
+        return None
     own = zip(asked.pop("own_schemas"), (table.schema, schema))
     renamed = {former: present for former, present in own if former not in schemas}
     path = tuple(renamed.get(each, each) for each in asked.pop("search_path"))
@@ -240,50 +246,11 @@ def _create(page: Page, points: tuple[int, ...]) -> SQL:
     )
 
 
-class Probe(NamedTuple):
-    """A function that is made and called once, to see whether the pieces can be understood."""
-
-    identifier: Identifier
-    create: SQL
-
-    def call(self, types: list[str]) -> SQL:
-        """Call it without any values: its statement is planned as a page's is, and reads nothing."""
-        return compose(
-            "SELECT FROM {}({})", self.identifier, comma_list([compose("NULL::{}", SQL(each)) for each in types])
-        )
-
-
-def probes(page: Page, name: str) -> list[Probe]:
-    """Of the rows, and of the keys, which must have the type of the partition column."""
-    rows = compose(
-        # behind the order nothing may follow but a further column: no OFFSET, which would skip rows of each slice
-        "SELECT t.* FROM {} AS t WHERE t.{} <= newest AND ({}) ORDER BY {}, NULL::integer LIMIT 0",
-        page.table.identifier,
-        Identifier(str(page.table.partition_column)),
-        SQL(page.condition),
-        SQL(page.order_by),
-    )
-    found = [(rows, page.table.identifier.text)]
-    if page.keys is not None:
-        keys = compose("SELECT dp_k.key FROM ({}) AS dp_k (key) LIMIT 0", SQL(page.keys))
-        found.append((keys, str(page.table.partition_type)))
-    return [
-        _probe(page, Identifier(page.schema, naming.derived_name(name, str(number))), query, returned)
-        for number, (query, returned) in enumerate(found)
-    ]
-
-
-def _probe(page: Page, identifier: Identifier, query: SQL, returned: str) -> Probe:
-    create_it = compose(
-        "CREATE FUNCTION {}({}) RETURNS SETOF {} LANGUAGE plpgsql STABLE"
-        " SET plan_cache_mode = force_custom_plan SET standard_conforming_strings = on SET search_path = {} AS {}",
-        identifier,
-        SQL(page.signature),
-        SQL(returned),
-        page.path,
-        Literal(f"#variable_conflict use_variable\nBEGIN RETURN QUERY {query}; END"),
-    )
-    return Probe(identifier, create_it)
+def names_its_table(present: Present) -> bool:
+    """Whether it reads its table and that table's partition column by the names that they have."""
+    table = present.page.table
+    parts = [f"FROM {table.identifier} AS t", f"t.{Identifier(str(table.partition_column))} <= newest"]
+    return all(each in present.body for each in parts)
 
 
 def refresh(present: Present, points: tuple[int, ...]) -> list[SQL]:
