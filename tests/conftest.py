@@ -28,8 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--one-form",
-        action="store_true",
-        help="each test that knows both key forms in one of them only, half of the tests in this one, half in that",
+        nargs="?",
+        type=int,
+        const=0,
+        choices=range(len(KEY_FORMS)),
+        help="each test that knows both key forms in one of them only, half of the tests in this one, half in that;"
+        " with 1 in the other one",
     )
     parser.addoption(
         "--write-expected",
@@ -44,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 
-def in_other_form(items: list[pytest.Item]) -> list[pytest.Item]:
+def in_other_form(items: list[pytest.Item], turn: int) -> list[pytest.Item]:
     """Of tests that run in both key forms those in the one that is not theirs: which one that is, the name decides."""
     found: dict[str, dict[str, pytest.Item]] = {}
     for item in items:
@@ -55,7 +59,7 @@ def in_other_form(items: list[pytest.Item]) -> list[pytest.Item]:
             rest = sorted(f"{name}={value}" for name, value in params.items() if value != form)
             found.setdefault(f"{item.nodeid.split('[')[0]} {rest}", {})[form] = item
     return [
-        forms[KEY_FORMS[zlib.crc32(name.encode()) % len(KEY_FORMS)]]
+        forms[KEY_FORMS[(zlib.crc32(name.encode()) + turn) % len(KEY_FORMS)]]
         for name, forms in found.items()
         if len(forms) == len(KEY_FORMS)
     ]
@@ -63,8 +67,9 @@ def in_other_form(items: list[pytest.Item]) -> list[pytest.Item]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A file's tests on one server version stay together when several processes share the tests."""
-    if config.getoption("--one-form"):
-        left_out = in_other_form(items)
+    turn = config.getoption("--one-form")
+    if turn is not None:
+        left_out = in_other_form(items, turn)
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     for item in items:
