@@ -35,10 +35,9 @@ def query(text: str, types: tuple[str, ...] = (), values: tuple[Any, ...] = ()) 
     plan = _prepared.get(key)
     if plan is None:
         plan = _prepared[key] = plpy.prepare(text, list(types))
-    if any(isinstance(value, (list, tuple)) and len(value) > FEW for value in values):
-        with planned_for_values():
-            return list(plpy.execute(plan, list(values)))
-    return list(plpy.execute(plan, list(values)))
+    are_many = any(isinstance(value, (list, tuple)) and len(value) > FEW for value in values)
+    with planned_for_values() if are_many else contextlib.nullcontext():
+        return list(plpy.execute(plan, list(values)))
 
 
 @contextlib.contextmanager

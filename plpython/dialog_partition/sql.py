@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Composable:
     """A piece of SQL text that is safe to put into a statement."""
@@ -80,6 +84,11 @@ def comma_list(parts: list[Composable] | list[Identifier] | list[Literal] | list
 def names(columns: list[str] | tuple[str, ...]) -> SQL:
     """A comma-separated list of quoted column names."""
     return comma_list([Identifier(column) for column in columns])
+
+
+def search_path(schemas: Iterable[str]) -> SQL:
+    """That of a function, whoever calls it: neither operators of others nor temporary objects come first."""
+    return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
 
 
 def conjunction(conditions: list[SQL]) -> SQL:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .. import errors, naming
 from .. import keys as key_types
 from ..model import GlobalIndex, Hierarchy, Slice, Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, conjunction, search_path
 from . import keeping
 
 # A plan that is kept was made when the leaves were smaller; jit compiles what looks costly without an index.
@@ -247,8 +247,7 @@ def _is_found(lookup: Lookup, values: list[str], keys: dict[str, Identifier] | N
 
 def _search_path(index: GlobalIndex) -> SQL:
     """Where the operators are that compare what is stored; the types decide among them, whoever calls."""
-    schemas = sorted({*index.operator_schemas} - {"pg_catalog"})
-    return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in schemas), SQL("pg_temp")])
+    return search_path(sorted({*index.operator_schemas} - {"pg_catalog"}))
 
 
 def follow(lookup: Lookup, present: Present) -> list[SQL]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .. import keys as key_types
 from ..model import Table
-from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose
+from ..sql import SQL, Composable, Identifier, Literal, comma_list, compose, search_path
 from .lookup import BY_INDEX
 
 MARK = "-- dialog_partition page: "  # the first line of a body goes on with what the page was asked to be
@@ -57,8 +57,8 @@ class Page(NamedTuple):
 
     @property
     def path(self) -> SQL:
-        """Its search_path: nobody's temporary objects, and no operators of others, come first."""
-        return comma_list([SQL("pg_catalog"), *(Identifier(each) for each in self.search_path), SQL("pg_temp")])
+        """Its search_path, as SET has it."""
+        return search_path(self.search_path)
 
 
 class Present(NamedTuple):
